@@ -1,0 +1,91 @@
+//! Who asks, for which firm.
+
+use kernel::{FirmId, PersonId, RequestId};
+use serde::{Deserialize, Serialize};
+
+/// What a person is to a firm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Buys and trades.
+    Trader,
+    /// Helps traders.
+    Support,
+    /// Watches limits.
+    Risk,
+    /// Handles money.
+    Finance,
+    /// Runs the firm.
+    Admin,
+    /// Reads everything, changes nothing.
+    Auditor,
+}
+
+impl Role {
+    /// All, in the order above.
+    pub const ALL: [Self; 6] = [Self::Trader, Self::Support, Self::Risk, Self::Finance, Self::Admin, Self::Auditor];
+
+    /// The word in rows and answers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Trader => "trader",
+            Self::Support => "support",
+            Self::Risk => "risk",
+            Self::Finance => "finance",
+            Self::Admin => "admin",
+            Self::Auditor => "auditor",
+        }
+    }
+}
+
+/// What a use case demands of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Buy, and trade one's own accounts.
+    Trade,
+    /// See every account of the firm.
+    ReadAccounts,
+}
+
+/// Somebody signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// Who.
+    pub person: PersonId,
+    /// As what.
+    pub roles: Vec<Role>,
+}
+
+impl Actor {
+    /// Whether one of the roles grants it.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.roles.iter().any(|role| match permission {
+            Permission::Trade => matches!(role, Role::Trader),
+            Permission::ReadAccounts => matches!(role, Role::Support | Role::Risk | Role::Admin | Role::Auditor),
+        })
+    }
+}
+
+/// The circumstances of one request. The firm comes from the host name or the installation, never from the body.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Whose data may be touched.
+    pub firm: FirmId,
+    /// Who asks; nobody before signing in.
+    pub actor: Option<Actor>,
+    /// Ties log lines, audit entries and answers together.
+    pub request: RequestId,
+}
+
+impl Context {
+    /// The caller, if signed in.
+    pub fn actor(&self) -> Result<&Actor, crate::AppError> {
+        self.actor.as_ref().ok_or(crate::AppError::Unauthenticated)
+    }
+
+    /// The caller, if signed in and allowed.
+    pub fn demand(&self, permission: Permission) -> Result<&Actor, crate::AppError> {
+        let actor = self.actor()?;
+        if actor.may(permission) { Ok(actor) } else { Err(crate::AppError::Forbidden) }
+    }
+}

@@ -1,0 +1,364 @@
+//! People: how they register, prove who they are, and stay signed in.
+//!
+//! A browser holds a random token, the store only its SHA-256. A session lives 14 days from its last use and 30 days
+//! at most. Whether an email is registered shows neither in an answer nor in its time.
+
+mod limiter;
+mod password;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kernel::{Clock, FirmId, Overflow, PersonId, Rng, SessionId, Span, Timestamp};
+use sha2::{Digest, Sha256};
+
+use crate::trading::AuditEntry;
+use crate::{Actor, AppError, Context, FieldError, Role};
+
+use limiter::Limiter;
+pub use password::{Cost, Password};
+use password::Hashing;
+
+/// From its last use.
+const IDLE: Span = Span::from_seconds(14 * 86_400);
+/// From signing in.
+const LONGEST: Span = Span::from_seconds(30 * 86_400);
+/// A use extends a session only when it gains this much, so that not every request writes.
+const EXTEND_BY: Span = Span::from_seconds(3_600);
+
+/// Somebody who can sign in to a firm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Their name in rows.
+    pub id: PersonId,
+    /// In lower case; unique within the firm.
+    pub email: String,
+    /// Shown on leaderboards.
+    pub display_name: String,
+    /// What they are to the firm.
+    pub roles: Vec<Role>,
+    /// When they registered.
+    pub created_at: Timestamp,
+}
+
+impl Person {
+    /// As the actor of a request.
+    pub fn actor(&self) -> Actor {
+        Actor { person: self.id, roles: self.roles.clone() }
+    }
+}
+
+/// What a browser proves its session with: 32 random bytes as 64 hex digits. Prints as stars.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// For the cookie, and nothing else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}
+
+/// A signed-in browser.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Its name in the audit log.
+    pub id: SessionId,
+    /// SHA-256 of the token's text.
+    pub token_hash: [u8; 32],
+    /// Whose.
+    pub person: PersonId,
+    /// When they signed in.
+    pub created_at: Timestamp,
+    /// When it ends if it is not used again.
+    pub expires_at: Timestamp,
+    /// When it ends in any case.
+    pub ends_at: Timestamp,
+}
+
+/// What a new person says of themselves.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// Any case; kept in lower case.
+    pub email: String,
+    /// 15 to 128 characters.
+    pub password: Password,
+    /// 1 to 40 characters.
+    pub display_name: String,
+}
+
+/// A stored person with their password's hash.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// Who.
+    pub person: Person,
+    /// In PHC form: `$argon2id$v=19$m=..,t=..,p=..$salt$hash`.
+    pub password_hash: String,
+}
+
+/// What identity stores.
+#[async_trait]
+pub trait IdentityStore: Send + Sync {
+    /// Adds a person, and the session they start with. Refused with `email_taken`.
+    async fn add_person(
+        &self,
+        firm: FirmId,
+        credentials: &Credentials,
+        session: Option<&Session>,
+        audit: &[AuditEntry],
+    ) -> Result<(), AppError>;
+    /// A person by email in lower case.
+    async fn credentials(&self, firm: FirmId, email: &str) -> Result<Option<Credentials>, AppError>;
+    /// Adds a session, and puts a stronger hash in place of the old one if there is one.
+    async fn add_session(
+        &self,
+        firm: FirmId,
+        session: &Session,
+        rehash: Option<&str>,
+        audit: &[AuditEntry],
+    ) -> Result<(), AppError>;
+    /// A session and its person, whether it still lives or not.
+    async fn session(&self, firm: FirmId, token_hash: &[u8; 32]) -> Result<Option<(Session, Person)>, AppError>;
+    /// Moves the end of a session.
+    async fn extend_session(&self, firm: FirmId, token_hash: &[u8; 32], to: Timestamp) -> Result<(), AppError>;
+    /// Removes a session; nothing is written if it is gone already.
+    async fn end_session(&self, firm: FirmId, token_hash: &[u8; 32], audit: &[AuditEntry]) -> Result<(), AppError>;
+}
+
+/// The use cases of identity.
+pub struct Identity {
+    store: Arc<dyn IdentityStore>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    hashing: Hashing,
+    limiter: Limiter,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Identity").finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// `workers` passwords are hashed at once (the number of processors), up to 64 more wait, the rest is refused.
+    pub fn new(
+        store: Arc<dyn IdentityStore>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        workers: usize,
+        cost: Cost,
+    ) -> Self {
+        Self { store, clock, rng, hashing: Hashing::new(workers, cost), limiter: Limiter::default() }
+    }
+
+    /// Registers a trader and signs them in. Refused with `validation_failed`, `email_taken`,
+    /// `too_many_requests`.
+    pub async fn register(&self, context: &Context, registration: Registration) -> Result<(Person, Token), AppError> {
+        let (email, display_name) = checked(&registration)?;
+        let password_hash = self.hashing.hash(registration.password, self.salt()).await?;
+        let at = self.clock.now();
+        let person =
+            Person { id: PersonId::random(at, &*self.rng), email, display_name, roles: vec![Role::Trader], created_at: at };
+        let (session, token) = self.new_session(person.id, at)?;
+        let audit = [entry(context, &person, at, "identity.register"), entry(context, &person, at, "identity.sign_in")];
+        let credentials = Credentials { person, password_hash };
+        self.store.add_person(context.firm, &credentials, Some(&session), &audit).await?;
+        Ok((credentials.person, token))
+    }
+
+    /// Signs in. Refused with `wrong_credentials` or `too_many_requests`. `address` is the caller's network address;
+    /// failures are counted for each pair of it and the email.
+    pub async fn sign_in(
+        &self,
+        context: &Context,
+        email: &str,
+        password: Password,
+        address: &str,
+    ) -> Result<(Person, Token), AppError> {
+        let email = normal(email);
+        self.limiter.attempt(context.firm, &email, address, self.clock.now())?;
+        let found = self.store.credentials(context.firm, &email).await?;
+        let stored = found.as_ref().map(|credentials| credentials.password_hash.clone());
+        let verified = self.hashing.verify(password, stored, self.salt()).await?;
+        let (Some(Credentials { person, .. }), Some(verified)) = (found, verified) else {
+            return Err(AppError::refused("wrong_credentials", "The email or the password is wrong."));
+        };
+        self.limiter.succeeded(context.firm, &email, address);
+        let at = self.clock.now();
+        let (session, token) = self.new_session(person.id, at)?;
+        let audit = [entry(context, &person, at, "identity.sign_in")];
+        self.store.add_session(context.firm, &session, verified.rehash.as_deref(), &audit).await?;
+        Ok((person, token))
+    }
+
+    /// Ends the session of a token. A token that is no session's, or no longer, changes nothing.
+    pub async fn sign_out(&self, context: &Context, token: &str) -> Result<(), AppError> {
+        let hash = token_hash(token);
+        let Some((_, person)) = self.store.session(context.firm, &hash).await? else { return Ok(()) };
+        let audit = [entry(context, &person, self.clock.now(), "identity.sign_out")];
+        self.store.end_session(context.firm, &hash, &audit).await
+    }
+
+    /// Who holds a token; nobody if its session has ended.
+    pub async fn who(&self, firm: FirmId, token: &str) -> Result<Option<Person>, AppError> {
+        let hash = token_hash(token);
+        let Some((session, person)) = self.store.session(firm, &hash).await? else { return Ok(None) };
+        let now = self.clock.now();
+        if now >= session.expires_at || now >= session.ends_at {
+            return Ok(None);
+        }
+        let extended = now.after(IDLE).map_err(out_of_time)?.min(session.ends_at);
+        if extended.since(session.expires_at).map_err(out_of_time)? >= EXTEND_BY {
+            self.store.extend_session(firm, &hash, extended).await?;
+        }
+        Ok(Some(person))
+    }
+
+    /// Makes sure that a person with these roles exists; one that does is left as it is. For setting up a firm.
+    pub async fn ensure_person(
+        &self,
+        context: &Context,
+        registration: Registration,
+        roles: Vec<Role>,
+    ) -> Result<Person, AppError> {
+        let (email, display_name) = checked(&registration)?;
+        if let Some(credentials) = self.store.credentials(context.firm, &email).await? {
+            return Ok(credentials.person);
+        }
+        let password_hash = self.hashing.hash(registration.password, self.salt()).await?;
+        let at = self.clock.now();
+        let person = Person { id: PersonId::random(at, &*self.rng), email, display_name, roles, created_at: at };
+        let audit = [entry(context, &person, at, "identity.set_up")];
+        let credentials = Credentials { person, password_hash };
+        self.store.add_person(context.firm, &credentials, None, &audit).await?;
+        Ok(credentials.person)
+    }
+
+    fn salt(&self) -> [u8; 16] {
+        let mut salt = [0; 16];
+        self.rng.fill(&mut salt);
+        salt
+    }
+
+    fn new_session(&self, person: PersonId, at: Timestamp) -> Result<(Session, Token), AppError> {
+        let mut secret = [0_u8; 32];
+        self.rng.fill(&mut secret);
+        let token = Token(hex::encode(secret));
+        let session = Session {
+            id: SessionId::random(at, &*self.rng),
+            token_hash: token_hash(token.reveal()),
+            person,
+            created_at: at,
+            expires_at: at.after(IDLE).map_err(out_of_time)?,
+            ends_at: at.after(LONGEST).map_err(out_of_time)?,
+        };
+        Ok((session, token))
+    }
+}
+
+fn token_hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+fn out_of_time(error: Overflow) -> AppError {
+    AppError::bug("computing the end of a session")(Box::new(error))
+}
+
+fn entry(context: &Context, person: &Person, at: Timestamp, action: &str) -> AuditEntry {
+    AuditEntry {
+        firm: context.firm,
+        at,
+        actor: Some(person.id),
+        action: action.to_owned(),
+        object_kind: "person",
+        object: person.id.to_string(),
+        request: Some(context.request),
+        detail: serde_json::json!({}),
+    }
+}
+
+fn normal(email: &str) -> String {
+    email.trim().to_ascii_lowercase()
+}
+
+/// The normalised email and display name, or everything that is wrong.
+fn checked(registration: &Registration) -> Result<(String, String), AppError> {
+    let email = normal(&registration.email);
+    let display_name = registration.display_name.trim().to_owned();
+    let mut faults = Vec::new();
+    let mut fault = |pointer: &str, say: &str| {
+        faults.push(FieldError { pointer: pointer.to_owned(), code: "validation_failed", say: say.to_owned() });
+    };
+    if !is_email(&email) {
+        fault("/email", "Enter an email address such as name@example.org.");
+    }
+    if let Some(say) = password::fault(&registration.password, &email) {
+        fault("/password", say);
+    }
+    let length = display_name.chars().count();
+    if !(1..=40).contains(&length) || display_name.chars().any(char::is_control) {
+        fault("/display_name", "Enter 1 to 40 characters.");
+    }
+    if faults.is_empty() { Ok((email, display_name)) } else { Err(AppError::Invalid(faults)) }
+}
+
+/// `local@domain.tld` in visible ASCII: what every mail provider accepts. Whether it exists, only a mail can tell.
+fn is_email(text: &str) -> bool {
+    let Some((local, domain)) = text.rsplit_once('@') else { return false };
+    let labels: Vec<&str> = domain.split('.').collect();
+    let is_label = |label: &&str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_local = |byte: u8| byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte);
+    text.len() <= 254
+        && (1..=64).contains(&local.len())
+        && local.bytes().all(is_local)
+        && !local.starts_with('.')
+        && !local.ends_with('.')
+        && !local.contains("..")
+        && labels.len() >= 2
+        && labels.iter().all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn emails_are_told_from_other_texts() {
+        for good in ["a@b.co", "first.last+tag@mail.example.org", "o'neil@example.org"] {
+            assert!(is_email(good), "{good}");
+        }
+        for bad in ["", "a", "@b.co", "a@", "a@b", "a b@c.de", "a@b..co", "a@-b.co", ".a@b.co", "a..b@c.de", "a@b@c", "ä@b.co"] {
+            assert!(!is_email(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_fault_of_a_registration_is_named() {
+        let registration = Registration {
+            email: "nobody".to_owned(),
+            password: Password::new("short"),
+            display_name: " \u{7}".to_owned(),
+        };
+        let Err(AppError::Invalid(faults)) = checked(&registration) else { panic!("expected faults") };
+        let pointers: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/email", "/password", "/display_name"]);
+    }
+
+    #[test]
+    fn a_token_and_a_password_do_not_print() {
+        assert_eq!(format!("{:?} {:?}", Token("secret".to_owned()), Password::new("secret")), "*** ***");
+    }
+}

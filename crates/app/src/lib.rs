@@ -1,0 +1,21 @@
+//! Use cases: what a person may ask of TradeSense, decided once, whoever asks and however.
+//!
+//! **For:** identity, the catalogue, purchases, trading (the shard that owns the engine), live streams, and the
+//! ports that adapters fill. A use case locks or owns, reads, decides in pure code, writes everything in one
+//! transaction, and only then speaks to the world.
+//!
+//! **Must not know:** SQL, HTTP, files, which adapter fills a port. The clock and chance are handed in.
+//!
+//! **To add a use case:** a plain async function in the module of its area that takes the [`Context`] and a checked
+//! request, a method on that area's port if it needs a new read or write, one test over the real store.
+
+mod context;
+mod error;
+pub mod catalogue;
+pub mod identity;
+pub mod market;
+pub mod purchases;
+pub mod trading;
+
+pub use context::{Actor, Context, Permission, Role};
+pub use error::{AppError, BoxError, FieldError};

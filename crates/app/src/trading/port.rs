@@ -1,0 +1,221 @@
+//! What a shard stores, and how it gets it back.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use engine::{Account, Command, Event, Outcome, Standing};
+use kernel::{FirmId, PersonId, Price, RequestId, Symbol, Timestamp};
+use rules::{Program, VersionHash};
+
+use crate::BoxError;
+
+/// Everything one batch changes, written in one transaction.
+#[derive(Debug)]
+pub struct Batch {
+    /// The shard.
+    pub shard: i16,
+    /// The owner's fencing number; a commit under an older one is refused.
+    pub epoch: i64,
+    /// The sequence number of the last commit; a commit that does not follow it is refused.
+    pub after_seq: i64,
+    /// The sequence number of this batch's last journal row.
+    pub seq: i64,
+    /// The place in the quote log up to which the state below has seen quotes.
+    pub quote_position: u64,
+    /// Time of the last input.
+    pub at: Timestamp,
+    /// When the batch had been decided; goes beside every verdict in it.
+    pub decided_at: Timestamp,
+    /// Commands and their answers, in order.
+    pub journal: Vec<Journaled>,
+    /// Every account that changed, as it is after the batch.
+    pub accounts: Vec<Account>,
+    /// What happened, in order.
+    pub events: Vec<(FirmId, Event)>,
+    /// For the audit log.
+    pub audit: Vec<AuditEntry>,
+    /// For the world.
+    pub outbox: Vec<OutboxEntry>,
+    /// The standing quotes at `quote_position` that changed since the last commit.
+    pub standing: Vec<Standing>,
+    /// Quotes the gate refused.
+    pub refused_quotes: Vec<RefusedQuote>,
+}
+
+/// A quote that the gate kept out.
+#[derive(Debug, Clone)]
+pub struct RefusedQuote {
+    /// When it came.
+    pub at: Timestamp,
+    /// From where.
+    pub source: String,
+    /// Whose price.
+    pub symbol: String,
+    /// In points.
+    pub bid: i64,
+    /// In points.
+    pub ask: i64,
+    /// When the source says it was made.
+    pub source_time: Timestamp,
+    /// The gate's word for why.
+    pub reason: &'static str,
+}
+
+/// One command in the journal.
+#[derive(Debug, Clone)]
+pub struct Journaled {
+    /// Its place in the shard's order, from 1.
+    pub seq: i64,
+    /// Whose account.
+    pub firm: FirmId,
+    /// When it was sequenced.
+    pub at: Timestamp,
+    /// The last quote applied before it.
+    pub after_quote: u64,
+    /// The command.
+    pub command: Command,
+    /// Its answer.
+    pub outcome: Outcome,
+    /// Who sent it.
+    pub origin: Origin,
+}
+
+/// Who sent a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The person; nobody for the platform itself.
+    pub person: Option<PersonId>,
+    /// The request it came with.
+    pub request: Option<RequestId>,
+}
+
+/// One entry of the audit log: who did what to which object.
+#[derive(Debug, Clone)]
+pub struct AuditEntry {
+    /// Whose log.
+    pub firm: FirmId,
+    /// When.
+    pub at: Timestamp,
+    /// Who; nobody for the platform itself.
+    pub actor: Option<PersonId>,
+    /// What, such as `command.place` or `verdict.breach`.
+    pub action: String,
+    /// To what, such as `account`.
+    pub object_kind: &'static str,
+    /// To which.
+    pub object: String,
+    /// The request it came with.
+    pub request: Option<RequestId>,
+    /// What exactly; no personal data.
+    pub detail: serde_json::Value,
+}
+
+/// One message to the world.
+#[derive(Debug, Clone)]
+pub struct OutboxEntry {
+    /// Whose.
+    pub firm: FirmId,
+    /// When.
+    pub at: Timestamp,
+    /// Messages of one aggregate keep their order.
+    pub aggregate: String,
+    /// Such as `account.breached`.
+    pub topic: &'static str,
+    /// The message.
+    pub payload: serde_json::Value,
+}
+
+/// A shard's last committed state.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The number this owner must commit under.
+    pub epoch: i64,
+    /// The last journal row.
+    pub seq: i64,
+    /// The place in the quote log up to which the accounts have seen quotes.
+    pub quote_position: u64,
+    /// Time of the last input.
+    pub at: Timestamp,
+    /// The standing quotes at that place.
+    pub standing: Vec<Standing>,
+    /// Every account, with its open positions, working orders and recent answers.
+    pub accounts: Vec<Account>,
+    /// The programs they were bought with.
+    pub programs: Vec<Arc<Program>>,
+}
+
+/// Proof that a batch is durable.
+#[derive(Debug)]
+#[must_use = "answers may be given only after a commit"]
+pub struct ShardCommit {
+    _private: (),
+}
+
+impl ShardCommit {
+    /// Made by a store, after its transaction committed.
+    pub const fn proven() -> Self {
+        Self { _private: () }
+    }
+}
+
+/// Why a shard could not be loaded or a batch not be committed.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// Another owner has taken the shard over: this one must stop without another word.
+    #[error("another owner has the shard")]
+    Deposed,
+    /// A stored row that the domain refuses.
+    #[error("a stored row of {table} cannot be read: {say}")]
+    Inconsistent {
+        /// Where.
+        table: &'static str,
+        /// What is wrong.
+        say: String,
+    },
+    /// Nobody knows whether the transaction took effect, or it certainly did not.
+    #[error("storing a batch")]
+    Storage(#[source] BoxError),
+}
+
+/// The store of a shard.
+#[async_trait]
+pub trait ShardStore: Send + Sync {
+    /// Takes the shard over (raises its epoch, so that the previous owner can commit no more) and loads it.
+    async fn take_over(&self, shard: i16) -> Result<Loaded, ShardError>;
+    /// Writes a batch in one transaction.
+    async fn commit(&self, batch: &Batch) -> Result<ShardCommit, ShardError>;
+    /// A version, for the first account that is opened with it.
+    async fn program(&self, version: &VersionHash) -> Result<Option<Arc<Program>>, ShardError>;
+    /// The journal from a sequence number on, for replay.
+    async fn journal(&self, shard: i16, from: i64, limit: i64) -> Result<Vec<Journaled>, ShardError>;
+}
+
+/// One quote in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedQuote {
+    /// Its place, from 1, without gaps.
+    pub position: u64,
+    /// Whose price.
+    pub symbol: Symbol,
+    /// What a seller gets.
+    pub bid: Price,
+    /// What a buyer pays.
+    pub ask: Price,
+    /// When the source says it was made.
+    pub source_time: Timestamp,
+    /// When it was sequenced; never falls from one place to the next.
+    pub received_at: Timestamp,
+}
+
+/// Every accepted quote, in order. A shard that starts again reads on from the place its last commit had seen.
+pub trait QuoteLog: Send {
+    /// The last quote in it.
+    fn last(&self) -> Option<&LoggedQuote>;
+    /// Adds quotes at the end; they survive the death of this process once it returns.
+    fn append(&mut self, quotes: &[LoggedQuote]) -> Result<(), BoxError>;
+    /// Reads on from a place, that place included.
+    fn read(&self, from: u64) -> Result<LoggedQuotes, BoxError>;
+}
+
+/// Quotes of a log, in order.
+pub type LoggedQuotes = Box<dyn Iterator<Item = Result<LoggedQuote, BoxError>> + Send>;

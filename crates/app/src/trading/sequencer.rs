@@ -1,0 +1,135 @@
+//! One writer orders the quotes for everybody: gate, log, shards, screens, in this order.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::{Gate, Instruments, Quote};
+use kernel::{Clock, Price, Symbol, Timestamp};
+use tokio::sync::mpsc;
+
+use super::Desk;
+use super::desk::Message;
+use super::port::{LoggedQuote, QuoteLog, RefusedQuote};
+use crate::market::MarketHub;
+use crate::{AppError, BoxError};
+
+/// A quote as a feed hands it over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncomingQuote {
+    /// The feed.
+    pub source: Arc<str>,
+    /// Whose price.
+    pub symbol: Symbol,
+    /// What a seller gets.
+    pub bid: Price,
+    /// What a buyer pays.
+    pub ask: Price,
+    /// When the source says it was made.
+    pub source_time: Timestamp,
+}
+
+/// The log, written by the sequencer and read by shards that start again.
+pub type SharedQuoteLog = Arc<Mutex<Box<dyn QuoteLog>>>;
+
+/// The only writer of the quote log.
+pub struct Sequencer {
+    instruments: Arc<Instruments>,
+    clock: Arc<dyn Clock>,
+    gate: Gate,
+    log: SharedQuoteLog,
+    shards: Vec<mpsc::Sender<Message>>,
+    hub: Arc<MarketHub>,
+    next_position: u64,
+    now: Timestamp,
+}
+
+impl Sequencer {
+    /// Continues a log.
+    pub fn new(
+        instruments: Arc<Instruments>,
+        clock: Arc<dyn Clock>,
+        log: SharedQuoteLog,
+        desks: &[Desk],
+        hub: Arc<MarketHub>,
+    ) -> Self {
+        let (next_position, now) = {
+            let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.last().map_or((1, Timestamp::EPOCH), |last| (last.position.saturating_add(1), last.received_at))
+        };
+        let gate = Gate::new(&instruments);
+        let shards = desks.iter().map(|desk| desk.queue.clone()).collect();
+        Self { instruments, clock, gate, log, shards, hub, next_position, now }
+    }
+
+    /// Takes what a feed has, in its order. What the gate refuses is handed on to be recorded.
+    pub async fn accept(&mut self, incoming: &[IncomingQuote]) -> Result<(), AppError> {
+        self.now = self.now.max(self.clock.now());
+        let mut accepted = Vec::with_capacity(incoming.len());
+        let mut refused = Vec::new();
+        for quote in incoming {
+            match self.judge(quote) {
+                Ok(()) => {
+                    accepted.push(LoggedQuote {
+                        position: self.next_position,
+                        symbol: quote.symbol.clone(),
+                        bid: quote.bid,
+                        ask: quote.ask,
+                        source_time: quote.source_time,
+                        received_at: self.now,
+                    });
+                    self.next_position = self.next_position.saturating_add(1);
+                }
+                Err(reason) => refused.push(RefusedQuote {
+                    at: self.now,
+                    source: quote.source.to_string(),
+                    symbol: quote.symbol.to_string(),
+                    bid: quote.bid.0,
+                    ask: quote.ask.0,
+                    source_time: quote.source_time,
+                    reason,
+                }),
+            }
+        }
+        if !accepted.is_empty() {
+            self.log
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .append(&accepted)
+                .map_err(AppError::bug("writing the quote log"))?;
+        }
+        for shard in &self.shards {
+            if !accepted.is_empty() {
+                shard.send(Message::Quotes(accepted.clone())).await.map_err(|_| gone())?;
+            }
+        }
+        // The first shard stores what was refused, once for all.
+        if let (false, Some(shard)) = (refused.is_empty(), self.shards.first()) {
+            shard.send(Message::RefusedQuotes(refused)).await.map_err(|_| gone())?;
+        }
+        self.hub.take(&accepted);
+        Ok(())
+    }
+
+    /// Tells the shards that time has passed, on the clock that also stamps the quotes.
+    pub async fn tick(&mut self) -> Result<(), AppError> {
+        self.now = self.now.max(self.clock.now());
+        for shard in &self.shards {
+            shard.send(Message::Clock(self.now)).await.map_err(|_| gone())?;
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, quote: &IncomingQuote) -> Result<(), &'static str> {
+        let id = self.instruments.find(&quote.symbol).ok_or("unknown_instrument")?;
+        let instrument = self.instruments.get(id).map_err(|_| "unknown_instrument")?;
+        if instrument.source != *quote.source {
+            return Err("other_source");
+        }
+        let quote = Quote { instrument: id, bid: quote.bid, ask: quote.ask, source_time: quote.source_time };
+        self.gate.check(&quote).map_err(engine::GateRefusal::word)
+    }
+}
+
+fn gone() -> AppError {
+    let source: BoxError = "a shard no longer takes quotes".into();
+    AppError::Unavailable { doing: "handing quotes to a shard", source }
+}

@@ -1,0 +1,427 @@
+//! The owner of an engine. Drains a batch, applies it, writes everything in one transaction, then answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
+
+use engine::{Act, Engine, EngineError, Event, Input, Instruments, Key, Open, Outcome, Quote, Restored, VerdictKind, View, What};
+use kernel::{AccountId, Clock, FirmId, Span, Timestamp};
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::desk::{Desk, Message, QUEUE, Submitted};
+use super::port::{AuditEntry, Batch, Journaled, LoggedQuote, Origin, OutboxEntry, RefusedQuote, ShardError, ShardStore};
+use super::sequencer::SharedQuoteLog;
+use crate::BoxError;
+
+/// Messages in one batch: bounds how long the first waits for the last.
+const MOST_IN_BATCH: usize = 512;
+/// Quotes that change nothing are committed as progress this often.
+const PROGRESS: Span = Span::from_seconds(1);
+/// Pause before a shard is loaded again after its store failed.
+const AFTER_FAILURE: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// What a shard needs.
+#[derive(Clone)]
+pub struct ShardSettings {
+    /// Its number.
+    pub shard: i16,
+    /// The instrument table.
+    pub instruments: Arc<Instruments>,
+    /// Stamps commands.
+    pub clock: Arc<dyn Clock>,
+    /// Where its state is stored.
+    pub store: Arc<dyn ShardStore>,
+    /// Where quotes are read again after a start.
+    pub log: SharedQuoteLog,
+}
+
+/// A shard and the queue it owns.
+pub struct Shard {
+    settings: ShardSettings,
+    queue: mpsc::Receiver<Message>,
+    watchers: BTreeMap<AccountId, watch::Sender<Arc<View>>>,
+}
+
+/// Why a shard's state is lost. Whatever waited is dropped unanswered: nobody may say what did not commit.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+    #[error("the engine stopped")]
+    Engine(#[from] EngineError),
+    #[error("reading the quote log")]
+    Log(#[source] BoxError),
+}
+
+struct State {
+    engine: Engine,
+    epoch: i64,
+    seq: i64,
+    quote_position: u64,
+    committed_quote: u64,
+    committed_at: Timestamp,
+}
+
+/// Answers that wait for the commit.
+#[derive(Default)]
+struct Waiting {
+    submitted: Vec<(oneshot::Sender<Submitted>, Submitted)>,
+    views: Vec<(AccountId, oneshot::Sender<Option<Arc<View>>>)>,
+    watches: Vec<(AccountId, oneshot::Sender<Option<watch::Receiver<Arc<View>>>>)>,
+}
+
+#[derive(Default)]
+struct Drained {
+    events: Vec<Event>,
+    journal: Vec<Journaled>,
+    refused: Vec<RefusedQuote>,
+}
+
+impl Shard {
+    /// A shard that has not started, and the desk to it.
+    pub fn new(settings: ShardSettings) -> (Self, Desk) {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        (Self { settings, queue, watchers: BTreeMap::new() }, Desk { queue: sender })
+    }
+
+    /// Runs until every desk is gone or another owner takes over. After a failure of the store the shard forgets
+    /// what it had decided, loads what was committed and goes on from there.
+    pub async fn run(mut self) {
+        loop {
+            match self.own().await {
+                Ok(()) => return,
+                Err(Failure::Shard(ShardError::Deposed)) => {
+                    tracing::warn!(shard = self.settings.shard, "another owner took the shard over; stopping");
+                    return;
+                }
+                Err(failure) => {
+                    report(self.settings.shard, &failure);
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
+            }
+        }
+    }
+
+    async fn own(&mut self) -> Result<(), Failure> {
+        let mut state = self.load().await?;
+        let mut messages = Vec::with_capacity(MOST_IN_BATCH);
+        loop {
+            messages.clear();
+            if self.queue.recv_many(&mut messages, MOST_IN_BATCH).await == 0 {
+                return Ok(());
+            }
+            let mut waiting = Waiting::default();
+            let mut drained = Drained::default();
+            for message in messages.drain(..) {
+                self.take(&mut state, message, &mut waiting, &mut drained).await?;
+            }
+            self.commit(&mut state, drained).await?;
+            self.answer(&state, waiting)?;
+        }
+    }
+
+    async fn load(&self) -> Result<State, Failure> {
+        let settings = &self.settings;
+        let loaded = settings.store.take_over(settings.shard).await?;
+        let mut engine = Engine::restore(
+            Arc::clone(&settings.instruments),
+            Restored {
+                at: loaded.at,
+                standing: loaded.standing,
+                accounts: loaded.accounts,
+                programs: loaded.programs,
+            },
+        )?;
+        let from = loaded.quote_position.saturating_add(1);
+        let quotes = {
+            let log = settings.log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.read(from).map_err(Failure::Log)?
+        };
+        let mut drained = Drained::default();
+        let mut quote_position = loaded.quote_position;
+        for quote in quotes {
+            let quote = quote.map_err(Failure::Log)?;
+            apply_quote(&mut engine, &quote, &mut drained.events)?;
+            quote_position = quote.position;
+        }
+        let mut state = State {
+            engine,
+            epoch: loaded.epoch,
+            seq: loaded.seq,
+            quote_position,
+            committed_quote: loaded.quote_position,
+            committed_at: loaded.at,
+        };
+        tracing::info!(
+            shard = settings.shard,
+            epoch = state.epoch,
+            accounts = state.engine.accounts().count(),
+            quotes_replayed = quote_position.saturating_sub(loaded.quote_position),
+            "shard loaded"
+        );
+        self.commit(&mut state, drained).await?;
+        Ok(state)
+    }
+
+    async fn take(
+        &mut self,
+        state: &mut State,
+        message: Message,
+        waiting: &mut Waiting,
+        drained: &mut Drained,
+    ) -> Result<(), Failure> {
+        match message {
+            Message::Quotes(quotes) => {
+                for quote in quotes {
+                    // What was queued while the shard loaded has been read from the log already.
+                    if quote.position > state.quote_position {
+                        apply_quote(&mut state.engine, &quote, &mut drained.events)?;
+                        state.quote_position = quote.position;
+                    }
+                }
+            }
+            Message::RefusedQuotes(refused) => drained.refused.extend(refused),
+            Message::Clock(at) => {
+                let at = at.max(state.engine.now());
+                state.engine.apply(at, &Input::Clock, &mut drained.events)?;
+            }
+            Message::Command { command, origin, reply } => {
+                if let Act::Open(open) = &command.act
+                    && !self.learn(state, open).await?
+                {
+                    tracing::error!(version = %open.version, "an account cannot be opened: its program is not stored");
+                    return Ok(());
+                }
+                let at = self.settings.clock.now().max(state.engine.now());
+                let input = Input::Command(command);
+                let answered = state.engine.apply(at, &input, &mut drained.events)?;
+                let Input::Command(command) = input else { return Ok(()) };
+                let Some(answered) = answered else { return Ok(()) };
+                if answered.fresh
+                    && let Some(firm) = state.engine.firm(command.account)
+                {
+                    state.seq = state.seq.saturating_add(1);
+                    drained.journal.push(Journaled {
+                        seq: state.seq,
+                        firm,
+                        at,
+                        after_quote: state.quote_position,
+                        command,
+                        outcome: answered.outcome,
+                        origin,
+                    });
+                }
+                let submitted = Submitted { outcome: answered.outcome, repeated: !answered.fresh };
+                waiting.submitted.push((reply, submitted));
+            }
+            Message::View { account, reply } => waiting.views.push((account, reply)),
+            Message::Watch { account, reply } => waiting.watches.push((account, reply)),
+        }
+        Ok(())
+    }
+
+    async fn learn(&self, state: &mut State, open: &Open) -> Result<bool, Failure> {
+        if state.engine.knows(&open.version) {
+            return Ok(true);
+        }
+        match self.settings.store.program(&open.version).await? {
+            Some(program) => {
+                state.engine.learn(program)?;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Writes what a batch did. Quotes that changed nothing are written as progress now and then only.
+    async fn commit(&self, state: &mut State, drained: Drained) -> Result<(), Failure> {
+        let now = state.engine.now();
+        let overdue = now.since(state.committed_at).is_ok_and(|age| age >= PROGRESS);
+        let progress = state.quote_position > state.committed_quote && overdue;
+        let nothing = drained.events.is_empty() && drained.journal.is_empty() && drained.refused.is_empty();
+        if nothing && !progress {
+            return Ok(());
+        }
+        let changed: BTreeSet<AccountId> = state.engine.take_changed();
+        let accounts: Vec<_> = changed.iter().filter_map(|id| state.engine.account(*id).cloned()).collect();
+        let standing = state.engine.market().all().iter().flatten();
+        let standing = standing.filter(|standing| standing.position > state.committed_quote).copied().collect();
+        let last_journaled = i64::try_from(drained.journal.len()).unwrap_or(i64::MAX);
+        let events: Vec<(FirmId, Event)> = drained
+            .events
+            .into_iter()
+            .filter_map(|event| state.engine.firm(event.account).map(|firm| (firm, event)))
+            .collect();
+        let batch = Batch {
+            shard: self.settings.shard,
+            epoch: state.epoch,
+            after_seq: state.seq.saturating_sub(last_journaled),
+            seq: state.seq,
+            quote_position: state.quote_position,
+            at: now,
+            decided_at: self.settings.clock.now(),
+            audit: audit(&drained.journal, &events),
+            outbox: outbox(&events),
+            journal: drained.journal,
+            accounts,
+            events,
+            standing,
+            refused_quotes: drained.refused,
+        };
+        let _proof = self.settings.store.commit(&batch).await?;
+        state.committed_quote = state.quote_position;
+        state.committed_at = now;
+        Ok(())
+    }
+
+    /// Speaks, now that everything is durable. Whoever stopped waiting is not an error.
+    fn answer(&mut self, state: &State, waiting: Waiting) -> Result<(), Failure> {
+        for (reply, submitted) in waiting.submitted {
+            let _ = reply.send(submitted);
+        }
+        for (account, reply) in waiting.views {
+            drop(reply.send(state.engine.view(account)?.map(Arc::new)));
+        }
+        for (account, reply) in waiting.watches {
+            let receiver = match (self.watchers.get(&account), state.engine.view(account)?) {
+                (Some(sender), Some(_)) => Some(sender.subscribe()),
+                (None, Some(view)) => {
+                    let (sender, receiver) = watch::channel(Arc::new(view));
+                    self.watchers.insert(account, sender);
+                    Some(receiver)
+                }
+                (_, None) => None,
+            };
+            drop(reply.send(receiver));
+        }
+        self.watchers.retain(|_, sender| sender.receiver_count() > 0);
+        for (account, sender) in &self.watchers {
+            if let Some(view) = state.engine.view(*account)? {
+                sender.send_replace(Arc::new(view));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn report(shard: i16, failure: &Failure) {
+    let error: &dyn std::error::Error = failure;
+    tracing::error!(shard, error, "the shard failed; loading it again");
+}
+
+/// Applies a logged quote as the live shard did: at its own time, or at the engine's if a command came later.
+fn apply_quote(engine: &mut Engine, logged: &LoggedQuote, events: &mut Vec<Event>) -> Result<(), EngineError> {
+    let Some(instrument) = engine.market().instruments().find(&logged.symbol) else {
+        // Logged under an instrument table that had it. Nothing that is held can depend on it.
+        return Ok(());
+    };
+    let quote =
+        Quote { instrument, bid: logged.bid, ask: logged.ask, source_time: logged.source_time };
+    let at = logged.received_at.max(engine.now());
+    engine.apply(at, &Input::Quotes(logged.position, vec![quote]), events)?;
+    Ok(())
+}
+
+/// Applies the quotes up to and including a place; gives back the first one beyond it. For replaying a journal.
+pub fn replay_quotes(
+    engine: &mut Engine,
+    quotes: &mut dyn Iterator<Item = Result<LoggedQuote, BoxError>>,
+    pending: &mut Option<LoggedQuote>,
+    upto: u64,
+    events: &mut Vec<Event>,
+) -> Result<(), BoxError> {
+    loop {
+        let next = match pending.take() {
+            Some(quote) => quote,
+            None => match quotes.next() {
+                Some(quote) => quote?,
+                None => return Ok(()),
+            },
+        };
+        if next.position > upto {
+            *pending = Some(next);
+            return Ok(());
+        }
+        apply_quote(engine, &next, events)?;
+    }
+}
+
+fn audit(journal: &[Journaled], events: &[(FirmId, Event)]) -> Vec<AuditEntry> {
+    let commands = journal.iter().map(|entry| AuditEntry {
+        firm: entry.firm,
+        at: entry.at,
+        actor: entry.origin.person,
+        action: format!("command.{}", act_word(&entry.command.act)),
+        object_kind: "account",
+        object: entry.command.account.to_string(),
+        request: entry.origin.request,
+        detail: json!({
+            "seq": entry.seq,
+            "key": Key::as_str(&entry.command.key),
+            "outcome": outcome_word(&entry.outcome),
+        }),
+    });
+    let verdicts = events.iter().filter_map(|(firm, event)| match &event.what {
+        What::Verdict(verdict) => Some(AuditEntry {
+            firm: *firm,
+            at: event.at,
+            actor: None,
+            action: format!("verdict.{}", verdict.kind.word()),
+            object_kind: "account",
+            object: event.account.to_string(),
+            request: None,
+            detail: json!({ "number": verdict.number, "rule": verdict.rule, "version": verdict.version }),
+        }),
+        What::Opened | What::Order(_) | What::Position(_) | What::Fill(_) | What::Entry(_) | What::Reset(_) => None,
+    });
+    commands.chain(verdicts).collect()
+}
+
+fn outbox(events: &[(FirmId, Event)]) -> Vec<OutboxEntry> {
+    let message = |firm: FirmId, event: &Event, topic, payload| OutboxEntry {
+        firm,
+        at: event.at,
+        aggregate: format!("account:{}", event.account),
+        topic,
+        payload,
+    };
+    events
+        .iter()
+        .filter_map(|(firm, event)| match &event.what {
+            What::Opened => Some(message(*firm, event, "account.opened", json!({ "account": event.account }))),
+            What::Verdict(verdict) => {
+                let topic = match verdict.kind {
+                    VerdictKind::Breach => "account.breached",
+                    VerdictKind::Pass => "account.passed",
+                    VerdictKind::Expiry => "account.expired",
+                };
+                let payload = json!({ "account": event.account, "verdict": verdict.number, "rule": verdict.rule });
+                Some(message(*firm, event, topic, payload))
+            }
+            What::Order(_) | What::Position(_) | What::Fill(_) | What::Entry(_) | What::Reset(_) => None,
+        })
+        .collect()
+}
+
+fn act_word(act: &Act) -> &'static str {
+    match act {
+        Act::Open(_) => "open",
+        Act::Place(_) => "place",
+        Act::Cancel { .. } => "cancel",
+        Act::ChangeOrder { .. } => "change_order",
+        Act::ChangePosition { .. } => "change_position",
+        Act::Close { .. } => "close",
+    }
+}
+
+fn outcome_word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Ok(_) => "done",
+        Err(refusal) => refusal.code(),
+    }
+}
+
+impl Origin {
+    /// The platform itself.
+    pub const PLATFORM: Self = Self { person: None, request: None };
+}

@@ -1,0 +1,425 @@
+//! The machine: applies inputs in order and keeps the indexes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kernel::{AccountId, Amount, FirmId, Overflow, Span, Timestamp};
+use rules::{Floor, Objective, Phase, Program, Rule, Track, VersionHash};
+use sha2::{Digest, Sha256};
+
+use crate::command::{Command, Fingerprint, Open, Outcome};
+use crate::step::Step;
+use crate::{
+    Account, Act, Answer, Cause, Counters, Done, EngineError, Entry, EntryKind, Event, InstrumentId, Instruments, Market,
+    Quote, Refusal, Standing, Status, Ticket, What, Worth,
+};
+
+/// How long an answer is kept for retries, counted back from the account's newest command.
+pub const KEY_MEMORY: Span = Span::from_seconds(48 * 3_600);
+
+/// One thing the engine is told. Its time is handed in beside it.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Time has passed.
+    Clock,
+    /// A feed message, applied whole before anything is checked: the first quote's place in the quote log, and
+    /// the quotes at consecutive places.
+    Quotes(u64, Vec<Quote>),
+    /// A command.
+    Command(Command),
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The answer.
+    pub outcome: Outcome,
+    /// False for a retry, and for what concerns no account: nothing changed, nothing is to be journaled.
+    pub fresh: bool,
+}
+
+/// The state of a shard.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    market: Market,
+    programs: BTreeMap<VersionHash, Arc<Program>>,
+    accounts: BTreeMap<AccountId, Held>,
+    /// Accounts whose equity or orders depend on an instrument.
+    holders: Vec<BTreeSet<AccountId>>,
+    due: BTreeSet<(Timestamp, AccountId)>,
+    now: Timestamp,
+    /// Accounts to be stored anew.
+    changed: BTreeSet<AccountId>,
+}
+
+/// An account with what is derived from it.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub account: Account,
+    pub program: Arc<Program>,
+    pub floors: Vec<Floor>,
+    watching: BTreeSet<InstrumentId>,
+    due: Option<Timestamp>,
+}
+
+/// What a stored state consists of.
+#[derive(Debug)]
+pub struct Restored {
+    /// Time of the last input.
+    pub at: Timestamp,
+    /// The standing quotes then.
+    pub standing: Vec<Standing>,
+    /// Every account.
+    pub accounts: Vec<Account>,
+    /// The programs they were bought with.
+    pub programs: Vec<Arc<Program>>,
+}
+
+/// An account as it stands, with everything computed from the standing quotes.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Time of the last input.
+    pub as_of: Timestamp,
+    /// The account.
+    pub account: Account,
+    /// Its program.
+    pub program: Arc<Program>,
+    /// Balance and open results.
+    pub equity: Amount,
+    /// Margin in use.
+    pub margin: Amount,
+    /// Floors with their sources.
+    pub floors: Vec<Floor>,
+    /// What passing needs.
+    pub objectives: Vec<Objective>,
+    /// Each open position's worth.
+    pub worth: BTreeMap<Ticket, Worth>,
+}
+
+impl Engine {
+    /// An empty shard.
+    pub fn new(instruments: Arc<Instruments>) -> Self {
+        let holders = vec![BTreeSet::new(); instruments.len()];
+        Self {
+            market: Market::new(instruments),
+            programs: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            holders,
+            due: BTreeSet::new(),
+            now: Timestamp::from_micros(i64::MIN),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// A shard as it was stored.
+    pub fn restore(instruments: Arc<Instruments>, restored: Restored) -> Result<Self, EngineError> {
+        let mut engine = Self::new(instruments);
+        engine.now = restored.at;
+        for standing in restored.standing {
+            engine.market.set(standing)?;
+        }
+        for program in restored.programs {
+            engine.learn(program)?;
+        }
+        for account in restored.accounts {
+            let held = engine.held(account)?;
+            engine.insert(held)?;
+        }
+        Ok(engine)
+    }
+
+    /// Makes a program known; needed before an account is opened with it.
+    pub fn learn(&mut self, program: Arc<Program>) -> Result<(), EngineError> {
+        let version = program.version().map_err(|_| EngineError::Encoding)?;
+        self.programs.insert(version, program);
+        Ok(())
+    }
+
+    /// Whether a program is known.
+    pub fn knows(&self, version: &VersionHash) -> bool {
+        self.programs.contains_key(version)
+    }
+
+    /// Applies one input. Everything that fell due up to its time happens first, at its own instant. An error
+    /// leaves the state unusable.
+    pub fn apply(&mut self, at: Timestamp, input: &Input, events: &mut Vec<Event>) -> Result<Option<Answered>, EngineError> {
+        if at < self.now {
+            return Err(EngineError::TimeRunsBackwards);
+        }
+        while let Some(&(due, id)) = self.due.first()
+            && due <= at
+        {
+            self.step(id, due, Cause::Reset, events, |step| step.time_passed())?;
+        }
+        self.now = at;
+        match input {
+            Input::Clock => Ok(None),
+            Input::Quotes(position, quotes) => self.quotes(at, *position, quotes, events).map(|()| None),
+            Input::Command(command) => self.command(at, command, events).map(Some),
+        }
+    }
+
+    fn quotes(&mut self, at: Timestamp, first: u64, quotes: &[Quote], events: &mut Vec<Event>) -> Result<(), EngineError> {
+        let mut position = first;
+        let mut last = first;
+        for quote in quotes {
+            self.market.set(Standing { quote: *quote, received_at: at, position })?;
+            last = position;
+            position = position.checked_add(1).ok_or(Overflow)?;
+        }
+        let mut concerned = BTreeSet::new();
+        for quote in quotes {
+            let holders = self.holders.get(usize::from(quote.instrument.0)).ok_or(Overflow)?;
+            concerned.extend(holders.iter().copied());
+        }
+        for id in concerned {
+            self.step(id, at, Cause::Quote(last), events, |step| step.price_moved())?;
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, at: Timestamp, command: &Command, events: &mut Vec<Event>) -> Result<Answered, EngineError> {
+        let fingerprint = Fingerprint::of(&command.act)?;
+        match self.accounts.get(&command.account) {
+            Some(held) => {
+                if let Some(answer) = held.account.answers.get(&command.key) {
+                    let same = answer.fingerprint == fingerprint;
+                    let outcome = if same { answer.outcome } else { Err(Refusal::KeyReused) };
+                    return Ok(Answered { outcome, fresh: false });
+                }
+            }
+            None if !matches!(command.act, Act::Open(_)) => {
+                return Ok(Answered { outcome: Err(Refusal::UnknownAccount), fresh: false });
+            }
+            None => {}
+        }
+        let outcome = match &command.act {
+            Act::Open(open) => {
+                if self.accounts.contains_key(&command.account) {
+                    // Account ids follow from challenge and phase: another opening is the same one, retried.
+                    return Ok(Answered { outcome: Ok(Done::Opened), fresh: false });
+                }
+                self.open(at, command.account, open, events)?;
+                Ok(Done::Opened)
+            }
+            act => {
+                let mut outcome = Err(Refusal::UnknownAccount);
+                self.step(command.account, at, Cause::Command, events, |step| {
+                    outcome = step.carry_out(act)?;
+                    Ok(())
+                })?;
+                outcome
+            }
+        };
+        let held = self.accounts.get_mut(&command.account).ok_or(EngineError::UnknownProgram)?;
+        let answers = &mut held.account.answers;
+        answers.retain(|_, answer| at.since(answer.at).is_ok_and(|age| age <= KEY_MEMORY));
+        answers.insert(command.key.clone(), Answer { at, fingerprint, outcome });
+        self.changed.insert(command.account);
+        Ok(Answered { outcome, fresh: true })
+    }
+
+    fn open(&mut self, at: Timestamp, id: AccountId, open: &Open, events: &mut Vec<Event>) -> Result<(), EngineError> {
+        let program = self.programs.get(&open.version).ok_or(EngineError::UnknownProgram)?;
+        let initial = program.initial_balance;
+        let account = Account {
+            firm: open.firm,
+            id,
+            challenge: open.challenge,
+            version: open.version.clone(),
+            phase: open.phase,
+            status: Status::Active,
+            balance: initial,
+            track: Track::open(initial, at, &program.reset)?,
+            positions: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            next: Counters { ticket: 1, fill: 1, entry: 2, verdict: 1 },
+            closed_at: None,
+            answers: BTreeMap::new(),
+        };
+        let entry = Entry { number: 1, kind: EntryKind::Initial, amount: initial, balance: initial, fill: None };
+        self.changed.insert(id);
+        events.push(Event { account: id, at, what: What::Opened });
+        events.push(Event { account: id, at, what: What::Entry(entry) });
+        let held = self.held(account)?;
+        self.insert(held)
+    }
+
+    /// Lets one account act, then brings its indexes up to date and opens the account of the next phase if it
+    /// passed.
+    fn step(
+        &mut self,
+        id: AccountId,
+        at: Timestamp,
+        cause: Cause,
+        events: &mut Vec<Event>,
+        act: impl FnOnce(&mut Step<'_>) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let held = self.accounts.get_mut(&id).ok_or(EngineError::UnknownProgram)?;
+        let mut step = Step { market: &self.market, held, at, cause, events, changed: false, holdings_changed: false, successor: None };
+        act(&mut step)?;
+        let (holdings_changed, successor) = (step.holdings_changed, step.successor);
+        if step.changed {
+            self.changed.insert(id);
+        }
+        let before = held.due;
+        held.due = held.next_due()?;
+        if before != held.due {
+            if let Some(before) = before {
+                self.due.remove(&(before, id));
+            }
+            if let Some(due) = held.due {
+                self.due.insert((due, id));
+            }
+        }
+        if holdings_changed {
+            let watching = held.instruments_watched(self.market.instruments())?;
+            for gone in held.watching.difference(&watching) {
+                self.holders.get_mut(usize::from(gone.0)).ok_or(Overflow)?.remove(&id);
+            }
+            for new in watching.difference(&held.watching) {
+                self.holders.get_mut(usize::from(new.0)).ok_or(Overflow)?.insert(id);
+            }
+            held.watching = watching;
+        }
+        if let Some(open) = successor {
+            let phase = u64::try_from(open.phase).map_err(|_| Overflow)?;
+            self.open(at, account_of_phase(open.challenge, phase), &open, events)?;
+        }
+        Ok(())
+    }
+
+    fn held(&self, account: Account) -> Result<Held, EngineError> {
+        let program = Arc::clone(self.programs.get(&account.version).ok_or(EngineError::UnknownProgram)?);
+        let phase = program.phases.get(account.phase).ok_or(EngineError::UnknownProgram)?;
+        let floors = rules::floors(phase, &account.track)?;
+        let mut held = Held { account, program, floors, watching: BTreeSet::new(), due: None };
+        held.due = held.next_due()?;
+        held.watching = held.instruments_watched(self.market.instruments())?;
+        Ok(held)
+    }
+
+    fn insert(&mut self, held: Held) -> Result<(), EngineError> {
+        let id = held.account.id;
+        for instrument in &held.watching {
+            self.holders.get_mut(usize::from(instrument.0)).ok_or(Overflow)?.insert(id);
+        }
+        if let Some(due) = held.due {
+            self.due.insert((due, id));
+        }
+        self.accounts.insert(id, held);
+        Ok(())
+    }
+
+    /// An account.
+    pub fn account(&self, id: AccountId) -> Option<&Account> {
+        self.accounts.get(&id).map(|held| &held.account)
+    }
+
+    /// All accounts, by id.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.values().map(|held| &held.account)
+    }
+
+    /// An account's firm.
+    pub fn firm(&self, id: AccountId) -> Option<FirmId> {
+        self.account(id).map(|account| account.firm)
+    }
+
+    /// An account as it stands.
+    pub fn view(&self, id: AccountId) -> Result<Option<View>, EngineError> {
+        let Some(held) = self.accounts.get(&id) else { return Ok(None) };
+        let account = held.account.clone();
+        let currency = held.program.currency;
+        let mut worth = BTreeMap::new();
+        for (ticket, position) in &account.positions {
+            worth.insert(*ticket, position.worth(&self.market, currency)?);
+        }
+        Ok(Some(View {
+            as_of: self.now,
+            equity: account.equity(&self.market, currency)?,
+            margin: account.margin()?,
+            floors: held.floors.clone(),
+            objectives: rules::objectives(held.rules()?, &account.track, account.balance)?,
+            program: Arc::clone(&held.program),
+            worth,
+            account,
+        }))
+    }
+
+    /// The accounts that differ from what was last taken here, by id. Whoever stores the state takes them with
+    /// every commit.
+    pub fn take_changed(&mut self) -> BTreeSet<AccountId> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The standing quotes and their instruments.
+    pub fn market(&self) -> &Market {
+        &self.market
+    }
+
+    /// Time of the last input.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// SHA-256 over every account and every standing quote. The time of the last input is left out: it moves
+    /// with clock inputs, which change nothing else.
+    pub fn state_hash(&self) -> Result<[u8; 32], EngineError> {
+        let accounts: Vec<&Account> = self.accounts().collect();
+        let bytes = postcard::to_stdvec(&(accounts, self.market.all())).map_err(|_| EngineError::Encoding)?;
+        Ok(Sha256::digest(bytes).into())
+    }
+}
+
+/// The account of a phase of a challenge: always the same, so that opening it twice is opening it once.
+pub(crate) fn account_of_phase(challenge: kernel::ChallengeId, phase: u64) -> AccountId {
+    AccountId::derived(&[b"account", challenge.uuid().as_bytes(), &phase.to_be_bytes()])
+}
+
+impl Open {
+    /// The id of the account that this opens.
+    pub fn account(&self) -> AccountId {
+        account_of_phase(self.challenge, u64::try_from(self.phase).unwrap_or(u64::MAX))
+    }
+}
+
+impl Held {
+    pub(crate) fn rules(&self) -> Result<&Phase, EngineError> {
+        self.program.phases.get(self.account.phase).ok_or(EngineError::UnknownProgram)
+    }
+
+    /// Recomputes the floors after their sources moved.
+    pub(crate) fn refresh_floors(&mut self) -> Result<(), EngineError> {
+        let phase = self.program.phases.get(self.account.phase).ok_or(EngineError::UnknownProgram)?;
+        self.floors = rules::floors(phase, &self.account.track)?;
+        Ok(())
+    }
+
+    /// Whether a new peak of the equity moves a floor.
+    pub(crate) fn trails_equity(&self) -> Result<bool, EngineError> {
+        let trails = |rule: &Rule| matches!(rule, Rule::MaxLoss(rule) if rule.trail == rules::max_loss::Trail::IntradayEquity);
+        Ok(self.rules()?.rules.iter().any(trails))
+    }
+
+    fn next_due(&self) -> Result<Option<Timestamp>, EngineError> {
+        if self.account.status != Status::Active {
+            return Ok(None);
+        }
+        let deadline = rules::deadlines(self.rules()?, &self.account.track)?.first().map(|deadline| deadline.at);
+        let reset = self.account.track.next_reset;
+        Ok(Some(deadline.map_or(reset, |deadline| deadline.min(reset))))
+    }
+
+    fn instruments_watched(&self, instruments: &Instruments) -> Result<BTreeSet<InstrumentId>, EngineError> {
+        let mut watched = BTreeSet::new();
+        let positions = self.account.positions.values().map(|position| position.instrument);
+        let orders = self.account.orders.values().map(|order| order.instrument);
+        for id in positions.chain(orders) {
+            watched.insert(id);
+            let quote = instruments.get(id)?.quote;
+            watched.extend(instruments.route(quote, self.program.currency).map(|route| route.instrument));
+        }
+        Ok(watched)
+    }
+}

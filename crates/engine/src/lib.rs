@@ -1,0 +1,64 @@
+//! The trading core: a deterministic state machine, `apply(state, input) -> events`.
+//!
+//! **For:** quotes, orders, positions, equity, floors tested at every quote, verdicts with their evidence. Inputs
+//! carry their time and come in one order; the same inputs give the same events and the same [`Engine::state_hash`],
+//! however they are batched and whether live or replayed.
+//!
+//! **Must not know:** a clock, chance, IO, floats, who stores it or who asks. A verdict comes from nowhere else.
+//!
+//! **To add a command:** a variant of [`Act`], its arm in `trade.rs`, its refusals in the order of [`Refusal`], and
+//! cases in `tests/`. **To add an input of time** (swap, session end): a due instant in `Held::due`, its arm in
+//! [`Engine::apply`]'s advance; time is due by itself, so a clock input changes nothing that a later input would not.
+
+mod account;
+mod command;
+mod core;
+mod event;
+mod gate;
+mod instrument;
+mod judge;
+mod market;
+mod step;
+mod trade;
+
+pub use account::{
+    Account, Answer, Counters, FillReason, Order, OrderKind, OrderState, Position, Status, Ticket,
+};
+pub use command::{Act, Change, Command, Done, Fingerprint, Key, Open, Outcome, Place, Refusal};
+pub use core::{Answered, Engine, Input, KEY_MEMORY, Restored, View};
+pub use event::{
+    Cause, Entry, EntryKind, Event, Fill, Quoted, Rate, Reset, Valued, Verdict, VerdictKind, What,
+};
+pub use gate::{Gate, GateRefusal};
+pub use instrument::{Instrument, InstrumentError, InstrumentId, Instruments, MOST_POINTS, Route};
+pub use market::{Market, Quote, Readiness, Standing, Worth};
+pub use trade::MOST_TICKETS;
+
+/// Something that inputs checked at the door cannot cause. The shard stops rather than guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// A result left its integer.
+    #[error(transparent)]
+    Overflow(#[from] kernel::Overflow),
+    /// An instant outside the calendar.
+    #[error("an instant outside the calendar")]
+    Time,
+    /// An input older than the last.
+    #[error("an input is older than the one before it")]
+    TimeRunsBackwards,
+    /// A position without a price. It is never valued at its entry instead.
+    #[error("an open position has no price")]
+    MissingPrice,
+    /// An account whose program was not handed in.
+    #[error("an account's program is not known")]
+    UnknownProgram,
+    /// A value that could not be encoded for hashing.
+    #[error("a value could not be encoded")]
+    Encoding,
+}
+
+impl From<kernel::TimeError> for EngineError {
+    fn from(_: kernel::TimeError) -> Self {
+        Self::Time
+    }
+}

@@ -1,0 +1,179 @@
+//! Identities by kind: an account's id cannot be handed in where a person's is asked for.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{Rng, Timestamp};
+
+/// The word for a kind of thing, used in errors.
+pub trait IdKind {
+    /// For instance `"account"`.
+    const WORD: &'static str;
+}
+
+/// A UUID that names one thing of kind `K`.
+pub struct Id<K>(Uuid, PhantomData<fn() -> K>);
+
+/// The kinds of things that have an id. To add one: a unit type here and an alias below.
+pub mod kinds {
+    use super::IdKind;
+    /// A tenant.
+    #[derive(Debug)]
+    pub enum Firm {}
+    /// Somebody who signs in.
+    #[derive(Debug)]
+    pub enum Person {}
+    /// A browser's signed-in session.
+    #[derive(Debug)]
+    pub enum Session {}
+    /// The buying of a program.
+    #[derive(Debug)]
+    pub enum Purchase {}
+    /// One purchase and its accounts through the phases.
+    #[derive(Debug)]
+    pub enum Challenge {}
+    /// A trading account.
+    #[derive(Debug)]
+    pub enum Account {}
+    /// One HTTP request.
+    #[derive(Debug)]
+    pub enum Request {}
+    impl IdKind for Firm {
+        const WORD: &'static str = "firm";
+    }
+    impl IdKind for Person {
+        const WORD: &'static str = "person";
+    }
+    impl IdKind for Session {
+        const WORD: &'static str = "session";
+    }
+    impl IdKind for Purchase {
+        const WORD: &'static str = "purchase";
+    }
+    impl IdKind for Challenge {
+        const WORD: &'static str = "challenge";
+    }
+    impl IdKind for Account {
+        const WORD: &'static str = "account";
+    }
+    impl IdKind for Request {
+        const WORD: &'static str = "request";
+    }
+}
+
+/// Names a firm.
+pub type FirmId = Id<kinds::Firm>;
+/// Names a person.
+pub type PersonId = Id<kinds::Person>;
+/// Names a session.
+pub type SessionId = Id<kinds::Session>;
+/// Names a purchase.
+pub type PurchaseId = Id<kinds::Purchase>;
+/// Names a challenge.
+pub type ChallengeId = Id<kinds::Challenge>;
+/// Names a trading account.
+pub type AccountId = Id<kinds::Account>;
+/// Names a request.
+pub type RequestId = Id<kinds::Request>;
+
+impl<K> Id<K> {
+    /// Wraps a UUID read from a row or a path.
+    pub const fn from_uuid(uuid: Uuid) -> Self {
+        Self(uuid, PhantomData)
+    }
+
+    /// The bare UUID.
+    pub const fn uuid(self) -> Uuid {
+        self.0
+    }
+
+    /// A new id that sorts by time (UUID version 7).
+    pub fn random(at: Timestamp, rng: &dyn Rng) -> Self {
+        let mut random = [0_u8; 10];
+        rng.fill(&mut random);
+        let millis = u64::try_from(at.micros().div_euclid(1_000)).unwrap_or_default();
+        Self::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+
+    /// The id that always follows from the same parts (UUID version 8 over SHA-256): a thing that is created by
+    /// a retried or replayed step gets the same name every time.
+    pub fn derived(parts: &[&[u8]]) -> Self {
+        Self::from_uuid(name_based_uuid(parts))
+    }
+}
+
+/// A UUID version 8 that follows from the parts. Each part is preceded by its length, so no two lists collide by
+/// moving a byte across a border.
+pub fn name_based_uuid(parts: &[&[u8]]) -> Uuid {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part);
+    }
+    let mut bytes = [0_u8; 16];
+    for (to, from) in bytes.iter_mut().zip(hash.finalize()) {
+        *to = from;
+    }
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+impl<K> Clone for Id<K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<K> Copy for Id<K> {}
+impl<K> PartialEq for Id<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+impl<K> Eq for Id<K> {}
+impl<K> PartialOrd for Id<K> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<K> Ord for Id<K> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+impl<K> Hash for Id<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+impl<K: IdKind> fmt::Debug for Id<K> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", K::WORD, self.0)
+    }
+}
+impl<K> fmt::Display for Id<K> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+impl<K> FromStr for Id<K> {
+    type Err = uuid::Error;
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        text.parse().map(Self::from_uuid)
+    }
+}
+impl<K> Serialize for Id<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+impl<'de, K> Deserialize<'de> for Id<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Uuid::deserialize(deserializer).map(Self::from_uuid)
+    }
+}

@@ -1,0 +1,50 @@
+//! Ratios with a type, so that a fraction, a per cent and a direction cannot be mistaken for each other.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{DecimalError, decimal};
+
+/// A share in per cent with four digits after the point: `"5"` is five per cent, one twentieth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Percent(i64);
+
+impl Percent {
+    const SCALE: u8 = 4;
+    /// One hundred per cent.
+    pub const WHOLE: Self = Self(1_000_000);
+
+    /// Reads `"5"` or `"0.5"`: per cent, not a fraction.
+    pub fn parse(text: &str) -> Result<Self, DecimalError> {
+        decimal::parse(text, Self::SCALE).map(Self)
+    }
+
+    /// As millionths of the whole.
+    pub const fn millionths(self) -> i64 {
+        self.0
+    }
+
+    /// From millionths of the whole.
+    pub const fn from_millionths(millionths: i64) -> Self {
+        Self(millionths)
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&decimal::format(self.0, Self::SCALE, 0))
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        decimal::text_or_integer(serializer, self.0, self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        decimal::integer_from(deserializer, Self::SCALE).map(Self)
+    }
+}

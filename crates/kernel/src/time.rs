@@ -1,0 +1,137 @@
+//! Instants in whole microseconds, because PostgreSQL keeps no more and a hash must read back the same.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::Overflow;
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// A length of time in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Span(i64);
+
+/// A text that is not an instant, or an instant outside the years the calendar covers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an RFC 3339 instant such as 2026-03-08T21:00:00Z")]
+pub struct TimeError;
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self(0);
+
+    /// From microseconds since the epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// As microseconds since the epoch.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// Reads RFC 3339; digits below a microsecond are refused.
+    pub fn parse(text: &str) -> Result<Self, TimeError> {
+        let instant: jiff::Timestamp = text.parse().map_err(|_| TimeError)?;
+        if instant.as_nanosecond().checked_rem(1_000) == Some(0) {
+            Ok(Self(instant.as_microsecond()))
+        } else {
+            Err(TimeError)
+        }
+    }
+
+    /// Later by a span.
+    pub fn after(self, span: Span) -> Result<Self, Overflow> {
+        self.0.checked_add(span.0).map(Self).ok_or(Overflow)
+    }
+
+    /// How long ago `earlier` was; negative if it lies ahead.
+    pub fn since(self, earlier: Self) -> Result<Span, Overflow> {
+        self.0.checked_sub(earlier.0).map(Span).ok_or(Overflow)
+    }
+
+    pub(crate) fn to_jiff(self) -> Result<jiff::Timestamp, TimeError> {
+        jiff::Timestamp::from_microsecond(self.0).map_err(|_| TimeError)
+    }
+}
+
+impl Span {
+    /// From microseconds.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// From milliseconds; panics at compile time if out of range.
+    pub const fn from_millis(millis: i32) -> Self {
+        Self::from_seconds_and_micros(0, millis)
+    }
+
+    /// From seconds.
+    pub const fn from_seconds(seconds: i32) -> Self {
+        Self::from_seconds_and_micros(seconds, 0)
+    }
+
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::cast_lossless,
+        reason = "i32 seconds and milliseconds in microseconds are far inside i64; From is not const"
+    )]
+    const fn from_seconds_and_micros(seconds: i32, millis: i32) -> Self {
+        Self(seconds as i64 * 1_000_000 + millis as i64 * 1_000)
+    }
+
+    /// Whole days of 24 hours.
+    pub fn from_days(days: u32) -> Result<Self, Overflow> {
+        i64::from(days).checked_mul(86_400_000_000).map(Self).ok_or(Overflow)
+    }
+
+    /// As microseconds.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_jiff() {
+            Ok(instant) => write!(formatter, "{instant:.6}"),
+            Err(_) => write!(formatter, "{} µs", self.0),
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_i64(self.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            Self::parse(&text).map_err(serde::de::Error::custom)
+        } else {
+            i64::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_keeps_microseconds_and_refuses_less() {
+        let instant = Timestamp::parse("2014-05-02T12:30:01.500001Z").unwrap();
+        assert_eq!(instant.to_string(), "2014-05-02T12:30:01.500001Z");
+        assert_eq!(Timestamp::parse("2014-05-02T14:30:01.500001+02:00").unwrap(), instant);
+        assert!(Timestamp::parse("2014-05-02T12:30:01.5000015Z").is_err());
+        assert!(Timestamp::parse("yesterday").is_err());
+        assert_eq!(Timestamp::EPOCH.to_string(), "1970-01-01T00:00:00.000000Z");
+    }
+}

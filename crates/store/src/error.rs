@@ -1,0 +1,97 @@
+//! What the database says, in the words of the business.
+
+use app::AppError;
+use app::trading::ShardError;
+
+/// Why the store could not be opened or set up.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL is none, or nobody answers there.
+    #[error("connecting to the database")]
+    Connect(#[source] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("migrating the database")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A firm could not be written.
+    #[error("setting up a firm")]
+    Firm(#[source] sqlx::Error),
+}
+
+/// A stored row that the domain refuses: the database was changed by other hands, or a migration forgot it.
+#[derive(Debug, thiserror::Error)]
+#[error("a row of {table} cannot be read: {say}")]
+pub struct Inconsistent {
+    /// Where.
+    pub table: &'static str,
+    /// What is wrong.
+    pub say: String,
+}
+
+impl Inconsistent {
+    pub(crate) fn new(table: &'static str, say: impl Into<String>) -> Self {
+        Self { table, say: say.into() }
+    }
+
+    /// For `map_err` on a parser.
+    pub(crate) fn from<E: std::fmt::Display>(table: &'static str) -> impl Fn(E) -> Self {
+        move |error| Self::new(table, error.to_string())
+    }
+}
+
+impl From<Inconsistent> for AppError {
+    fn from(error: Inconsistent) -> Self {
+        Self::Bug { doing: "reading a stored row", source: Box::new(error) }
+    }
+}
+
+impl From<Inconsistent> for ShardError {
+    fn from(Inconsistent { table, say }: Inconsistent) -> Self {
+        Self::Inconsistent { table, say }
+    }
+}
+
+/// Names the operation that failed.
+pub(crate) trait Doing<T> {
+    fn doing(self, doing: &'static str) -> Result<T, AppError>;
+}
+
+impl<T> Doing<T> for Result<T, sqlx::Error> {
+    fn doing(self, doing: &'static str) -> Result<T, AppError> {
+        self.map_err(|error| {
+            let constraint = error.as_database_error().and_then(sqlx::error::DatabaseError::constraint);
+            if let Some((code, say)) = constraint.and_then(refusal) {
+                return AppError::refused(code, say);
+            }
+            if may_pass(&error) {
+                AppError::Unavailable { doing, source: Box::new(error) }
+            } else {
+                AppError::Bug { doing, source: Box::new(error) }
+            }
+        })
+    }
+}
+
+/// The constraints that a person's request can meet. All others guard against ourselves.
+fn refusal(constraint: &str) -> Option<(&'static str, &'static str)> {
+    match constraint {
+        "people_email_once" => Some(("email_taken", "Somebody has registered with this email.")),
+        _ => None,
+    }
+}
+
+/// Whether the same request may succeed later: the server was away, restarting, overloaded or chose another
+/// transaction.
+fn may_pass(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return matches!(
+            error,
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed
+        );
+    };
+    error.code().is_some_and(|code| ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class)))
+}
+
+/// For `map_err` in the shard's path.
+pub(crate) fn storage(error: sqlx::Error) -> ShardError {
+    ShardError::Storage(Box::new(error))
+}

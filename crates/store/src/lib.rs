@@ -1,0 +1,30 @@
+//! PostgreSQL: the only truth.
+//!
+//! **For:** the ports of `app` ([`app::identity::IdentityStore`], [`app::catalogue::CatalogueStore`],
+//! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`]), the read models of screens ([`read`]), and the
+//! migrations.
+//!
+//! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
+//! what may happen; it says whether it could be written.
+//!
+//! Firms are kept apart twice. Every statement names its firm, and row-level security lets through only the rows of
+//! the firm that the transaction was begun for ([`Store::begin`]). The shards' owner works for all firms under a
+//! role of its own that cannot see people, sessions or purchases.
+//!
+//! **To add a table:** a new file in `migrations/` with the firm in the primary key and in every foreign key, named
+//! constraints, `enable` and `force row level security`, a policy and its grants; a test lists the tables and holds
+//! them to it. **To add a query:** `sqlx::query!` and its kin only, then `cargo xtask db prepare`. **To map a refusal
+//! of the database to one of the business:** name the constraint in `error.rs`.
+
+mod catalogue;
+mod error;
+mod identity;
+mod pool;
+mod purchases;
+pub mod read;
+mod records;
+mod row;
+mod shard;
+
+pub use error::{Inconsistent, StoreError};
+pub use pool::{Committed, Firm, NewFirm, Settings, Store, Tx};

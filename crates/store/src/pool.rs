@@ -1,0 +1,286 @@
+//! Connections, roles and transactions.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use app::AppError;
+use engine::Instruments;
+use kernel::{FirmId, Timestamp};
+use rules::{Program, VersionHash};
+use sha2::{Digest, Sha256};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, Executor, PgConnection, PgPool, Postgres, Transaction};
+
+use crate::error::Doing;
+use crate::row::At;
+use crate::{Inconsistent, StoreError, row};
+
+/// Versions never change, so each is read once. Beyond this many the memory starts anew.
+const MOST_PROGRAMS: usize = 4_096;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// How to reach the database.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// A login that is a member of `tradesense_app` and `tradesense_engine`. Holds a password: do not log it.
+    pub url: String,
+    /// Rows name instruments by symbol, the engine by place in this table.
+    pub instruments: Arc<Instruments>,
+    /// The most connections for use cases and screens.
+    pub app_connections: u32,
+    /// The most connections for shards.
+    pub engine_connections: u32,
+}
+
+/// The open store. Implements the ports of `app`.
+pub struct Store {
+    pub(crate) app: PgPool,
+    pub(crate) engine: PgPool,
+    pub(crate) instruments: Arc<Instruments>,
+    programs: Mutex<BTreeMap<(FirmId, VersionHash), Arc<Program>>>,
+}
+
+/// A transaction that sees and writes one firm. Dropped without a commit, it is rolled back.
+#[must_use = "a transaction does nothing unless it is committed"]
+pub struct Tx {
+    inner: Transaction<'static, Postgres>,
+    firm: FirmId,
+}
+
+/// Proof that a transaction is durable.
+#[derive(Debug)]
+#[must_use = "speak to the world only with the proof in hand"]
+pub struct Committed {
+    _private: (),
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Firm {
+    /// Its id.
+    pub id: FirmId,
+    /// Its name in addresses and settings.
+    pub slug: String,
+    /// Its name for people.
+    pub name: String,
+}
+
+/// A tenant to be set up.
+#[derive(Debug, Clone)]
+pub struct NewFirm {
+    /// Lower-case letters, digits and hyphens, at most 32; the id follows from it.
+    pub slug: String,
+    /// 1 to 80 characters.
+    pub name: String,
+    /// The host names it answers to, in lower case.
+    pub domains: Vec<String>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Tx").field("firm", &self.firm).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Brings the schema up to date. The login must own the database or be a superuser, and be allowed to create
+    /// roles the first time.
+    pub async fn migrate(url: &str) -> Result<(), StoreError> {
+        let mut owner = PgConnection::connect(url).await.map_err(StoreError::Connect)?;
+        MIGRATIONS.run(&mut owner).await.map_err(StoreError::Migrate)?;
+        owner.close().await.map_err(StoreError::Connect)
+    }
+
+    /// A name of the schema that this program migrates to: 64 hex digits over all migrations.
+    pub fn schema() -> String {
+        let mut hash = Sha256::new();
+        for migration in MIGRATIONS.iter() {
+            hash.update(migration.version.to_be_bytes());
+            hash.update(&migration.checksum);
+        }
+        hex::encode(hash.finalize())
+    }
+
+    /// Opens one pool for each role and takes one connection, so that a wrong URL shows at once.
+    pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
+        let app = pool(&settings.url, "set role tradesense_app", settings.app_connections).await?;
+        let engine = pool(&settings.url, "set role tradesense_engine", settings.engine_connections).await?;
+        let instruments = Arc::clone(&settings.instruments);
+        Ok(Self { app, engine, instruments, programs: Mutex::default() })
+    }
+
+    /// Closes all connections once they are free.
+    pub async fn close(&self) {
+        self.app.close().await;
+        self.engine.close().await;
+    }
+
+    /// Makes sure that a firm exists, with this name and answering to these hosts. `owner_url` is the login that
+    /// migrates: the others cannot create firms.
+    pub async fn ensure_firm(owner_url: &str, new: &NewFirm, at: Timestamp) -> Result<FirmId, StoreError> {
+        let mut owner = PgConnection::connect(owner_url).await.map_err(StoreError::Connect)?;
+        let id = FirmId::derived(&[b"firm", new.slug.as_bytes()]);
+        write_firm(&mut owner, id, new, at).await.map_err(StoreError::Firm)?;
+        owner.close().await.map_err(StoreError::Connect)?;
+        Ok(id)
+    }
+
+    /// Begins a transaction for one firm.
+    pub async fn begin(&self, firm: FirmId) -> Result<Tx, AppError> {
+        let doing = "beginning a transaction";
+        let mut inner = self.app.begin().await.doing(doing)?;
+        enter(&mut inner, firm).await.doing(doing)?;
+        Ok(Tx { inner, firm })
+    }
+
+    /// A firm by id.
+    pub async fn firm(&self, id: FirmId) -> Result<Option<Firm>, AppError> {
+        let mut tx = self.begin(id).await?;
+        let found = sqlx::query!("select slug, name from firms where firm_id = $1", id.uuid())
+            .fetch_optional(tx.connection())
+            .await
+            .doing("reading a firm")?;
+        Ok(found.map(|row| Firm { id, slug: row.slug, name: row.name }))
+    }
+
+    /// The firm that answers to a host name.
+    pub async fn firm_of_domain(&self, domain: &str) -> Result<Option<FirmId>, AppError> {
+        let doing = "finding the firm of a host";
+        let domain = domain.to_ascii_lowercase();
+        let mut tx = self.app.begin().await.doing(doing)?;
+        sqlx::query!("select set_config('tradesense.domain', $1, true)", domain)
+            .fetch_one(&mut *tx)
+            .await
+            .doing(doing)?;
+        let found = sqlx::query_scalar!("select firm_id from firm_domains where domain = $1", domain)
+            .fetch_optional(&mut *tx)
+            .await
+            .doing(doing)?;
+        Ok(found.map(FirmId::from_uuid))
+    }
+
+    /// Whether the database answers under both roles.
+    pub async fn ready(&self) -> Result<(), AppError> {
+        let doing = "reaching the database";
+        for pool in [&self.app, &self.engine] {
+            sqlx::query_scalar!("select 1 as alive").fetch_one(pool).await.doing(doing)?;
+        }
+        Ok(())
+    }
+
+    /// A version of a firm, remembered.
+    pub(crate) async fn program(&self, tx: &mut Tx, version: &VersionHash) -> Result<Arc<Program>, AppError> {
+        let key = (tx.firm, version.clone());
+        if let Some(program) = self.programs.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Arc::clone(program));
+        }
+        let body = sqlx::query_scalar!(
+            r#"select body::text as "body!" from program_versions where firm_id = $1 and version = $2"#,
+            tx.firm.uuid(),
+            version.as_str(),
+        )
+        .fetch_one(tx.connection())
+        .await
+        .doing("reading a version")?;
+        let program = Arc::new(read_program(version, &body)?);
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        if programs.len() >= MOST_PROGRAMS {
+            programs.clear();
+        }
+        programs.insert(key, Arc::clone(&program));
+        Ok(program)
+    }
+}
+
+impl Tx {
+    /// Whose rows it sees.
+    pub fn firm(&self) -> FirmId {
+        self.firm
+    }
+
+    /// Makes everything durable.
+    pub async fn commit(self) -> Result<Committed, AppError> {
+        self.inner.commit().await.doing("committing a transaction")?;
+        Ok(Committed { _private: () })
+    }
+
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+}
+
+/// A stored program that still has the name it is stored under.
+pub(crate) fn read_program(version: &VersionHash, body: &str) -> Result<Program, Inconsistent> {
+    let table = "program_versions";
+    let program: Program = row::from_json(table, body)?;
+    let name = program.version().map_err(Inconsistent::from(table))?;
+    if name == *version {
+        Ok(program)
+    } else {
+        Err(Inconsistent::new(table, format!("the content of {version} hashes to {name}")))
+    }
+}
+
+async fn enter(connection: &mut PgConnection, firm: FirmId) -> Result<(), sqlx::Error> {
+    sqlx::query!("select set_config('tradesense.firm', $1, true)", firm.to_string())
+        .fetch_one(connection)
+        .await?;
+    Ok(())
+}
+
+async fn pool(url: &str, set_role: &'static str, most: u32) -> Result<PgPool, StoreError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(StoreError::Connect)?
+        .application_name("tradesense")
+        .options([
+            ("statement_timeout", "30s"),
+            ("lock_timeout", "10s"),
+            ("idle_in_transaction_session_timeout", "60s"),
+        ]);
+    PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(Duration::from_secs(5))
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                connection.execute(set_role).await?;
+                Ok(())
+            })
+        })
+        .connect_with(options)
+        .await
+        .map_err(StoreError::Connect)
+}
+
+async fn write_firm(owner: &mut PgConnection, id: FirmId, new: &NewFirm, at: Timestamp) -> Result<(), sqlx::Error> {
+    let mut tx = owner.begin().await?;
+    enter(&mut tx, id).await?;
+    sqlx::query!(
+        "insert into firms (firm_id, slug, name, created_at) values ($1, $2, $3, $4)
+         on conflict on constraint firms_key do update set name = excluded.name",
+        id.uuid(),
+        new.slug,
+        new.name,
+        At(at) as _,
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "insert into firm_domains (firm_id, domain) select $1, unnest($2::text[])
+         on conflict on constraint firm_domains_key do nothing",
+        id.uuid(),
+        &new.domains,
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await
+}

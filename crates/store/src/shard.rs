@@ -1,0 +1,773 @@
+//! The shard's store: one transaction per batch, and the state again after a start.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use app::trading::{Batch, Journaled, Loaded, Origin, RefusedQuote, ShardCommit, ShardError, ShardStore};
+use async_trait::async_trait;
+use engine::{
+    Account, Answer, Command, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Order, Position,
+    Quote, Reset, Standing, Ticket, Verdict, What,
+};
+use kernel::{AccountId, Amount, ChallengeId, FirmId, PersonId, Price, RequestId, Timestamp, TradingDay};
+use rules::{Program, VersionHash};
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::error::storage;
+use crate::pool::read_program;
+use crate::records::{write_audit_in_tx, write_outbox_in_tx};
+use crate::row::{
+    At, OrderRow, PositionRow, column, counter, from_json, instrument, place, size, status, symbol, to_json, to_place,
+    version,
+};
+use crate::{Inconsistent, Store};
+
+/// The queries below forget keys after 48 hours, as the engine does.
+const _: () = assert!(KEY_MEMORY.micros() == 172_800_000_000, "the engine's memory of keys is not the store's");
+
+#[async_trait]
+impl ShardStore for Store {
+    async fn take_over(&self, shard: i16) -> Result<Loaded, ShardError> {
+        let mut tx = self.engine.begin().await.map_err(storage)?;
+        let connection = &mut *tx;
+        sqlx::query!(
+            "insert into shards (id, epoch, seq, quote_position, at) values ($1, 0, 0, 0, $2)
+             on conflict on constraint shards_key do nothing",
+            shard,
+            At(Timestamp::EPOCH) as _,
+        )
+        .execute(&mut *connection)
+        .await
+        .map_err(storage)?;
+        // Waits for a commit of the previous owner that is under way; no later one gets through.
+        let row = sqlx::query!(
+            r#"update shards set epoch = epoch + 1 where id = $1
+               returning epoch, seq, quote_position, at as "at: At""#,
+            shard,
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(storage)?;
+        let loaded = Loaded {
+            epoch: row.epoch,
+            seq: row.seq,
+            quote_position: place("shards", row.quote_position)?,
+            at: row.at.into(),
+            standing: load_standing(connection, shard, &self.instruments).await?,
+            accounts: load_accounts(connection, shard, &self.instruments).await?,
+            programs: load_programs(connection, shard).await?,
+        };
+        tx.commit().await.map_err(storage)?;
+        Ok(loaded)
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<ShardCommit, ShardError> {
+        let instruments = &*self.instruments;
+        let mut tx = self.engine.begin().await.map_err(storage)?;
+        let connection = &mut *tx;
+        advance(connection, batch).await?;
+        let what = Happened::of(batch);
+        write_accounts(connection, batch).await?;
+        write_orders(connection, &what.orders, instruments).await?;
+        write_positions(connection, &what.positions, instruments).await?;
+        write_fills(connection, &what.fills, instruments).await?;
+        write_entries(connection, &what.entries).await?;
+        write_days(connection, &what.resets).await?;
+        write_verdicts(connection, &what.verdicts, batch.decided_at).await?;
+        write_journal(connection, batch.shard, &batch.journal).await?;
+        write_standing(connection, batch.shard, &batch.standing, instruments).await?;
+        write_refused(connection, batch.shard, &batch.refused_quotes).await?;
+        write_audit_in_tx(connection, &batch.audit).await.map_err(storage)?;
+        write_outbox_in_tx(connection, &batch.outbox).await.map_err(storage)?;
+        tx.commit().await.map_err(storage)?;
+        Ok(ShardCommit::proven())
+    }
+
+    async fn program(&self, version: &VersionHash) -> Result<Option<Arc<Program>>, ShardError> {
+        // Equal names are equal contents, so any firm's row will do.
+        let body = sqlx::query_scalar!(
+            r#"select body::text as "body!" from program_versions where version = $1 limit 1"#,
+            version.as_str(),
+        )
+        .fetch_optional(&self.engine)
+        .await
+        .map_err(storage)?;
+        Ok(body.map(|body| read_program(version, &body).map(Arc::new)).transpose()?)
+    }
+
+    async fn journal(&self, shard: i16, from: i64, limit: i64) -> Result<Vec<Journaled>, ShardError> {
+        let rows = sqlx::query!(
+            r#"select firm_id, seq, at as "at: At", after_quote, account_id, key, act::text as "act!",
+                      outcome::text as "outcome!", person_id, request_id
+               from journal where shard = $1 and seq >= $2 order by seq limit $3"#,
+            shard,
+            from,
+            limit,
+        )
+        .fetch_all(&self.engine)
+        .await
+        .map_err(storage)?;
+        let mut journal = Vec::with_capacity(rows.len());
+        for row in rows {
+            journal.push(Journaled {
+                seq: row.seq,
+                firm: FirmId::from_uuid(row.firm_id),
+                at: row.at.into(),
+                after_quote: place("journal", row.after_quote)?,
+                command: Command {
+                    account: AccountId::from_uuid(row.account_id),
+                    key: read_key(&row.key)?,
+                    act: from_json("journal", &row.act)?,
+                },
+                outcome: from_json("journal", &row.outcome)?,
+                origin: Origin {
+                    person: row.person_id.map(PersonId::from_uuid),
+                    request: row.request_id.map(RequestId::from_uuid),
+                },
+            });
+        }
+        Ok(journal)
+    }
+}
+
+/// SHA-256 over the canonical JSON of a verdict with its account and time: what a receipt is known by.
+pub(crate) fn digest(firm: FirmId, account: AccountId, at: Timestamp, verdict: &Verdict) -> Result<[u8; 32], Inconsistent> {
+    let json = to_json("verdicts", &(firm, account, at, verdict))?;
+    Ok(Sha256::digest(json).into())
+}
+
+/// The events of a batch by table, in order. Of an order or a position only the last word counts.
+#[derive(Default)]
+struct Happened<'a> {
+    orders: BTreeMap<(FirmId, AccountId, Ticket), &'a Order>,
+    positions: BTreeMap<(FirmId, AccountId, Ticket), &'a Position>,
+    fills: Vec<Row<'a, Fill>>,
+    entries: Vec<Row<'a, Entry>>,
+    resets: Vec<Row<'a, Reset>>,
+    verdicts: Vec<Row<'a, Verdict>>,
+}
+
+/// Something that happened to an account.
+struct Row<'a, T> {
+    firm: FirmId,
+    account: AccountId,
+    at: Timestamp,
+    what: &'a T,
+}
+
+impl<'a> Happened<'a> {
+    fn of(batch: &'a Batch) -> Self {
+        let mut happened = Self::default();
+        for (firm, Event { account, at, what }) in &batch.events {
+            let (firm, account, at) = (*firm, *account, *at);
+            match what {
+                What::Opened => {}
+                What::Order(what) => {
+                    happened.orders.insert((firm, account, what.ticket), what);
+                }
+                What::Position(what) => {
+                    happened.positions.insert((firm, account, what.ticket), what);
+                }
+                What::Fill(what) => happened.fills.push(Row { firm, account, at, what }),
+                What::Entry(what) => happened.entries.push(Row { firm, account, at, what }),
+                What::Reset(what) => happened.resets.push(Row { firm, account, at, what }),
+                What::Verdict(what) => happened.verdicts.push(Row { firm, account, at, what }),
+            }
+        }
+        happened
+    }
+}
+
+/// Whoever cannot move the shard's row has been deposed. The row stays locked until the transaction ends.
+async fn advance(connection: &mut PgConnection, batch: &Batch) -> Result<(), ShardError> {
+    let moved = sqlx::query!(
+        "update shards set seq = $4, quote_position = $5, at = $6 where id = $1 and epoch = $2 and seq = $3",
+        batch.shard,
+        batch.epoch,
+        batch.after_seq,
+        batch.seq,
+        to_place("shards", batch.quote_position)?,
+        At(batch.at) as _,
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    if moved.rows_affected() == 1 { Ok(()) } else { Err(ShardError::Deposed) }
+}
+
+/// Every row that was to be written was written.
+fn all(table: &'static str, wanted: usize, written: u64) -> Result<(), ShardError> {
+    if u64::try_from(wanted).is_ok_and(|wanted| wanted == written) {
+        return Ok(());
+    }
+    Err(Inconsistent::new(table, format!("{written} of {wanted} rows were written")).into())
+}
+
+async fn write_accounts(connection: &mut PgConnection, batch: &Batch) -> Result<(), ShardError> {
+    let table = "accounts";
+    let accounts = &batch.accounts;
+    if accounts.is_empty() {
+        return Ok(());
+    }
+    let mut tracks = Vec::with_capacity(accounts.len());
+    let mut phases = Vec::with_capacity(accounts.len());
+    for account in accounts {
+        tracks.push(to_json(table, &account.track)?);
+        phases.push(i32::try_from(account.phase).map_err(Inconsistent::from(table))?);
+    }
+    let written = sqlx::query!(
+        "insert into accounts (firm_id, id, challenge_id, shard, version, phase, status, currency, initial_micros,
+                               balance_micros, track, next_ticket, next_fill, next_entry, next_verdict, opened_at,
+                               closed_at)
+         select account.firm_id, account.id, challenge_id, $1, account.version, phase, status, body->>'currency',
+                initial_micros, balance_micros, track::jsonb, next_ticket, next_fill, next_entry, next_verdict,
+                opened_at, closed_at
+         from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::int[], $7::text[], $8::bigint[], $9::bigint[],
+                     $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::timestamptz[],
+                     $16::timestamptz[])
+              as account (firm_id, id, challenge_id, version, phase, status, initial_micros, balance_micros, track,
+                          next_ticket, next_fill, next_entry, next_verdict, opened_at, closed_at)
+         join program_versions on program_versions.firm_id = account.firm_id
+                              and program_versions.version = account.version
+         on conflict on constraint accounts_key do update
+         set status = excluded.status, balance_micros = excluded.balance_micros, track = excluded.track,
+             next_ticket = excluded.next_ticket, next_fill = excluded.next_fill, next_entry = excluded.next_entry,
+             next_verdict = excluded.next_verdict, closed_at = excluded.closed_at
+         where accounts.shard = excluded.shard and accounts.version = excluded.version
+           and accounts.challenge_id = excluded.challenge_id and accounts.phase = excluded.phase",
+        batch.shard,
+        &column(accounts, |account| account.firm.uuid()),
+        &column(accounts, |account| account.id.uuid()),
+        &column(accounts, |account| account.challenge.uuid()),
+        column(accounts, |account| account.version.as_str()) as _,
+        &phases,
+        column(accounts, |account| account.status.word()) as _,
+        &column(accounts, |account| account.track.initial.micros()),
+        &column(accounts, |account| account.balance.micros()),
+        &tracks,
+        &column(accounts, |account| i64::from(account.next.ticket)),
+        &column(accounts, |account| i64::from(account.next.fill)),
+        &column(accounts, |account| i64::from(account.next.entry)),
+        &column(accounts, |account| i64::from(account.next.verdict)),
+        column(accounts, |account| At(account.track.opened_at)) as _,
+        column(accounts, |account| account.closed_at.map(At)) as _,
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all(table, accounts.len(), written.rows_affected())
+}
+
+async fn write_orders(
+    connection: &mut PgConnection,
+    orders: &BTreeMap<(FirmId, AccountId, Ticket), &Order>,
+    instruments: &Instruments,
+) -> Result<(), ShardError> {
+    let table = "orders";
+    if orders.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = orders.iter().map(|((firm, account, _), order)| (*firm, *account, *order)).collect();
+    let mut symbols = Vec::with_capacity(rows.len());
+    for (_, _, order) in &rows {
+        symbols.push(symbol(table, instruments, order.instrument)?);
+    }
+    let written = sqlx::query!(
+        "insert into orders (firm_id, account_id, ticket, symbol, side, kind, price, quantity, stop_loss, take_profit,
+                             state, reason, placed_at, done_at, position_ticket)
+         select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[],
+                              $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::timestamptz[],
+                              $14::timestamptz[], $15::bigint[])
+         on conflict on constraint orders_key do update
+         set price = excluded.price, quantity = excluded.quantity, stop_loss = excluded.stop_loss,
+             take_profit = excluded.take_profit, state = excluded.state, reason = excluded.reason,
+             done_at = excluded.done_at, position_ticket = excluded.position_ticket
+         where orders.symbol = excluded.symbol and orders.side = excluded.side and orders.kind = excluded.kind",
+        &column(&rows, |(firm, _, _)| firm.uuid()),
+        &column(&rows, |(_, account, _)| account.uuid()),
+        &column(&rows, |(_, _, order)| i64::from(order.ticket.0)),
+        &symbols,
+        column(&rows, |(_, _, order)| order.side.word()) as _,
+        column(&rows, |(_, _, order)| order.kind.word()) as _,
+        column(&rows, |(_, _, order)| order.kind.price().map(|price| price.0)) as _,
+        &column(&rows, |(_, _, order)| order.quantity.0),
+        column(&rows, |(_, _, order)| order.stop_loss.map(|price| price.0)) as _,
+        column(&rows, |(_, _, order)| order.take_profit.map(|price| price.0)) as _,
+        column(&rows, |(_, _, order)| order.state.word()) as _,
+        column(&rows, |(_, _, order)| order.state.reason()) as _,
+        column(&rows, |(_, _, order)| At(order.placed_at)) as _,
+        column(&rows, |(_, _, order)| order.done_at.map(At)) as _,
+        column(&rows, |(_, _, order)| order.position.map(|ticket| i64::from(ticket.0))) as _,
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all(table, rows.len(), written.rows_affected())
+}
+
+async fn write_positions(
+    connection: &mut PgConnection,
+    positions: &BTreeMap<(FirmId, AccountId, Ticket), &Position>,
+    instruments: &Instruments,
+) -> Result<(), ShardError> {
+    let table = "positions";
+    if positions.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = positions.iter().map(|((firm, account, _), position)| (*firm, *account, *position)).collect();
+    let mut symbols = Vec::with_capacity(rows.len());
+    for (_, _, position) in &rows {
+        symbols.push(symbol(table, instruments, position.instrument)?);
+    }
+    let written = sqlx::query!(
+        "insert into positions (firm_id, account_id, ticket, symbol, side, quantity, opened_quantity, open_price,
+                                opened_at, stop_loss, take_profit, margin_micros, commission_micros, realised_micros,
+                                closed_at, close_price, close_reason)
+         select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
+                              $8::bigint[], $9::timestamptz[], $10::bigint[], $11::bigint[], $12::bigint[],
+                              $13::bigint[], $14::bigint[], $15::timestamptz[], $16::bigint[], $17::text[])
+         on conflict on constraint positions_key do update
+         set quantity = excluded.quantity, stop_loss = excluded.stop_loss, take_profit = excluded.take_profit,
+             margin_micros = excluded.margin_micros, commission_micros = excluded.commission_micros,
+             realised_micros = excluded.realised_micros, closed_at = excluded.closed_at,
+             close_price = excluded.close_price, close_reason = excluded.close_reason
+         where positions.symbol = excluded.symbol and positions.side = excluded.side
+           and positions.opened_quantity = excluded.opened_quantity and positions.open_price = excluded.open_price",
+        &column(&rows, |(firm, _, _)| firm.uuid()),
+        &column(&rows, |(_, account, _)| account.uuid()),
+        &column(&rows, |(_, _, position)| i64::from(position.ticket.0)),
+        &symbols,
+        column(&rows, |(_, _, position)| position.side.word()) as _,
+        &column(&rows, |(_, _, position)| position.quantity.0),
+        &column(&rows, |(_, _, position)| position.opened_quantity.0),
+        &column(&rows, |(_, _, position)| position.open_price.0),
+        column(&rows, |(_, _, position)| At(position.opened_at)) as _,
+        column(&rows, |(_, _, position)| position.stop_loss.map(|price| price.0)) as _,
+        column(&rows, |(_, _, position)| position.take_profit.map(|price| price.0)) as _,
+        &column(&rows, |(_, _, position)| position.margin.micros()),
+        &column(&rows, |(_, _, position)| position.commission.micros()),
+        &column(&rows, |(_, _, position)| position.realised.micros()),
+        column(&rows, |(_, _, position)| position.closed_at.map(At)) as _,
+        column(&rows, |(_, _, position)| position.close_price.map(|price| price.0)) as _,
+        column(&rows, |(_, _, position)| position.close_reason.map(engine::FillReason::word)) as _,
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all(table, rows.len(), written.rows_affected())
+}
+
+async fn write_fills(
+    connection: &mut PgConnection,
+    fills: &[Row<'_, Fill>],
+    instruments: &Instruments,
+) -> Result<(), ShardError> {
+    let table = "fills";
+    if fills.is_empty() {
+        return Ok(());
+    }
+    let mut symbols = Vec::with_capacity(fills.len());
+    let mut places = Vec::with_capacity(fills.len());
+    for row in fills {
+        symbols.push(symbol(table, instruments, row.what.instrument)?);
+        places.push(to_place(table, row.what.quote_position)?);
+    }
+    let written = sqlx::query!(
+        "insert into fills (firm_id, account_id, number, at, position_ticket, order_ticket, symbol, side, quantity,
+                            price, profit_micros, commission_micros, reason, quote_position)
+         select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bigint[],
+                              $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
+                              $13::text[], $14::bigint[])",
+        &column(fills, |row| row.firm.uuid()),
+        &column(fills, |row| row.account.uuid()),
+        &column(fills, |row| i64::from(row.what.number)),
+        column(fills, |row| At(row.at)) as _,
+        &column(fills, |row| i64::from(row.what.position.0)),
+        column(fills, |row| row.what.order.map(|ticket| i64::from(ticket.0))) as _,
+        &symbols,
+        column(fills, |row| row.what.side.word()) as _,
+        &column(fills, |row| row.what.quantity.0),
+        &column(fills, |row| row.what.price.0),
+        &column(fills, |row| row.what.profit.micros()),
+        &column(fills, |row| row.what.commission.micros()),
+        column(fills, |row| row.what.reason.word()) as _,
+        &places,
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all(table, fills.len(), written.rows_affected())
+}
+
+async fn write_entries(connection: &mut PgConnection, entries: &[Row<'_, Entry>]) -> Result<(), ShardError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let written = sqlx::query!(
+        "insert into balance_entries (firm_id, account_id, number, at, kind, amount_micros, balance_micros, fill_number)
+         select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::text[], $6::bigint[],
+                              $7::bigint[], $8::bigint[])",
+        &column(entries, |row| row.firm.uuid()),
+        &column(entries, |row| row.account.uuid()),
+        &column(entries, |row| i64::from(row.what.number)),
+        column(entries, |row| At(row.at)) as _,
+        column(entries, |row| row.what.kind.word()) as _,
+        &column(entries, |row| row.what.amount.micros()),
+        &column(entries, |row| row.what.balance.micros()),
+        column(entries, |row| row.what.fill.map(i64::from)) as _,
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all("balance_entries", entries.len(), written.rows_affected())
+}
+
+async fn write_days(connection: &mut PgConnection, resets: &[Row<'_, Reset>]) -> Result<(), ShardError> {
+    if resets.is_empty() {
+        return Ok(());
+    }
+    let written = sqlx::query!(
+        "insert into trading_days (firm_id, account_id, day, started_at, balance_micros, equity_micros)
+         select firm_id, account_id, day::date, started_at, balance_micros, equity_micros
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::bigint[], $6::bigint[])
+              as day (firm_id, account_id, day, started_at, balance_micros, equity_micros)",
+        &column(resets, |row| row.firm.uuid()),
+        &column(resets, |row| row.account.uuid()),
+        &column(resets, |row| TradingDay::to_string(&row.what.day)),
+        column(resets, |row| At(row.at)) as _,
+        &column(resets, |row| row.what.balance.micros()),
+        &column(resets, |row| row.what.equity.micros()),
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all("trading_days", resets.len(), written.rows_affected())
+}
+
+async fn write_verdicts(
+    connection: &mut PgConnection,
+    verdicts: &[Row<'_, Verdict>],
+    decided_at: Timestamp,
+) -> Result<(), ShardError> {
+    let table = "verdicts";
+    if verdicts.is_empty() {
+        return Ok(());
+    }
+    let mut evidence = Vec::with_capacity(verdicts.len());
+    let mut digests = Vec::with_capacity(verdicts.len());
+    let mut phases = Vec::with_capacity(verdicts.len());
+    for row in verdicts {
+        evidence.push(to_json(table, row.what)?);
+        digests.push(digest(row.firm, row.account, row.at, row.what)?.to_vec());
+        phases.push(i32::try_from(row.what.phase).map_err(Inconsistent::from(table))?);
+    }
+    let written = sqlx::query!(
+        "insert into verdicts (firm_id, account_id, number, at, decided_at, kind, rule, phase, evidence, digest)
+         select firm_id, account_id, number, at, $10, kind, rule, phase, evidence::jsonb, digest
+         from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::text[], $6::text[], $7::int[],
+                     $8::text[], $9::bytea[])
+              as verdict (firm_id, account_id, number, at, kind, rule, phase, evidence, digest)",
+        &column(verdicts, |row| row.firm.uuid()),
+        &column(verdicts, |row| row.account.uuid()),
+        &column(verdicts, |row| i64::from(row.what.number)),
+        column(verdicts, |row| At(row.at)) as _,
+        column(verdicts, |row| row.what.kind.word()) as _,
+        column(verdicts, |row| &*row.what.rule) as _,
+        &phases,
+        &evidence,
+        &digests,
+        At(decided_at) as _,
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all(table, verdicts.len(), written.rows_affected())
+}
+
+async fn write_journal(connection: &mut PgConnection, shard: i16, journal: &[Journaled]) -> Result<(), ShardError> {
+    let table = "journal";
+    if journal.is_empty() {
+        return Ok(());
+    }
+    let mut acts = Vec::with_capacity(journal.len());
+    let mut outcomes = Vec::with_capacity(journal.len());
+    let mut places = Vec::with_capacity(journal.len());
+    for entry in journal {
+        acts.push(to_json(table, &entry.command.act)?);
+        outcomes.push(to_json(table, &entry.outcome)?);
+        places.push(to_place(table, entry.after_quote)?);
+    }
+    let written = sqlx::query!(
+        "insert into journal (firm_id, shard, seq, at, after_quote, account_id, key, key_use, act, outcome, person_id,
+                              request_id)
+         select new.firm_id, $1, new.seq, new.at, new.after_quote, new.account_id, new.key,
+                (select count(*) from journal old
+                 where old.firm_id = new.firm_id and old.account_id = new.account_id and old.key = new.key
+                   and old.at < new.at - interval '48 hours'),
+                new.act::jsonb, new.outcome::jsonb, new.person_id, new.request_id
+         from unnest($2::uuid[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::uuid[], $7::text[], $8::text[],
+                     $9::text[], $10::uuid[], $11::uuid[])
+              as new (firm_id, seq, at, after_quote, account_id, key, act, outcome, person_id, request_id)",
+        shard,
+        &column(journal, |entry| entry.firm.uuid()),
+        &column(journal, |entry| entry.seq),
+        column(journal, |entry| At(entry.at)) as _,
+        &places,
+        &column(journal, |entry| entry.command.account.uuid()),
+        column(journal, |entry| entry.command.key.as_str()) as _,
+        &acts,
+        &outcomes,
+        column(journal, |entry| entry.origin.person.map(PersonId::uuid)) as _,
+        column(journal, |entry| entry.origin.request.map(RequestId::uuid)) as _,
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all(table, journal.len(), written.rows_affected())
+}
+
+async fn write_standing(
+    connection: &mut PgConnection,
+    shard: i16,
+    standing: &[Standing],
+    instruments: &Instruments,
+) -> Result<(), ShardError> {
+    let table = "standing_quotes";
+    if standing.is_empty() {
+        return Ok(());
+    }
+    let mut symbols = Vec::with_capacity(standing.len());
+    let mut places = Vec::with_capacity(standing.len());
+    for standing in standing {
+        symbols.push(symbol(table, instruments, standing.quote.instrument)?);
+        places.push(to_place(table, standing.position)?);
+    }
+    let written = sqlx::query!(
+        "insert into standing_quotes (shard, symbol, bid, ask, source_time, received_at, quote_position)
+         select $1, * from unnest($2::text[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[],
+                                  $7::bigint[])
+         on conflict on constraint standing_quotes_key do update
+         set bid = excluded.bid, ask = excluded.ask, source_time = excluded.source_time,
+             received_at = excluded.received_at, quote_position = excluded.quote_position",
+        shard,
+        &symbols,
+        &column(standing, |standing| standing.quote.bid.0),
+        &column(standing, |standing| standing.quote.ask.0),
+        column(standing, |standing| At(standing.quote.source_time)) as _,
+        column(standing, |standing| At(standing.received_at)) as _,
+        &places,
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all(table, standing.len(), written.rows_affected())
+}
+
+async fn write_refused(connection: &mut PgConnection, shard: i16, refused: &[RefusedQuote]) -> Result<(), ShardError> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let written = sqlx::query!(
+        "insert into refused_quotes (shard, at, source, symbol, bid, ask, source_time, reason)
+         select $1, at, source, symbol, bid, ask, source_time, reason
+         from unnest($2::timestamptz[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::timestamptz[],
+                     $8::text[]) with ordinality
+              as refused (at, source, symbol, bid, ask, source_time, reason, number)
+         order by number",
+        shard,
+        column(refused, |quote| At(quote.at)) as _,
+        column(refused, |quote| quote.source.as_str()) as _,
+        column(refused, |quote| quote.symbol.as_str()) as _,
+        &column(refused, |quote| quote.bid),
+        &column(refused, |quote| quote.ask),
+        column(refused, |quote| At(quote.source_time)) as _,
+        column(refused, |quote| quote.reason) as _,
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all("refused_quotes", refused.len(), written.rows_affected())
+}
+
+async fn load_standing(
+    connection: &mut PgConnection,
+    shard: i16,
+    instruments: &Instruments,
+) -> Result<Vec<Standing>, ShardError> {
+    let table = "standing_quotes";
+    let rows = sqlx::query!(
+        r#"select symbol, bid, ask, source_time as "source_time: At", received_at as "received_at: At", quote_position
+           from standing_quotes where shard = $1 order by symbol"#,
+        shard,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(storage)?;
+    let mut standing = Vec::with_capacity(rows.len());
+    for row in rows {
+        standing.push(Standing {
+            quote: Quote {
+                instrument: instrument(table, instruments, &row.symbol)?,
+                bid: Price(row.bid),
+                ask: Price(row.ask),
+                source_time: row.source_time.into(),
+            },
+            received_at: row.received_at.into(),
+            position: place(table, row.quote_position)?,
+        });
+    }
+    Ok(standing)
+}
+
+async fn load_programs(connection: &mut PgConnection, shard: i16) -> Result<Vec<Arc<Program>>, ShardError> {
+    let rows = sqlx::query!(
+        r#"select version, body::text as "body!" from program_versions kept
+           where exists (select from accounts
+                         where accounts.firm_id = kept.firm_id and accounts.version = kept.version
+                           and accounts.shard = $1)
+           order by version, firm_id"#,
+        shard,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(storage)?;
+    let mut programs = BTreeMap::new();
+    for row in rows {
+        let version = version("program_versions", &row.version)?;
+        programs.insert(version.clone(), Arc::new(read_program(&version, &row.body)?));
+    }
+    Ok(programs.into_values().collect())
+}
+
+async fn load_accounts(
+    connection: &mut PgConnection,
+    shard: i16,
+    instruments: &Instruments,
+) -> Result<Vec<Account>, ShardError> {
+    let table = "accounts";
+    let rows = sqlx::query!(
+        r#"select firm_id, id, challenge_id, version, phase, status, balance_micros, track::text as "track!",
+                  next_ticket, next_fill, next_entry, next_verdict, closed_at as "closed_at: At"
+           from accounts where shard = $1 order by id"#,
+        shard,
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(storage)?;
+    let mut accounts = Vec::with_capacity(rows.len());
+    let mut places: HashMap<Uuid, usize> = HashMap::with_capacity(rows.len());
+    for row in rows {
+        places.insert(row.id, accounts.len());
+        accounts.push(Account {
+            firm: FirmId::from_uuid(row.firm_id),
+            id: AccountId::from_uuid(row.id),
+            challenge: ChallengeId::from_uuid(row.challenge_id),
+            version: version(table, &row.version)?,
+            phase: size(table, row.phase)?,
+            status: status(&row.status)?,
+            balance: Amount::from_micros(row.balance_micros),
+            track: from_json(table, &row.track)?,
+            positions: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            next: Counters {
+                ticket: counter(table, row.next_ticket)?,
+                fill: counter(table, row.next_fill)?,
+                entry: counter(table, row.next_entry)?,
+                verdict: counter(table, row.next_verdict)?,
+            },
+            closed_at: row.closed_at.map(Timestamp::from),
+            answers: BTreeMap::new(),
+        });
+    }
+    for row in load_positions(connection, shard).await? {
+        let account = owner("positions", &mut accounts, &places, row.account_id)?;
+        let position = row.read(instruments)?;
+        account.positions.insert(position.ticket, position);
+    }
+    for row in load_orders(connection, shard).await? {
+        let account = owner("orders", &mut accounts, &places, row.account_id)?;
+        let order = row.read(instruments)?;
+        account.orders.insert(order.ticket, order);
+    }
+    for (id, key, answer) in load_answers(connection, shard).await? {
+        owner("journal", &mut accounts, &places, id)?.answers.insert(key, answer);
+    }
+    Ok(accounts)
+}
+
+fn owner<'a>(
+    table: &'static str,
+    accounts: &'a mut [Account],
+    places: &HashMap<Uuid, usize>,
+    id: Uuid,
+) -> Result<&'a mut Account, Inconsistent> {
+    let account = places.get(&id).and_then(|place| accounts.get_mut(*place));
+    account.ok_or_else(|| Inconsistent::new(table, format!("there is no account {id}")))
+}
+
+async fn load_positions(connection: &mut PgConnection, shard: i16) -> Result<Vec<PositionRow>, ShardError> {
+    let rows = sqlx::query_as!(
+        PositionRow,
+        r#"select account_id, ticket, symbol, side, quantity, opened_quantity, open_price,
+                  held.opened_at as "opened_at: At", stop_loss, take_profit, margin_micros, commission_micros,
+                  realised_micros, held.closed_at as "closed_at: At", close_price, close_reason
+           from positions held
+           join accounts on accounts.firm_id = held.firm_id and accounts.id = held.account_id
+           where accounts.shard = $1 and held.closed_at is null"#,
+        shard,
+    )
+    .fetch_all(connection)
+    .await;
+    rows.map_err(storage)
+}
+
+async fn load_orders(connection: &mut PgConnection, shard: i16) -> Result<Vec<OrderRow>, ShardError> {
+    let rows = sqlx::query_as!(
+        OrderRow,
+        r#"select account_id, ticket, symbol, side, kind, price, quantity, stop_loss, take_profit, state, reason,
+                  placed_at as "placed_at: At", done_at as "done_at: At", position_ticket
+           from orders
+           join accounts on accounts.firm_id = orders.firm_id and accounts.id = orders.account_id
+           where accounts.shard = $1 and orders.state = 'working'"#,
+        shard,
+    )
+    .fetch_all(connection)
+    .await;
+    rows.map_err(storage)
+}
+
+/// The answers that the engine still remembers: those given up to 48 hours before the account's newest one.
+async fn load_answers(connection: &mut PgConnection, shard: i16) -> Result<Vec<(Uuid, Key, Answer)>, ShardError> {
+    let rows = sqlx::query!(
+        r#"select entry.account_id, entry.key, entry.at as "at: At", entry.act::text as "act!",
+                  entry.outcome::text as "outcome!"
+           from accounts
+           cross join lateral (select max(at) as at from journal
+                               where firm_id = accounts.firm_id and account_id = accounts.id) newest
+           join journal entry on entry.firm_id = accounts.firm_id and entry.account_id = accounts.id
+                             and entry.at >= newest.at - interval '48 hours'
+           where accounts.shard = $1
+           order by entry.seq"#,
+        shard,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(storage)?;
+    let mut answers = Vec::with_capacity(rows.len());
+    for row in rows {
+        let act = from_json("journal", &row.act)?;
+        let answer = Answer {
+            at: row.at.into(),
+            fingerprint: Fingerprint::of(&act).map_err(Inconsistent::from("journal"))?,
+            outcome: from_json("journal", &row.outcome)?,
+        };
+        answers.push((row.account_id, read_key(&row.key)?, answer));
+    }
+    Ok(answers)
+}
+
+fn read_key(text: &str) -> Result<Key, Inconsistent> {
+    Key::parse(text).ok_or_else(|| Inconsistent::new("journal", format!("{text:?} is no key")))
+}

@@ -1,0 +1,214 @@
+//! The owner of a shard, driven by hand: applies inputs to a real engine and commits when told to.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use app::identity::Person;
+use app::purchases::Unopened;
+use app::trading::{AuditEntry, Batch, Journaled, Origin, OutboxEntry, ShardCommit, ShardError, ShardStore};
+use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Restored, Ticket};
+use kernel::{AccountId, FirmId, Price, Quantity, Side, Span, Symbol, Timestamp};
+use testkit::{START, World, instruments, program};
+
+pub struct Owner<'a> {
+    pub world: &'a World,
+    pub shard: i16,
+    pub engine: Engine,
+    pub epoch: i64,
+    pub seq: i64,
+    pub position: u64,
+    pub committed: u64,
+    pub now: Timestamp,
+    pub events: Vec<Event>,
+    pub journal: Vec<Journaled>,
+    keys: u32,
+}
+
+impl<'a> Owner<'a> {
+    /// Takes a shard over and restores its engine.
+    pub async fn take(world: &'a World, shard: i16) -> Self {
+        let loaded = world.store.take_over(shard).await.unwrap();
+        let (epoch, seq, position, at) = (loaded.epoch, loaded.seq, loaded.quote_position, loaded.at);
+        let restored =
+            Restored { at, standing: loaded.standing, accounts: loaded.accounts, programs: loaded.programs };
+        let engine = Engine::restore(instruments(), restored).unwrap();
+        let now = at.max(Timestamp::parse(START).unwrap());
+        let (events, journal) = (Vec::new(), Vec::new());
+        let committed = position;
+        Self { world, shard, engine, epoch, seq, position, committed, now, events, journal, keys: 0 }
+    }
+
+    pub fn wait(&mut self, span: Span) {
+        self.now = self.now.after(span).unwrap();
+    }
+
+    pub fn clock(&mut self) {
+        self.engine.apply(self.now, &Input::Clock, &mut self.events).unwrap();
+    }
+
+    /// One quote, a millisecond after the last input.
+    pub fn quote(&mut self, symbol: &str, bid: i64, ask: i64) {
+        self.wait(Span::from_millis(1));
+        self.position += 1;
+        let instrument = instruments().find(&Symbol::parse(symbol).unwrap()).unwrap();
+        let quote = Quote { instrument, bid: Price(bid), ask: Price(ask), source_time: self.now };
+        self.engine.apply(self.now, &Input::Quotes(self.position, vec![quote]), &mut self.events).unwrap();
+    }
+
+    pub fn command(&mut self, command: Command, person: Option<&Person>) -> Outcome {
+        self.wait(Span::from_millis(1));
+        let input = Input::Command(command.clone());
+        let answered = self.engine.apply(self.now, &input, &mut self.events).unwrap().unwrap();
+        if answered.fresh {
+            self.seq += 1;
+            self.journal.push(Journaled {
+                seq: self.seq,
+                firm: self.engine.firm(command.account).unwrap(),
+                at: self.now,
+                after_quote: self.position,
+                command,
+                outcome: answered.outcome,
+                origin: Origin { person: person.map(|person| person.id), request: None },
+            });
+        }
+        answered.outcome
+    }
+
+    /// The same under a key of its own.
+    pub fn act(&mut self, account: AccountId, act: Act) -> Outcome {
+        self.keys += 1;
+        let key = Key::parse(&format!("key-{}-{}", self.epoch, self.keys)).unwrap();
+        self.command(Command { account, key, act }, None)
+    }
+
+    pub async fn open(&mut self, unopened: &Unopened) -> AccountId {
+        let program = self.world.store.program(&unopened.version).await.unwrap().unwrap();
+        self.engine.learn(program).unwrap();
+        let command = unopened.command().unwrap();
+        let account = command.account;
+        self.command(command, None).unwrap();
+        account
+    }
+
+    pub fn buy(&mut self, account: AccountId, symbol: &str, lots: i64) -> Outcome {
+        self.act(account, market(symbol, Side::Buy, lots))
+    }
+
+    pub fn close(&mut self, account: AccountId, position: Ticket) -> Outcome {
+        self.act(account, Act::Close { position, quantity: None })
+    }
+
+    pub fn batch(&mut self) -> Batch {
+        let changed = self.engine.take_changed();
+        let committed = self.committed;
+        let standing = self.engine.market().all().iter().flatten();
+        let journal = std::mem::take(&mut self.journal);
+        let after_seq = self.seq - i64::try_from(journal.len()).unwrap();
+        let events: Vec<(FirmId, Event)> = std::mem::take(&mut self.events)
+            .into_iter()
+            .map(|event| (self.engine.firm(event.account).unwrap(), event))
+            .collect();
+        let audit = events.iter().map(|(firm, event)| AuditEntry {
+            firm: *firm,
+            at: event.at,
+            actor: None,
+            action: "test".to_owned(),
+            object_kind: "account",
+            object: event.account.to_string(),
+            request: None,
+            detail: serde_json::json!({}),
+        });
+        let outbox = events.iter().map(|(firm, event)| OutboxEntry {
+            firm: *firm,
+            at: event.at,
+            aggregate: event.account.to_string(),
+            topic: "test",
+            payload: serde_json::json!({}),
+        });
+        Batch {
+            shard: self.shard,
+            epoch: self.epoch,
+            after_seq,
+            seq: self.seq,
+            quote_position: self.position,
+            at: self.engine.now().max(self.now),
+            decided_at: self.now.after(Span::from_millis(3)).unwrap(),
+            audit: audit.collect(),
+            outbox: outbox.collect(),
+            journal,
+            accounts: changed.iter().map(|id| self.engine.account(*id).unwrap().clone()).collect(),
+            standing: standing.filter(|standing| standing.position > committed).copied().collect(),
+            events,
+            refused_quotes: Vec::new(),
+        }
+    }
+
+    pub async fn commit(&mut self) -> Result<ShardCommit, ShardError> {
+        let batch = self.batch();
+        let proof = self.world.store.commit(&batch).await?;
+        self.committed = self.position;
+        Ok(proof)
+    }
+}
+
+pub fn market(symbol: &str, side: Side, lots: i64) -> Act {
+    Act::Place(Place {
+        symbol: Symbol::parse(symbol).unwrap(),
+        side,
+        kind: OrderKind::Market,
+        quantity: Quantity(lots * 100),
+        stop_loss: None,
+        take_profit: None,
+    })
+}
+
+/// One firm's people, sale and trading, with a row in every table.
+pub struct Story {
+    pub firm: FirmId,
+    pub trader: Person,
+    pub token: String,
+    /// Passed its first phase.
+    pub passed: AccountId,
+    /// Breached its daily loss.
+    pub breached: AccountId,
+}
+
+/// A firm where somebody signs in, buys twice, passes once and fails once. Takes the shard over and leaves it
+/// committed.
+pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
+    let firm = world.firm(slug).await;
+    let trader = world.person(firm, &format!("trader@{slug}.example")).await;
+    let password = app::identity::Password::new(testkit::PASSWORD);
+    let (_, token) = world.identity.sign_in(&world.context(firm), &trader.email, password, "::1").await.unwrap();
+    world.publish(firm, "two-step", program(slug)).await;
+    let first = world.challenge(firm, &trader, "two-step").await;
+    let second = world.challenge(firm, &trader, "two-step").await;
+
+    let mut owner = Owner::take(world, shard).await;
+    owner.quote("EURUSD", 110_000, 110_002);
+    owner.quote("USDJPY", 150_000, 150_010);
+    let (passed, breached) = (owner.open(&first).await, owner.open(&second).await);
+    owner.buy(passed, "EURUSD", 10).unwrap();
+    owner.buy(passed, "USDJPY", 1).unwrap();
+    owner.buy(breached, "EURUSD", 10).unwrap();
+    let limit = Place {
+        symbol: Symbol::parse("EURUSD").unwrap(),
+        side: Side::Buy,
+        kind: OrderKind::Limit(Price(100_000)),
+        quantity: Quantity(1),
+        stop_loss: Some(Price(90_000)),
+        take_profit: None,
+    };
+    owner.act(passed, Act::Place(limit)).unwrap();
+    let _proof = owner.commit().await.unwrap();
+    owner.quote("EURUSD", 109_000, 109_002);
+    owner.wait(Span::from_seconds(14 * 3_600));
+    owner.clock();
+    owner.quote("EURUSD", 104_000, 104_002);
+    owner.quote("EURUSD", 121_300, 121_302);
+    let _proof = owner.commit().await.unwrap();
+    let open: Vec<Ticket> = owner.engine.account(passed).unwrap().positions.keys().copied().collect();
+    for ticket in open {
+        owner.close(passed, ticket).unwrap();
+    }
+    let _proof = owner.commit().await.unwrap();
+    Story { firm, trader, token: token.reveal().to_owned(), passed, breached }
+}

@@ -1,0 +1,277 @@
+//! What a shard commits is what the next owner finds.
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use app::trading::{ShardError, ShardStore};
+use common::{Owner, market, story};
+use engine::{
+    Act, Change, Command, Done, EntryKind, Event, Key, OrderKind, Place, Position, Refusal, Status, Ticket, What,
+};
+use kernel::{AccountId, Amount, Price, Quantity, SeededRng, Side, Span, Symbol, Timestamp};
+use sqlx::Row;
+use testkit::{World, program};
+
+#[tokio::test]
+async fn the_next_owner_continues_with_the_same_state() {
+    let world = World::new().await;
+    let story = story(&world, "one", 0).await;
+    let mut first = Owner::take(&world, 0).await;
+    assert_eq!(first.engine.account(story.passed).unwrap().status, Status::Passed);
+    assert_eq!(first.engine.account(story.breached).unwrap().status, Status::Breached);
+    assert_eq!(first.engine.accounts().count(), 3, "the passed one has a successor");
+    assert_eq!(first.epoch, 2);
+
+    let next = first.engine.accounts().find(|account| account.phase == 1).unwrap().id;
+    first.quote("EURUSD", 121_300, 121_302);
+    first.buy(next, "EURUSD", 1).unwrap();
+    let _proof = first.commit().await.unwrap();
+    let second = Owner::take(&world, 0).await;
+    assert_eq!(second.engine.state_hash().unwrap(), first.engine.state_hash().unwrap());
+    assert_eq!((second.seq, second.position), (first.seq, first.position));
+}
+
+/// Many small histories: after every batch the stored state is the live one.
+#[tokio::test]
+async fn any_history_is_found_again() {
+    let world = World::new().await;
+    let firm = world.firm("one").await;
+    let trader = world.person(firm, "trader@one.example").await;
+    world.publish(firm, "two-step", program("Two steps")).await;
+    let rng = SeededRng::new(7);
+    let mut live = Owner::take(&world, 3).await;
+    live.quote("EURUSD", 110_000, 110_002);
+    live.quote("USDJPY", 150_000, 150_010);
+    live.quote("XAUUSD", 200_000, 200_020);
+    let mut accounts = Vec::new();
+    for _ in 0..4 {
+        let challenge = world.challenge(firm, &trader, "two-step").await;
+        accounts.push(live.open(&challenge).await);
+    }
+    let mut euro = 110_000;
+    for _ in 0..40 {
+        for _ in 0..rng.between(1, 12) {
+            let account = accounts[usize::try_from(rng.between(0, 3)).unwrap()];
+            let held = live.engine.account(account).unwrap().clone();
+            let position = held.positions.keys().next().copied().unwrap_or(Ticket(999));
+            let order = held.orders.keys().next().copied().unwrap_or(Ticket(999));
+            // Refusals are answers too, and are kept like any other.
+            let _answer = match rng.between(0, 9) {
+                0 | 1 => live.act(account, market("EURUSD", Side::Buy, rng.between(1, 4))),
+                2 => live.act(account, market("USDJPY", Side::Sell, rng.between(0, 2))),
+                3 => live.act(account, resting(rng.between(100_000, 109_000))),
+                4 => live.act(account, Act::Close { position, quantity: Some(Quantity(100)) }),
+                5 => live.act(account, Act::Close { position, quantity: None }),
+                6 => live.act(account, Act::Cancel { order }),
+                7 => live.act(
+                    account,
+                    Act::ChangePosition { position, stop_loss: Change::Set(Price(90_000)), take_profit: Change::Remove },
+                ),
+                8 => {
+                    live.wait(Span::from_seconds(i32::try_from(rng.between(60, 30_000)).unwrap()));
+                    live.clock();
+                    continue;
+                }
+                _ => {
+                    euro += rng.between(-400, 400);
+                    live.quote("EURUSD", euro, euro + 2);
+                    continue;
+                }
+            };
+            live.quote("XAUUSD", 200_000, 200_020);
+        }
+        let _proof = live.commit().await.unwrap();
+        let hash = live.engine.state_hash().unwrap();
+        let next = Owner::take(&world, 3).await;
+        assert_eq!(next.engine.state_hash().unwrap(), hash);
+        live.epoch = next.epoch;
+    }
+    let journal = world.store.journal(3, 1, 10_000).await.unwrap();
+    assert_eq!(i64::try_from(journal.len()).unwrap(), live.seq);
+    assert!(journal.iter().zip(1..).all(|(entry, seq)| entry.seq == seq));
+}
+
+fn resting(price: i64) -> Act {
+    Act::Place(Place {
+        symbol: Symbol::parse("EURUSD").unwrap(),
+        side: Side::Buy,
+        kind: OrderKind::Limit(Price(price)),
+        quantity: Quantity(100),
+        stop_loss: None,
+        take_profit: Some(Price(price + 5_000)),
+    })
+}
+
+#[tokio::test]
+async fn a_deposed_owner_writes_nothing_more() {
+    let world = World::new().await;
+    let story = story(&world, "one", 0).await;
+    let mut old = Owner::take(&world, 0).await;
+    let new = Owner::take(&world, 0).await;
+    let before = new.engine.state_hash().unwrap();
+    old.quote("EURUSD", 120_000, 120_002);
+    let next = old.engine.accounts().find(|account| account.phase == 1).unwrap().id;
+    old.buy(next, "EURUSD", 1).unwrap();
+    assert!(matches!(old.commit().await, Err(ShardError::Deposed)));
+    assert_eq!(Owner::take(&world, 0).await.engine.state_hash().unwrap(), before);
+    assert_ne!(next, story.passed);
+}
+
+#[tokio::test]
+async fn a_batch_is_written_once_and_in_its_place() {
+    let world = World::new().await;
+    let _story = story(&world, "one", 0).await;
+    let mut owner = Owner::take(&world, 0).await;
+    owner.quote("EURUSD", 121_300, 121_302);
+    let next = owner.engine.accounts().find(|account| account.phase == 1).unwrap().id;
+    owner.buy(next, "EURUSD", 1).unwrap();
+    let batch = owner.batch();
+    let _proof = world.store.commit(&batch).await.unwrap();
+    assert!(matches!(world.store.commit(&batch).await, Err(ShardError::Deposed)), "the same batch again");
+}
+
+#[tokio::test]
+async fn a_key_names_one_command_for_48_hours() {
+    let world = World::new().await;
+    let _story = story(&world, "one", 0).await;
+    let mut owner = Owner::take(&world, 0).await;
+    let account = owner.engine.accounts().find(|account| account.phase == 1).unwrap().id;
+    let key = Key::parse("once").unwrap();
+    let place = |lots| Command { account, key: key.clone(), act: market("EURUSD", Side::Buy, lots) };
+    owner.quote("EURUSD", 121_300, 121_302);
+    let first = owner.command(place(1), None);
+    let _proof = owner.commit().await.unwrap();
+
+    let mut owner = Owner::take(&world, 0).await;
+    assert_eq!(owner.command(place(1), None), first, "a new owner gives the first answer");
+    assert_eq!(owner.command(place(2), None), Err(Refusal::KeyReused));
+    assert!(owner.journal.is_empty());
+
+    // Whatever a broken owner believes, the journal does not take the key again.
+    owner.quote("EURUSD", 121_300, 121_302);
+    owner.buy(account, "EURUSD", 1).unwrap();
+    let mut doubled = owner.batch();
+    doubled.journal[0].command.key = key.clone();
+    let refused = world.store.commit(&doubled).await.unwrap_err();
+    let ShardError::Storage(cause) = refused else { panic!("{refused}") };
+    let cause = cause.downcast::<sqlx::Error>().unwrap();
+    assert_eq!(cause.as_database_error().unwrap().constraint(), Some("journal_command_once"));
+
+    // Two days and a newer command later it is forgotten, and may name another.
+    let mut owner = Owner::take(&world, 0).await;
+    owner.wait(Span::from_days(3).unwrap());
+    owner.clock();
+    owner.quote("EURUSD", 121_300, 121_302);
+    owner.buy(account, "EURUSD", 1).unwrap();
+    let Ok(Done::Order(ticket)) = first else { panic!("{first:?}") };
+    let again = owner.command(place(1), None);
+    assert!(matches!(again, Ok(Done::Order(newer)) if newer > ticket), "{again:?}");
+    let _proof = owner.commit().await.unwrap();
+    let hash = owner.engine.state_hash().unwrap();
+    assert_eq!(Owner::take(&world, 0).await.engine.state_hash().unwrap(), hash);
+}
+
+#[tokio::test]
+async fn the_ends_of_the_integers_survive() {
+    let world = World::new().await;
+    let story = story(&world, "one", 0).await;
+    let mut owner = Owner::take(&world, 0).await;
+    let mut batch = owner.batch();
+    let mut account = owner.engine.account(story.passed).unwrap().clone();
+    account.balance = Amount::from_micros(i64::MIN);
+    account.track.peak_equity = Amount::from_micros(i64::MAX);
+    account.next.ticket = u32::MAX;
+    let latest = Timestamp::parse("9999-12-31T23:59:59.999999Z").unwrap();
+    let earliest = Timestamp::parse("0001-01-01T00:00:00.000001Z").unwrap();
+    let position = Position {
+        ticket: Ticket(u32::MAX),
+        instrument: engine::InstrumentId(0),
+        side: Side::Sell,
+        quantity: Quantity(i64::MAX),
+        opened_quantity: Quantity(i64::MAX),
+        open_price: Price(i64::MAX),
+        opened_at: earliest,
+        stop_loss: Some(Price(i64::MIN)),
+        take_profit: Some(Price(i64::MAX)),
+        margin: Amount::from_micros(i64::MAX),
+        commission: Amount::from_micros(i64::MIN),
+        realised: Amount::from_micros(i64::MIN),
+        closed_at: None,
+        close_price: None,
+        close_reason: None,
+    };
+    account.positions.insert(position.ticket, position.clone());
+    let event = Event { account: account.id, at: latest, what: What::Position(position) };
+    batch.events.push((story.firm, event));
+    batch.accounts = vec![account.clone()];
+    batch.quote_position = u64::try_from(i64::MAX).unwrap();
+    let _proof = world.store.commit(&batch).await.unwrap();
+    let loaded = world.store.take_over(0).await.unwrap();
+    let found = loaded.accounts.into_iter().find(|found| found.id == account.id).unwrap();
+    assert_eq!(found.balance, account.balance);
+    assert_eq!(found.track, account.track);
+    assert_eq!(found.next, account.next);
+    assert_eq!(found.positions, account.positions);
+    assert_eq!(loaded.quote_position, u64::try_from(i64::MAX).unwrap());
+
+    let too_far = { owner.epoch = loaded.epoch; owner.batch() };
+    let too_far = app::trading::Batch { quote_position: u64::MAX, ..too_far };
+    assert!(matches!(world.store.commit(&too_far).await, Err(ShardError::Inconsistent { table: "shards", .. })));
+}
+
+#[tokio::test]
+async fn every_event_has_its_row() {
+    let world = World::new().await;
+    let story = story(&world, "one", 0).await;
+    let mut connection = world.database.superuser().await;
+    let sums = sqlx::query(
+        "select (select sum(amount_micros)::bigint from balance_entries where account_id = $1) as entries,
+                (select balance_micros from accounts where id = $1) as balance,
+                (select sum(profit_micros - commission_micros)::bigint from fills where account_id = $1) as fills,
+                (select count(*) from balance_entries where account_id = $1 and kind = 'initial') as openings,
+                (select count(*) from trading_days where account_id = $1) as days,
+                (select count(*) from orders where account_id = $1) as orders,
+                (select count(*) from orders where account_id = $1 and state = 'cancelled' and reason = 'account_ended')
+                    as cancelled",
+    )
+    .bind(story.passed.uuid())
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    let number = |name: &str| sums.get::<i64, _>(name);
+    assert_eq!(number("entries"), number("balance"));
+    assert_eq!(number("fills") + Amount::parse("100000").unwrap().micros(), number("balance"));
+    assert_eq!((number("openings"), number("days"), number("orders"), number("cancelled")), (1, 1, 3, 1));
+    assert_eq!(EntryKind::Initial.word(), "initial");
+}
+
+#[tokio::test]
+async fn a_row_that_other_hands_changed_is_named() {
+    let world = World::new().await;
+    let story = story(&world, "one", 0).await;
+    let mut connection = world.database.superuser().await;
+    sqlx::query("update positions set symbol = 'GBPUSD' where account_id = $1")
+        .bind(story.passed.uuid())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    sqlx::query("update positions set closed_at = null, close_price = null, close_reason = null where account_id = $1")
+        .bind(story.passed.uuid())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let refused = world.store.take_over(0).await.unwrap_err();
+    assert!(matches!(&refused, ShardError::Inconsistent { table: "positions", say } if say.contains("GBPUSD")), "{refused}");
+}
+
+#[tokio::test]
+async fn an_empty_shard_begins_at_nothing() {
+    let world = World::new().await;
+    let loaded = world.store.take_over(9).await.unwrap();
+    assert_eq!((loaded.epoch, loaded.seq, loaded.quote_position, loaded.at), (1, 0, 0, Timestamp::EPOCH));
+    assert!(loaded.accounts.is_empty() && loaded.standing.is_empty() && loaded.programs.is_empty());
+    assert_eq!(world.store.journal(9, 1, 10).await.unwrap().len(), 0);
+    let nobody = rules::VersionHash::parse(&"0".repeat(64)).unwrap();
+    assert!(world.store.program(&nobody).await.unwrap().is_none());
+    assert_ne!(AccountId::derived(&[b"a"]), AccountId::derived(&[b"b"]));
+}

@@ -1,0 +1,20 @@
+//! What tests stand on: a database of their own, a clock and chance they command, a firm with something to sell.
+//!
+//! **For:** [`TestDatabase`] (cloned from a migrated template, gone when dropped), [`World`] (the store with its use
+//! cases over a manual clock), and the small [`instruments`] table and [`program`] they share.
+//!
+//! **Must not know:** what is being tested. Nothing that ships depends on this crate.
+//!
+//! **To add a helper:** when a second test file needs it; a method on [`World`] if it writes, a plain function if not.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test harness fails by panicking"
+)]
+
+mod database;
+mod world;
+
+pub use database::TestDatabase;
+pub use world::{PASSWORD, START, World, instruments, program};

@@ -1,0 +1,175 @@
+//! A platform in a test database: the store, its use cases, a clock and chance the test commands.
+
+use std::sync::Arc;
+
+use app::catalogue::{Catalogue, Publication};
+use app::identity::{Cost, Identity, Password, Person, Registration};
+use app::purchases::{Purchases, Unopened};
+use app::{Context, Role};
+use engine::{Instrument, Instruments, Key};
+use kernel::{
+    Amount, Currency, FirmId, ManualClock, Money, Percent, Quantity, RequestId, ResetClock, SeededRng, Span, Symbol,
+    Timestamp,
+};
+use rules::daily_loss::{DailyLoss, Reference};
+use rules::max_loss::{Lock, MaxLoss, Trail};
+use rules::min_trading_days::MinTradingDays;
+use rules::profit_target::ProfitTarget;
+use rules::{Comparison, Limit, Phase, Program, Rule, Terms};
+use store::{NewFirm, Settings, Store};
+
+use crate::TestDatabase;
+
+/// Where the clock stands at first: a Monday morning.
+pub const START: &str = "2026-01-05T10:00:00Z";
+/// The password of everybody in a test.
+pub const PASSWORD: &str = "a quiet street in May";
+
+/// A platform.
+#[derive(Debug)]
+pub struct World {
+    /// The store.
+    pub store: Arc<Store>,
+    /// The clock of everything below.
+    pub clock: Arc<ManualClock>,
+    /// The chance of everything below.
+    pub rng: Arc<SeededRng>,
+    /// People.
+    pub identity: Identity,
+    /// Programs.
+    pub catalogue: Catalogue,
+    /// Purchases.
+    pub purchases: Purchases,
+    /// Removed when the world is dropped.
+    pub database: TestDatabase,
+}
+
+impl World {
+    /// An empty platform.
+    pub async fn new() -> Self {
+        let database = TestDatabase::new().await;
+        let settings =
+            Settings { url: database.url(), instruments: instruments(), app_connections: 5, engine_connections: 3 };
+        let store = Arc::new(Store::connect(&settings).await.expect("the store opens"));
+        let clock = Arc::new(ManualClock::new(Timestamp::parse(START).unwrap()));
+        let rng = Arc::new(SeededRng::new(42));
+        // Weak on purpose: tests hash often and prove nothing about the cost.
+        let cost = Cost { memory: 64, passes: 1, lanes: 1 };
+        Self {
+            identity: Identity::new(store.clone(), clock.clone(), rng.clone(), 2, cost),
+            catalogue: Catalogue::new(store.clone(), clock.clone()),
+            purchases: Purchases::new(store.clone(), store.clone(), clock.clone(), rng.clone()),
+            store,
+            clock,
+            rng,
+            database,
+        }
+    }
+
+    /// A firm that answers to `{slug}.example`.
+    pub async fn firm(&self, slug: &str) -> FirmId {
+        let new = NewFirm { slug: slug.to_owned(), name: slug.to_owned(), domains: vec![format!("{slug}.example")] };
+        let at = Timestamp::parse(START).unwrap();
+        Store::ensure_firm(&self.database.url(), &new, at).await.expect("the firm is set up")
+    }
+
+    /// A request from nobody.
+    pub fn context(&self, firm: FirmId) -> Context {
+        let at = Timestamp::parse(START).unwrap();
+        Context { firm, actor: None, request: RequestId::random(at, &*self.rng) }
+    }
+
+    /// A request from somebody.
+    pub fn context_of(&self, firm: FirmId, person: &Person) -> Context {
+        Context { actor: Some(person.actor()), ..self.context(firm) }
+    }
+
+    /// A trader with the password [`PASSWORD`].
+    pub async fn person(&self, firm: FirmId, email: &str) -> Person {
+        let registration = Registration {
+            email: email.to_owned(),
+            password: Password::new(PASSWORD),
+            display_name: email.split('@').next().unwrap_or_default().to_owned(),
+        };
+        let roles = vec![Role::Trader];
+        self.identity.ensure_person(&self.context(firm), registration, roles).await.expect("the person is set up")
+    }
+
+    /// Puts a program on sale for 490 dollars.
+    pub async fn publish(&self, firm: FirmId, slug: &str, program: Program) {
+        let fee = Money::parse("490", Currency::parse("USD").unwrap()).unwrap();
+        let publication = Publication { slug: slug.to_owned(), program, fee, position: 1 };
+        self.catalogue.publish_version(&self.context(firm), publication).await.expect("the program is published");
+    }
+
+    /// Buys and pays what is on sale under a slug; the challenge still has no account.
+    pub async fn challenge(&self, firm: FirmId, person: &Person, slug: &str) -> Unopened {
+        let context = self.context_of(firm, person);
+        let offer = self.catalogue.get(firm, slug).await.expect("the program is on sale");
+        let key = Key::parse(&context.request.to_string()).unwrap();
+        let purchase = self.purchases.create(&context, &key, slug, offer.version.as_str()).await.expect("it is bought");
+        let paid = self.purchases.capture(&context, purchase.id).await.expect("it is paid");
+        Unopened { firm, challenge: paid.challenge.expect("a paid purchase has a challenge"), version: paid.version }
+    }
+}
+
+/// EURUSD, XAUUSD and USDJPY in hundredths of a lot; stale after a minute.
+pub fn instruments() -> Arc<Instruments> {
+    let instrument = |symbol: &str, base: &str, quote: &str, price_decimals, contract_size, most| Instrument {
+        symbol: Symbol::parse(symbol).unwrap(),
+        description: symbol.to_owned(),
+        source: "test".to_owned(),
+        base: base.to_owned(),
+        quote: Currency::parse(quote).unwrap(),
+        price_decimals,
+        quantity_decimals: 2,
+        contract_size,
+        quantity_min: Quantity(1),
+        quantity_step: Quantity(1),
+        quantity_max: Quantity(most),
+        stale_after: Span::from_seconds(60),
+    };
+    let list = vec![
+        instrument("EURUSD", "EUR", "USD", 5, 100_000, 10_000),
+        instrument("XAUUSD", "XAU", "USD", 2, 100, 10_000),
+        instrument("USDJPY", "USD", "JPY", 3, 100_000, 200),
+    ];
+    Arc::new(Instruments::new(list).expect("the table is sound"))
+}
+
+/// Two phases over 100,000 dollars: 5 % a day, 10 % in all, 10 % to pass on at least one day; then 10 % in all.
+pub fn program(name: &str) -> Program {
+    let percent = |text: &str| Limit::PercentOfInitial(Percent::parse(text).unwrap());
+    let total = Rule::MaxLoss(MaxLoss {
+        trail: Trail::Static,
+        limit: percent("10"),
+        lock: Lock::None,
+        breach: Comparison::Below,
+    });
+    let daily =
+        Rule::DailyLoss(DailyLoss { reference: Reference::Balance, limit: percent("5"), breach: Comparison::Below });
+    Program {
+        name: name.to_owned(),
+        currency: Currency::parse("USD").unwrap(),
+        initial_balance: Amount::parse("100000").unwrap(),
+        reset: ResetClock::parse("Europe/Prague", "00:00").unwrap(),
+        terms: Terms {
+            instruments: ["EURUSD", "XAUUSD", "USDJPY"].map(|symbol| Symbol::parse(symbol).unwrap()).to_vec(),
+            leverage: 100,
+            commission_per_lot: Amount::parse("3").unwrap(),
+            stop_out: Percent::parse("50").unwrap(),
+        },
+        phases: vec![
+            Phase {
+                name: "Evaluation".to_owned(),
+                rules: vec![
+                    daily,
+                    total,
+                    Rule::ProfitTarget(ProfitTarget { limit: percent("10"), flat: true }),
+                    Rule::MinTradingDays(MinTradingDays { days: 1 }),
+                ],
+            },
+            Phase { name: "Funded".to_owned(), rules: vec![total] },
+        ],
+    }
+}

@@ -1,0 +1,168 @@
+//! `tradesense replay --ticks DIR`: every recorded tick through the gate and the engine, as fast as it goes, and a
+//! count of what became of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Args;
+use engine::{Engine, Gate, GateRefusal, Input, Instrument, Instruments, Quote};
+use kernel::{Clock, Currency, Quantity, Span, Symbol};
+use providers::feeds::ticks::{self, TickDay};
+use serde::Serialize;
+
+/// Settings of `tradesense replay`.
+#[derive(Debug, Clone, Args)]
+pub struct Replay {
+    /// The directory: SOURCE/SYMBOL/YYYYMMDD_quote.zip.
+    #[arg(long)]
+    ticks: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What became of the ticks.
+#[derive(Debug, Serialize)]
+pub struct Census {
+    /// Ticks read, judged by the gate and applied by the engine in a second, one thread.
+    pub quotes_per_second: u64,
+    /// By source and symbol.
+    pub sources: Vec<Source>,
+}
+
+/// The ticks of one symbol from one source.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub struct Source {
+    /// The source.
+    pub source: String,
+    /// The symbol.
+    pub symbol: String,
+    /// Files read.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Let in by the gate.
+    pub accepted: u64,
+    /// Refused by the gate.
+    pub refused: u64,
+    /// The refused, by reason.
+    pub reasons: BTreeMap<&'static str, u64>,
+}
+
+/// Prints the census.
+pub fn run(replay: &Replay, clock: &dyn Clock) -> anyhow::Result<()> {
+    let days = ticks::scan(&replay.ticks).with_context(|| format!("reading ticks in {}", replay.ticks.display()))?;
+    let census = take(days, clock)?;
+    let text = if replay.json {
+        serde_json::to_string(&census).context("writing the census")?
+    } else {
+        let mut text = format!("{:<10}{:<10}{:>6}{:>12}{:>12}{:>10}", "source", "symbol", "files", "rows", "accepted", "refused");
+        for row in &census.sources {
+            text.push_str(&format!(
+                "\n{:<10}{:<10}{:>6}{:>12}{:>12}{:>10}",
+                row.source, row.symbol, row.files, row.rows, row.accepted, row.refused
+            ));
+        }
+        text.push_str(&format!("\n{} quotes a second", census.quotes_per_second));
+        text
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").context("printing the census")
+}
+
+/// Takes a census. Each source is a market of its own: two sources of one instrument do not meet in one gate.
+pub fn take(days: Vec<TickDay>, clock: &dyn Clock) -> anyhow::Result<Census> {
+    let started = clock.now();
+    let mut by_source: BTreeMap<Arc<str>, Vec<TickDay>> = BTreeMap::new();
+    for day in days {
+        by_source.entry(Arc::clone(&day.source)).or_default().push(day);
+    }
+    let mut sources = Vec::new();
+    let mut rows = 0_u64;
+    for (source, days) in by_source {
+        for row in census_of(&source, days)? {
+            rows = rows.saturating_add(row.rows);
+            sources.push(row);
+        }
+    }
+    let micros = clock.now().since(started).map_or(1, Span::micros).max(1);
+    let per_second = i128::from(rows).saturating_mul(1_000_000).checked_div(i128::from(micros)).unwrap_or_default();
+    Ok(Census { quotes_per_second: u64::try_from(per_second).unwrap_or_default(), sources })
+}
+
+fn census_of(source: &str, days: Vec<TickDay>) -> anyhow::Result<Vec<Source>> {
+    let symbols: BTreeSet<Symbol> = days.iter().map(|day| day.symbol.clone()).collect();
+    let shipped = crate::instruments::shipped()?;
+    let list = symbols.iter().map(|symbol| instrument(source, symbol, &shipped)).collect::<anyhow::Result<Vec<_>>>()?;
+    let instruments = Arc::new(Instruments::new(list).context("checking the instruments")?);
+    let decimals = instruments.iter().map(|(_, it)| (it.symbol.clone(), it.price_decimals)).collect();
+    let mut rows: BTreeMap<Symbol, Source> = symbols
+        .iter()
+        .map(|symbol| {
+            let row = Source {
+                source: source.to_owned(),
+                symbol: symbol.as_str().to_ascii_lowercase(),
+                files: 0,
+                rows: 0,
+                accepted: 0,
+                refused: 0,
+                reasons: BTreeMap::new(),
+            };
+            (symbol.clone(), row)
+        })
+        .collect();
+    for day in &days {
+        if let Some(row) = rows.get_mut(&day.symbol) {
+            row.files = row.files.saturating_add(1);
+        }
+    }
+    let mut gate = Gate::new(&instruments);
+    let mut engine = Engine::new(Arc::clone(&instruments));
+    let mut events = Vec::new();
+    let mut position = 0_u64;
+    for tick in ticks::merge(days, &decimals).context("opening the ticks")? {
+        let tick = tick.context("reading the ticks")?;
+        let Some(row) = rows.get_mut(&tick.symbol) else { continue };
+        row.rows = row.rows.saturating_add(1);
+        let id = instruments.find(&tick.symbol).context("finding an instrument")?;
+        let quote = Quote { instrument: id, bid: tick.bid, ask: tick.ask, source_time: tick.source_time };
+        match gate.check(&quote) {
+            Ok(()) => {
+                row.accepted = row.accepted.saturating_add(1);
+                position = position.saturating_add(1);
+                let at = tick.source_time.max(engine.now());
+                engine.apply(at, &Input::Quotes(position, vec![quote]), &mut events).context("applying a quote")?;
+            }
+            Err(reason) => {
+                row.refused = row.refused.saturating_add(1);
+                let count = row.reasons.entry(GateRefusal::word(reason)).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+    }
+    Ok(rows.into_values().collect())
+}
+
+/// The terms to read a symbol's ticks with: the table's if it has it, else digits that any price fits in.
+fn instrument(source: &str, symbol: &Symbol, shipped: &Instruments) -> anyhow::Result<Instrument> {
+    let quote = Currency::parse("USD").context("finding the currency")?;
+    let mut instrument = shipped.by_symbol(symbol).cloned().unwrap_or_else(|| Instrument {
+        symbol: symbol.clone(),
+        description: String::new(),
+        source: String::new(),
+        base: String::new(),
+        quote,
+        price_decimals: if symbol.as_str().len() == 6 { 5 } else { 4 },
+        quantity_decimals: 0,
+        contract_size: 1,
+        quantity_min: Quantity(1),
+        quantity_step: Quantity(1),
+        quantity_max: Quantity(1),
+        stale_after: Span::from_seconds(60),
+    });
+    source.clone_into(&mut instrument.source);
+    Ok(instrument)
+}

@@ -1,0 +1,16 @@
+//! The binary's parts: configuration, wiring, commands. The only crate that knows everybody.
+//!
+//! **For:** turning settings into running roles, and the one-shot commands.
+//!
+//! **Must not know:** how anything is decided; it builds and connects.
+//!
+//! **To add a command:** a variant in `main.rs`, its module here with a plain `run`.
+
+pub mod bots;
+pub mod census;
+pub mod demo;
+pub mod instruments;
+pub mod market;
+pub mod platform;
+pub mod system;
+pub mod up;

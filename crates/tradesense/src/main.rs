@@ -1,0 +1,65 @@
+//! `tradesense`: one binary, many roles.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tradesense::system::SystemClock;
+use tradesense::{census, up};
+
+/// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts everything in one process, with a private database and a demonstration market.
+    Up(up::Up),
+    /// Prints the OpenAPI document.
+    Openapi,
+    /// Brings a database's schema up to date.
+    Migrate {
+        /// The database, as its owner.
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+    /// Puts recorded ticks through the gate and the engine and counts what became of them.
+    Replay(census::Replay),
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("TRADESENSE_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let ran = match Cli::parse().command {
+        Command::Up(up) => up::run(up),
+        Command::Openapi => openapi(),
+        Command::Migrate { database_url } => migrate(&database_url),
+        Command::Replay(replay) => census::run(&replay, &SystemClock),
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to tell if standard error is gone too.
+            drop(writeln!(std::io::stderr(), "tradesense: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn openapi() -> anyhow::Result<()> {
+    Ok(std::io::stdout().lock().write_all(web::openapi()?.as_bytes())?)
+}
+
+fn migrate(url: &str) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(store::Store::migrate(url))?)
+}

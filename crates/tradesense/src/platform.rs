@@ -1,0 +1,194 @@
+//! The roles wired together in one process: shard, sequencer, HTTP, and the opener of paid challenges.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use app::catalogue::Catalogue;
+use app::identity::{Cost, Identity};
+use app::market::MarketHub;
+use app::purchases::Purchases;
+use app::trading::{Desk, Origin, QuoteLog, Sequencer, Shard, ShardSettings};
+use engine::Instruments;
+use kernel::{Clock, Rng};
+use providers::quote_log::DiskQuoteLog;
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use web::{Firms, Web};
+
+/// Paid challenges without an account are looked for this often, beside the call when one is paid.
+const OPENER_PERIOD: Duration = Duration::from_secs(2);
+/// Challenges opened in one go.
+const MOST_TO_OPEN: i64 = 500;
+
+/// What a platform is built from.
+#[derive(Clone)]
+pub struct Settings {
+    /// PostgreSQL, migrated.
+    pub database_url: String,
+    /// Connections for use cases and screens.
+    pub app_connections: u32,
+    /// The table.
+    pub instruments: Arc<Instruments>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub rng: Arc<dyn Rng>,
+    /// Where the quote log lies.
+    pub quotes: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Who lives where.
+    pub firms: Arc<Firms>,
+    /// Whether to serve what only a demonstration may.
+    pub demo: bool,
+    /// How hard passwords are hashed.
+    pub password_cost: Cost,
+}
+
+/// A running platform.
+pub struct Platform {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// To the shard.
+    pub desk: Desk,
+    /// Quotes and candles.
+    pub hub: Arc<MarketHub>,
+    /// Identity, catalogue, purchases for those who act inside the process.
+    pub web: Web,
+    sequencer: Option<Sequencer>,
+    stopping: watch::Sender<bool>,
+    shard: JoinHandle<()>,
+    server: JoinHandle<std::io::Result<()>>,
+    opener: JoinHandle<()>,
+}
+
+impl Platform {
+    /// Starts everything; returns once it listens.
+    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let store = Store::connect(&store::Settings {
+            url: settings.database_url.clone(),
+            instruments: Arc::clone(&settings.instruments),
+            app_connections: settings.app_connections,
+            engine_connections: 2,
+        })
+        .await
+        .context("connecting to the database")?;
+        let store = Arc::new(store);
+        let log = DiskQuoteLog::open(&settings.quotes).context("opening the quote log")?;
+        let hub = Arc::new(MarketHub::new(Arc::clone(&settings.instruments)));
+        let recent = log.last().map_or(1, |last| last.position.saturating_sub(CANDLE_MEMORY));
+        for quote in log.read(recent).map_err(anyhow::Error::from_boxed).context("reading the quote log")? {
+            hub.take(&[quote.map_err(anyhow::Error::from_boxed).context("reading the quote log")?]);
+        }
+        let log: app::trading::SharedQuoteLog = Arc::new(Mutex::new(Box::new(log)));
+        let (shard, desk) = Shard::new(ShardSettings {
+            shard: 0,
+            instruments: Arc::clone(&settings.instruments),
+            clock: Arc::clone(&settings.clock),
+            store: store.clone(),
+            log: Arc::clone(&log),
+        });
+        let sequencer = Sequencer::new(
+            Arc::clone(&settings.instruments),
+            Arc::clone(&settings.clock),
+            log,
+            std::slice::from_ref(&desk),
+            Arc::clone(&hub),
+        );
+        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let (stopping, stop) = watch::channel(false);
+        let (clock, rng) = (&settings.clock, &settings.rng);
+        let web = Web {
+            identity: Arc::new(Identity::new(
+                store.clone(),
+                Arc::clone(clock),
+                Arc::clone(rng),
+                workers,
+                settings.password_cost,
+            )),
+            catalogue: Arc::new(Catalogue::new(store.clone(), Arc::clone(clock))),
+            purchases: Arc::new(Purchases::new(store.clone(), store.clone(), Arc::clone(clock), Arc::clone(rng))),
+            desk: desk.clone(),
+            hub: Arc::clone(&hub),
+            store,
+            clock: Arc::clone(clock),
+            rng: Arc::clone(rng),
+            firms: settings.firms,
+            demo: settings.demo,
+            secure_cookies: !settings.demo,
+            purchase_paid: Arc::new(Notify::new()),
+            stopping: stop,
+        };
+        let listener =
+            TcpListener::bind(settings.listen).await.with_context(|| format!("listening on {}", settings.listen))?;
+        let address = listener.local_addr().context("reading the address listened on")?;
+        let service = web::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let server = tokio::spawn(serve(listener, service, web.stopping.clone()));
+        let opener = tokio::spawn(open_paid_challenges(web.clone()));
+        let shard = tokio::spawn(shard.run());
+        Ok(Self { address, desk, hub, web, sequencer: Some(sequencer), stopping, shard, server, opener })
+    }
+
+    /// The one who takes quotes; there is one, for whoever asks first.
+    pub fn take_sequencer(&mut self) -> Option<Sequencer> {
+        self.sequencer.take()
+    }
+
+    /// Tells everybody who watches [`Web::stopping`] to stop.
+    pub fn begin_stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Answers what was asked, writes what was decided, and ends. Every other desk must be gone by then.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.begin_stop();
+        self.server.await.context("stopping the server")?.context("serving")?;
+        self.opener.await.context("stopping the opener")?;
+        drop((self.desk, self.web, self.sequencer, self.hub));
+        self.shard.await.context("stopping the shard")
+    }
+}
+
+/// Quotes read again at a start, for the candles.
+const CANDLE_MEMORY: u64 = 300_000;
+
+type Service = axum::extract::connect_info::IntoMakeServiceWithConnectInfo<axum::Router, SocketAddr>;
+
+async fn serve(listener: TcpListener, service: Service, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    axum::serve(listener, service)
+        .with_graceful_shutdown(async move {
+            // An error means that the platform is gone: stop as well.
+            drop(stop.wait_for(|stop| *stop).await);
+        })
+        .await
+}
+
+/// Opens the account of every paid challenge that has none. Needs no message: whatever was lost or died halfway is
+/// found in the table.
+async fn open_paid_challenges(web: Web) {
+    let mut stop = web.stopping.clone();
+    loop {
+        if let Err(error) = open_all(&web).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "opening the accounts of paid challenges failed; trying again");
+        }
+        tokio::select! {
+            () = web.purchase_paid.notified() => {}
+            () = tokio::time::sleep(OPENER_PERIOD) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+async fn open_all(web: &Web) -> Result<(), app::AppError> {
+    for unopened in web.purchases.unopened(MOST_TO_OPEN).await? {
+        let submitted = web.desk.submit(unopened.command()?, Origin::PLATFORM).await?;
+        tracing::info!(challenge = %unopened.challenge, outcome = ?submitted.outcome, "challenge opened");
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! `tradesense up`: everything in one process on embedded defaults.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use app::identity::Cost;
+use clap::Args;
+use embedded::{Binaries, Postgres, Purpose};
+use kernel::{Clock, Rng};
+use store::Store;
+use web::Firms;
+
+use crate::market::{self, MarketSettings};
+use crate::platform::{Platform, Settings};
+use crate::system::{SystemClock, SystemRng};
+use crate::{bots, demo, instruments};
+
+/// Settings of `tradesense up`.
+#[derive(Debug, Clone, Args)]
+pub struct Up {
+    /// Where everything is kept.
+    #[arg(long, env = "TRADESENSE_DATA_DIR", default_value = "data")]
+    data_dir: PathBuf,
+    /// The port to listen on; 0 takes a free one.
+    #[arg(long, env = "TRADESENSE_PORT", default_value_t = 8000)]
+    port: u16,
+    /// The address to listen on.
+    #[arg(long, env = "TRADESENSE_HOST", default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// Forget all earlier data first.
+    #[arg(long)]
+    fresh: bool,
+    /// An own PostgreSQL database in place of a private server.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// A directory of recorded ticks (SOURCE/SYMBOL/YYYYMMDD_quote.zip) in place of the shipped ones.
+    #[arg(long, env = "TRADESENSE_TICKS")]
+    ticks: Option<PathBuf>,
+    /// Simulate every instrument.
+    #[arg(long)]
+    simulate: bool,
+    /// Recorded seconds per second.
+    #[arg(long, default_value = "1")]
+    speed: NonZeroU32,
+    /// Seed of the simulators and of the bots.
+    #[arg(long, default_value_t = 20_140_502)]
+    seed: u64,
+    /// Without the bots that trade beside you.
+    #[arg(long)]
+    no_bots: bool,
+}
+
+/// The private database, if there is one.
+struct Database {
+    url: String,
+    server: Option<Postgres>,
+}
+
+/// Runs until told to stop.
+pub fn run(up: Up) -> anyhow::Result<()> {
+    let postgres_dir = up.data_dir.join("postgres");
+    if up.fresh {
+        forget(&up, &postgres_dir)?;
+    }
+    std::fs::create_dir_all(&up.data_dir).with_context(|| format!("making {}", up.data_dir.display()))?;
+    let database = match &up.database_url {
+        Some(url) => Database { url: url.clone(), server: None },
+        None => start_postgres(&postgres_dir)?,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let ran = runtime.block_on(serve(&up, &database.url));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    if let Some(server) = database.server {
+        server.stop().context("stopping the private PostgreSQL")?;
+    }
+    ran
+}
+
+fn forget(up: &Up, postgres_dir: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(up.database_url.is_none(), "--fresh does not empty a database of yours; empty it yourself");
+    Postgres::erase(postgres_dir).context("removing the private PostgreSQL")?;
+    for name in ["quotes", "logins.json"] {
+        let path = up.data_dir.join(name);
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        match removed {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("removing {}", path.display())),
+        }
+    }
+    Ok(())
+}
+
+fn start_postgres(dir: &Path) -> anyhow::Result<Database> {
+    let path = std::env::var_os("PATH");
+    let project = std::env::current_dir().context("finding the current directory")?;
+    let binaries = Binaries::search(path.as_deref(), &[project]);
+    let settings = embedded::Settings::new(dir, Purpose::Kept, binaries);
+    let server = Postgres::start(&settings).context("starting a private PostgreSQL")?;
+    Ok(Database { url: server.url("postgres"), server: Some(server) })
+}
+
+async fn serve(up: &Up, url: &str) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+    let stop = stop_signal()?;
+    Store::migrate(url).await.context("bringing the database's schema up to date")?;
+    let firm = store::NewFirm {
+        slug: demo::FIRM.to_owned(),
+        name: demo::FIRM_NAME.to_owned(),
+        domains: Vec::new(),
+    };
+    let firm = Store::ensure_firm(url, &firm, clock.now()).await.context("making the firm")?;
+    let logins = demo::logins(&up.data_dir.join("logins.json"), &*rng)?;
+    let instruments = Arc::new(instruments::shipped()?);
+    let market = MarketSettings { ticks: up.ticks.clone(), simulate: up.simulate, speed: up.speed, seed: up.seed };
+    let mut platform = Platform::start(Settings {
+        database_url: url.to_owned(),
+        app_connections: 16,
+        instruments: Arc::clone(&instruments),
+        clock: Arc::clone(&clock),
+        rng: Arc::clone(&rng),
+        quotes: up.data_dir.join("quotes"),
+        listen: SocketAddr::new(up.host, up.port),
+        firms: Arc::new(Firms { otherwise: Some(firm), ..Firms::default() }),
+        demo: true,
+        password_cost: Cost::STANDARD,
+    })
+    .await?;
+    demo::seed(firm, &platform.web.catalogue, &platform.web.identity, &logins, clock.now(), &*rng).await?;
+    let feeds = market::feeds(&market, &instruments, clock.now())?;
+    let sequencer = platform.take_sequencer().context("taking the sequencer")?;
+    let feed = tokio::spawn(market::run(feeds, sequencer, Arc::clone(&clock), platform.web.stopping.clone()));
+    let bots = if up.no_bots { Vec::new() } else { bots::start(&platform.web, firm, up.seed).await? };
+    announce(platform.address, &logins)?;
+    let feed_ended = tokio::select! {
+        () = stop => None,
+        ended = feed_end(feed) => Some(ended),
+    };
+    platform.begin_stop();
+    for bot in bots {
+        bot.await.context("stopping a bot")?;
+    }
+    platform.stop().await?;
+    match feed_ended {
+        Some(ended) => ended,
+        None => Ok(()),
+    }
+}
+
+async fn feed_end(feed: tokio::task::JoinHandle<Result<(), app::AppError>>) -> anyhow::Result<()> {
+    feed.await.context("running the feeds")?.context("running the feeds")
+}
+
+/// Ends at the first SIGINT or SIGTERM.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+fn announce(address: SocketAddr, logins: &[demo::Login]) -> anyhow::Result<()> {
+    let mut text = format!("\nTradeSense is running at http://{address}\n\n");
+    for login in logins {
+        text.push_str(&format!("  sign in as {:<9} {:<24} password  {}\n", login.title, login.email, login.password));
+    }
+    text.push_str("\nPayments are a sandbox; prices are recorded or simulated. Ctrl-C stops everything; the data stays.\n");
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("printing the addresses")
+}

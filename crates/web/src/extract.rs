@@ -1,0 +1,145 @@
+//! What handlers take: the caller, a checked body, an idempotency key. Their rejections are problems too.
+
+use app::{Actor, Context, Permission};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use engine::Key;
+use http::header;
+use kernel::RequestId;
+use serde::de::DeserializeOwned;
+
+use crate::Web;
+use crate::problem::Problem;
+
+/// The name of the session cookie.
+pub const SESSION_COOKIE: &str = "ts_session";
+
+/// The circumstances of a request, whether or not somebody is signed in.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Firm, person, request.
+    pub context: Context,
+    /// The session cookie as sent.
+    pub session: Option<String>,
+    /// The peer's address, for limits.
+    pub address: String,
+}
+
+impl Caller {
+    /// The person, if signed in and allowed.
+    pub fn demand(&self, permission: Permission) -> Result<&Actor, Problem> {
+        Ok(self.context.demand(permission)?)
+    }
+
+    /// The person, if signed in.
+    pub fn actor(&self) -> Result<&Actor, Problem> {
+        Ok(self.context.actor()?)
+    }
+}
+
+impl FromRequestParts<Web> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
+        let firm = web.firm_of(&parts.headers).ok_or_else(|| Problem::new("not_found", "No firm lives here."))?;
+        let request = parts.extensions.get::<RequestId>().copied();
+        let request = request.unwrap_or_else(|| RequestId::random(web.clock.now(), &*web.rng));
+        let session = cookie(&parts.headers, SESSION_COOKIE).map(str::to_owned);
+        let actor = match &session {
+            Some(token) => web.identity.who(firm, token).await?.map(|signed_in| signed_in.actor()),
+            None => None,
+        };
+        let address = parts
+            .extensions
+            .get::<axum::extract::ConnectInfo<std::net::SocketAddr>>()
+            .map_or_else(|| "unknown".to_owned(), |info| info.0.ip().to_string());
+        Ok(Self { context: Context { firm, actor, request }, session, address })
+    }
+}
+
+fn cookie<'a>(headers: &'a http::HeaderMap, name: &str) -> Option<&'a str> {
+    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    pairs.flat_map(|value| value.split(';')).find_map(|pair| {
+        let (key, value) = pair.trim().split_once('=')?;
+        (key == name).then_some(value)
+    })
+}
+
+/// A JSON body. Unknown fields are refused by the types themselves.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Web> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, web: &Web) -> Result<Self, Problem> {
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is_json = content_type.is_some_and(|value| {
+            value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+        });
+        if !is_json {
+            return Err(Problem::new("unsupported_media_type", "Send the body as application/json."));
+        }
+        let bytes = axum::body::Bytes::from_request(request, web).await.map_err(|rejection| {
+            if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
+                Problem::new("body_too_large", format!("A body may have at most {} bytes.", crate::MOST_BODY_BYTES))
+            } else {
+                Problem::new("malformed_json", "The body ended before its time.")
+            }
+        })?;
+        match serde_json::from_slice(&bytes) {
+            Ok(body) => Ok(Self(body)),
+            Err(error) if error.is_data() => Err(Problem::new("validation_failed", sentence(&error))),
+            Err(error) => Err(Problem::new("malformed_json", sentence(&error))),
+        }
+    }
+}
+
+fn sentence(error: &serde_json::Error) -> String {
+    format!("The body cannot be read: {error}.")
+}
+
+/// The client's name for this request, demanded where a retry must not act twice.
+#[derive(Debug, Clone)]
+pub struct IdempotencyKey(pub Key);
+
+impl FromRequestParts<Web> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Web) -> Result<Self, Problem> {
+        let missing = || {
+            Problem::new(
+                "idempotency_key_missing",
+                "Send an Idempotency-Key header of 1 to 64 visible ASCII characters, a new one for each new request.",
+            )
+        };
+        let value = parts.headers.get("idempotency-key").and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
+        Key::parse(value).map(Self).ok_or_else(missing)
+    }
+}
+
+/// A path parameter; one that cannot be read names nothing.
+#[derive(Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Web> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, web).await;
+        path.map(|path| Self(path.0)).map_err(|_| Problem::new("not_found", "There is no such thing."))
+    }
+}
+
+/// Query parameters.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<Web> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, web).await;
+        query.map(|query| Self(query.0)).map_err(|rejection| Problem::new("validation_failed", rejection.body_text()))
+    }
+}

@@ -1,0 +1,186 @@
+//! Every refusal as `application/problem+json` (RFC 9457) with a documented code.
+
+use app::{AppError, FieldError};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use kernel::RequestId;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Every code with its status and title. Each has a page `docs/errors/<code>.md`; a test compares the two lists.
+pub const CODES: [(&str, u16, &str); 30] = [
+    ("account_not_active", 409, "The account no longer trades"),
+    ("body_too_large", 413, "The body is too large"),
+    ("conflict", 409, "The request conflicts with what is stored"),
+    ("email_taken", 409, "The e-mail address is taken"),
+    ("engine_unavailable", 503, "Trading is not possible at the moment"),
+    ("forbidden", 403, "Not allowed"),
+    ("idempotency_key_missing", 400, "An Idempotency-Key header is needed"),
+    ("idempotency_key_reused", 422, "The key was used for another request"),
+    ("instrument_not_in_program", 422, "The program does not trade this instrument"),
+    ("insufficient_margin", 422, "The free margin does not cover the order"),
+    ("internal", 500, "Something went wrong on our side"),
+    ("malformed_json", 400, "The body is not valid JSON"),
+    ("market_stale", 409, "The last quote is too old"),
+    ("method_not_allowed", 405, "The method is not allowed here"),
+    ("no_quote", 409, "There is no quote yet"),
+    ("not_found", 404, "Not found"),
+    ("order_not_found", 404, "No such working order"),
+    ("payment_settled", 409, "The payment has been settled"),
+    ("position_not_found", 404, "No such open position"),
+    ("price_invalid", 422, "A price is on the wrong side of the market"),
+    ("program_changed", 409, "The program has changed"),
+    ("quantity_out_of_range", 422, "The size is outside what can be traded"),
+    ("too_many_orders", 409, "The account has too many orders and positions"),
+    ("too_many_requests", 429, "Too many requests"),
+    ("unauthenticated", 401, "Nobody is signed in"),
+    ("unavailable", 503, "A part of the platform is not available"),
+    ("unknown_instrument", 422, "No such instrument"),
+    ("unsupported_media_type", 415, "The body must be JSON"),
+    ("validation_failed", 422, "The request has faults"),
+    ("wrong_credentials", 401, "E-mail address or password is wrong"),
+];
+
+/// A refusal on its way out. The outermost layer gives it its body, because only there the request id is known.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    code: &'static str,
+    detail: String,
+    errors: Vec<FieldError>,
+    retry_after_seconds: Option<u32>,
+}
+
+/// The body of a refusal.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// Ends in the code; its page explains it.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The same for every occurrence of the code.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What happened this time.
+    detail: String,
+    /// Stable, for programs.
+    code: &'static str,
+    /// Quote it when asking for help.
+    request_id: String,
+    /// The faults of a request, all at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldProblem>,
+}
+
+/// One wrong field.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FieldProblem {
+    /// JSON pointer to the field.
+    pointer: String,
+    /// Stable, for programs.
+    code: &'static str,
+    /// What is wrong and what would be right.
+    detail: String,
+}
+
+impl Problem {
+    /// A refusal with a code of [`CODES`].
+    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after_seconds: None }
+    }
+
+    fn row(&self) -> (u16, &'static str) {
+        let known = CODES.iter().find(|(code, _, _)| *code == self.code);
+        known.map_or((500, "Something went wrong on our side"), |(_, status, title)| (*status, *title))
+    }
+
+    pub(crate) fn render(self, request: RequestId) -> Response {
+        let (status, title) = self.row();
+        let body = ProblemBody {
+            kind: format!("/errors/{}", self.code),
+            title,
+            status,
+            detail: self.detail,
+            code: self.code,
+            request_id: request.to_string(),
+            errors: self
+                .errors
+                .into_iter()
+                .map(|error| FieldProblem { pointer: error.pointer, code: error.code, detail: error.say })
+                .collect(),
+        };
+        let mut response = axum::Json(body).into_response();
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<AppError> for Problem {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Unauthenticated => Self::new("unauthenticated", "Sign in first."),
+            AppError::Forbidden => Self::new("forbidden", "You are not allowed to do this."),
+            AppError::NotFound(what) => Self::new("not_found", format!("There is no such {what}.")),
+            AppError::Invalid(errors) => {
+                let detail = "The request has faults; see errors.".to_owned();
+                Self { errors, ..Self::new("validation_failed", detail) }
+            }
+            AppError::Refused { code, say } => {
+                let code = CODES.iter().map(|(known, _, _)| *known).find(|known| *known == code);
+                let retry_after_seconds = (code == Some("too_many_requests")).then_some(10);
+                Self { retry_after_seconds, ..Self::new(code.unwrap_or("conflict"), say) }
+            }
+            AppError::Unavailable { doing, source } => {
+                tracing::warn!(doing, error = &*source, "unavailable");
+                let code = if doing == "trading" { "engine_unavailable" } else { "unavailable" };
+                let say = "Try again with the same Idempotency-Key; you will get the first answer if there was one.";
+                Self { retry_after_seconds: Some(1), ..Self::new(code, say) }
+            }
+            AppError::Bug { doing, source } => {
+                tracing::error!(doing, error = &*source, "a request failed");
+                Self::new("internal", "This is ours to mend. Nothing more is known here.")
+            }
+        }
+    }
+}
+
+impl From<engine::Refusal> for Problem {
+    fn from(refusal: engine::Refusal) -> Self {
+        let say = refusal.to_string();
+        let mut letters = say.chars();
+        let capital: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+        Self::new(refusal.code(), format!("{capital}."))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_page_and_every_page_a_code() {
+        let pages = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors");
+        let mut written: Vec<String> = std::fs::read_dir(pages)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "README.md")
+            .collect();
+        written.sort();
+        let known: Vec<String> = CODES.iter().map(|(code, _, _)| format!("{code}.md")).collect();
+        assert_eq!(written, known);
+    }
+}

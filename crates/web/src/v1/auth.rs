@@ -1,0 +1,130 @@
+//! Registering, signing in and out.
+
+use app::identity::{Password, Person as PersonOf, Registration, Token};
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Web;
+use crate::extract::{Body, Caller, SESSION_COOKIE};
+use crate::problem::{Problem, ProblemBody};
+
+pub(super) fn router() -> OpenApiRouter<Web> {
+    OpenApiRouter::new().routes(routes!(register)).routes(routes!(sign_in)).routes(routes!(sign_out)).routes(routes!(me))
+}
+
+/// Somebody who can sign in.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Person {
+    /// Their id.
+    id: String,
+    /// Their e-mail address.
+    email: String,
+    /// Shown on leaderboards.
+    display_name: String,
+    /// `trader`, `support`, `risk`, `finance`, `admin`, `auditor`.
+    roles: Vec<&'static str>,
+}
+
+impl From<PersonOf> for Person {
+    fn from(person: PersonOf) -> Self {
+        Self {
+            id: person.id.to_string(),
+            email: person.email,
+            display_name: person.display_name,
+            roles: person.roles.into_iter().map(app::Role::word).collect(),
+        }
+    }
+}
+
+/// A new trader.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    /// Any case.
+    email: String,
+    /// 15 to 128 characters of any kind.
+    password: String,
+    /// 1 to 40 characters, shown on leaderboards.
+    display_name: String,
+}
+
+/// Proof of who one is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignIn {
+    /// Any case.
+    email: String,
+    /// The password.
+    password: String,
+}
+
+/// Nothing.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
+
+/// Registers a trader and signs them in.
+#[utoipa::path(post, path = "/v1/auth/register", tag = "auth", request_body = Register, responses(
+    (status = 201, body = Person), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody),
+    (status = 429, body = ProblemBody)))]
+async fn register(State(web): State<Web>, caller: Caller, Body(body): Body<Register>) -> Result<Response, Problem> {
+    let Register { email, password, display_name } = body;
+    let registration = Registration { email, password: Password::new(password), display_name };
+    let (person, token) = web.identity.register(&caller.context, registration).await?;
+    Ok((StatusCode::CREATED, signed_in(&web, &token)?, Json(Person::from(person))).into_response())
+}
+
+/// Signs in with e-mail address and password.
+#[utoipa::path(post, path = "/v1/auth/sign-in", tag = "auth", request_body = SignIn, responses(
+    (status = 200, body = Person), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
+async fn sign_in(State(web): State<Web>, caller: Caller, Body(body): Body<SignIn>) -> Result<Response, Problem> {
+    let password = Password::new(body.password);
+    let (person, token) = web.identity.sign_in(&caller.context, &body.email, password, &caller.address).await?;
+    Ok((signed_in(&web, &token)?, Json(Person::from(person))).into_response())
+}
+
+/// Signs out; without a session nothing happens.
+#[utoipa::path(post, path = "/v1/auth/sign-out", tag = "auth", request_body = Empty, responses((status = 204)))]
+async fn sign_out(State(web): State<Web>, caller: Caller, Body(Empty {}): Body<Empty>) -> Result<Response, Problem> {
+    if let Some(token) = &caller.session {
+        web.identity.sign_out(&caller.context, token).await?;
+    }
+    let gone = format!("{SESSION_COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0{}", secure(&web));
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response())
+}
+
+/// Who is signed in.
+#[utoipa::path(get, path = "/v1/me", tag = "auth", responses(
+    (status = 200, body = Person), (status = 401, body = ProblemBody)))]
+async fn me(State(web): State<Web>, caller: Caller) -> Result<Json<Person>, Problem> {
+    caller.actor()?;
+    let person = match &caller.session {
+        Some(token) => web.identity.who(caller.context.firm, token).await?,
+        None => None,
+    };
+    let person = person.ok_or(app::AppError::Unauthenticated)?;
+    Ok(Json(person.into()))
+}
+
+fn signed_in(web: &Web, token: &Token) -> Result<[(header::HeaderName, HeaderValue); 1], Problem> {
+    // 30 days is the longest a session lives; the server ends it earlier if it is not used.
+    let cookie = format!(
+        "{SESSION_COOKIE}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age=2592000{}",
+        token.reveal(),
+        secure(web)
+    );
+    let mut value =
+        HeaderValue::from_str(&cookie).map_err(|_| Problem::new("internal", "A session could not be started."))?;
+    value.set_sensitive(true);
+    Ok([(header::SET_COOKIE, value)])
+}
+
+fn secure(web: &Web) -> &'static str {
+    if web.secure_cookies { "; Secure" } else { "" }
+}

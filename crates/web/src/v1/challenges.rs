@@ -1,0 +1,98 @@
+//! One's challenges and their accounts through the phases.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use store::read;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Items;
+use super::account_view::{PhaseView, ProgramRef};
+use super::text::time;
+use crate::Web;
+use crate::extract::Caller;
+use crate::problem::{Problem, ProblemBody};
+
+pub(super) fn router() -> OpenApiRouter<Web> {
+    OpenApiRouter::new().routes(routes!(challenges))
+}
+
+/// One purchase and its accounts.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Challenge {
+    /// Its id.
+    id: String,
+    /// What was bought.
+    program: ProgramRef,
+    /// `running`, `passed` or `failed`.
+    state: &'static str,
+    /// When it was paid.
+    created_at: String,
+    /// By phase.
+    accounts: Vec<AccountSummary>,
+}
+
+/// An account as it was last stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccountSummary {
+    /// Its id.
+    id: String,
+    /// Short, for people.
+    number: String,
+    /// Its phase.
+    phase: PhaseView,
+    /// `active`, `passed`, `breached` or `expired`.
+    status: &'static str,
+    /// Currency of every amount.
+    currency: &'static str,
+    /// Balance at opening.
+    initial_balance: String,
+    /// Closed results.
+    balance: String,
+    /// When it opened.
+    opened_at: String,
+    /// When it ended.
+    closed_at: Option<String>,
+}
+
+fn summary(account: &read::Account) -> AccountSummary {
+    let currency = account.program.currency;
+    let phase = account.program.phases.get(account.phase);
+    AccountSummary {
+        id: account.id.to_string(),
+        number: account.number(),
+        phase: PhaseView {
+            index: account.phase,
+            name: phase.map(|phase| phase.name.clone()).unwrap_or_default(),
+            of: account.program.phases.len(),
+        },
+        status: account.status.word(),
+        currency: currency.code(),
+        initial_balance: account.initial.text(currency),
+        balance: account.balance.text(currency),
+        opened_at: time(account.opened_at),
+        closed_at: account.closed_at.map(time),
+    }
+}
+
+/// One's own challenges, the newest first.
+#[utoipa::path(get, path = "/v1/challenges", tag = "challenges", responses(
+    (status = 200, body = Items<Challenge>), (status = 401, body = ProblemBody)))]
+async fn challenges(State(web): State<Web>, caller: Caller) -> Result<Json<Items<Challenge>>, Problem> {
+    let person = caller.actor()?.person;
+    let challenges = read::challenges(&web.store, caller.context.firm, person).await?;
+    let render = |challenge: read::Challenge| Challenge {
+        id: challenge.id.to_string(),
+        state: challenge.state().word(),
+        created_at: time(challenge.created_at),
+        accounts: challenge.accounts.iter().map(summary).collect(),
+        program: ProgramRef {
+            slug: challenge.slug,
+            name: challenge.program.name.clone(),
+            version: challenge.version.to_string(),
+        },
+    };
+    Ok(Json(Items { items: challenges.into_iter().map(render).collect() }))
+}

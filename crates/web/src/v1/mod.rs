@@ -1,0 +1,60 @@
+//! Version 1 of the API: a file for each area; in it the requests, the answers and the handlers.
+//!
+//! **To add an endpoint:** a handler with its `#[utoipa::path]` in the file of its area (extract, parse, call one use
+//! case, render), its line in that file's `router`, new codes in `problem.rs` with a page each, then
+//! `cargo xtask codegen`.
+
+pub mod account_view;
+mod accounts;
+mod auth;
+mod challenges;
+mod leaderboard;
+mod market;
+mod programs;
+mod purchases;
+mod text;
+mod trading;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::Web;
+
+/// All of version 1.
+pub fn router() -> OpenApiRouter<Web> {
+    OpenApiRouter::new()
+        .merge(auth::router())
+        .merge(programs::router())
+        .merge(purchases::router())
+        .merge(challenges::router())
+        .merge(accounts::router())
+        .merge(trading::router())
+        .merge(market::router())
+        .merge(leaderboard::router())
+}
+
+/// A list that ends.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct Items<T> {
+    /// In the order the operation describes.
+    pub items: Vec<T>,
+}
+
+/// A page of a longer list.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct Page<T> {
+    /// In the order the operation describes.
+    pub items: Vec<T>,
+    /// Give it as `cursor` to read on; nothing at the end.
+    pub next_cursor: Option<String>,
+}
+
+/// Where to read on in a list.
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Cursor {
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Rows in a page.
+pub(crate) const PAGE: i64 = 100;

@@ -1,0 +1,331 @@
+//! Trading: every command goes through the desk and is answered once it is durable.
+
+use app::AppError;
+use app::trading::Origin;
+use axum::Json;
+use axum::extract::State;
+use engine::{Act, Change, Command, Done, Instrument, Key, OrderKind, Place, Ticket};
+use http::StatusCode;
+use kernel::{AccountId, DecimalError, Price, Quantity, Side, Symbol};
+use serde::{Deserialize, Deserializer};
+use store::read;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::account_view::{OrderView, PositionView, order_view, position_view};
+use super::accounts::own;
+use crate::Web;
+use crate::extract::{Body, Caller, IdempotencyKey, Path};
+use crate::problem::{Problem, ProblemBody};
+
+pub(super) fn router() -> OpenApiRouter<Web> {
+    OpenApiRouter::new()
+        .routes(routes!(place))
+        .routes(routes!(change_order, cancel))
+        .routes(routes!(change_position))
+        .routes(routes!(close))
+}
+
+/// A new order.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewOrder {
+    /// What.
+    symbol: String,
+    /// Which way.
+    side: OrderSide,
+    /// How.
+    kind: NewOrderKind,
+    /// Lots, as a decimal string.
+    quantity: String,
+    /// For a limit or stop, as a decimal string.
+    price: Option<String>,
+    /// Closes the position it opens.
+    stop_loss: Option<String>,
+    /// Closes the position it opens.
+    take_profit: Option<String>,
+}
+
+/// Which way.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderSide {
+    /// Long.
+    Buy,
+    /// Short.
+    Sell,
+}
+
+/// How an order is to be filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NewOrderKind {
+    /// At once.
+    Market,
+    /// At the price or better.
+    Limit,
+    /// Once the market reaches the price.
+    Stop,
+}
+
+/// Changes of a working order. Absent: unchanged. `null`: removed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderChange {
+    /// Its new price.
+    price: Option<String>,
+    /// Its new stop loss.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    stop_loss: Option<Option<String>>,
+    /// Its new take profit.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    take_profit: Option<Option<String>>,
+}
+
+/// Changes of a position's exits. Absent: unchanged. `null`: removed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PositionChange {
+    /// Its new stop loss.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    stop_loss: Option<Option<String>>,
+    /// Its new take profit.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    take_profit: Option<Option<String>>,
+}
+
+/// How much of a position to close.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClosePosition {
+    /// Lots; all of it if not said.
+    quantity: Option<String>,
+}
+
+/// A field that was given, if only as `null`.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Reads fields and collects what is wrong with them.
+#[derive(Default)]
+struct Fields(Vec<app::FieldError>);
+
+impl Fields {
+    fn price(&mut self, pointer: &str, text: Option<&str>, instrument: &Instrument) -> Option<Price> {
+        text.and_then(|text| self.take(pointer, instrument.parse_price(text)))
+    }
+
+    fn quantity(&mut self, pointer: &str, text: &str, instrument: &Instrument) -> Option<Quantity> {
+        self.take(pointer, instrument.parse_quantity(text))
+    }
+
+    fn change(&mut self, pointer: &str, given: Option<&Option<String>>, instrument: &Instrument) -> Change {
+        match given {
+            None => Change::Keep,
+            Some(None) => Change::Remove,
+            Some(Some(text)) => self.price(pointer, Some(text), instrument).map_or(Change::Keep, Change::Set),
+        }
+    }
+
+    fn take<T>(&mut self, pointer: &str, read: Result<T, DecimalError>) -> Option<T> {
+        match read {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fault(pointer, format!("This is {error}."));
+                None
+            }
+        }
+    }
+
+    fn fault(&mut self, pointer: &str, say: String) {
+        self.0.push(app::FieldError { pointer: pointer.to_owned(), code: "validation_failed", say });
+    }
+
+    fn done(self) -> Result<(), Problem> {
+        if self.0.is_empty() { Ok(()) } else { Err(AppError::Invalid(self.0).into()) }
+    }
+}
+
+async fn submit(web: &Web, caller: &Caller, account: AccountId, key: Key, act: Act) -> Result<Done, Problem> {
+    let person = caller.actor()?.person;
+    let origin = Origin { person: Some(person), request: Some(caller.context.request) };
+    let submitted = web.desk.submit(Command { account, key, act }, origin).await?;
+    Ok(submitted.outcome?)
+}
+
+async fn order(web: &Web, caller: &Caller, viewer: read::Viewer, id: AccountId, done: Done) -> Result<OrderView, Problem> {
+    let Done::Order(ticket) = done else { return Err(unexpected()) };
+    let order = read::order(&web.store, caller.context.firm, viewer, id, ticket).await?;
+    order_view(&order.ok_or_else(unexpected)?, web.hub.instruments())
+}
+
+async fn position(
+    web: &Web,
+    caller: &Caller,
+    viewer: read::Viewer,
+    account: &read::Account,
+    done: Done,
+) -> Result<PositionView, Problem> {
+    let Done::Position(ticket) = done else { return Err(unexpected()) };
+    let position = read::position(&web.store, caller.context.firm, viewer, account.id, ticket).await?;
+    position_view(&position.ok_or_else(unexpected)?, web.hub.instruments(), account.program.currency)
+}
+
+fn unexpected() -> Problem {
+    tracing::error!("a command was answered with what it did not do, or its effect is not stored");
+    Problem::new("internal", "This is ours to mend. Nothing more is known here.")
+}
+
+fn instrument<'a>(web: &'a Web, symbol: &Symbol) -> Result<&'a Instrument, Problem> {
+    web.hub.instruments().by_symbol(symbol).ok_or_else(|| engine::Refusal::UnknownInstrument.into())
+}
+
+/// Places an order. A market order is filled, or refused, before the answer; a retry under the same key gets the
+/// first answer.
+#[utoipa::path(post, path = "/v1/accounts/{id}/orders", tag = "trading", request_body = NewOrder,
+    params(("id" = String, Path), ("Idempotency-Key" = String, Header, description = "New for each new order")),
+    responses((status = 201, body = OrderView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 413, body = ProblemBody),
+    (status = 415, body = ProblemBody), (status = 422, body = ProblemBody), (status = 503, body = ProblemBody)))]
+async fn place(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(id): Path<AccountId>,
+    IdempotencyKey(key): IdempotencyKey,
+    Body(body): Body<NewOrder>,
+) -> Result<(StatusCode, Json<OrderView>), Problem> {
+    let (_, viewer) = own(&web, &caller, id).await?;
+    let symbol = Symbol::parse(&body.symbol).map_err(|_| engine::Refusal::UnknownInstrument)?;
+    let traded = instrument(&web, &symbol)?;
+    let mut fields = Fields::default();
+    let quantity = fields.quantity("/quantity", &body.quantity, traded);
+    let price = fields.price("/price", body.price.as_deref(), traded);
+    let stop_loss = fields.price("/stop_loss", body.stop_loss.as_deref(), traded);
+    let take_profit = fields.price("/take_profit", body.take_profit.as_deref(), traded);
+    match (body.kind, body.price.is_some()) {
+        (NewOrderKind::Market, true) => fields.fault("/price", "A market order has no price.".to_owned()),
+        (NewOrderKind::Limit | NewOrderKind::Stop, false) => fields.fault("/price", "This order needs a price.".to_owned()),
+        _ => {}
+    }
+    fields.done()?;
+    let kind = match (body.kind, price) {
+        (NewOrderKind::Limit, Some(price)) => OrderKind::Limit(price),
+        (NewOrderKind::Stop, Some(price)) => OrderKind::Stop(price),
+        _ => OrderKind::Market,
+    };
+    let side = match body.side {
+        OrderSide::Buy => Side::Buy,
+        OrderSide::Sell => Side::Sell,
+    };
+    let quantity = quantity.ok_or(engine::Refusal::QuantityOutOfRange)?;
+    let act = Act::Place(Place { symbol, side, kind, quantity, stop_loss, take_profit });
+    let done = submit(&web, &caller, id, key, act).await?;
+    Ok((StatusCode::CREATED, Json(order(&web, &caller, viewer, id, done).await?)))
+}
+
+/// Changes a working order.
+#[utoipa::path(patch, path = "/v1/accounts/{id}/orders/{ticket}", tag = "trading", request_body = OrderChange,
+    params(("id" = String, Path), ("ticket" = u32, Path), ("Idempotency-Key" = String, Header)),
+    responses((status = 200, body = OrderView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody),
+    (status = 503, body = ProblemBody)))]
+async fn change_order(
+    State(web): State<Web>,
+    caller: Caller,
+    Path((id, ticket)): Path<(AccountId, u32)>,
+    IdempotencyKey(key): IdempotencyKey,
+    Body(body): Body<OrderChange>,
+) -> Result<Json<OrderView>, Problem> {
+    let (_, viewer) = own(&web, &caller, id).await?;
+    let found = read::order(&web.store, caller.context.firm, viewer, id, Ticket(ticket)).await?;
+    let found = found.ok_or(engine::Refusal::OrderNotFound)?;
+    let traded = web.hub.instruments().get(found.instrument).map_err(|_| unexpected())?;
+    let mut fields = Fields::default();
+    let price = fields.price("/price", body.price.as_deref(), traded);
+    let stop_loss = fields.change("/stop_loss", body.stop_loss.as_ref(), traded);
+    let take_profit = fields.change("/take_profit", body.take_profit.as_ref(), traded);
+    fields.done()?;
+    let act = Act::ChangeOrder { order: Ticket(ticket), price, stop_loss, take_profit };
+    let done = submit(&web, &caller, id, key, act).await?;
+    Ok(Json(order(&web, &caller, viewer, id, done).await?))
+}
+
+/// Takes a working order back.
+#[utoipa::path(delete, path = "/v1/accounts/{id}/orders/{ticket}", tag = "trading",
+    params(("id" = String, Path), ("ticket" = u32, Path), ("Idempotency-Key" = String, Header)),
+    responses((status = 200, body = OrderView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 503, body = ProblemBody)))]
+async fn cancel(
+    State(web): State<Web>,
+    caller: Caller,
+    Path((id, ticket)): Path<(AccountId, u32)>,
+    IdempotencyKey(key): IdempotencyKey,
+) -> Result<Json<OrderView>, Problem> {
+    let (_, viewer) = own(&web, &caller, id).await?;
+    let done = submit(&web, &caller, id, key, Act::Cancel { order: Ticket(ticket) }).await?;
+    Ok(Json(order(&web, &caller, viewer, id, done).await?))
+}
+
+/// Changes the exits of a position.
+#[utoipa::path(patch, path = "/v1/accounts/{id}/positions/{ticket}", tag = "trading", request_body = PositionChange,
+    params(("id" = String, Path), ("ticket" = u32, Path), ("Idempotency-Key" = String, Header)),
+    responses((status = 200, body = PositionView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody),
+    (status = 503, body = ProblemBody)))]
+async fn change_position(
+    State(web): State<Web>,
+    caller: Caller,
+    Path((id, ticket)): Path<(AccountId, u32)>,
+    IdempotencyKey(key): IdempotencyKey,
+    Body(body): Body<PositionChange>,
+) -> Result<Json<PositionView>, Problem> {
+    let (account, viewer) = own(&web, &caller, id).await?;
+    let traded = traded_position(&web, &caller, viewer, id, ticket).await?;
+    let mut fields = Fields::default();
+    let stop_loss = fields.change("/stop_loss", body.stop_loss.as_ref(), traded);
+    let take_profit = fields.change("/take_profit", body.take_profit.as_ref(), traded);
+    fields.done()?;
+    let act = Act::ChangePosition { position: Ticket(ticket), stop_loss, take_profit };
+    let done = submit(&web, &caller, id, key, act).await?;
+    Ok(Json(position(&web, &caller, viewer, &account, done).await?))
+}
+
+/// Closes a position or a part of it at the current quote.
+#[utoipa::path(post, path = "/v1/accounts/{id}/positions/{ticket}/close", tag = "trading", request_body = ClosePosition,
+    params(("id" = String, Path), ("ticket" = u32, Path), ("Idempotency-Key" = String, Header)),
+    responses((status = 200, body = PositionView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody),
+    (status = 503, body = ProblemBody)))]
+async fn close(
+    State(web): State<Web>,
+    caller: Caller,
+    Path((id, ticket)): Path<(AccountId, u32)>,
+    IdempotencyKey(key): IdempotencyKey,
+    Body(body): Body<ClosePosition>,
+) -> Result<Json<PositionView>, Problem> {
+    let (account, viewer) = own(&web, &caller, id).await?;
+    let traded = traded_position(&web, &caller, viewer, id, ticket).await?;
+    let mut fields = Fields::default();
+    let quantity = body.quantity.as_deref().and_then(|text| fields.quantity("/quantity", text, traded));
+    fields.done()?;
+    let done = submit(&web, &caller, id, key, Act::Close { position: Ticket(ticket), quantity }).await?;
+    Ok(Json(position(&web, &caller, viewer, &account, done).await?))
+}
+
+async fn traded_position<'a>(
+    web: &'a Web,
+    caller: &Caller,
+    viewer: read::Viewer,
+    id: AccountId,
+    ticket: u32,
+) -> Result<&'a Instrument, Problem> {
+    let found = read::position(&web.store, caller.context.firm, viewer, id, Ticket(ticket)).await?;
+    let found = found.ok_or(engine::Refusal::PositionNotFound)?;
+    web.hub.instruments().get(found.instrument).map_err(|_| unexpected())
+}

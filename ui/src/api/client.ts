@@ -1,0 +1,49 @@
+import createClient from "openapi-fetch";
+import { ApiError, problem, unreachable } from "./error";
+import { Intent } from "./intent";
+import type { paths } from "./schema";
+
+/** The typed client. Every path, parameter and body comes from api/openapi.json through `npm run codegen`. */
+export const api = createClient<paths>({
+  baseUrl: "",
+  credentials: "same-origin",
+  headers: { Accept: "application/json" },
+});
+
+interface Answer<T> {
+  data?: T;
+  error?: unknown;
+  response: Response;
+}
+
+/** The data of an answer, or an `ApiError`. */
+export async function ask<T>(request: Promise<Answer<T>>): Promise<T> {
+  let answer: Answer<T>;
+  try {
+    answer = await request;
+  } catch (thrown) {
+    // fetch rejects with a TypeError when there was no answer; an abort is the caller's own doing.
+    if (thrown instanceof DOMException && thrown.name === "AbortError") throw thrown;
+    throw unreachable();
+  }
+  if (!answer.response.ok) throw problem(answer.response.status, answer.error);
+  return answer.data as T;
+}
+
+/** Sends a request that must take effect at most once. The intent lives as long as the form or button that asks. */
+export async function askOnce<T>(
+  intent: Intent,
+  body: unknown,
+  send: (header: { "Idempotency-Key": string }) => Promise<Answer<T>>,
+): Promise<T> {
+  try {
+    const data = await ask(send({ "Idempotency-Key": intent.keyFor(body) }));
+    intent.settled();
+    return data;
+  } catch (thrown) {
+    if (!(thrown instanceof ApiError && thrown.outcomeUnknown)) intent.settled();
+    throw thrown;
+  }
+}
+
+export { Intent };

@@ -1,0 +1,126 @@
+import { QueryClient, queryOptions } from "@tanstack/react-query";
+import { api, ask } from "./client";
+import { ApiError } from "./error";
+import type { Interval } from "./types";
+
+export const queryClient = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 10_000,
+      // Refusals are answers; only a lost connection or a failing server is worth asking again by itself.
+      retry: (count, error) => error instanceof ApiError && error.outcomeUnknown && count < 2,
+      refetchOnWindowFocus: false,
+    },
+  },
+});
+
+export const firmQuery = queryOptions({
+  queryKey: ["firm"],
+  queryFn: () => ask(api.GET("/v1/firm")),
+  staleTime: Number.POSITIVE_INFINITY,
+});
+
+/** The person who is signed in, or null. */
+export const meQuery = queryOptions({
+  queryKey: ["me"],
+  queryFn: async () => {
+    try {
+      return await ask(api.GET("/v1/me"));
+    } catch (thrown) {
+      if (thrown instanceof ApiError && thrown.status === 401) return null;
+      throw thrown;
+    }
+  },
+  staleTime: 60_000,
+});
+
+export const programsQuery = queryOptions({
+  queryKey: ["programs"],
+  queryFn: async () => (await ask(api.GET("/v1/programs"))).items,
+});
+
+export const programQuery = (slug: string) =>
+  queryOptions({
+    queryKey: ["programs", slug],
+    queryFn: () => ask(api.GET("/v1/programs/{slug}", { params: { path: { slug } } })),
+  });
+
+export const purchaseQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["purchases", id],
+    queryFn: () => ask(api.GET("/v1/purchases/{id}", { params: { path: { id } } })),
+    staleTime: 0,
+  });
+
+export const challengesQuery = queryOptions({
+  queryKey: ["challenges"],
+  queryFn: async () => (await ask(api.GET("/v1/challenges"))).items,
+  staleTime: 0,
+});
+
+export const accountQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["accounts", id],
+    queryFn: () => ask(api.GET("/v1/accounts/{id}", { params: { path: { id } } })),
+    staleTime: 0,
+  });
+
+export const fillsQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["accounts", id, "fills"],
+    queryFn: async () => (await ask(api.GET("/v1/accounts/{id}/fills", { params: { path: { id } } }))).items,
+    staleTime: 0,
+  });
+
+export const closedPositionsQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["accounts", id, "closed"],
+    queryFn: async () => {
+      const params = { path: { id }, query: { state: "closed" as const } };
+      return (await ask(api.GET("/v1/accounts/{id}/positions", { params }))).items;
+    },
+    staleTime: 0,
+  });
+
+export const verdictsQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["accounts", id, "verdicts"],
+    queryFn: async () =>
+      (await ask(api.GET("/v1/accounts/{id}/verdicts", { params: { path: { id } } }))).items,
+    staleTime: 0,
+  });
+
+export const receiptQuery = (id: string, number: number) =>
+  queryOptions({
+    queryKey: ["accounts", id, "receipts", number],
+    queryFn: () => ask(api.GET("/v1/accounts/{id}/receipts/{number}", { params: { path: { id, number } } })),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+
+export const instrumentsQuery = queryOptions({
+  queryKey: ["instruments"],
+  queryFn: async () => (await ask(api.GET("/v1/market/instruments"))).items,
+  staleTime: 600_000,
+});
+
+export const quotesQuery = queryOptions({
+  queryKey: ["quotes"],
+  queryFn: async () => (await ask(api.GET("/v1/market/quotes"))).items,
+});
+
+export const candlesQuery = (symbol: string, interval: Interval) =>
+  queryOptions({
+    queryKey: ["candles", symbol, interval],
+    queryFn: async () => {
+      const params = { query: { symbol, interval, limit: 500 } };
+      return (await ask(api.GET("/v1/market/candles", { params }))).items;
+    },
+    staleTime: 0,
+  });
+
+export const leaderboardQuery = (program: string, phase: number) =>
+  queryOptions({
+    queryKey: ["leaderboard", program, phase],
+    queryFn: () => ask(api.GET("/v1/leaderboard", { params: { query: { program, phase, limit: 50 } } })),
+    refetchInterval: 5_000,
+  });

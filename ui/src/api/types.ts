@@ -1,0 +1,34 @@
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+
+export type Person = Schemas["Person"];
+export type Program = Schemas["Program"];
+export type Rule = Schemas["Rule"];
+export type Purchase = Schemas["Purchase"];
+export type Challenge = Schemas["Challenge"];
+export type AccountSummary = Schemas["AccountSummary"];
+export type Account = Schemas["Account"];
+export type Floor = Schemas["Floor"];
+export type Objective = Schemas["Objective"];
+export type Position = Schemas["Position"];
+export type Order = Schemas["Order"];
+export type Fill = Schemas["Fill"];
+export type Verdict = Schemas["Verdict"];
+export type Receipt = Schemas["Receipt"];
+export type Instrument = Schemas["Instrument"];
+export type Quote = Schemas["Quote"];
+export type Candle = Schemas["Candle"];
+export type LeaderboardRow = Schemas["LeaderboardRow"];
+export type PlaceOrder = Schemas["PlaceOrder"];
+export type Side = Order["side"];
+export type OrderKind = Order["kind"];
+
+/** One `account` event of the account's stream: the account with what is open on it. */
+export type AccountSnapshot = Account & { positions: Position[]; orders: Order[] };
+
+/** One element of a `quotes` event of the market's stream. */
+export type Tick = Pick<Quote, "symbol" | "bid" | "ask" | "at">;
+
+export const intervals = ["5s", "1m", "5m", "15m"] as const;
+export type Interval = (typeof intervals)[number];

@@ -1,0 +1,96 @@
+import { useQuery } from "@tanstack/react-query";
+import { lazy, type ReactNode } from "react";
+import { createBrowserRouter, Navigate, useLocation, useRouteError } from "react-router-dom";
+import { meQuery } from "./api/queries";
+import { Shell } from "./parts/shell";
+import { Empty, Failure, Skeleton } from "./parts/states";
+import { Catalogue } from "./screens/catalogue";
+import { Challenges } from "./screens/challenges";
+import { Checkout } from "./screens/checkout";
+import { Leaderboard } from "./screens/leaderboard";
+import { ProgramPage } from "./screens/program";
+import { PurchasePage } from "./screens/purchase";
+import { ReceiptPage } from "./screens/receipt";
+import { Register, SignIn } from "./screens/sign-in";
+
+// The chart library is half of the code; only the trading page loads it.
+const TradingPage = lazy(() => import("./trading/page"));
+
+function SignedIn({ children }: { children: ReactNode }) {
+  const me = useQuery(meQuery);
+  const { pathname, search } = useLocation();
+  if (me.isPending) return <Skeleton lines={6} height={28} />;
+  if (me.isError) return <Failure error={me.error} retry={() => me.refetch()} />;
+  if (!me.data) return <Navigate to={`/sign-in?next=${encodeURIComponent(pathname + search)}`} replace />;
+  return children;
+}
+
+function RouteFailure() {
+  return <Failure error={useRouteError()} retry={() => location.reload()} />;
+}
+
+export const router = createBrowserRouter([
+  {
+    element: <Shell />,
+    children: [
+      {
+        errorElement: <RouteFailure />,
+        children: [
+          { path: "/", element: <Catalogue /> },
+          { path: "/programs/:slug", element: <ProgramPage /> },
+          {
+            path: "/programs/:slug/checkout",
+            element: (
+              <SignedIn>
+                <Checkout />
+              </SignedIn>
+            ),
+          },
+          { path: "/register", element: <Register /> },
+          { path: "/sign-in", element: <SignIn /> },
+          {
+            path: "/purchases/:id",
+            element: (
+              <SignedIn>
+                <PurchasePage />
+              </SignedIn>
+            ),
+          },
+          {
+            path: "/challenges",
+            element: (
+              <SignedIn>
+                <Challenges />
+              </SignedIn>
+            ),
+          },
+          {
+            path: "/accounts/:id",
+            element: (
+              <SignedIn>
+                <TradingPage />
+              </SignedIn>
+            ),
+          },
+          {
+            path: "/accounts/:id/receipts/:number",
+            element: (
+              <SignedIn>
+                <ReceiptPage />
+              </SignedIn>
+            ),
+          },
+          { path: "/leaderboard", element: <Leaderboard /> },
+          {
+            path: "*",
+            element: (
+              <Empty title="There is no such page">
+                <p>The address may be mistyped, or the page has moved.</p>
+              </Empty>
+            ),
+          },
+        ],
+      },
+    ],
+  },
+]);

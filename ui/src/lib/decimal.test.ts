@@ -1,0 +1,94 @@
+import { describe, expect, test } from "vitest";
+import {
+  add,
+  compare,
+  dec,
+  isMultiple,
+  moveBySteps,
+  ratio,
+  readDecimal,
+  sign,
+  smallestStep,
+  spreadPoints,
+  subtract,
+  withScale,
+} from "./decimal";
+
+describe("reading", () => {
+  test.each(["0", "-12.50", "100000.00", "1.38589", "90071992547409930.01"])(
+    "takes %s from the API",
+    (text) => {
+      expect(dec(text)).toBe(text);
+    },
+  );
+  test.each(["", "1.", ".5", "1e5", "NaN", "1,5", " 1", "+1", "0x10"])("refuses %j from the API", (text) => {
+    expect(() => dec(text)).toThrow(RangeError);
+  });
+  test.each([
+    ["1.", "1"],
+    [".5", "0.5"],
+    ["0,10", "0.10"],
+    [" 007.5 ", "7.5"],
+    ["-.5", "-0.5"],
+  ])("a person may type %j", (typed, read) => {
+    expect(readDecimal(typed)).toBe(read);
+  });
+  test.each(["", "abc", "1e3", "1.2.3", "--1", "1,000.00"])("%j is no number", (typed) => {
+    expect(readDecimal(typed)).toBeNull();
+  });
+});
+
+describe("arithmetic", () => {
+  test("is exact beyond what a floating-point number holds", () => {
+    expect(add(dec("0.1"), dec("0.2"))).toBe("0.3");
+    expect(add(dec("9007199254740993.01"), dec("0.01"))).toBe("9007199254740993.02");
+    expect(subtract(dec("0.00"), dec("12.50"))).toBe("-12.50");
+    expect(subtract(dec("0.05"), dec("0.10"))).toBe("-0.05");
+  });
+  test("compares values and not texts", () => {
+    expect(compare(dec("1.0"), dec("1.00"))).toBe(0);
+    expect(compare(dec("9.99"), dec("10"))).toBe(-1);
+    expect(compare(dec("-2"), dec("-10"))).toBe(1);
+    expect(sign(dec("-0.00"))).toBe(0);
+    expect(sign(dec("-0.01"))).toBe(-1);
+  });
+  test("changes the number of decimals only when no digit is lost", () => {
+    expect(withScale(dec("0.5"), 2)).toBe("0.50");
+    expect(withScale(dec("1.500"), 1)).toBe("1.5");
+    expect(withScale(dec("1.386051"), 5)).toBeNull();
+    expect(withScale(dec("-0.07"), 3)).toBe("-0.070");
+  });
+});
+
+describe("steps of an instrument", () => {
+  const move = (value: string, count: number) =>
+    moveBySteps(dec(value), dec("0.01"), count, dec("0.01"), dec("50.00"));
+  test("go up and down and stop at the bounds", () => {
+    expect(move("0.10", 1)).toBe("0.11");
+    expect(move("0.10", -10)).toBe("0.01");
+    expect(move("49.99", 10)).toBe("50.00");
+  });
+  test("put a value between two steps on the grid", () => {
+    expect(move("0.105", 1)).toBe("0.110");
+    expect(move("0.105", -1)).toBe("0.100");
+  });
+  test("know what lies on the grid", () => {
+    expect(isMultiple(dec("0.3"), dec("0.1"))).toBe(true);
+    expect(isMultiple(dec("0.105"), dec("0.01"))).toBe(false);
+    expect(smallestStep(5)).toBe("0.00001");
+    expect(smallestStep(0)).toBe("1");
+  });
+});
+
+describe("what a gauge and a quote show", () => {
+  test("the part of a whole is cut to 0..10000", () => {
+    expect(ratio(dec("2500.00"), dec("5000.00"))).toBe(5000);
+    expect(ratio(dec("-1.00"), dec("5000.00"))).toBe(0);
+    expect(ratio(dec("6000.00"), dec("5000.00"))).toBe(10_000);
+    expect(ratio(dec("1.00"), dec("0.00"))).toBe(0);
+  });
+  test("the spread counts smallest price steps", () => {
+    expect(spreadPoints(dec("1.38598"), dec("1.38606"))).toBe("8");
+    expect(spreadPoints(dec("1284.60"), dec("1284.95"))).toBe("35");
+  });
+});

@@ -1,0 +1,117 @@
+import { useEffect, useState } from "react";
+import type { Account, Floor, Objective } from "../api/types";
+import { dec, ratio, sign } from "../lib/decimal";
+import { money } from "../lib/format";
+import { countdown } from "../lib/time";
+import { CheckIcon } from "../parts/icons";
+
+/** Where a gauge changes its colour, in ten-thousandths of the allowed loss that are left. */
+const WARNING = 5_000;
+const DANGER = 2_500;
+
+export function Limits({ account }: { account: Account }) {
+  return (
+    <section className="limits panel" aria-label="Limits and objectives">
+      <header className="panel-head">
+        <h2>Limits</h2>
+        {account.status === "active" && <Reset reset={account.next_reset} />}
+      </header>
+      <div className="limits-body">
+        {account.floors.map((floor) => (
+          <Gauge key={floor.rule} floor={floor} />
+        ))}
+        {account.objectives.length > 0 && <h3>Objectives</h3>}
+        {account.objectives.map((objective) => (
+          <Progress key={objective.rule} objective={objective} />
+        ))}
+      </div>
+    </section>
+  );
+}
+
+function Gauge({ floor }: { floor: Floor }) {
+  const left = ratio(dec(floor.room), dec(floor.limit));
+  const level = left <= DANGER ? "danger" : left <= WARNING ? "warning" : "calm";
+  const over = sign(dec(floor.room)) < 0;
+  return (
+    <div className={`gauge ${level}`} data-rule={floor.rule}>
+      <div className="gauge-line">
+        <span className="gauge-name">{floor.label}</span>
+        <span className="gauge-room">
+          <b>{money(floor.room)}</b> <small>of {money(floor.limit)}</small>
+        </span>
+      </div>
+      <div
+        className="bar"
+        role="meter"
+        aria-label={`${floor.label}: room left`}
+        aria-valuemin={0}
+        aria-valuemax={10000}
+        aria-valuenow={left}
+        aria-valuetext={
+          over ? `over the limit by ${floor.room.slice(1)}` : `${floor.room} of ${floor.limit} left`
+        }
+      >
+        <span style={{ width: `${left / 100}%` }} />
+      </div>
+      <details>
+        <summary>
+          {floor.comparison === "below" ? "Ends below" : "Ends at or below"} <b>{money(floor.floor)}</b>
+        </summary>
+        <p>{floor.derivation}</p>
+      </details>
+    </div>
+  );
+}
+
+/** Money when it has cents, a plain count otherwise. */
+function value(text: string): string {
+  return /^-?\d+(\.\d+)?$/.test(text) ? money(text) : text;
+}
+
+function Progress({ objective }: { objective: Objective }) {
+  const done = objective.met ? 10_000 : ratio(dec(objective.current), dec(objective.target));
+  return (
+    <div className={`gauge objective ${objective.met ? "met" : ""}`} data-rule={objective.rule}>
+      <div className="gauge-line">
+        <span className="gauge-name">
+          {objective.label}
+          {objective.met && (
+            <span className="met-mark">
+              <CheckIcon size={12} />
+              <span className="hidden">met</span>
+            </span>
+          )}
+        </span>
+        <span className="gauge-room">
+          <b>{value(objective.current)}</b> <small>of {value(objective.target)}</small>
+        </span>
+      </div>
+      <div
+        className="bar"
+        role="progressbar"
+        aria-label={objective.label}
+        aria-valuemin={0}
+        aria-valuemax={10000}
+        aria-valuenow={done}
+        aria-valuetext={`${objective.current} of ${objective.target}`}
+      >
+        <span style={{ width: `${done / 100}%` }} />
+      </div>
+    </div>
+  );
+}
+
+function Reset({ reset }: { reset: Account["next_reset"] }) {
+  const [now, setNow] = useState(() => Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  return (
+    <span className="reset" title={`The next trading day starts at ${reset.local}, ${reset.zone}`}>
+      <span className="muted">Reset in</span> <b role="timer">{countdown(Date.parse(reset.at), now)}</b>
+      <small className="muted">{reset.zone}</small>
+    </span>
+  );
+}

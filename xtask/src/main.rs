@@ -1,0 +1,143 @@
+//! Developer commands, run as `cargo xtask COMMAND`: start the platform, run the gate, regenerate files.
+//!
+//! It must not know the product's crates (it builds and runs them as programs) and must compile in seconds:
+//! no JSON, no HTTP client, no async. Every process it starts is stopped on every way out, see `process`.
+//! To add a command: a module with `run(args) -> Outcome`, a line in [`HELP`] and in [`dispatch`].
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program talks on its terminal"
+)]
+
+mod bare;
+mod bench;
+mod codegen;
+mod db;
+mod gate;
+mod machine;
+mod platform;
+mod process;
+mod tally;
+mod ui;
+mod up;
+
+use std::process::ExitCode;
+
+use lexopt::Arg;
+
+const HELP: &str = "\
+Developer commands of TradeSense
+
+  cargo xtask up [--fresh] [--port N] [--debug] [-- ARGS]
+      Build and start the platform on embedded defaults: http://localhost:8000. On Debian and Ubuntu
+      missing packages are installed first. --fresh drops the data of earlier runs, --debug builds
+      without optimisation, ARGS go to `tradesense up` as they are.
+  cargo xtask test [--quick]
+      The whole gate, as CI runs it: format, lints, generated files, tests on a private PostgreSQL, query
+      data, user interface, browser journey. --quick: only format, lints and the Rust tests.
+  cargo xtask codegen [--check]
+      Regenerate api/openapi.json from the code and the typed client in ui/ from it.
+      --check changes nothing and fails where a file is out of date.
+  cargo xtask db prepare [--check]
+      Regenerate crates/store/.sqlx from the migrations and the checked queries.
+  cargo xtask db up | url | down
+      A development database below target/dev-db: start it, print its URL, stop it.
+  cargo xtask bench replay --ticks DIR
+      Measure the replay of a folder of ticks with the release build.
+  cargo xtask verify-bare [--suite NAME] [--minutes N]
+      Follow the README in a bare Debian made by debootstrap, as root, and print how long it took.
+
+`cargo xtask db url` gives what the tests need to run alone:
+  TRADESENSE_TEST_DATABASE_URL=$(cargo xtask db url) cargo test -p store
+";
+
+/// What went wrong, ready to be printed.
+pub(crate) struct Failure(String);
+
+/// The result of a command or a step of one.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// `.map_err(Failure::of("read FILE"))` names the operation before its cause.
+    pub(crate) fn of<E: std::error::Error>(operation: impl Into<String>) -> impl FnOnce(E) -> Self {
+        move |error| Self(format!("{}: {}", operation.into(), with_causes(&error)))
+    }
+}
+
+impl From<lexopt::Error> for Failure {
+    fn from(error: lexopt::Error) -> Self {
+        Self(format!("{error}; see `cargo xtask help`"))
+    }
+}
+
+impl From<embedded::Error> for Failure {
+    fn from(error: embedded::Error) -> Self {
+        Self(with_causes(&error))
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+fn main() -> ExitCode {
+    let outcome = process::watch_signals().and_then(|()| dispatch(lexopt::Parser::from_env()));
+    match outcome {
+        _ if process::interrupted() => ExitCode::from(130),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(text)) => {
+            eprintln!("xtask: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(mut args: lexopt::Parser) -> Outcome {
+    let Some(first) = args.next()? else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    match first {
+        Arg::Short('h') | Arg::Long("help") => print!("{HELP}"),
+        Arg::Value(command) => match command.to_str().unwrap_or_default() {
+            "help" => print!("{HELP}"),
+            "up" => up::run(args)?,
+            "test" => gate::run(args)?,
+            "codegen" => codegen::run(args)?,
+            "db" => db::run(args)?,
+            "bench" => bench::run(args)?,
+            "verify-bare" => bare::run(args)?,
+            _ => {
+                return Err(Failure::new(format!(
+                    "no command {}; see `cargo xtask help`",
+                    command.display()
+                )));
+            }
+        },
+        Arg::Short(_) | Arg::Long(_) => return Err(first.unexpected().into()),
+    }
+    Ok(())
+}
+
+/// Reads the one flag that a command may have.
+pub(crate) fn only_flag(mut args: lexopt::Parser, name: &str) -> Outcome<bool> {
+    let mut given = false;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Long(flag) if flag == name => given = true,
+            Arg::Long(_) | Arg::Short(_) | Arg::Value(_) => return Err(arg.unexpected().into()),
+        }
+    }
+    Ok(given)
+}

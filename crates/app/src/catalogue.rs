@@ -163,7 +163,11 @@ impl Catalogue {
 
     /// Puts a version on sale under a slug, in place of the one that was. Doing it twice changes nothing. For
     /// setting up a firm: whether the caller may is not asked here.
-    pub async fn publish_version(&self, context: &Context, publication: Publication) -> Result<Offer, AppError> {
+    pub async fn publish_version(
+        &self,
+        context: &Context,
+        publication: Publication,
+    ) -> Result<Offer, AppError> {
         let Publication { slug, program, fee, position } = publication;
         if !is_slug(&slug) {
             return Err(AppError::field("/slug", "Use lower-case letters, digits and hyphens, at most 64."));
@@ -172,7 +176,8 @@ impl Catalogue {
             return Err(AppError::field("/fee", "Must not be negative."));
         }
         program.check().map_err(|error| AppError::field("/program", error.to_string()))?;
-        let version = program.version().map_err(|error| AppError::bug("naming a version")(Box::new(error)))?;
+        let version =
+            program.version().map_err(|error| AppError::bug("naming a version")(Box::new(error)))?;
         let at = self.clock.now();
         let detail = serde_json::json!({ "slug": slug, "version": version, "fee": fee });
         let new = NewVersion {
@@ -204,7 +209,10 @@ impl Catalogue {
 
 fn is_slug(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=64).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+    (1..=64).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 #[cfg(test)]

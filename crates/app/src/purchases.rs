@@ -130,7 +130,8 @@ pub struct Unopened {
 impl Unopened {
     /// The command that opens its first account. Always the same one.
     pub fn command(&self) -> Result<Command, AppError> {
-        let open = Open { firm: self.firm, challenge: self.challenge, version: self.version.clone(), phase: 0 };
+        let open =
+            Open { firm: self.firm, challenge: self.challenge, version: self.version.clone(), phase: 0 };
         let key = Key::parse("open").ok_or_else(|| AppError::bug("naming a command")("not a key".into()))?;
         Ok(Command { account: open.account(), key, act: Act::Open(open) })
     }
@@ -153,7 +154,12 @@ pub trait PurchaseStore: Send + Sync {
     /// Somebody's, the newest first.
     async fn purchases(&self, firm: FirmId, person: PersonId) -> Result<Vec<Purchase>, AppError>;
     /// Locks one, lets `decide` look at it, and writes what it says. Gives it as it then is.
-    async fn settle(&self, firm: FirmId, id: PurchaseId, decide: &Decide<'_>) -> Result<Option<Purchase>, AppError>;
+    async fn settle(
+        &self,
+        firm: FirmId,
+        id: PurchaseId,
+        decide: &Decide<'_>,
+    ) -> Result<Option<Purchase>, AppError>;
     /// Paid challenges of all firms without a first account, the oldest first.
     async fn unopened(&self, most: i64) -> Result<Vec<Unopened>, AppError>;
 }
@@ -186,7 +192,13 @@ impl Purchases {
     /// Creates a purchase at our price. The same key and request give the same purchase again; the key with another
     /// request is refused with `idempotency_key_reused`. Refused with `program_changed` if the version that the
     /// buyer has read is no longer the one on sale.
-    pub async fn create(&self, context: &Context, key: &Key, slug: &str, version: &str) -> Result<Purchase, AppError> {
+    pub async fn create(
+        &self,
+        context: &Context,
+        key: &Key,
+        slug: &str,
+        version: &str,
+    ) -> Result<Purchase, AppError> {
         let person = context.demand(Permission::Trade)?.person;
         let fingerprint = fingerprint(slug, version);
         if let Some(made) = self.store.by_key(context.firm, person, key).await? {
@@ -257,7 +269,12 @@ impl Purchases {
         self.store.unopened(most).await
     }
 
-    async fn settle(&self, context: &Context, id: PurchaseId, to: PurchaseState) -> Result<Purchase, AppError> {
+    async fn settle(
+        &self,
+        context: &Context,
+        id: PurchaseId,
+        to: PurchaseState,
+    ) -> Result<Purchase, AppError> {
         let at = self.clock.now();
         let decide = |purchase: &Purchase| {
             if !purchase.state.step(to)? {
@@ -266,11 +283,14 @@ impl Purchases {
             let paid = to == PurchaseState::Paid;
             // Follows from the purchase: whatever is repeated, there is one challenge.
             let challenge = paid.then(|| ChallengeId::derived(&[b"challenge", id.uuid().as_bytes()]));
-            let detail = serde_json::json!({ "state": to.word(), "challenge": challenge, "fee": purchase.fee });
+            let detail =
+                serde_json::json!({ "state": to.word(), "challenge": challenge, "fee": purchase.fee });
             let (action, topic) = match to {
                 PurchaseState::Paid => ("purchase.capture", "purchase.paid"),
                 PurchaseState::Declined => ("purchase.decline", "purchase.declined"),
-                PurchaseState::Cancelled | PurchaseState::AwaitingPayment => ("purchase.cancel", "purchase.cancelled"),
+                PurchaseState::Cancelled | PurchaseState::AwaitingPayment => {
+                    ("purchase.cancel", "purchase.cancelled")
+                }
             };
             Ok(Some(Settlement {
                 state: to,
@@ -302,7 +322,13 @@ fn same_request(made: (Purchase, Fingerprint), fingerprint: Fingerprint) -> Resu
     }
 }
 
-fn audit(context: &Context, at: Timestamp, action: &str, id: PurchaseId, detail: serde_json::Value) -> AuditEntry {
+fn audit(
+    context: &Context,
+    at: Timestamp,
+    action: &str,
+    id: PurchaseId,
+    detail: serde_json::Value,
+) -> AuditEntry {
     AuditEntry {
         firm: context.firm,
         at,
@@ -315,7 +341,13 @@ fn audit(context: &Context, at: Timestamp, action: &str, id: PurchaseId, detail:
     }
 }
 
-fn outbox(firm: FirmId, at: Timestamp, topic: &'static str, id: PurchaseId, payload: serde_json::Value) -> OutboxEntry {
+fn outbox(
+    firm: FirmId,
+    at: Timestamp,
+    topic: &'static str,
+    id: PurchaseId,
+    payload: serde_json::Value,
+) -> OutboxEntry {
     OutboxEntry { firm, at, aggregate: format!("purchase {id}"), topic, payload }
 }
 

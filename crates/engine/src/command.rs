@@ -22,7 +22,7 @@ pub struct Command {
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "act", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Act {
     /// Opens the account.
     Open(Open),
@@ -173,6 +173,9 @@ pub enum Refusal {
     /// The key was used for another command.
     #[error("the key was used for another command")]
     KeyReused,
+    /// The version to open an account with is not known, or has no such phase.
+    #[error("no such program")]
+    UnknownProgram,
     /// There is no such account here.
     #[error("no such account")]
     UnknownAccount,
@@ -216,7 +219,7 @@ impl Refusal {
     pub const fn code(self) -> &'static str {
         match self {
             Self::KeyReused => "idempotency_key_reused",
-            Self::UnknownAccount => "not_found",
+            Self::UnknownProgram | Self::UnknownAccount => "not_found",
             Self::AccountNotActive => "account_not_active",
             Self::OrderNotFound => "order_not_found",
             Self::PositionNotFound => "position_not_found",

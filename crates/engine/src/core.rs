@@ -161,19 +161,16 @@ impl Engine {
 
     fn quotes(&mut self, at: Timestamp, first: u64, quotes: &[Quote], events: &mut Vec<Event>) -> Result<(), EngineError> {
         let mut position = first;
-        let mut last = first;
+        let mut concerned = BTreeMap::new();
         for quote in quotes {
             self.market.set(Standing { quote: *quote, received_at: at, position })?;
-            last = position;
+            let holders = self.holders.get(usize::from(quote.instrument.0)).ok_or(Overflow)?;
+            // The last of the message that an account depends on is its cause.
+            concerned.extend(holders.iter().map(|id| (*id, position)));
             position = position.checked_add(1).ok_or(Overflow)?;
         }
-        let mut concerned = BTreeSet::new();
-        for quote in quotes {
-            let holders = self.holders.get(usize::from(quote.instrument.0)).ok_or(Overflow)?;
-            concerned.extend(holders.iter().copied());
-        }
-        for id in concerned {
-            self.step(id, at, Cause::Quote(last), events, |step| step.price_moved())?;
+        for (id, position) in concerned {
+            self.step(id, at, Cause::Quote(position), events, |step| step.price_moved())?;
         }
         Ok(())
     }
@@ -182,7 +179,9 @@ impl Engine {
         let fingerprint = Fingerprint::of(&command.act)?;
         match self.accounts.get(&command.account) {
             Some(held) => {
-                if let Some(answer) = held.account.answers.get(&command.key) {
+                if let Some(answer) = held.account.answers.get(&command.key)
+                    && at.since(answer.at).is_ok_and(|age| age <= KEY_MEMORY)
+                {
                     let same = answer.fingerprint == fingerprint;
                     let outcome = if same { answer.outcome } else { Err(Refusal::KeyReused) };
                     return Ok(Answered { outcome, fresh: false });
@@ -195,9 +194,16 @@ impl Engine {
         }
         let outcome = match &command.act {
             Act::Open(open) => {
-                if self.accounts.contains_key(&command.account) {
-                    // Account ids follow from challenge and phase: another opening is the same one, retried.
-                    return Ok(Answered { outcome: Ok(Done::Opened), fresh: false });
+                if let Some(held) = self.accounts.get(&command.account) {
+                    let taken = &held.account;
+                    let same = (taken.firm, taken.challenge, &taken.version, taken.phase)
+                        == (open.firm, open.challenge, &open.version, open.phase);
+                    let outcome = if same { Ok(Done::Opened) } else { Err(Refusal::KeyReused) };
+                    return Ok(Answered { outcome, fresh: false });
+                }
+                let program = self.programs.get(&open.version);
+                if program.is_none_or(|program| open.phase >= program.phases.len()) {
+                    return Ok(Answered { outcome: Err(Refusal::UnknownProgram), fresh: false });
                 }
                 self.open(at, command.account, open, events)?;
                 Ok(Done::Opened)
@@ -282,9 +288,10 @@ impl Engine {
             }
             held.watching = watching;
         }
-        if let Some(open) = successor {
-            let phase = u64::try_from(open.phase).map_err(|_| Overflow)?;
-            self.open(at, account_of_phase(open.challenge, phase), &open, events)?;
+        if let Some(open) = successor
+            && !self.accounts.contains_key(&open.account())
+        {
+            self.open(at, open.account(), &open, events)?;
         }
         Ok(())
     }

@@ -17,9 +17,12 @@ const REOPENS_AFTER: kernel::Span = kernel::Span::from_seconds(1_800);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum GateRefusal {
-    /// A side at or below zero, or beyond what prices may be.
-    #[error("a side is not positive, or out of range")]
+    /// A side at or below zero.
+    #[error("a side is not positive")]
     NotPositive,
+    /// A side outside the instrument's prices.
+    #[error("a side is outside the prices the instrument can have")]
+    OutOfRange,
     /// The bid above the ask.
     #[error("the bid is above the ask")]
     Crossed,
@@ -39,6 +42,7 @@ impl GateRefusal {
     pub const fn word(self) -> &'static str {
         match self {
             Self::NotPositive => "not_positive",
+            Self::OutOfRange => "out_of_range",
             Self::Crossed => "crossed",
             Self::Older => "older",
             Self::Duplicate => "duplicate",
@@ -50,7 +54,7 @@ impl GateRefusal {
 /// What the gate remembers of each instrument.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    most_points: Vec<i64>,
+    range: Vec<(Price, Price)>,
     last: Vec<Option<Quote>>,
     doubted: Vec<Option<(Price, u8)>>,
 }
@@ -58,21 +62,23 @@ pub struct Gate {
 impl Gate {
     /// A gate that has seen nothing.
     pub fn new(instruments: &Instruments) -> Self {
-        let most_points = instruments.iter().map(|(id, _)| instruments.most_points(id)).collect();
-        Self { most_points, last: vec![None; instruments.len()], doubted: vec![None; instruments.len()] }
+        let range = instruments.iter().map(|(_, it)| (it.price_min, it.price_max)).collect();
+        Self { range, last: vec![None; instruments.len()], doubted: vec![None; instruments.len()] }
     }
 
     /// Lets a quote in or says why not.
     pub fn check(&mut self, quote: &Quote) -> Result<(), GateRefusal> {
         let place = usize::from(quote.instrument.0);
-        let (Some(most), Some(last), Some(doubted)) =
-            (self.most_points.get(place), self.last.get_mut(place), self.doubted.get_mut(place))
+        let (Some((lowest, highest)), Some(last), Some(doubted)) =
+            (self.range.get(place), self.last.get_mut(place), self.doubted.get_mut(place))
         else {
-            return Err(GateRefusal::NotPositive);
+            return Err(GateRefusal::OutOfRange);
         };
-        let in_range = |price: Price| (1..=*most).contains(&price.0);
-        if !in_range(quote.bid) || !in_range(quote.ask) {
+        if quote.bid.0 <= 0 || quote.ask.0 <= 0 {
             return Err(GateRefusal::NotPositive);
+        }
+        if quote.bid.min(quote.ask) < *lowest || quote.bid.max(quote.ask) > *highest {
+            return Err(GateRefusal::OutOfRange);
         }
         if quote.bid > quote.ask {
             return Err(GateRefusal::Crossed);
@@ -115,19 +121,19 @@ fn far(from: Price, to: Price) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{InstrumentId, MOST_POINTS};
+    use crate::InstrumentId;
 
     fn quote(bid: i64, ask: i64, seconds: i64) -> Quote {
         Quote {
             instrument: InstrumentId(0),
             bid: Price(bid),
             ask: Price(ask),
-            source_time: Timestamp::from_micros(seconds * 1_000_000),
+            source_time: Timestamp::from_micros(seconds.checked_mul(1_000_000).unwrap()),
         }
     }
 
     fn gate() -> Gate {
-        Gate { most_points: vec![MOST_POINTS], last: vec![None], doubted: vec![None] }
+        Gate { range: vec![(Price(1_000), Price(10_000_000))], last: vec![None], doubted: vec![None] }
     }
 
     #[test]
@@ -137,7 +143,8 @@ mod tests {
         for (bad, why) in [
             (quote(0, 10, 11), GateRefusal::NotPositive),
             (quote(-5, 10, 11), GateRefusal::NotPositive),
-            (quote(100, MOST_POINTS + 1, 11), GateRefusal::NotPositive),
+            (quote(100_000, 10_000_001, 11), GateRefusal::OutOfRange),
+            (quote(999, 100_000, 11), GateRefusal::OutOfRange),
             (quote(100_011, 100_010, 11), GateRefusal::Crossed),
             (quote(100_001, 100_011, 9), GateRefusal::Older),
             (quote(100_000, 100_010, 10), GateRefusal::Duplicate),

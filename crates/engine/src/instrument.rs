@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kernel::{Currency, DecimalError, Overflow, Price, Quantity, Span, Symbol, decimal};
+use kernel::{Currency, DecimalError, Overflow, Price, Quantity, Rounding, Span, Symbol, decimal, divide};
 use serde::{Deserialize, Serialize};
 
 /// The place of an instrument in its [`Instruments`].
@@ -26,6 +26,10 @@ pub struct Instrument {
     pub price_decimals: u8,
     /// Digits after the point of a size in lots.
     pub quantity_decimals: u8,
+    /// The lowest price that can be meant; quotes and orders below it are refused.
+    pub price_min: Price,
+    /// The highest price that can be meant; quotes and orders above it are refused.
+    pub price_max: Price,
     /// Units in one lot.
     pub contract_size: u32,
     /// The smallest order.
@@ -38,14 +42,11 @@ pub struct Instrument {
     pub stale_after: Span,
 }
 
-/// The highest price of any instrument, in points. An instrument whose points are worth much has a lower one, see
-/// [`Instruments::most_points`].
-pub const MOST_POINTS: i64 = 1_000_000_000;
-/// The lowest such limit that an instrument may have.
-const LEAST_MOST_POINTS: i64 = 1_000_000;
-/// The worth of the largest order at the highest price stays below this many micro-units, so that two hundred of them
-/// still add up within 64 bits.
-const MOST_WORTH: i64 = 1 << 55;
+/// The worth of an order at its instrument's highest price stays below this many micro-units of its quote currency.
+const MOST_WORTH: i128 = 1 << 55;
+/// What an account holds and waits for, at the worst prices and rates in range, stays below this many micro-units of
+/// its currency: every sum over it fits 64 bits.
+pub(crate) const MOST_EXPOSURE: i128 = 1 << 61;
 
 impl Instrument {
     /// Micro-units of the quote currency that one point moves one unit of quantity. `None` if it is not whole.
@@ -57,6 +58,11 @@ impl Instrument {
             return None;
         }
         i64::try_from(micros.checked_div(divisor)?).ok()
+    }
+
+    /// Whether a price can be meant.
+    pub fn in_range(&self, price: Price) -> bool {
+        self.price_min <= price && price <= self.price_max
     }
 
     /// Reads a price in this instrument's digits.
@@ -85,7 +91,6 @@ impl Instrument {
 pub struct Instruments {
     list: Vec<Instrument>,
     point_values: Vec<i64>,
-    most_points: Vec<i64>,
     by_symbol: BTreeMap<Symbol, InstrumentId>,
     routes: BTreeMap<(Currency, Currency), Route>,
 }
@@ -108,8 +113,11 @@ pub enum InstrumentError {
     /// Sizes are not `0 < min <= max` in whole steps.
     #[error("{0}: sizes must be above 0, in whole steps, the smallest not above the largest")]
     Quantities(Symbol),
-    /// The largest order leaves the exact range at prices that are not out of the ordinary.
-    #[error("{0}: the largest order leaves the exact range; make quantity_max smaller")]
+    /// The prices are not `0 < min < max`.
+    #[error("{0}: prices must be above 0, the lowest below the highest")]
+    Prices(Symbol),
+    /// The largest order at the highest price leaves the exact range.
+    #[error("{0}: the largest order at the highest price leaves the exact range; make one of them smaller")]
     TooLarge(Symbol),
     /// Two with one name.
     #[error("{0} stands twice in the table")]
@@ -126,7 +134,6 @@ impl Instruments {
         let mut by_symbol = BTreeMap::new();
         let mut routes = BTreeMap::new();
         let mut point_values = Vec::with_capacity(list.len());
-        let mut most_points = Vec::with_capacity(list.len());
         for (index, instrument) in list.iter().enumerate() {
             let id = InstrumentId(u16::try_from(index).map_err(|_| InstrumentError::TooMany)?);
             let symbol = || instrument.symbol.clone();
@@ -137,11 +144,15 @@ impl Instruments {
             if min.0 <= 0 || min > max || step <= 0 || !whole(min) || !whole(max) {
                 return Err(InstrumentError::Quantities(symbol()));
             }
-            let most = value.checked_mul(max.0).and_then(|per_point| MOST_WORTH.checked_div(per_point)).unwrap_or(0);
-            if most < LEAST_MOST_POINTS {
+            let (lowest, highest) = (instrument.price_min, instrument.price_max);
+            if lowest.0 <= 0 || lowest >= highest {
+                return Err(InstrumentError::Prices(symbol()));
+            }
+            let largest = i128::from(value).checked_mul(i128::from(max.0));
+            let largest = largest.and_then(|per_point| per_point.checked_mul(i128::from(highest.0)));
+            if largest.is_none_or(|largest| largest > MOST_WORTH) {
                 return Err(InstrumentError::TooLarge(symbol()));
             }
-            most_points.push(most.min(MOST_POINTS));
             if by_symbol.insert(symbol(), id).is_some() {
                 return Err(InstrumentError::Duplicate(symbol()));
             }
@@ -151,7 +162,7 @@ impl Instruments {
             }
             point_values.push(value);
         }
-        Ok(Self { list, point_values, most_points, by_symbol, routes })
+        Ok(Self { list, point_values, by_symbol, routes })
     }
 
     /// The id of a symbol.
@@ -174,9 +185,18 @@ impl Instruments {
         self.point_values.get(usize::from(id.0)).copied().ok_or(Overflow)
     }
 
-    /// The highest price that the gate and the orders let in: keeps every product inside its integer.
-    pub fn most_points(&self, id: InstrumentId) -> i64 {
-        self.most_points.get(usize::from(id.0)).copied().unwrap_or(0)
+    /// The most that a size of an instrument can ever be worth in a currency, in micro-units: at its highest price
+    /// and the worst rate in range.
+    pub(crate) fn most_worth(&self, id: InstrumentId, quantity: Quantity, to: Currency) -> Result<i128, Overflow> {
+        let instrument = self.get(id)?;
+        let per_point = i128::from(self.point_value(id)?).checked_mul(i128::from(quantity.0)).ok_or(Overflow)?;
+        let worth = per_point.checked_mul(i128::from(instrument.price_max.0)).ok_or(Overflow)?;
+        let Some(route) = self.route(instrument.quote, to).filter(|_| instrument.quote != to) else { return Ok(worth) };
+        let rate = self.get(route.instrument)?;
+        let unit = decimal::power_of_ten(rate.price_decimals).ok_or(Overflow)?;
+        let (numerator, denominator) =
+            if route.multiply { (i128::from(rate.price_max.0), unit) } else { (unit, i128::from(rate.price_min.0)) };
+        divide(worth.checked_mul(numerator).ok_or(Overflow)?, denominator, Rounding::Ceiling)
     }
 
     /// The way from one currency to another; `None` if they are the same or there is none.

@@ -44,7 +44,8 @@ impl Step<'_> {
         let account = &self.held.account;
         let phase = self.held.rules()?;
         let objectives = rules::objectives(phase, &account.track, account.balance)?;
-        if !rules::passed(phase, &objectives, account.positions.is_empty()) {
+        let equity = account.equity(self.market, self.held.program.currency)?;
+        if !rules::passed(phase, &objectives, account.positions.is_empty(), equity) {
             return Ok(());
         }
         let target = objectives.iter().find(|objective| objective.kind == "profit_target");
@@ -186,15 +187,16 @@ impl Step<'_> {
         Ok(quotes)
     }
 
-    /// Closes positions, the worst first, while equity is below the stop-out share of the margin.
-    pub(crate) fn stop_out(&mut self) -> Result<(), EngineError> {
+    /// Closes positions, the worst first, while equity is below the stop-out share of the margin; true if it did.
+    pub(crate) fn stop_out(&mut self) -> Result<bool, EngineError> {
+        let mut closed = false;
         loop {
             let account = &self.held.account;
             let margin = account.margin()?;
             let needed = margin.share(self.held.program.terms.stop_out, kernel::Rounding::Ceiling)?;
             let currency = self.held.program.currency;
             if margin == Amount::ZERO || account.equity(self.market, currency)? >= needed {
-                return Ok(());
+                return Ok(closed);
             }
             let mut worst = None;
             for position in account.positions.values() {
@@ -203,10 +205,11 @@ impl Step<'_> {
                     worst = Some((profit, position.ticket, position.quantity));
                 }
             }
-            let Some((_, ticket, quantity)) = worst else { return Ok(()) };
+            let Some((_, ticket, quantity)) = worst else { return Ok(closed) };
             self.close(ticket, quantity, FillReason::StopOut)?;
+            closed = true;
             if self.judge_loss()? {
-                return Ok(());
+                return Ok(closed);
             }
         }
     }

@@ -30,7 +30,7 @@ pub use event::{
     Cause, Entry, EntryKind, Event, Fill, Quoted, Rate, Reset, Valued, Verdict, VerdictKind, What,
 };
 pub use gate::{Gate, GateRefusal};
-pub use instrument::{Instrument, InstrumentError, InstrumentId, Instruments, MOST_POINTS, Route};
+pub use instrument::{Instrument, InstrumentError, InstrumentId, Instruments, Route};
 pub use market::{Market, Quote, Readiness, Standing, Worth};
 pub use trade::MOST_TICKETS;
 

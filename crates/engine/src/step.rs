@@ -41,10 +41,8 @@ impl Step<'_> {
         if !self.is_active() || self.judge_loss()? {
             return Ok(());
         }
-        if self.fire_triggers()? {
+        if self.fire_triggers()? || self.stop_out()? {
             self.settle()?;
-        } else {
-            self.stop_out()?;
         }
         Ok(())
     }

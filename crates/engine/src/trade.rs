@@ -2,6 +2,7 @@
 
 use kernel::{Amount, Price, Quantity, Rounding, Side, decimal};
 
+use crate::instrument::MOST_EXPOSURE;
 use crate::command::{Act, Change, Done, Outcome, Place, Refusal};
 use crate::step::{Step, take_number};
 use crate::{
@@ -46,6 +47,9 @@ impl Step<'_> {
         }
         let in_steps = place.quantity.0.checked_rem(instrument.quantity_step.0) == Some(0);
         if place.quantity < instrument.quantity_min || place.quantity > instrument.quantity_max || !in_steps {
+            return Ok(Err(Refusal::QuantityOutOfRange));
+        }
+        if !self.exposure_fits(id, place.quantity)? {
             return Ok(Err(Refusal::QuantityOutOfRange));
         }
         if let Some(refusal) = self.not_ready(id) {
@@ -164,6 +168,20 @@ impl Step<'_> {
         Ok(Ok(Done::Position(ticket)))
     }
 
+    /// Whether everything held and waited for, with a size more, stays exact at the worst prices in range. No margin
+    /// of an ordinary program reaches that far; it keeps an absurd one from stopping the shard.
+    fn exposure_fits(&self, id: InstrumentId, quantity: Quantity) -> Result<bool, EngineError> {
+        let (account, currency) = (&self.held.account, self.held.program.currency);
+        let held = account.positions.values().map(|position| (position.instrument, position.quantity));
+        let waited_for = account.orders.values().map(|order| (order.instrument, order.quantity));
+        let mut exposure = 0_i128;
+        for (id, quantity) in held.chain(waited_for).chain([(id, quantity)]) {
+            let worth = self.market.instruments().most_worth(id, quantity, currency)?;
+            exposure = exposure.checked_add(worth).ok_or(kernel::Overflow)?;
+        }
+        Ok(exposure <= MOST_EXPOSURE)
+    }
+
     fn not_ready(&self, id: InstrumentId) -> Option<Refusal> {
         match self.market.readiness(id, self.held.program.currency, self.at) {
             Readiness::Ready => None,
@@ -184,8 +202,8 @@ impl Step<'_> {
         take_profit: Option<Price>,
     ) -> Result<bool, EngineError> {
         let quote = self.market.standing(id).ok_or(EngineError::MissingPrice)?.quote;
-        let most = self.market.instruments().most_points(id);
-        let in_range = |price: Option<Price>| price.is_none_or(|price| (1..=most).contains(&price.0));
+        let instrument = self.market.instruments().get(id)?;
+        let in_range = |price: Option<Price>| price.is_none_or(|price| instrument.in_range(price));
         if ![kind.price(), stop_loss, take_profit].into_iter().all(in_range) {
             return Ok(false);
         }

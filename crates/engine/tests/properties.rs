@@ -604,7 +604,7 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(config(384))]
+    #![proptest_config(config(1000))]
 
     /// Grouping of calls, clock inputs in between, and a restart from the stored state change nothing at all.
     #[test]
@@ -873,7 +873,10 @@ fn greedy(currency_code: &str, name: &str, path: &[Vec<i64>]) -> Result<(), Stri
         desk.wait(Span::from_seconds(1));
         let markets = table.iter().zip(levels);
         // The nearest price that the gate lets in.
-        let in_range = |id, level: i64| level.clamp(1, table.most_points(id));
+        let in_range = |id, level: i64| {
+            let instrument = table.get(id).unwrap();
+            level.clamp(instrument.price_min.0, instrument.price_max.0)
+        };
         let quotes = markets.map(|((id, _), level)| quoted(id.0, in_range(id, *level), 0, desk.now));
         let quotes = quotes.collect();
         let mut events = Vec::new();

@@ -146,9 +146,10 @@ pub fn objectives(phase: &Phase, track: &Track, balance: Amount) -> Result<Vec<O
     Ok(objectives)
 }
 
-/// Whether the phase is passed: it has a profit target, every objective holds, and the account is flat where
-/// the target asks for it. Ask only after the floors.
-pub fn passed(phase: &Phase, objectives: &[Objective], flat: bool) -> bool {
+/// Whether the phase is passed: it has a profit target, every objective holds, and the account is flat. Where the
+/// target lets positions stay open, their loss must not eat what the balance shows: equity has to reach the target
+/// too. Ask only after the floors.
+pub fn passed(phase: &Phase, objectives: &[Objective], flat: bool, equity: Amount) -> bool {
     let target = phase.rules.iter().find_map(|rule| match rule {
         Rule::ProfitTarget(target) => Some(target),
         Rule::DailyLoss(_)
@@ -157,7 +158,11 @@ pub fn passed(phase: &Phase, objectives: &[Objective], flat: bool) -> bool {
         | Rule::Inactivity(_)
         | Rule::CalendarLimit(_) => None,
     });
-    target.is_some_and(|target| (flat || !target.flat) && objectives.iter().all(|objective| objective.met))
+    let held = |objective: &Objective| match objective.target {
+        Reach::Amount(amount) => objective.met && equity >= amount,
+        Reach::Days(_) => objective.met,
+    };
+    target.is_some_and(|target| (flat || !target.flat) && objectives.iter().all(held))
 }
 
 /// When rules end the account if nothing changes, earliest first.

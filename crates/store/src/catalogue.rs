@@ -92,7 +92,8 @@ impl CatalogueStore for Store {
         if changed.rows_affected() == 0 {
             return Ok(false);
         }
-        record_in_tx(tx.connection(), std::slice::from_ref(&new.audit), std::slice::from_ref(&new.outbox)).await?;
+        record_in_tx(tx.connection(), std::slice::from_ref(&new.audit), std::slice::from_ref(&new.outbox))
+            .await?;
         let _proof = tx.commit().await?;
         Ok(true)
     }

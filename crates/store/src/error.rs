@@ -88,7 +88,9 @@ fn may_pass(error: &sqlx::Error) -> bool {
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed
         );
     };
-    error.code().is_some_and(|code| ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class)))
+    error
+        .code()
+        .is_some_and(|code| ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class)))
 }
 
 /// For `map_err` in the shard's path.

@@ -87,7 +87,11 @@ impl IdentityStore for Store {
         Ok(())
     }
 
-    async fn session(&self, firm: FirmId, token_hash: &[u8; 32]) -> Result<Option<(Session, Person)>, AppError> {
+    async fn session(
+        &self,
+        firm: FirmId,
+        token_hash: &[u8; 32],
+    ) -> Result<Option<(Session, Person)>, AppError> {
         let mut tx = self.begin(firm).await?;
         let found = sqlx::query!(
             r#"select session.id as session_id, session.created_at as "signed_in_at: At",
@@ -115,7 +119,12 @@ impl IdentityStore for Store {
         Ok(Some((session, person)))
     }
 
-    async fn extend_session(&self, firm: FirmId, token_hash: &[u8; 32], to: Timestamp) -> Result<(), AppError> {
+    async fn extend_session(
+        &self,
+        firm: FirmId,
+        token_hash: &[u8; 32],
+        to: Timestamp,
+    ) -> Result<(), AppError> {
         let mut tx = self.begin(firm).await?;
         sqlx::query!(
             "update sessions set expires_at = $3 where firm_id = $1 and token_hash = $2 and expires_at < $3",
@@ -130,7 +139,12 @@ impl IdentityStore for Store {
         Ok(())
     }
 
-    async fn end_session(&self, firm: FirmId, token_hash: &[u8; 32], audit: &[AuditEntry]) -> Result<(), AppError> {
+    async fn end_session(
+        &self,
+        firm: FirmId,
+        token_hash: &[u8; 32],
+        audit: &[AuditEntry],
+    ) -> Result<(), AppError> {
         let mut tx = self.begin(firm).await?;
         let gone = sqlx::query!(
             "delete from sessions where firm_id = $1 and token_hash = $2",
@@ -168,7 +182,13 @@ async fn insert_session_in_tx(tx: &mut Tx, session: &Session) -> Result<(), AppE
     Ok(())
 }
 
-fn person(id: Uuid, email: String, display_name: String, roles: &[String], at: At) -> Result<Person, Inconsistent> {
+fn person(
+    id: Uuid,
+    email: String,
+    display_name: String,
+    roles: &[String],
+    at: At,
+) -> Result<Person, Inconsistent> {
     let roles = roles.iter().map(|word| by_word("people", &Role::ALL, Role::word, word));
     Ok(Person {
         id: PersonId::from_uuid(id),

@@ -261,7 +261,12 @@ async fn pool(url: &str, set_role: &'static str, most: u32) -> Result<PgPool, St
         .map_err(StoreError::Connect)
 }
 
-async fn write_firm(owner: &mut PgConnection, id: FirmId, new: &NewFirm, at: Timestamp) -> Result<(), sqlx::Error> {
+async fn write_firm(
+    owner: &mut PgConnection,
+    id: FirmId,
+    new: &NewFirm,
+    at: Timestamp,
+) -> Result<(), sqlx::Error> {
     let mut tx = owner.begin().await?;
     enter(&mut tx, id).await?;
     sqlx::query!(

@@ -30,7 +30,8 @@ struct PurchaseRow {
 impl PurchaseRow {
     fn read(self) -> Result<(Purchase, Fingerprint), Inconsistent> {
         let table = "purchases";
-        let fingerprint = Fingerprint::try_from(self.fingerprint.as_slice()).map_err(Inconsistent::from(table))?;
+        let fingerprint =
+            Fingerprint::try_from(self.fingerprint.as_slice()).map_err(Inconsistent::from(table))?;
         let purchase = Purchase {
             id: PurchaseId::from_uuid(self.id),
             person: PersonId::from_uuid(self.person_id),
@@ -87,7 +88,8 @@ impl PurchaseStore for Store {
             let found = by_key_in_tx(&mut tx, purchase.person, &new.key).await?;
             return found.ok_or_else(|| Inconsistent::new("purchases", "a key conflicts with no row").into());
         }
-        record_in_tx(tx.connection(), std::slice::from_ref(&new.audit), std::slice::from_ref(&new.outbox)).await?;
+        record_in_tx(tx.connection(), std::slice::from_ref(&new.audit), std::slice::from_ref(&new.outbox))
+            .await?;
         let _proof = tx.commit().await?;
         Ok((purchase.clone(), new.fingerprint))
     }
@@ -120,13 +122,22 @@ impl PurchaseStore for Store {
         rows.into_iter().map(|row| Ok(row.read()?.0)).collect()
     }
 
-    async fn settle(&self, firm: FirmId, id: PurchaseId, decide: &Decide<'_>) -> Result<Option<Purchase>, AppError> {
+    async fn settle(
+        &self,
+        firm: FirmId,
+        id: PurchaseId,
+        decide: &Decide<'_>,
+    ) -> Result<Option<Purchase>, AppError> {
         let doing = "settling a purchase";
         let mut tx = self.begin(firm).await?;
-        sqlx::query!("select id from purchases where firm_id = $1 and id = $2 for update", firm.uuid(), id.uuid())
-            .fetch_optional(tx.connection())
-            .await
-            .doing(doing)?;
+        sqlx::query!(
+            "select id from purchases where firm_id = $1 and id = $2 for update",
+            firm.uuid(),
+            id.uuid()
+        )
+        .fetch_optional(tx.connection())
+        .await
+        .doing(doing)?;
         let Some(purchase) = purchase_in_tx(&mut tx, id).await? else { return Ok(None) };
         let Some(settlement) = decide(&purchase)? else { return Ok(Some(purchase)) };
         sqlx::query!(
@@ -155,7 +166,8 @@ impl PurchaseStore for Store {
             .await
             .doing(doing)?;
         }
-        let (audit, outbox) = (std::slice::from_ref(&settlement.audit), std::slice::from_ref(&settlement.outbox));
+        let (audit, outbox) =
+            (std::slice::from_ref(&settlement.audit), std::slice::from_ref(&settlement.outbox));
         record_in_tx(tx.connection(), audit, outbox).await?;
         let _proof = tx.commit().await?;
         let (state, decided_at) = (settlement.state, Some(settlement.at));

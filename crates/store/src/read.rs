@@ -8,13 +8,17 @@ use std::sync::Arc;
 use app::{Actor, AppError, Permission};
 use engine::{Order, Position, Status, Ticket};
 use kernel::{
-    AccountId, Amount, ChallengeId, FirmId, Overflow, PersonId, Price, Quantity, Rounding, Timestamp, decimal, divide,
+    AccountId, Amount, ChallengeId, FirmId, Overflow, PersonId, Price, Quantity, Rounding, Timestamp,
+    decimal, divide,
 };
 use rules::{Program, VersionHash};
 use uuid::Uuid;
 
 use crate::error::Doing;
-use crate::row::{At, OrderRow, PositionRow, by_word, counter, fill_reason, from_json, instrument, place, side, size, status, ticket, version};
+use crate::row::{
+    At, OrderRow, PositionRow, by_word, counter, fill_reason, from_json, instrument, place, side, size,
+    status, ticket, version,
+};
 use crate::shard::digest;
 use crate::{Inconsistent, Store, Tx};
 
@@ -313,7 +317,12 @@ pub async fn challenges(store: &Store, firm: FirmId, person: PersonId) -> Result
 }
 
 /// One account.
-pub async fn account(store: &Store, firm: FirmId, viewer: Viewer, id: AccountId) -> Result<Option<Account>, AppError> {
+pub async fn account(
+    store: &Store,
+    firm: FirmId,
+    viewer: Viewer,
+    id: AccountId,
+) -> Result<Option<Account>, AppError> {
     let mut tx = store.begin(firm).await?;
     find_account_in_tx(store, &mut tx, viewer, id).await
 }
@@ -347,7 +356,12 @@ async fn find_account_in_tx(
 }
 
 /// Whether an account is somebody's own.
-pub async fn owns(store: &Store, firm: FirmId, person: PersonId, account: AccountId) -> Result<bool, AppError> {
+pub async fn owns(
+    store: &Store,
+    firm: FirmId,
+    person: PersonId,
+    account: AccountId,
+) -> Result<bool, AppError> {
     let mut tx = store.begin(firm).await?;
     sees_in_tx(&mut tx, Viewer::Owner(person), account).await
 }
@@ -430,7 +444,8 @@ pub async fn closed_positions(
     .fetch_all(tx.connection())
     .await
     .doing("reading closed positions")?;
-    let positions = rows.into_iter().map(|row| row.read(&store.instruments)).collect::<Result<Vec<_>, _>>()?;
+    let positions =
+        rows.into_iter().map(|row| row.read(&store.instruments)).collect::<Result<Vec<_>, _>>()?;
     Ok(Page::of(positions, limit, |position| {
         let at = position.closed_at.unwrap_or(position.opened_at);
         format!("{}.{}", at.micros(), position.ticket.0)
@@ -709,7 +724,8 @@ pub async fn leaderboard(
     .doing("ranking accounts")?;
     let mut lines = Vec::with_capacity(rows.len());
     for row in rows {
-        let (balance, initial) = (Amount::from_micros(row.balance_micros), Amount::from_micros(row.initial_micros));
+        let (balance, initial) =
+            (Amount::from_micros(row.balance_micros), Amount::from_micros(row.initial_micros));
         lines.push(Ranked {
             rank: row.rank,
             person: PersonId::from_uuid(row.person_id),
@@ -738,7 +754,10 @@ impl VerdictRow {
         let verdict = from_json(table, &self.evidence)?;
         let digest = digest(firm, account, self.at.into(), &verdict)?;
         if digest.as_slice() != self.digest {
-            return Err(Inconsistent::new(table, format!("the evidence on account {account} is not what was written")));
+            return Err(Inconsistent::new(
+                table,
+                format!("the evidence on account {account} is not what was written"),
+            ));
         }
         Ok(Verdict { at: self.at.into(), decided_at: self.decided_at.into(), verdict, digest })
     }

@@ -7,7 +7,10 @@ use sqlx::PgConnection;
 use crate::error::Doing;
 use crate::row::{At, column};
 
-pub(crate) async fn write_audit_in_tx(connection: &mut PgConnection, entries: &[AuditEntry]) -> Result<(), sqlx::Error> {
+pub(crate) async fn write_audit_in_tx(
+    connection: &mut PgConnection,
+    entries: &[AuditEntry],
+) -> Result<(), sqlx::Error> {
     if entries.is_empty() {
         return Ok(());
     }
@@ -32,7 +35,10 @@ pub(crate) async fn write_audit_in_tx(connection: &mut PgConnection, entries: &[
     Ok(())
 }
 
-pub(crate) async fn write_outbox_in_tx(connection: &mut PgConnection, entries: &[OutboxEntry]) -> Result<(), sqlx::Error> {
+pub(crate) async fn write_outbox_in_tx(
+    connection: &mut PgConnection,
+    entries: &[OutboxEntry],
+) -> Result<(), sqlx::Error> {
     if entries.is_empty() {
         return Ok(());
     }

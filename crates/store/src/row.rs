@@ -79,7 +79,9 @@ pub(crate) fn version(table: &'static str, text: &str) -> Result<VersionHash, In
 }
 
 pub(crate) fn money(table: &'static str, minor: i64, currency: &str) -> Result<Money, Inconsistent> {
-    Currency::parse(currency).map(|currency| Money::from_minor(minor, currency)).map_err(Inconsistent::from(table))
+    Currency::parse(currency)
+        .map(|currency| Money::from_minor(minor, currency))
+        .map_err(Inconsistent::from(table))
 }
 
 pub(crate) fn counter(table: &'static str, number: i64) -> Result<u32, Inconsistent> {
@@ -102,13 +104,23 @@ pub(crate) fn to_place(table: &'static str, position: u64) -> Result<i64, Incons
     i64::try_from(position).map_err(Inconsistent::from(table))
 }
 
-pub(crate) fn instrument(table: &'static str, instruments: &Instruments, symbol: &str) -> Result<InstrumentId, Inconsistent> {
+pub(crate) fn instrument(
+    table: &'static str,
+    instruments: &Instruments,
+    symbol: &str,
+) -> Result<InstrumentId, Inconsistent> {
     let unknown = || Inconsistent::new(table, format!("{symbol:?} is not in the table of instruments"));
     Symbol::parse(symbol).ok().and_then(|symbol| instruments.find(&symbol)).ok_or_else(unknown)
 }
 
-pub(crate) fn symbol(table: &'static str, instruments: &Instruments, id: InstrumentId) -> Result<String, Inconsistent> {
-    let found = instruments.get(id).map_err(|_| Inconsistent::new(table, format!("no instrument has place {}", id.0)))?;
+pub(crate) fn symbol(
+    table: &'static str,
+    instruments: &Instruments,
+    id: InstrumentId,
+) -> Result<String, Inconsistent> {
+    let found = instruments
+        .get(id)
+        .map_err(|_| Inconsistent::new(table, format!("no instrument has place {}", id.0)))?;
     Ok(found.symbol.as_str().to_owned())
 }
 
@@ -128,7 +140,12 @@ pub(crate) fn side(table: &'static str, word: &str) -> Result<Side, Inconsistent
 }
 
 pub(crate) fn status(word: &str) -> Result<Status, Inconsistent> {
-    by_word("accounts", &[Status::Active, Status::Passed, Status::Breached, Status::Expired], Status::word, word)
+    by_word(
+        "accounts",
+        &[Status::Active, Status::Passed, Status::Breached, Status::Expired],
+        Status::word,
+        word,
+    )
 }
 
 pub(crate) fn fill_reason(table: &'static str, word: &str) -> Result<FillReason, Inconsistent> {
@@ -150,7 +167,9 @@ fn order_kind(word: &str, price: Option<i64>) -> Result<OrderKind, Inconsistent>
         ("market", None) => Ok(OrderKind::Market),
         ("limit", Some(price)) => Ok(OrderKind::Limit(price)),
         ("stop", Some(price)) => Ok(OrderKind::Stop(price)),
-        (word, price) => Err(Inconsistent::new("orders", format!("no order is {word:?} with price {price:?}"))),
+        (word, price) => {
+            Err(Inconsistent::new("orders", format!("no order is {word:?} with price {price:?}")))
+        }
     }
 }
 

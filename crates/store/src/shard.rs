@@ -6,8 +6,8 @@ use std::sync::Arc;
 use app::trading::{Batch, Journaled, Loaded, Origin, RefusedQuote, ShardCommit, ShardError, ShardStore};
 use async_trait::async_trait;
 use engine::{
-    Account, Answer, Command, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Order, Position,
-    Quote, Reset, Standing, Ticket, Verdict, What,
+    Account, Answer, Command, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Order,
+    Position, Quote, Reset, Standing, Ticket, Verdict, What,
 };
 use kernel::{AccountId, Amount, ChallengeId, FirmId, PersonId, Price, RequestId, Timestamp, TradingDay};
 use rules::{Program, VersionHash};
@@ -19,13 +19,14 @@ use crate::error::storage;
 use crate::pool::read_program;
 use crate::records::{write_audit_in_tx, write_outbox_in_tx};
 use crate::row::{
-    At, OrderRow, PositionRow, column, counter, from_json, instrument, place, size, status, symbol, to_json, to_place,
-    version,
+    At, OrderRow, PositionRow, column, counter, from_json, instrument, place, size, status, symbol, to_json,
+    to_place, version,
 };
 use crate::{Inconsistent, Store};
 
 /// The queries below forget keys after 48 hours, as the engine does.
-const _: () = assert!(KEY_MEMORY.micros() == 172_800_000_000, "the engine's memory of keys is not the store's");
+const _: () =
+    assert!(KEY_MEMORY.micros() == 172_800_000_000, "the engine's memory of keys is not the store's");
 
 #[async_trait]
 impl ShardStore for Store {
@@ -133,7 +134,12 @@ impl ShardStore for Store {
 }
 
 /// SHA-256 over the canonical JSON of a verdict with its account and time: what a receipt is known by.
-pub(crate) fn digest(firm: FirmId, account: AccountId, at: Timestamp, verdict: &Verdict) -> Result<[u8; 32], Inconsistent> {
+pub(crate) fn digest(
+    firm: FirmId,
+    account: AccountId,
+    at: Timestamp,
+    verdict: &Verdict,
+) -> Result<[u8; 32], Inconsistent> {
     let json = to_json("verdicts", &(firm, account, at, verdict))?;
     Ok(Sha256::digest(json).into())
 }
@@ -316,7 +322,8 @@ async fn write_positions(
     if positions.is_empty() {
         return Ok(());
     }
-    let rows: Vec<_> = positions.iter().map(|((firm, account, _), position)| (*firm, *account, *position)).collect();
+    let rows: Vec<_> =
+        positions.iter().map(|((firm, account, _), position)| (*firm, *account, *position)).collect();
     let mut symbols = Vec::with_capacity(rows.len());
     for (_, _, position) in &rows {
         symbols.push(symbol(table, instruments, position.instrument)?);
@@ -486,7 +493,11 @@ async fn write_verdicts(
     all(table, verdicts.len(), written.rows_affected())
 }
 
-async fn write_journal(connection: &mut PgConnection, shard: i16, journal: &[Journaled]) -> Result<(), ShardError> {
+async fn write_journal(
+    connection: &mut PgConnection,
+    shard: i16,
+    journal: &[Journaled],
+) -> Result<(), ShardError> {
     let table = "journal";
     if journal.is_empty() {
         return Ok(());
@@ -565,7 +576,11 @@ async fn write_standing(
     all(table, standing.len(), written.rows_affected())
 }
 
-async fn write_refused(connection: &mut PgConnection, shard: i16, refused: &[RefusedQuote]) -> Result<(), ShardError> {
+async fn write_refused(
+    connection: &mut PgConnection,
+    shard: i16,
+    refused: &[RefusedQuote],
+) -> Result<(), ShardError> {
     if refused.is_empty() {
         return Ok(());
     }
@@ -739,7 +754,10 @@ async fn load_orders(connection: &mut PgConnection, shard: i16) -> Result<Vec<Or
 }
 
 /// The answers that the engine still remembers: those given up to 48 hours before the account's newest one.
-async fn load_answers(connection: &mut PgConnection, shard: i16) -> Result<Vec<(Uuid, Key, Answer)>, ShardError> {
+async fn load_answers(
+    connection: &mut PgConnection,
+    shard: i16,
+) -> Result<Vec<(Uuid, Key, Answer)>, ShardError> {
     let rows = sqlx::query!(
         r#"select entry.account_id, entry.key, entry.at as "at: At", entry.act::text as "act!",
                   entry.outcome::text as "outcome!"

@@ -23,7 +23,8 @@ impl TestDatabase {
     pub async fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let server = server();
-        let template = format!("ts_template_{}", Store::schema().get(..16).expect("a schema's name has 64 digits"));
+        let template =
+            format!("ts_template_{}", Store::schema().get(..16).expect("a schema's name has 64 digits"));
         let name = format!("ts_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let mut connection = PgConnection::connect(&server).await.expect("the test server answers");
         make_template(&mut connection, &server, &template).await;
@@ -112,7 +113,8 @@ fn server() -> String {
 
 /// The same server, another database.
 fn with_database(url: &str, name: &str) -> String {
-    let (rest, query) = url.split_once('?').map_or((url, String::new()), |(rest, query)| (rest, format!("?{query}")));
+    let (rest, query) =
+        url.split_once('?').map_or((url, String::new()), |(rest, query)| (rest, format!("?{query}")));
     let (server, _) = rest.rsplit_once('/').expect("the URL names a database");
     format!("{server}/{name}{query}")
 }
@@ -124,6 +126,9 @@ mod tests {
     #[test]
     fn only_the_database_of_a_url_changes() {
         assert_eq!(with_database("postgres://a:b@h:1/postgres", "x"), "postgres://a:b@h:1/x");
-        assert_eq!(with_database("postgres://h/postgres?sslmode=disable", "x"), "postgres://h/x?sslmode=disable");
+        assert_eq!(
+            with_database("postgres://h/postgres?sslmode=disable", "x"),
+            "postgres://h/x?sslmode=disable"
+        );
     }
 }

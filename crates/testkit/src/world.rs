@@ -8,8 +8,8 @@ use app::purchases::{Purchases, Unopened};
 use app::{Context, Role};
 use engine::{Instrument, Instruments, Key};
 use kernel::{
-    Amount, Currency, FirmId, ManualClock, Money, Percent, Quantity, RequestId, ResetClock, SeededRng, Span, Symbol,
-    Timestamp,
+    Amount, Currency, FirmId, ManualClock, Money, Percent, Price, Quantity, RequestId, ResetClock, SeededRng,
+    Span, Symbol, Timestamp,
 };
 use rules::daily_loss::{DailyLoss, Reference};
 use rules::max_loss::{Lock, MaxLoss, Trail};
@@ -48,8 +48,12 @@ impl World {
     /// An empty platform.
     pub async fn new() -> Self {
         let database = TestDatabase::new().await;
-        let settings =
-            Settings { url: database.url(), instruments: instruments(), app_connections: 5, engine_connections: 3 };
+        let settings = Settings {
+            url: database.url(),
+            instruments: instruments(),
+            app_connections: 5,
+            engine_connections: 3,
+        };
         let store = Arc::new(Store::connect(&settings).await.expect("the store opens"));
         let clock = Arc::new(ManualClock::new(Timestamp::parse(START).unwrap()));
         let rng = Arc::new(SeededRng::new(42));
@@ -68,7 +72,11 @@ impl World {
 
     /// A firm that answers to `{slug}.example`.
     pub async fn firm(&self, slug: &str) -> FirmId {
-        let new = NewFirm { slug: slug.to_owned(), name: slug.to_owned(), domains: vec![format!("{slug}.example")] };
+        let new = NewFirm {
+            slug: slug.to_owned(),
+            name: slug.to_owned(),
+            domains: vec![format!("{slug}.example")],
+        };
         let at = Timestamp::parse(START).unwrap();
         Store::ensure_firm(&self.database.url(), &new, at).await.expect("the firm is set up")
     }
@@ -92,14 +100,20 @@ impl World {
             display_name: email.split('@').next().unwrap_or_default().to_owned(),
         };
         let roles = vec![Role::Trader];
-        self.identity.ensure_person(&self.context(firm), registration, roles).await.expect("the person is set up")
+        self.identity
+            .ensure_person(&self.context(firm), registration, roles)
+            .await
+            .expect("the person is set up")
     }
 
     /// Puts a program on sale for 490 dollars.
     pub async fn publish(&self, firm: FirmId, slug: &str, program: Program) {
         let fee = Money::parse("490", Currency::parse("USD").unwrap()).unwrap();
         let publication = Publication { slug: slug.to_owned(), program, fee, position: 1 };
-        self.catalogue.publish_version(&self.context(firm), publication).await.expect("the program is published");
+        self.catalogue
+            .publish_version(&self.context(firm), publication)
+            .await
+            .expect("the program is published");
     }
 
     /// Buys and pays what is on sale under a slug; the challenge still has no account.
@@ -107,28 +121,36 @@ impl World {
         let context = self.context_of(firm, person);
         let offer = self.catalogue.get(firm, slug).await.expect("the program is on sale");
         let key = Key::parse(&context.request.to_string()).unwrap();
-        let purchase = self.purchases.create(&context, &key, slug, offer.version.as_str()).await.expect("it is bought");
+        let purchase =
+            self.purchases.create(&context, &key, slug, offer.version.as_str()).await.expect("it is bought");
         let paid = self.purchases.capture(&context, purchase.id).await.expect("it is paid");
-        Unopened { firm, challenge: paid.challenge.expect("a paid purchase has a challenge"), version: paid.version }
+        Unopened {
+            firm,
+            challenge: paid.challenge.expect("a paid purchase has a challenge"),
+            version: paid.version,
+        }
     }
 }
 
 /// EURUSD, XAUUSD and USDJPY in hundredths of a lot; stale after a minute.
 pub fn instruments() -> Arc<Instruments> {
-    let instrument = |symbol: &str, base: &str, quote: &str, price_decimals, contract_size, most| Instrument {
-        symbol: Symbol::parse(symbol).unwrap(),
-        description: symbol.to_owned(),
-        source: "test".to_owned(),
-        base: base.to_owned(),
-        quote: Currency::parse(quote).unwrap(),
-        price_decimals,
-        quantity_decimals: 2,
-        contract_size,
-        quantity_min: Quantity(1),
-        quantity_step: Quantity(1),
-        quantity_max: Quantity(most),
-        stale_after: Span::from_seconds(60),
-    };
+    let instrument =
+        |symbol: &str, base: &str, quote: &str, price_decimals, contract_size, most| Instrument {
+            symbol: Symbol::parse(symbol).unwrap(),
+            description: symbol.to_owned(),
+            source: "test".to_owned(),
+            base: base.to_owned(),
+            quote: Currency::parse(quote).unwrap(),
+            price_decimals,
+            price_min: Price(1_000),
+            price_max: Price(1_000_000),
+            quantity_decimals: 2,
+            contract_size,
+            quantity_min: Quantity(1),
+            quantity_step: Quantity(1),
+            quantity_max: Quantity(most),
+            stale_after: Span::from_seconds(60),
+        };
     let list = vec![
         instrument("EURUSD", "EUR", "USD", 5, 100_000, 10_000),
         instrument("XAUUSD", "XAU", "USD", 2, 100, 10_000),
@@ -146,8 +168,11 @@ pub fn program(name: &str) -> Program {
         lock: Lock::None,
         breach: Comparison::Below,
     });
-    let daily =
-        Rule::DailyLoss(DailyLoss { reference: Reference::Balance, limit: percent("5"), breach: Comparison::Below });
+    let daily = Rule::DailyLoss(DailyLoss {
+        reference: Reference::Balance,
+        limit: percent("5"),
+        breach: Comparison::Below,
+    });
     Program {
         name: name.to_owned(),
         currency: Currency::parse("USD").unwrap(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use engine::{Engine, Gate, GateRefusal, Input, Instrument, Instruments, Quote};
-use kernel::{Clock, Currency, Quantity, Span, Symbol};
+use kernel::{Clock, Currency, Price, Quantity, Span, Symbol};
 use providers::feeds::ticks::{self, TickDay};
 use serde::Serialize;
 
@@ -156,6 +156,8 @@ fn instrument(source: &str, symbol: &Symbol, shipped: &Instruments) -> anyhow::R
         base: String::new(),
         quote,
         price_decimals: if symbol.as_str().len() == 6 { 5 } else { 4 },
+        price_min: Price(1),
+        price_max: Price(1_000_000_000_000),
         quantity_decimals: 0,
         contract_size: 1,
         quantity_min: Quantity(1),

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use engine::{Instrument, Instruments};
-use kernel::{Currency, Quantity, Span, Symbol, decimal};
+use kernel::{Currency, Price, Quantity, Span, Symbol, decimal};
 use serde::Deserialize;
 
 /// The table that ships with the binary.
@@ -26,6 +26,8 @@ struct Row {
     base: String,
     quote: Currency,
     price_decimals: u8,
+    price_min: String,
+    price_max: String,
     contract_size: u32,
     quantity_max: String,
     stale_after_seconds: i32,
@@ -43,7 +45,13 @@ pub fn read(text: &str) -> anyhow::Result<Instruments> {
     for row in table.instrument {
         let most = decimal::parse(&row.quantity_max, QUANTITY_DECIMALS)
             .with_context(|| format!("reading quantity_max of {}", row.symbol))?;
+        let price = |name: &str, text: &str| {
+            let price = decimal::parse(text, row.price_decimals).map(Price);
+            price.with_context(|| format!("reading {name} of {}", row.symbol))
+        };
         list.push(Instrument {
+            price_min: price("price_min", &row.price_min)?,
+            price_max: price("price_max", &row.price_max)?,
             symbol: row.symbol,
             description: row.description,
             source: row.source,

@@ -41,7 +41,8 @@ impl FromRequestParts<Web> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
-        let firm = web.firm_of(&parts.headers).ok_or_else(|| Problem::new("not_found", "No firm lives here."))?;
+        let firm =
+            web.firm_of(&parts.headers).ok_or_else(|| Problem::new("not_found", "No firm lives here."))?;
         let request = parts.extensions.get::<RequestId>().copied();
         let request = request.unwrap_or_else(|| RequestId::random(web.clock.now(), &*web.rng));
         let session = cookie(&parts.headers, SESSION_COOKIE).map(str::to_owned);
@@ -82,7 +83,10 @@ impl<T: DeserializeOwned> FromRequest<Web> for Body<T> {
         }
         let bytes = axum::body::Bytes::from_request(request, web).await.map_err(|rejection| {
             if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
-                Problem::new("body_too_large", format!("A body may have at most {} bytes.", crate::MOST_BODY_BYTES))
+                Problem::new(
+                    "body_too_large",
+                    format!("A body may have at most {} bytes.", crate::MOST_BODY_BYTES),
+                )
             } else {
                 Problem::new("malformed_json", "The body ended before its time.")
             }
@@ -113,7 +117,8 @@ impl FromRequestParts<Web> for IdempotencyKey {
                 "Send an Idempotency-Key header of 1 to 64 visible ASCII characters, a new one for each new request.",
             )
         };
-        let value = parts.headers.get("idempotency-key").and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
+        let value =
+            parts.headers.get("idempotency-key").and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
         Key::parse(value).map(Self).ok_or_else(missing)
     }
 }
@@ -140,6 +145,8 @@ impl<T: DeserializeOwned> FromRequestParts<Web> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
         let query = axum::extract::Query::<T>::from_request_parts(parts, web).await;
-        query.map(|query| Self(query.0)).map_err(|rejection| Problem::new("validation_failed", rejection.body_text()))
+        query
+            .map(|query| Self(query.0))
+            .map_err(|rejection| Problem::new("validation_failed", rejection.body_text()))
     }
 }

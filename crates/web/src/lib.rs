@@ -91,9 +91,13 @@ impl Web {
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "TradeSense", version = "1", description = "Buy a challenge, trade it, and check every verdict.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0")),
-    components(schemas(problem::ProblemBody))
+    info(
+        title = "TradeSense",
+        version = "1",
+        description = "Buy a challenge, trade it, and check every verdict.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(problem::ProblemBody), responses(problem::ProblemBody))
 )]
 struct Document;
 
@@ -112,7 +116,8 @@ pub fn openapi() -> Result<String, serde_json::Error> {
 pub fn router(web: Web) -> Router {
     let mut router = v1().0;
     if web.demo {
-        router = router.merge(sandbox::router()).route("/sandbox/style.css", axum::routing::get(sandbox::style));
+        router =
+            router.merge(sandbox::router()).route("/sandbox/style.css", axum::routing::get(sandbox::style));
     }
     // Live streams must leave at once; a compressor would keep their messages.
     let compressible = SizeAbove::new(1_024).and(NotForContentType::new("text/event-stream"));

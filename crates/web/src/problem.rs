@@ -5,7 +5,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use kernel::RequestId;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+use utoipa::{ToResponse, ToSchema};
 
 /// Every code with its status and title. Each has a page `docs/errors/<code>.md`; a test compares the two lists.
 pub const CODES: [(&str, u16, &str); 30] = [
@@ -51,8 +52,9 @@ pub struct Problem {
 }
 
 /// The body of a refusal.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema, ToResponse)]
 #[schema(as = Problem)]
+#[response(description = "Refused; the code says why", content_type = "application/problem+json")]
 pub struct ProblemBody {
     /// Ends in the code; its page explains it.
     #[serde(rename = "type")]
@@ -64,12 +66,18 @@ pub struct ProblemBody {
     /// What happened this time.
     detail: String,
     /// Stable, for programs.
+    #[schema(schema_with = code_schema)]
     code: &'static str,
     /// Quote it when asking for help.
     request_id: String,
     /// The faults of a request, all at once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldProblem>,
+}
+
+fn code_schema() -> ObjectBuilder {
+    let codes = CODES.iter().map(|(code, _, _)| *code);
+    ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).enum_values(Some(codes))
 }
 
 /// One wrong field.
@@ -162,7 +170,8 @@ impl From<engine::Refusal> for Problem {
     fn from(refusal: engine::Refusal) -> Self {
         let say = refusal.to_string();
         let mut letters = say.chars();
-        let capital: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+        let capital: String =
+            letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
         Self::new(refusal.code(), format!("{capital}."))
     }
 }

@@ -1,10 +1,10 @@
 //! The sandbox's payment page: what a provider would host. Served by demonstrations only; no money moves.
 
+use app::purchases::PurchaseState;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
-use app::purchases::PurchaseState;
 use http::header;
 use kernel::PurchaseId;
 
@@ -28,7 +28,11 @@ font-weight:600;padding:10px 24px;border-radius:6px;border:1px solid #14181f;cur
 color:#14181f;margin-right:8px}button.pay{background:#0b5c3b;border-color:#0b5c3b;color:#fff}\
 button:focus-visible{outline:3px solid #1b66d1;outline-offset:2px}";
 
-async fn page(State(web): State<Web>, caller: Caller, Path(id): Path<PurchaseId>) -> Result<Response, Problem> {
+async fn page(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(id): Path<PurchaseId>,
+) -> Result<Response, Problem> {
     let purchase = web.purchases.get(&caller.context, id).await?;
     if purchase.state != PurchaseState::AwaitingPayment {
         return Ok(Redirect::to(&format!("/purchases/{id}")).into_response());
@@ -51,14 +55,22 @@ pub async fn style() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)
 }
 
-async fn pay(State(web): State<Web>, caller: Caller, Path(id): Path<PurchaseId>) -> Result<Redirect, Problem> {
+async fn pay(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(id): Path<PurchaseId>,
+) -> Result<Redirect, Problem> {
     web.purchases.get(&caller.context, id).await?;
     web.purchases.capture(&caller.context, id).await?;
     web.purchase_paid.notify_one();
     Ok(Redirect::to(&format!("/purchases/{id}?outcome=paid")))
 }
 
-async fn decline(State(web): State<Web>, caller: Caller, Path(id): Path<PurchaseId>) -> Result<Redirect, Problem> {
+async fn decline(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(id): Path<PurchaseId>,
+) -> Result<Redirect, Problem> {
     web.purchases.get(&caller.context, id).await?;
     web.purchases.decline(&caller.context, id).await?;
     Ok(Redirect::to(&format!("/purchases/{id}?outcome=declined")))

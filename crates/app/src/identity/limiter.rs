@@ -27,13 +27,20 @@ struct Attempts {
 }
 
 impl Limiter {
-    pub(super) fn attempt(&self, firm: FirmId, email: &str, address: &str, now: Timestamp) -> Result<(), AppError> {
+    pub(super) fn attempt(
+        &self,
+        firm: FirmId,
+        email: &str,
+        address: &str,
+        now: Timestamp,
+    ) -> Result<(), AppError> {
         let mut pairs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let past = |attempts: &Attempts| now.since(attempts.since).is_ok_and(|age| age >= WINDOW);
         let pair = (firm, email.to_owned(), address.to_owned());
         if pairs.len() >= MOST_PAIRS && !pairs.contains_key(&pair) {
             pairs.retain(|_, attempts| !past(attempts));
-            let oldest = pairs.iter().min_by_key(|(_, attempts)| attempts.since).map(|(pair, _)| pair.clone());
+            let oldest =
+                pairs.iter().min_by_key(|(_, attempts)| attempts.since).map(|(pair, _)| pair.clone());
             if let Some(oldest) = oldest.filter(|_| pairs.len() >= MOST_PAIRS) {
                 pairs.remove(&oldest);
             }
@@ -43,7 +50,10 @@ impl Limiter {
             *attempts = Attempts { count: 0, since: now };
         }
         if attempts.count >= MOST {
-            return Err(AppError::refused("too_many_requests", "Too many attempts. Try again in 15 minutes."));
+            return Err(AppError::refused(
+                "too_many_requests",
+                "Too many attempts. Try again in 15 minutes.",
+            ));
         }
         attempts.count = attempts.count.saturating_add(1);
         Ok(())

@@ -17,8 +17,8 @@ use crate::trading::AuditEntry;
 use crate::{Actor, AppError, Context, FieldError, Role};
 
 use limiter::Limiter;
-pub use password::{Cost, Password};
 use password::Hashing;
+pub use password::{Cost, Password};
 
 /// From its last use.
 const IDLE: Span = Span::from_seconds(14 * 86_400);
@@ -125,11 +125,25 @@ pub trait IdentityStore: Send + Sync {
         audit: &[AuditEntry],
     ) -> Result<(), AppError>;
     /// A session and its person, whether it still lives or not.
-    async fn session(&self, firm: FirmId, token_hash: &[u8; 32]) -> Result<Option<(Session, Person)>, AppError>;
+    async fn session(
+        &self,
+        firm: FirmId,
+        token_hash: &[u8; 32],
+    ) -> Result<Option<(Session, Person)>, AppError>;
     /// Moves the end of a session.
-    async fn extend_session(&self, firm: FirmId, token_hash: &[u8; 32], to: Timestamp) -> Result<(), AppError>;
+    async fn extend_session(
+        &self,
+        firm: FirmId,
+        token_hash: &[u8; 32],
+        to: Timestamp,
+    ) -> Result<(), AppError>;
     /// Removes a session; nothing is written if it is gone already.
-    async fn end_session(&self, firm: FirmId, token_hash: &[u8; 32], audit: &[AuditEntry]) -> Result<(), AppError>;
+    async fn end_session(
+        &self,
+        firm: FirmId,
+        token_hash: &[u8; 32],
+        audit: &[AuditEntry],
+    ) -> Result<(), AppError>;
 }
 
 /// The use cases of identity.
@@ -161,14 +175,26 @@ impl Identity {
 
     /// Registers a trader and signs them in. Refused with `validation_failed`, `email_taken`,
     /// `too_many_requests`.
-    pub async fn register(&self, context: &Context, registration: Registration) -> Result<(Person, Token), AppError> {
+    pub async fn register(
+        &self,
+        context: &Context,
+        registration: Registration,
+    ) -> Result<(Person, Token), AppError> {
         let (email, display_name) = checked(&registration)?;
         let password_hash = self.hashing.hash(registration.password, self.salt()).await?;
         let at = self.clock.now();
-        let person =
-            Person { id: PersonId::random(at, &*self.rng), email, display_name, roles: vec![Role::Trader], created_at: at };
+        let person = Person {
+            id: PersonId::random(at, &*self.rng),
+            email,
+            display_name,
+            roles: vec![Role::Trader],
+            created_at: at,
+        };
         let (session, token) = self.new_session(person.id, at)?;
-        let audit = [entry(context, &person, at, "identity.register"), entry(context, &person, at, "identity.sign_in")];
+        let audit = [
+            entry(context, &person, at, "identity.register"),
+            entry(context, &person, at, "identity.sign_in"),
+        ];
         let credentials = Credentials { person, password_hash };
         self.store.add_person(context.firm, &credentials, Some(&session), &audit).await?;
         Ok((credentials.person, token))
@@ -235,7 +261,8 @@ impl Identity {
         }
         let password_hash = self.hashing.hash(registration.password, self.salt()).await?;
         let at = self.clock.now();
-        let person = Person { id: PersonId::random(at, &*self.rng), email, display_name, roles, created_at: at };
+        let person =
+            Person { id: PersonId::random(at, &*self.rng), email, display_name, roles, created_at: at };
         let audit = [entry(context, &person, at, "identity.set_up")];
         let credentials = Credentials { person, password_hash };
         self.store.add_person(context.firm, &credentials, None, &audit).await?;
@@ -295,7 +322,11 @@ fn checked(registration: &Registration) -> Result<(String, String), AppError> {
     let display_name = registration.display_name.trim().to_owned();
     let mut faults = Vec::new();
     let mut fault = |pointer: &str, say: &str| {
-        faults.push(FieldError { pointer: pointer.to_owned(), code: "validation_failed", say: say.to_owned() });
+        faults.push(FieldError {
+            pointer: pointer.to_owned(),
+            code: "validation_failed",
+            say: say.to_owned(),
+        });
     };
     if !is_email(&email) {
         fault("/email", "Enter an email address such as name@example.org.");
@@ -340,7 +371,20 @@ mod tests {
         for good in ["a@b.co", "first.last+tag@mail.example.org", "o'neil@example.org"] {
             assert!(is_email(good), "{good}");
         }
-        for bad in ["", "a", "@b.co", "a@", "a@b", "a b@c.de", "a@b..co", "a@-b.co", ".a@b.co", "a..b@c.de", "a@b@c", "ä@b.co"] {
+        for bad in [
+            "",
+            "a",
+            "@b.co",
+            "a@",
+            "a@b",
+            "a b@c.de",
+            "a@b..co",
+            "a@-b.co",
+            ".a@b.co",
+            "a..b@c.de",
+            "a@b@c",
+            "ä@b.co",
+        ] {
             assert!(!is_email(bad), "{bad}");
         }
     }

@@ -87,7 +87,9 @@ pub(super) fn fault(password: &Password, email: &str) -> Option<&'static str> {
     let first = characters.next();
     match text.chars().count() {
         0..=14 => Some("Use at least 15 characters; a short sentence does well."),
-        15..=128 if characters.all(|character| Some(character) == first) => Some("Use more than one character."),
+        15..=128 if characters.all(|character| Some(character) == first) => {
+            Some("Use more than one character.")
+        }
         15..=128 if lower == email || lower == local || COMMON.contains(&lower.as_str()) => {
             Some("This password is easy to guess. Choose another.")
         }
@@ -159,7 +161,9 @@ impl Hashing {
         &self,
         work: impl FnOnce() -> Result<T, AppError> + Send + 'static,
     ) -> Result<T, AppError> {
-        let busy = || AppError::refused("too_many_requests", "Too many people are signing in. Try again in a moment.");
+        let busy = || {
+            AppError::refused("too_many_requests", "Too many people are signing in. Try again in a moment.")
+        };
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
         let permit = Arc::clone(&self.running).acquire_owned().await.map_err(|_| busy())?;
         let permits: [OwnedSemaphorePermit; 2] = [place, permit];

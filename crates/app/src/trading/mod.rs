@@ -3,6 +3,7 @@
 
 mod desk;
 mod port;
+mod replay;
 mod sequencer;
 mod shard;
 
@@ -12,4 +13,5 @@ pub use port::{
     ShardCommit, ShardError, ShardStore,
 };
 pub use sequencer::{IncomingQuote, Sequencer, SharedQuoteLog};
-pub use shard::{Shard, ShardSettings, replay_quotes};
+pub use replay::{Replayed, ReplayError, replay};
+pub use shard::{Shard, ShardSettings};

@@ -186,11 +186,8 @@ impl Shard {
                 state.engine.apply(at, &Input::Clock, &mut drained.events)?;
             }
             Message::Command { command, origin, reply } => {
-                if let Act::Open(open) = &command.act
-                    && !self.learn(state, open).await?
-                {
-                    tracing::error!(version = %open.version, "an account cannot be opened: its program is not stored");
-                    return Ok(());
+                if let Act::Open(open) = &command.act {
+                    self.learn(state, open).await?;
                 }
                 let at = self.settings.clock.now().max(state.engine.now());
                 let input = Input::Command(command);
@@ -220,17 +217,14 @@ impl Shard {
         Ok(())
     }
 
-    async fn learn(&self, state: &mut State, open: &Open) -> Result<bool, Failure> {
-        if state.engine.knows(&open.version) {
-            return Ok(true);
+    /// Makes an account's program known; one that is not stored stays unknown, and the engine refuses.
+    async fn learn(&self, state: &mut State, open: &Open) -> Result<(), Failure> {
+        if !state.engine.knows(&open.version)
+            && let Some(program) = self.settings.store.program(&open.version).await?
+        {
+            state.engine.learn(program)?;
         }
-        match self.settings.store.program(&open.version).await? {
-            Some(program) => {
-                state.engine.learn(program)?;
-                Ok(true)
-            }
-            None => Ok(false),
-        }
+        Ok(())
     }
 
     /// Writes what a batch did. Quotes that changed nothing are written as progress now and then only.
@@ -310,7 +304,7 @@ fn report(shard: i16, failure: &Failure) {
 }
 
 /// Applies a logged quote as the live shard did: at its own time, or at the engine's if a command came later.
-fn apply_quote(engine: &mut Engine, logged: &LoggedQuote, events: &mut Vec<Event>) -> Result<(), EngineError> {
+pub(super) fn apply_quote(engine: &mut Engine, logged: &LoggedQuote, events: &mut Vec<Event>) -> Result<(), EngineError> {
     let Some(instrument) = engine.market().instruments().find(&logged.symbol) else {
         // Logged under an instrument table that had it. Nothing that is held can depend on it.
         return Ok(());
@@ -320,30 +314,6 @@ fn apply_quote(engine: &mut Engine, logged: &LoggedQuote, events: &mut Vec<Event
     let at = logged.received_at.max(engine.now());
     engine.apply(at, &Input::Quotes(logged.position, vec![quote]), events)?;
     Ok(())
-}
-
-/// Applies the quotes up to and including a place; gives back the first one beyond it. For replaying a journal.
-pub fn replay_quotes(
-    engine: &mut Engine,
-    quotes: &mut dyn Iterator<Item = Result<LoggedQuote, BoxError>>,
-    pending: &mut Option<LoggedQuote>,
-    upto: u64,
-    events: &mut Vec<Event>,
-) -> Result<(), BoxError> {
-    loop {
-        let next = match pending.take() {
-            Some(quote) => quote,
-            None => match quotes.next() {
-                Some(quote) => quote?,
-                None => return Ok(()),
-            },
-        };
-        if next.position > upto {
-            *pending = Some(next);
-            return Ok(());
-        }
-        apply_quote(engine, &next, events)?;
-    }
 }
 
 fn audit(journal: &[Journaled], events: &[(FirmId, Event)]) -> Vec<AuditEntry> {

@@ -57,7 +57,16 @@ pub fn instrument(
     contract_size: u32,
     most: &str,
 ) -> Instrument {
+    // Five times the usual price and a fifth of it.
+    let usual = match name {
+        "XAUUSD" => 2_000,
+        "USDJPY" => 150,
+        _ => 1,
+    };
+    let unit = 10_i64.pow(u32::from(price_decimals));
     Instrument {
+        price_min: Price(usual * unit / 5),
+        price_max: Price(usual * unit * 5),
         symbol: symbol(name),
         description: name.to_owned(),
         source: "test".to_owned(),

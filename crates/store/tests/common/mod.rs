@@ -177,7 +177,8 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     let firm = world.firm(slug).await;
     let trader = world.person(firm, &format!("trader@{slug}.example")).await;
     let password = app::identity::Password::new(testkit::PASSWORD);
-    let (_, token) = world.identity.sign_in(&world.context(firm), &trader.email, password, "::1").await.unwrap();
+    let (_, token) =
+        world.identity.sign_in(&world.context(firm), &trader.email, password, "::1").await.unwrap();
     world.publish(firm, "two-step", program(slug)).await;
     let first = world.challenge(firm, &trader, "two-step").await;
     let second = world.challenge(firm, &trader, "two-step").await;
@@ -186,7 +187,7 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     owner.quote("EURUSD", 110_000, 110_002);
     owner.quote("USDJPY", 150_000, 150_010);
     let (passed, breached) = (owner.open(&first).await, owner.open(&second).await);
-    owner.buy(passed, "EURUSD", 10).unwrap();
+    owner.buy(passed, "EURUSD", 5).unwrap();
     owner.buy(passed, "USDJPY", 1).unwrap();
     owner.buy(breached, "EURUSD", 10).unwrap();
     let limit = Place {
@@ -199,11 +200,12 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     };
     owner.act(passed, Act::Place(limit)).unwrap();
     let _proof = owner.commit().await.unwrap();
-    owner.quote("EURUSD", 109_000, 109_002);
-    owner.wait(Span::from_seconds(14 * 3_600));
+    owner.quote("EURUSD", 109_900, 109_902);
+    owner.wait(Span::from_days(1).unwrap());
     owner.clock();
-    owner.quote("EURUSD", 104_000, 104_002);
-    owner.quote("EURUSD", 121_300, 121_302);
+    owner.quote("EURUSD", 109_300, 109_302);
+    owner.quote("EURUSD", 112_700, 112_702);
+    owner.quote("USDJPY", 150_000, 150_010);
     let _proof = owner.commit().await.unwrap();
     let open: Vec<Ticket> = owner.engine.account(passed).unwrap().positions.keys().copied().collect();
     for ticket in open {

@@ -8,11 +8,15 @@ use utoipa::ToSchema;
 
 use store::read;
 
-use super::text::{rule_label, time};
+use super::text::time;
+use super::words::{
+    AccountStatus, Comparison, FillReason, OrderKind, OrderReason, OrderState, RuleKind, Side,
+};
 use crate::problem::Problem;
 
 /// A phase within its program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PhaseRef)]
 pub struct PhaseView {
     /// From 0.
     pub index: usize,
@@ -35,9 +39,10 @@ pub struct ProgramRef {
 
 /// A floor and the room above it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Floor)]
 pub struct FloorView {
     /// The rule's kind.
-    pub rule: String,
+    pub rule: RuleKind,
     /// For people.
     pub label: &'static str,
     /// The equity below or at which the rule fires.
@@ -46,17 +51,18 @@ pub struct FloorView {
     pub room: String,
     /// The loss allowed from the reference.
     pub limit: String,
-    /// `below` or `at_or_below`.
-    pub comparison: &'static str,
+    /// When it is crossed.
+    pub comparison: Comparison,
     /// How the floor follows from its reference.
     pub derivation: String,
 }
 
 /// A condition of passing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Objective)]
 pub struct ObjectiveView {
     /// The rule's kind.
-    pub rule: String,
+    pub rule: RuleKind,
     /// For people.
     pub label: &'static str,
     /// To reach: an amount or a count of days.
@@ -69,6 +75,7 @@ pub struct ObjectiveView {
 
 /// The running trading day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Day)]
 pub struct DayView {
     /// Its name.
     pub date: String,
@@ -82,6 +89,7 @@ pub struct DayView {
 
 /// The next reset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = NextReset)]
 pub struct ResetView {
     /// The instant.
     pub at: String,
@@ -104,8 +112,8 @@ pub struct Account {
     pub program: ProgramRef,
     /// Its phase.
     pub phase: PhaseView,
-    /// `active`, `passed`, `breached` or `expired`.
-    pub status: &'static str,
+    /// Where it stands.
+    pub status: AccountStatus,
     /// Currency of every amount.
     pub currency: &'static str,
     /// Such as `1:100`.
@@ -135,6 +143,7 @@ pub struct Account {
     /// When it opened.
     pub opened_at: String,
     /// When it ended.
+    #[schema(required)]
     pub closed_at: Option<String>,
     /// Time of the last input seen.
     pub as_of: String,
@@ -148,8 +157,8 @@ pub struct PositionView {
     pub ticket: u32,
     /// What.
     pub symbol: String,
-    /// `buy` or `sell`.
-    pub side: &'static str,
+    /// Which way.
+    pub side: Side,
     /// Lots still open; for a closed one, lots it opened with.
     pub quantity: String,
     /// Opened at.
@@ -157,10 +166,13 @@ pub struct PositionView {
     /// When.
     pub opened_at: String,
     /// What it would close at now.
+    #[schema(required)]
     pub current_price: Option<String>,
     /// Its stop loss.
+    #[schema(required)]
     pub stop_loss: Option<String>,
     /// Its take profit.
+    #[schema(required)]
     pub take_profit: Option<String>,
     /// Margin it binds.
     pub margin: String,
@@ -169,11 +181,14 @@ pub struct PositionView {
     /// Commission charged so far.
     pub commission: String,
     /// When it closed.
+    #[schema(required)]
     pub closed_at: Option<String>,
     /// At which price.
+    #[schema(required)]
     pub close_price: Option<String>,
     /// Why.
-    pub close_reason: Option<&'static str>,
+    #[schema(required)]
+    pub close_reason: Option<FillReason>,
 }
 
 /// An order to trade.
@@ -184,27 +199,33 @@ pub struct OrderView {
     pub ticket: u32,
     /// What.
     pub symbol: String,
-    /// `buy` or `sell`.
-    pub side: &'static str,
-    /// `market`, `limit` or `stop`.
-    pub kind: &'static str,
+    /// Which way.
+    pub side: Side,
+    /// How it is filled.
+    pub kind: OrderKind,
     /// Lots.
     pub quantity: String,
     /// For a limit or stop.
+    #[schema(required)]
     pub price: Option<String>,
     /// Given to the position it opens.
+    #[schema(required)]
     pub stop_loss: Option<String>,
     /// Given to the position it opens.
+    #[schema(required)]
     pub take_profit: Option<String>,
-    /// `working`, `filled`, `cancelled` or `rejected`.
-    pub state: &'static str,
+    /// Where it stands.
+    pub state: OrderState,
     /// Why it ended without a fill.
-    pub reason: Option<&'static str>,
+    #[schema(required)]
+    pub reason: Option<OrderReason>,
     /// When it came.
     pub placed_at: String,
     /// When it stopped working.
+    #[schema(required)]
     pub done_at: Option<String>,
     /// The position it opened.
+    #[schema(required)]
     pub position: Option<u32>,
 }
 
@@ -235,22 +256,26 @@ pub fn account(view: &View, slug: &str) -> Result<Account, Problem> {
     for floor in &view.floors {
         let room = floor.room(view.equity).map_err(bug)?;
         nearest = Some(nearest.map_or(room, |nearest| nearest.min(room)));
+        let rule = RuleKind::read(&floor.kind)?;
         floors.push(FloorView {
-            rule: floor.kind.to_string(),
-            label: rule_label(&floor.kind),
+            rule,
+            label: rule.label(),
             floor: text(floor.amount),
             room: text(room),
             limit: text(floor.limit),
-            comparison: comparison_word(floor.comparison),
+            comparison: floor.comparison.into(),
             derivation: derivation(floor, currency),
         });
     }
-    let objectives = view.objectives.iter().map(|objective| ObjectiveView {
-        rule: objective.kind.to_string(),
-        label: rule_label(&objective.kind),
-        target: reach_text(objective.target, currency),
-        current: reach_text(objective.current, currency),
-        met: objective.met,
+    let objectives = view.objectives.iter().map(|objective| {
+        let rule = RuleKind::read(&objective.kind)?;
+        Ok(ObjectiveView {
+            rule,
+            label: rule.label(),
+            target: reach_text(objective.target, currency),
+            current: reach_text(objective.current, currency),
+            met: objective.met,
+        })
     });
     let phase = program.phases.get(account.phase);
     let local = program.reset.local(account.track.next_reset).unwrap_or_default();
@@ -268,7 +293,7 @@ pub fn account(view: &View, slug: &str) -> Result<Account, Problem> {
             name: phase.map(|phase| phase.name.clone()).unwrap_or_default(),
             of: program.phases.len(),
         },
-        status: account.status.word(),
+        status: account.status.into(),
         currency: currency.code(),
         leverage: format!("1:{}", program.terms.leverage),
         initial_balance: text(account.track.initial),
@@ -279,7 +304,7 @@ pub fn account(view: &View, slug: &str) -> Result<Account, Problem> {
         margin_free: text(view.equity.minus(view.margin).map_err(bug)?),
         room: text(nearest.unwrap_or(Amount::ZERO)),
         floors,
-        objectives: objectives.collect(),
+        objectives: objectives.collect::<Result<_, Problem>>()?,
         day: DayView {
             date: account.track.day.to_string(),
             started_at: time(account.track.day_started_at),
@@ -314,14 +339,18 @@ pub fn live(view: &View, slug: &str, instruments: &Instruments) -> Result<LiveAc
 }
 
 /// Renders a position; its profit is the realised part.
-pub fn position_view(position: &Position, instruments: &Instruments, currency: Currency) -> Result<PositionView, Problem> {
+pub fn position_view(
+    position: &Position,
+    instruments: &Instruments,
+    currency: Currency,
+) -> Result<PositionView, Problem> {
     let instrument = instruments.get(position.instrument).map_err(bug)?;
     let price = |price| instrument.price_text(price);
     let quantity = if position.closed_at.is_some() { position.opened_quantity } else { position.quantity };
     Ok(PositionView {
         ticket: position.ticket.0,
         symbol: instrument.symbol.to_string(),
-        side: position.side.word(),
+        side: position.side.into(),
         quantity: instrument.quantity_text(quantity),
         open_price: price(position.open_price),
         opened_at: time(position.opened_at),
@@ -333,7 +362,7 @@ pub fn position_view(position: &Position, instruments: &Instruments, currency: C
         commission: position.commission.text(currency),
         closed_at: position.closed_at.map(time),
         close_price: position.close_price.map(price),
-        close_reason: position.close_reason.map(engine::FillReason::word),
+        close_reason: position.close_reason.map(FillReason::from),
     })
 }
 
@@ -344,26 +373,18 @@ pub fn order_view(order: &Order, instruments: &Instruments) -> Result<OrderView,
     Ok(OrderView {
         ticket: order.ticket.0,
         symbol: instrument.symbol.to_string(),
-        side: order.side.word(),
-        kind: order.kind.word(),
+        side: order.side.into(),
+        kind: order.kind.into(),
         quantity: instrument.quantity_text(order.quantity),
         price: order.kind.price().map(price),
         stop_loss: order.stop_loss.map(price),
         take_profit: order.take_profit.map(price),
-        state: order.state.word(),
-        reason: order.state.reason(),
+        state: order.state.into(),
+        reason: OrderReason::of(order.state),
         placed_at: time(order.placed_at),
         done_at: order.done_at.map(time),
         position: order.position.map(|ticket| ticket.0),
     })
-}
-
-/// The word of a comparison in answers.
-pub const fn comparison_word(comparison: rules::Comparison) -> &'static str {
-    match comparison {
-        rules::Comparison::Below => "below",
-        rules::Comparison::AtOrBelow => "at_or_below",
-    }
 }
 
 /// How a floor follows from its reference, as a sentence.

@@ -18,10 +18,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::account_view::{
-    self, Account, LiveAccount, OrderView, PhaseView, PositionView, ProgramRef, comparison_word, derivation, order_view,
+    self, Account, LiveAccount, OrderView, PhaseView, PositionView, ProgramRef, derivation, order_view,
     position_view,
 };
-use super::text::{rule_label, time};
+use super::text::time;
+use super::words::{Comparison, FillReason, RateUse, RuleKind, Side, VerdictKind};
 use super::{Cursor, Items, PAGE, Page};
 use crate::Web;
 use crate::extract::{Caller, Path, Query};
@@ -36,18 +37,26 @@ pub(super) fn router() -> OpenApiRouter<Web> {
         .routes(routes!(fills))
         .routes(routes!(verdicts))
         .routes(routes!(receipt))
-        .routes(routes!(stream))
+        .routes(routes!(account_stream))
 }
 
 /// The stored account, if the caller may see it.
-pub(super) async fn visible(web: &Web, caller: &Caller, id: AccountId) -> Result<(read::Account, Viewer), Problem> {
+pub(super) async fn visible(
+    web: &Web,
+    caller: &Caller,
+    id: AccountId,
+) -> Result<(read::Account, Viewer), Problem> {
     let viewer = Viewer::of(caller.actor()?);
     let account = read::account(&web.store, caller.context.firm, viewer, id).await?;
     Ok((account.ok_or(AppError::NotFound("account"))?, viewer))
 }
 
 /// The stored account, if it is the caller's own.
-pub(super) async fn own(web: &Web, caller: &Caller, id: AccountId) -> Result<(read::Account, Viewer), Problem> {
+pub(super) async fn own(
+    web: &Web,
+    caller: &Caller,
+    id: AccountId,
+) -> Result<(read::Account, Viewer), Problem> {
     let Actor { person, .. } = caller.demand(app::Permission::Trade)?;
     let viewer = Viewer::Owner(*person);
     let account = read::account(&web.store, caller.context.firm, viewer, id).await?;
@@ -106,11 +115,12 @@ pub struct Fill {
     /// The position's ticket.
     ticket: u32,
     /// The order's ticket.
+    #[schema(required)]
     order: Option<u32>,
     /// What.
     symbol: String,
     /// Of the trade: a long closes by `sell`.
-    side: &'static str,
+    side: Side,
     /// Lots.
     quantity: String,
     /// At which price.
@@ -119,8 +129,8 @@ pub struct Fill {
     profit: String,
     /// Commission charged.
     commission: String,
-    /// `market`, `limit`, `stop`, `close`, `stop_loss`, `take_profit`, `stop_out` or `liquidation`.
-    reason: &'static str,
+    /// Why it happened.
+    reason: FillReason,
     /// When.
     at: String,
 }
@@ -130,10 +140,10 @@ pub struct Fill {
 pub struct Verdict {
     /// Its number within the account.
     number: u32,
-    /// `breach`, `pass` or `expiry`.
-    kind: &'static str,
+    /// What it means for the account.
+    kind: VerdictKind,
     /// The rule's kind.
-    rule: String,
+    rule: RuleKind,
     /// In one line.
     headline: String,
     /// When.
@@ -145,10 +155,10 @@ pub struct Verdict {
 pub struct Receipt {
     /// Its number within the account.
     number: u32,
-    /// `breach`, `pass` or `expiry`.
-    kind: &'static str,
+    /// What it means for the account.
+    kind: VerdictKind,
     /// The rule's kind.
-    rule: String,
+    rule: RuleKind,
     /// In one line.
     headline: String,
     /// How it came about, sentence by sentence.
@@ -162,12 +172,14 @@ pub struct Receipt {
     /// Currency of every amount.
     currency: &'static str,
     /// The floor crossed, for a breach.
+    #[schema(required)]
     floor: Option<ReceiptFloor>,
     /// Equity then.
     equity: String,
     /// Balance then.
     balance: String,
     /// How far equity was below the floor.
+    #[schema(required)]
     shortfall: Option<String>,
     /// The quotes it was judged at.
     quotes: Vec<ReceiptQuote>,
@@ -197,8 +209,8 @@ pub struct ReceiptAccount {
 pub struct ReceiptFloor {
     /// The equity below or at which the rule fires.
     amount: String,
-    /// `below` or `at_or_below`.
-    comparison: &'static str,
+    /// When it is crossed.
+    comparison: Comparison,
     /// How it follows from its reference.
     derivation: String,
 }
@@ -229,8 +241,8 @@ pub struct ReceiptPosition {
     ticket: u32,
     /// What.
     symbol: String,
-    /// `buy` or `sell`.
-    side: &'static str,
+    /// Which way.
+    side: Side,
     /// Lots.
     quantity: String,
     /// Units in a lot.
@@ -244,6 +256,7 @@ pub struct ReceiptPosition {
     /// That currency.
     quote_currency: String,
     /// The rate it was converted at.
+    #[schema(required)]
     rate: Option<ReceiptRate>,
     /// Result in the account's currency.
     profit: String,
@@ -256,8 +269,8 @@ pub struct ReceiptRate {
     symbol: String,
     /// The price.
     price: String,
-    /// `times` or `divided_by`.
-    how: &'static str,
+    /// How it was applied.
+    how: RateUse,
 }
 
 /// A line of a receipt's sum.
@@ -273,13 +286,18 @@ pub struct ReceiptLine {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReceiptLatency {
     /// From the receipt of the quote that caused it to the end of the batch that decided it, in microseconds.
+    #[schema(required)]
     tick_to_decision_us: Option<i64>,
 }
 
 /// The account with its live numbers, as of the last commit.
 #[utoipa::path(get, path = "/v1/accounts/{id}", tag = "accounts", params(("id" = String, Path)), responses(
-    (status = 200, body = Account), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)))]
-async fn account(State(web): State<Web>, caller: Caller, Path(id): Path<AccountId>) -> Result<Json<Account>, Problem> {
+    (status = 200, body = Account), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
+async fn account(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(id): Path<AccountId>,
+) -> Result<Json<Account>, Problem> {
     let (stored, _) = visible(&web, &caller, id).await?;
     let view = view(&web, id).await?;
     Ok(Json(account_view::account(&view, &stored.slug)?))
@@ -288,7 +306,7 @@ async fn account(State(web): State<Web>, caller: Caller, Path(id): Path<AccountI
 /// Positions: open ones by ticket with their open result, closed ones the newest first with the realised.
 #[utoipa::path(get, path = "/v1/accounts/{id}/positions", tag = "accounts",
     params(("id" = String, Path), PositionsWanted), responses(
-    (status = 200, body = Page<PositionView>), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)))]
+    (status = 200, body = Page<PositionView>), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn positions(
     State(web): State<Web>,
     caller: Caller,
@@ -305,7 +323,8 @@ async fn positions(
         }
         PositionState::Closed => {
             let cursor = wanted.cursor.as_deref();
-            let page = read::closed_positions(&web.store, caller.context.firm, viewer, id, cursor, PAGE).await?;
+            let page =
+                read::closed_positions(&web.store, caller.context.firm, viewer, id, cursor, PAGE).await?;
             let currency = stored.program.currency;
             let items = page.items.iter().map(|position| position_view(position, instruments, currency));
             Ok(Json(Page { items: items.collect::<Result<_, _>>()?, next_cursor: page.next }))
@@ -316,7 +335,7 @@ async fn positions(
 /// Orders, the newest first.
 #[utoipa::path(get, path = "/v1/accounts/{id}/orders", tag = "accounts",
     params(("id" = String, Path), OrdersWanted), responses(
-    (status = 200, body = Page<OrderView>), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)))]
+    (status = 200, body = Page<OrderView>), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn orders(
     State(web): State<Web>,
     caller: Caller,
@@ -329,14 +348,15 @@ async fn orders(
         OrdersState::All => read::Orders::All,
     };
     let page =
-        read::orders(&web.store, caller.context.firm, viewer, id, which, wanted.cursor.as_deref(), PAGE).await?;
+        read::orders(&web.store, caller.context.firm, viewer, id, which, wanted.cursor.as_deref(), PAGE)
+            .await?;
     let items = page.items.iter().map(|order| order_view(order, web.hub.instruments()));
     Ok(Json(Page { items: items.collect::<Result<_, _>>()?, next_cursor: page.next }))
 }
 
 /// Executions, the newest first.
 #[utoipa::path(get, path = "/v1/accounts/{id}/fills", tag = "accounts", params(("id" = String, Path), Cursor), responses(
-    (status = 200, body = Page<Fill>), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)))]
+    (status = 200, body = Page<Fill>), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn fills(
     State(web): State<Web>,
     caller: Caller,
@@ -345,23 +365,25 @@ async fn fills(
 ) -> Result<Json<Page<Fill>>, Problem> {
     let (stored, viewer) = visible(&web, &caller, id).await?;
     let currency = stored.program.currency;
-    let page = read::fills(&web.store, caller.context.firm, viewer, id, wanted.cursor.as_deref(), PAGE).await?;
+    let page =
+        read::fills(&web.store, caller.context.firm, viewer, id, wanted.cursor.as_deref(), PAGE).await?;
     let render = |row: &read::Fill| -> Result<Fill, Problem> {
         let fill = &row.fill;
-        let instrument = web.hub.instruments().get(fill.instrument).map_err(|_| {
-            Problem::new("internal", "A fill names an instrument that is not in the table.")
-        })?;
+        let instrument =
+            web.hub.instruments().get(fill.instrument).map_err(|_| {
+                Problem::new("internal", "A fill names an instrument that is not in the table.")
+            })?;
         Ok(Fill {
             number: fill.number,
             ticket: fill.position.0,
             order: fill.order.map(|order| order.0),
             symbol: instrument.symbol.to_string(),
-            side: fill.side.word(),
+            side: fill.side.into(),
             quantity: instrument.quantity_text(fill.quantity),
             price: instrument.price_text(fill.price),
             profit: fill.profit.text(currency),
             commission: fill.commission.text(currency),
-            reason: fill.reason.word(),
+            reason: fill.reason.into(),
             at: time(row.at),
         })
     };
@@ -370,7 +392,7 @@ async fn fills(
 
 /// Verdicts, the newest first.
 #[utoipa::path(get, path = "/v1/accounts/{id}/verdicts", tag = "accounts", params(("id" = String, Path)), responses(
-    (status = 200, body = Items<Verdict>), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)))]
+    (status = 200, body = Items<Verdict>), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn verdicts(
     State(web): State<Web>,
     caller: Caller,
@@ -378,22 +400,24 @@ async fn verdicts(
 ) -> Result<Json<Items<Verdict>>, Problem> {
     let (stored, viewer) = visible(&web, &caller, id).await?;
     let verdicts = read::verdicts(&web.store, caller.context.firm, viewer, id).await?;
-    Ok(Json(Items { items: verdicts.iter().map(|verdict| render_verdict(verdict, &stored)).collect() }))
+    let items = verdicts.iter().map(|verdict| render_verdict(verdict, &stored));
+    Ok(Json(Items { items: items.collect::<Result<_, _>>()? }))
 }
 
-fn render_verdict(row: &read::Verdict, account: &read::Account) -> Verdict {
-    Verdict {
+fn render_verdict(row: &read::Verdict, account: &read::Account) -> Result<Verdict, Problem> {
+    let rule = RuleKind::read(&row.verdict.rule)?;
+    Ok(Verdict {
         number: row.verdict.number,
-        kind: row.verdict.kind.word(),
-        rule: row.verdict.rule.to_string(),
-        headline: headline(&row.verdict, account),
+        kind: row.verdict.kind.into(),
+        rule,
+        headline: headline(&row.verdict, rule, account),
         at: time(row.at),
-    }
+    })
 }
 
-fn headline(verdict: &engine::Verdict, account: &read::Account) -> String {
+fn headline(verdict: &engine::Verdict, rule: RuleKind, account: &read::Account) -> String {
     let phase = account.program.phases.get(verdict.phase).map_or("phase", |phase| phase.name.as_str());
-    let label = rule_label(&verdict.rule);
+    let label = rule.label();
     match verdict.kind {
         engine::VerdictKind::Breach => format!("{label} limit crossed: the account has ended"),
         engine::VerdictKind::Pass => format!("{phase} passed"),
@@ -404,7 +428,7 @@ fn headline(verdict: &engine::Verdict, account: &read::Account) -> String {
 /// A verdict with its evidence.
 #[utoipa::path(get, path = "/v1/accounts/{id}/receipts/{number}", tag = "accounts",
     params(("id" = String, Path), ("number" = u32, Path)), responses(
-    (status = 200, body = Receipt), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)))]
+    (status = 200, body = Receipt), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn receipt(
     State(web): State<Web>,
     caller: Caller,
@@ -421,6 +445,7 @@ fn render_receipt(receipt: &read::Receipt) -> Result<Receipt, Problem> {
     let verdict = &receipt.verdict.verdict;
     let program = &account.program;
     let currency = program.currency;
+    let rule = RuleKind::read(&verdict.rule)?;
     let text = |amount: kernel::Amount| amount.text(currency);
     let broken = |_| Problem::new("internal", "A receipt's numbers leave their range.");
     let shortfall = match &verdict.floor {
@@ -453,9 +478,9 @@ fn render_receipt(receipt: &read::Receipt) -> Result<Receipt, Problem> {
     let phase = program.phases.get(verdict.phase);
     Ok(Receipt {
         number: verdict.number,
-        kind: verdict.kind.word(),
-        rule: verdict.rule.to_string(),
-        headline: headline(verdict, account),
+        kind: verdict.kind.into(),
+        rule,
+        headline: headline(verdict, rule, account),
         explanation: explanation(verdict, account, cause),
         at: time(receipt.verdict.at),
         program: ProgramRef {
@@ -475,7 +500,7 @@ fn render_receipt(receipt: &read::Receipt) -> Result<Receipt, Problem> {
         currency: currency.code(),
         floor: verdict.floor.as_ref().map(|floor| ReceiptFloor {
             amount: text(floor.amount),
-            comparison: comparison_word(floor.comparison),
+            comparison: floor.comparison.into(),
             derivation: derivation(floor, currency),
         }),
         equity: text(verdict.equity),
@@ -489,7 +514,11 @@ fn render_receipt(receipt: &read::Receipt) -> Result<Receipt, Problem> {
     })
 }
 
-fn explanation(verdict: &engine::Verdict, account: &read::Account, cause: Option<&engine::Quoted>) -> Vec<String> {
+fn explanation(
+    verdict: &engine::Verdict,
+    account: &read::Account,
+    cause: Option<&engine::Quoted>,
+) -> Vec<String> {
     let program = &account.program;
     let currency = program.currency;
     let mut sentences = Vec::new();
@@ -551,7 +580,7 @@ fn render_position(position: &engine::Valued, currency: kernel::Currency) -> Rec
     ReceiptPosition {
         ticket: position.ticket.0,
         symbol: position.symbol.clone(),
-        side: position.side.word(),
+        side: position.side.into(),
         quantity: position.quantity.clone(),
         contract_size: position.contract_size,
         open_price: position.open_price.clone(),
@@ -561,7 +590,7 @@ fn render_position(position: &engine::Valued, currency: kernel::Currency) -> Rec
         rate: position.rate.as_ref().map(|rate| ReceiptRate {
             symbol: rate.symbol.clone(),
             price: rate.price.clone(),
-            how: if rate.multiply { "times" } else { "divided_by" },
+            how: if rate.multiply { RateUse::Times } else { RateUse::DividedBy },
         }),
         profit: position.profit.text(currency),
     }
@@ -583,8 +612,8 @@ struct Watching {
 /// orders, at once and then at most five times a second; `verdict` when a rule speaks.
 #[utoipa::path(get, path = "/v1/accounts/{id}/stream", tag = "accounts", params(("id" = String, Path)), responses(
     (status = 200, content_type = "text/event-stream", body = LiveAccount),
-    (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)))]
-async fn stream(
+    (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
+async fn account_stream(
     State(web): State<Web>,
     caller: Caller,
     Path(id): Path<AccountId>,
@@ -631,7 +660,10 @@ impl Watching {
                 return None;
             };
             let same = self.sent.as_ref().is_some_and(|sent| {
-                let sent = LiveAccount { account: Account { as_of: live.account.as_of.clone(), ..sent.account.clone() }, ..sent.clone() };
+                let sent = LiveAccount {
+                    account: Account { as_of: live.account.as_of.clone(), ..sent.account.clone() },
+                    ..sent.clone()
+                };
                 sent == live
             });
             if !same {
@@ -647,7 +679,7 @@ impl Watching {
         let (stored, viewer) = visible(&self.web, &self.caller, self.id).await?;
         let verdicts = read::verdicts(&self.web.store, self.caller.context.firm, viewer, self.id).await?;
         let new = verdicts.iter().filter(|row| row.verdict.number >= self.verdicts_seen);
-        let mut new: Vec<_> = new.map(|row| render_verdict(row, &stored)).collect();
+        let mut new = new.map(|row| render_verdict(row, &stored)).collect::<Result<Vec<_>, _>>()?;
         new.sort_by_key(|verdict| std::cmp::Reverse(verdict.number));
         Ok(new)
     }

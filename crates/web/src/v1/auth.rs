@@ -10,12 +10,17 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::words::Role;
 use crate::Web;
 use crate::extract::{Body, Caller, SESSION_COOKIE};
 use crate::problem::{Problem, ProblemBody};
 
 pub(super) fn router() -> OpenApiRouter<Web> {
-    OpenApiRouter::new().routes(routes!(register)).routes(routes!(sign_in)).routes(routes!(sign_out)).routes(routes!(me))
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(sign_in))
+        .routes(routes!(sign_out))
+        .routes(routes!(me))
 }
 
 /// Somebody who can sign in.
@@ -27,8 +32,8 @@ pub struct Person {
     email: String,
     /// Shown on leaderboards.
     display_name: String,
-    /// `trader`, `support`, `risk`, `finance`, `admin`, `auditor`.
-    roles: Vec<&'static str>,
+    /// What they may do.
+    roles: Vec<Role>,
 }
 
 impl From<PersonOf> for Person {
@@ -37,7 +42,7 @@ impl From<PersonOf> for Person {
             id: person.id.to_string(),
             email: person.email,
             display_name: person.display_name,
-            roles: person.roles.into_iter().map(app::Role::word).collect(),
+            roles: person.roles.into_iter().map(Role::from).collect(),
         }
     }
 }
@@ -71,9 +76,13 @@ pub struct Empty {}
 
 /// Registers a trader and signs them in.
 #[utoipa::path(post, path = "/v1/auth/register", tag = "auth", request_body = Register, responses(
-    (status = 201, body = Person), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody),
-    (status = 429, body = ProblemBody)))]
-async fn register(State(web): State<Web>, caller: Caller, Body(body): Body<Register>) -> Result<Response, Problem> {
+    (status = 201, body = Person), (status = 409, response = ProblemBody), (status = 422, response = ProblemBody),
+    (status = 429, response = ProblemBody)))]
+async fn register(
+    State(web): State<Web>,
+    caller: Caller,
+    Body(body): Body<Register>,
+) -> Result<Response, Problem> {
     let Register { email, password, display_name } = body;
     let registration = Registration { email, password: Password::new(password), display_name };
     let (person, token) = web.identity.register(&caller.context, registration).await?;
@@ -82,16 +91,25 @@ async fn register(State(web): State<Web>, caller: Caller, Body(body): Body<Regis
 
 /// Signs in with e-mail address and password.
 #[utoipa::path(post, path = "/v1/auth/sign-in", tag = "auth", request_body = SignIn, responses(
-    (status = 200, body = Person), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
-async fn sign_in(State(web): State<Web>, caller: Caller, Body(body): Body<SignIn>) -> Result<Response, Problem> {
+    (status = 200, body = Person), (status = 401, response = ProblemBody), (status = 429, response = ProblemBody)))]
+async fn sign_in(
+    State(web): State<Web>,
+    caller: Caller,
+    Body(body): Body<SignIn>,
+) -> Result<Response, Problem> {
     let password = Password::new(body.password);
-    let (person, token) = web.identity.sign_in(&caller.context, &body.email, password, &caller.address).await?;
+    let (person, token) =
+        web.identity.sign_in(&caller.context, &body.email, password, &caller.address).await?;
     Ok((signed_in(&web, &token)?, Json(Person::from(person))).into_response())
 }
 
 /// Signs out; without a session nothing happens.
 #[utoipa::path(post, path = "/v1/auth/sign-out", tag = "auth", request_body = Empty, responses((status = 204)))]
-async fn sign_out(State(web): State<Web>, caller: Caller, Body(Empty {}): Body<Empty>) -> Result<Response, Problem> {
+async fn sign_out(
+    State(web): State<Web>,
+    caller: Caller,
+    Body(Empty {}): Body<Empty>,
+) -> Result<Response, Problem> {
     if let Some(token) = &caller.session {
         web.identity.sign_out(&caller.context, token).await?;
     }
@@ -101,7 +119,7 @@ async fn sign_out(State(web): State<Web>, caller: Caller, Body(Empty {}): Body<E
 
 /// Who is signed in.
 #[utoipa::path(get, path = "/v1/me", tag = "auth", responses(
-    (status = 200, body = Person), (status = 401, body = ProblemBody)))]
+    (status = 200, body = Person), (status = 401, response = ProblemBody)))]
 async fn me(State(web): State<Web>, caller: Caller) -> Result<Json<Person>, Problem> {
     caller.actor()?;
     let person = match &caller.session {
@@ -119,8 +137,8 @@ fn signed_in(web: &Web, token: &Token) -> Result<[(header::HeaderName, HeaderVal
         token.reveal(),
         secure(web)
     );
-    let mut value =
-        HeaderValue::from_str(&cookie).map_err(|_| Problem::new("internal", "A session could not be started."))?;
+    let mut value = HeaderValue::from_str(&cookie)
+        .map_err(|_| Problem::new("internal", "A session could not be started."))?;
     value.set_sensitive(true);
     Ok([(header::SET_COOKIE, value)])
 }

@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use super::Items;
 use super::account_view::{PhaseView, ProgramRef};
 use super::text::time;
+use super::words::{AccountStatus, ChallengeState};
 use crate::Web;
 use crate::extract::Caller;
 use crate::problem::{Problem, ProblemBody};
@@ -26,8 +27,8 @@ pub struct Challenge {
     id: String,
     /// What was bought.
     program: ProgramRef,
-    /// `running`, `passed` or `failed`.
-    state: &'static str,
+    /// Where it stands.
+    state: ChallengeState,
     /// When it was paid.
     created_at: String,
     /// By phase.
@@ -43,8 +44,8 @@ pub struct AccountSummary {
     number: String,
     /// Its phase.
     phase: PhaseView,
-    /// `active`, `passed`, `breached` or `expired`.
-    status: &'static str,
+    /// Where it stands.
+    status: AccountStatus,
     /// Currency of every amount.
     currency: &'static str,
     /// Balance at opening.
@@ -54,6 +55,7 @@ pub struct AccountSummary {
     /// When it opened.
     opened_at: String,
     /// When it ended.
+    #[schema(required)]
     closed_at: Option<String>,
 }
 
@@ -68,7 +70,7 @@ fn summary(account: &read::Account) -> AccountSummary {
             name: phase.map(|phase| phase.name.clone()).unwrap_or_default(),
             of: account.program.phases.len(),
         },
-        status: account.status.word(),
+        status: account.status.into(),
         currency: currency.code(),
         initial_balance: account.initial.text(currency),
         balance: account.balance.text(currency),
@@ -79,13 +81,13 @@ fn summary(account: &read::Account) -> AccountSummary {
 
 /// One's own challenges, the newest first.
 #[utoipa::path(get, path = "/v1/challenges", tag = "challenges", responses(
-    (status = 200, body = Items<Challenge>), (status = 401, body = ProblemBody)))]
+    (status = 200, body = Items<Challenge>), (status = 401, response = ProblemBody)))]
 async fn challenges(State(web): State<Web>, caller: Caller) -> Result<Json<Items<Challenge>>, Problem> {
     let person = caller.actor()?.person;
     let challenges = read::challenges(&web.store, caller.context.firm, person).await?;
     let render = |challenge: read::Challenge| Challenge {
         id: challenge.id.to_string(),
-        state: challenge.state().word(),
+        state: challenge.state().into(),
         created_at: time(challenge.created_at),
         accounts: challenge.accounts.iter().map(summary).collect(),
         program: ProgramRef {

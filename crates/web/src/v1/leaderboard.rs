@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::text::time;
+use super::words::AccountStatus;
 use crate::Web;
 use crate::extract::{Caller, Query};
 use crate::problem::{Problem, ProblemBody};
@@ -53,8 +54,8 @@ pub struct Ranked {
     trader: String,
     /// Short name of the account.
     account: String,
-    /// `active`, `passed`, `breached` or `expired`.
-    status: &'static str,
+    /// Where the account stands.
+    status: AccountStatus,
     /// Closed profit.
     profit: String,
     /// Of the initial balance.
@@ -71,7 +72,7 @@ pub struct Ranked {
 
 /// The accounts of a program's phase by closed profit. Open to everybody.
 #[utoipa::path(get, path = "/v1/leaderboard", tag = "leaderboard", params(Wanted), responses(
-    (status = 200, body = Leaderboard), (status = 404, body = ProblemBody)))]
+    (status = 200, body = Leaderboard), (status = 404, response = ProblemBody)))]
 async fn leaderboard(
     State(web): State<Web>,
     caller: Caller,
@@ -80,7 +81,9 @@ async fn leaderboard(
     let firm = caller.context.firm;
     let offer = match wanted.program {
         Some(slug) => web.catalogue.get(firm, &slug).await?,
-        None => web.catalogue.list(firm).await?.into_iter().next().ok_or(app::AppError::NotFound("program"))?,
+        None => {
+            web.catalogue.list(firm).await?.into_iter().next().ok_or(app::AppError::NotFound("program"))?
+        }
     };
     let phase = wanted.phase.unwrap_or_default();
     let limit = wanted.limit.unwrap_or(50).clamp(1, MOST_ROWS);
@@ -91,7 +94,7 @@ async fn leaderboard(
         Ok(Ranked {
             rank: row.rank,
             account: read::number(row.account),
-            status: row.status.word(),
+            status: row.status.into(),
             profit: row.profit.text(currency),
             profit_percent: row
                 .percent()

@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 
 use super::Items;
 use super::text::time;
+use super::words::Interval;
 use crate::Web;
 use crate::extract::{Caller, Query};
 use crate::live::{self, Throttle};
@@ -27,7 +28,7 @@ pub(super) fn router() -> OpenApiRouter<Web> {
         .routes(routes!(instruments))
         .routes(routes!(quotes))
         .routes(routes!(candles))
-        .routes(routes!(stream))
+        .routes(routes!(market_stream))
 }
 
 /// What can be traded.
@@ -91,8 +92,9 @@ pub struct Candle {
 struct Wanted {
     /// Whose.
     symbol: String,
-    /// `5s`, `1m`, `5m` or `15m`.
-    interval: String,
+    /// The length of each.
+    #[param(inline)]
+    interval: Interval,
     /// How many of the newest, at most 1000.
     limit: Option<usize>,
 }
@@ -138,16 +140,16 @@ async fn quotes(State(web): State<Web>) -> Json<Items<Quote>> {
 
 /// The newest candles, oldest first.
 #[utoipa::path(get, path = "/v1/market/candles", tag = "market", params(Wanted), responses(
-    (status = 200, body = Items<Candle>), (status = 422, body = ProblemBody)))]
-async fn candles(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Result<Json<Items<Candle>>, Problem> {
+    (status = 200, body = Items<Candle>), (status = 422, response = ProblemBody)))]
+async fn candles(
+    State(web): State<Web>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Items<Candle>>, Problem> {
     let unknown = || Problem::new("unknown_instrument", "There is no such instrument.");
     let symbol = Symbol::parse(&wanted.symbol).map_err(|_| unknown())?;
     let instrument = web.hub.instruments().by_symbol(&symbol).ok_or_else(unknown)?;
     let limit = wanted.limit.unwrap_or(500).clamp(1, MOST_CANDLES);
-    let candles = web.hub.candles(&symbol, &wanted.interval, limit).ok_or_else(|| {
-        let words: Vec<_> = app::market::INTERVALS.iter().map(|(word, _)| *word).collect();
-        Problem::from(app::AppError::field("/interval", format!("Must be one of {}.", words.join(", "))))
-    })?;
+    let candles = web.hub.candles(&symbol, wanted.interval.word(), limit).ok_or_else(unknown)?;
     let render = |candle: app::market::Candle| Candle {
         time: candle.time,
         open: instrument.price_text(candle.open),
@@ -161,20 +163,26 @@ async fn candles(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Result
 /// Quotes as they come, at most five times a second, as server-sent events named `quotes`.
 #[utoipa::path(get, path = "/v1/market/stream", tag = "market", responses(
     (status = 200, content_type = "text/event-stream", body = Vec<Quote>)))]
-async fn stream(State(web): State<Web>, _: Caller) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+async fn market_stream(
+    State(web): State<Web>,
+    _: Caller,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let changes = web.hub.changes();
     let web_for_next = web.clone();
-    let stream = futures_util::stream::unfold((changes, Throttle::new(), true), move |(mut changes, mut throttle, first)| {
-        let web = web_for_next.clone();
-        async move {
-            if !first {
-                changes.changed().await.ok()?;
+    let stream = futures_util::stream::unfold(
+        (changes, Throttle::new(), true),
+        move |(mut changes, mut throttle, first)| {
+            let web = web_for_next.clone();
+            async move {
+                if !first {
+                    changes.changed().await.ok()?;
+                }
+                throttle.wait().await;
+                changes.borrow_and_update();
+                let event = live::event("quotes", &current(&web));
+                Some((Ok(event), (changes, throttle, false)))
             }
-            throttle.wait().await;
-            changes.borrow_and_update();
-            let event = live::event("quotes", &current(&web));
-            Some((Ok(event), (changes, throttle, false)))
-        }
-    });
+        },
+    );
     live::until_stopped(&web, stream)
 }

@@ -14,6 +14,7 @@ mod programs;
 mod purchases;
 mod text;
 mod trading;
+pub mod words;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -45,6 +46,7 @@ pub struct Page<T> {
     /// In the order the operation describes.
     pub items: Vec<T>,
     /// Give it as `cursor` to read on; nothing at the end.
+    #[schema(required)]
     pub next_cursor: Option<String>,
 }
 

@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Items;
+use super::words::RuleKind;
 use crate::Web;
 use crate::extract::{Caller, Path};
 use crate::problem::{Problem, ProblemBody};
@@ -81,11 +82,12 @@ pub struct Phase {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Rule {
     /// Its kind.
-    kind: &'static str,
+    kind: RuleKind,
     /// What it means.
     sentence: String,
     /// How much, where it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     limit: Option<Limit>,
 }
 
@@ -94,26 +96,31 @@ pub struct Rule {
 pub struct Limit {
     /// Where it is known before trading.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     amount: Option<String>,
     /// Where the program says a share.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     percent: Option<String>,
 }
 
-fn render(offer: &Offer) -> Program {
+fn render(offer: &Offer) -> Result<Program, Problem> {
     let program = &offer.program;
     let currency = program.currency;
-    let rule = |rule: app::catalogue::RuleText| Rule {
-        kind: rule.kind,
-        sentence: rule.sentence,
-        limit: rule.limit.map(|limit| Limit {
-            amount: limit.amount.map(|amount| amount.text(currency)),
-            percent: limit.percent.map(|percent| percent.to_string()),
-        }),
+    let rule = |rule: app::catalogue::RuleText| -> Result<Rule, Problem> {
+        Ok(Rule {
+            kind: RuleKind::read(rule.kind)?,
+            sentence: rule.sentence,
+            limit: rule.limit.map(|limit| Limit {
+                amount: limit.amount.map(|amount| amount.text(currency)),
+                percent: limit.percent.map(|percent| percent.to_string()),
+            }),
+        })
     };
-    let phase =
-        |phase: app::catalogue::PhaseText| Phase { name: phase.name, rules: phase.rules.into_iter().map(rule).collect() };
-    Program {
+    let phase = |phase: app::catalogue::PhaseText| -> Result<Phase, Problem> {
+        Ok(Phase { name: phase.name, rules: phase.rules.into_iter().map(rule).collect::<Result<_, _>>()? })
+    };
+    Ok(Program {
         slug: offer.slug.clone(),
         name: program.name.clone(),
         version: offer.version.to_string(),
@@ -125,14 +132,14 @@ fn render(offer: &Offer) -> Program {
         instruments: program.terms.instruments.iter().map(ToString::to_string).collect(),
         commission_per_lot: program.terms.commission_per_lot.text(currency),
         reset: ResetClock { zone: program.reset.zone().to_owned(), time: program.reset.time() },
-        phases: phases(program).into_iter().map(phase).collect(),
+        phases: phases(program).into_iter().map(phase).collect::<Result<_, _>>()?,
         summary: program.summary(),
-    }
+    })
 }
 
 /// The firm behind this host name.
 #[utoipa::path(get, path = "/v1/firm", tag = "catalogue", responses(
-    (status = 200, body = Firm), (status = 404, body = ProblemBody)))]
+    (status = 200, body = Firm), (status = 404, response = ProblemBody)))]
 async fn firm(State(web): State<Web>, caller: Caller) -> Result<Json<Firm>, Problem> {
     let firm = web.store.firm(caller.context.firm).await?.ok_or(app::AppError::NotFound("firm"))?;
     Ok(Json(Firm { name: firm.name, slug: firm.slug, demo: web.demo }))
@@ -142,12 +149,16 @@ async fn firm(State(web): State<Web>, caller: Caller) -> Result<Json<Firm>, Prob
 #[utoipa::path(get, path = "/v1/programs", tag = "catalogue", responses((status = 200, body = Items<Program>)))]
 async fn programs(State(web): State<Web>, caller: Caller) -> Result<Json<Items<Program>>, Problem> {
     let offers = web.catalogue.list(caller.context.firm).await?;
-    Ok(Json(Items { items: offers.iter().map(render).collect() }))
+    Ok(Json(Items { items: offers.iter().map(render).collect::<Result<_, _>>()? }))
 }
 
 /// One program on sale.
 #[utoipa::path(get, path = "/v1/programs/{slug}", tag = "catalogue", params(("slug" = String, Path)), responses(
-    (status = 200, body = Program), (status = 404, body = ProblemBody)))]
-async fn program(State(web): State<Web>, caller: Caller, Path(slug): Path<String>) -> Result<Json<Program>, Problem> {
-    Ok(Json(render(&web.catalogue.get(caller.context.firm, &slug).await?)))
+    (status = 200, body = Program), (status = 404, response = ProblemBody)))]
+async fn program(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(slug): Path<String>,
+) -> Result<Json<Program>, Problem> {
+    render(&web.catalogue.get(caller.context.firm, &slug).await?).map(Json)
 }

@@ -13,12 +13,13 @@ use utoipa_axum::routes;
 use super::Items;
 use super::account_view::ProgramRef;
 use super::text::time;
+use super::words::PurchaseState;
 use crate::Web;
 use crate::extract::{Body, Caller, IdempotencyKey, Path};
 use crate::problem::{Problem, ProblemBody};
 
 pub(super) fn router() -> OpenApiRouter<Web> {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get))
+    OpenApiRouter::new().routes(routes!(create_purchase, purchases)).routes(routes!(purchase))
 }
 
 /// What to buy. The price is ours.
@@ -36,8 +37,8 @@ pub struct NewPurchase {
 pub struct Purchase {
     /// Its id.
     id: String,
-    /// `awaiting_payment`, `paid`, `declined` or `cancelled`.
-    state: &'static str,
+    /// Where it stands.
+    state: PurchaseState,
     /// What is bought.
     program: ProgramRef,
     /// The price.
@@ -47,6 +48,7 @@ pub struct Purchase {
     /// Where to pay.
     checkout_url: String,
     /// The challenge, once paid.
+    #[schema(required)]
     challenge_id: Option<String>,
     /// When it was created.
     created_at: String,
@@ -56,7 +58,7 @@ fn render(purchase: PurchaseOf) -> Purchase {
     Purchase {
         checkout_url: format!("/sandbox/pay/{}", purchase.id),
         id: purchase.id.to_string(),
-        state: purchase.state.word(),
+        state: purchase.state.into(),
         program: ProgramRef {
             slug: purchase.slug,
             name: purchase.program_name,
@@ -72,9 +74,9 @@ fn render(purchase: PurchaseOf) -> Purchase {
 /// Starts a purchase; pay at `checkout_url`. A retry under the same key gives the same purchase.
 #[utoipa::path(post, path = "/v1/purchases", tag = "purchases", request_body = NewPurchase,
     params(("Idempotency-Key" = String, Header, description = "New for each new purchase")), responses(
-    (status = 201, body = Purchase), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
-    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn create(
+    (status = 201, body = Purchase), (status = 400, response = ProblemBody), (status = 401, response = ProblemBody),
+    (status = 404, response = ProblemBody), (status = 409, response = ProblemBody), (status = 422, response = ProblemBody)))]
+async fn create_purchase(
     State(web): State<Web>,
     caller: Caller,
     IdempotencyKey(key): IdempotencyKey,
@@ -86,15 +88,19 @@ async fn create(
 
 /// One's own purchases, the newest first.
 #[utoipa::path(get, path = "/v1/purchases", tag = "purchases", responses(
-    (status = 200, body = Items<Purchase>), (status = 401, body = ProblemBody)))]
-async fn list(State(web): State<Web>, caller: Caller) -> Result<Json<Items<Purchase>>, Problem> {
+    (status = 200, body = Items<Purchase>), (status = 401, response = ProblemBody)))]
+async fn purchases(State(web): State<Web>, caller: Caller) -> Result<Json<Items<Purchase>>, Problem> {
     let purchases = web.purchases.list(&caller.context).await?;
     Ok(Json(Items { items: purchases.into_iter().map(render).collect() }))
 }
 
 /// One of one's own purchases.
 #[utoipa::path(get, path = "/v1/purchases/{id}", tag = "purchases", params(("id" = String, Path)), responses(
-    (status = 200, body = Purchase), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)))]
-async fn get(State(web): State<Web>, caller: Caller, Path(id): Path<PurchaseId>) -> Result<Json<Purchase>, Problem> {
+    (status = 200, body = Purchase), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
+async fn purchase(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(id): Path<PurchaseId>,
+) -> Result<Json<Purchase>, Problem> {
     Ok(Json(render(web.purchases.get(&caller.context, id).await?)))
 }

@@ -6,17 +6,3 @@ use kernel::Timestamp;
 pub fn time(at: Timestamp) -> String {
     at.to_string()
 }
-
-/// A rule's kind in words.
-pub fn rule_label(kind: &str) -> &'static str {
-    match kind {
-        "daily_loss" => "Daily loss",
-        "max_loss" => "Total loss",
-        "profit_target" => "Profit target",
-        "min_trading_days" => "Trading days",
-        "inactivity" => "Inactivity",
-        "calendar_limit" => "Time limit",
-        "ruin" => "Nothing left",
-        _ => "Rule",
-    }
-}

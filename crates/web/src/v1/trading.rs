@@ -4,9 +4,9 @@ use app::AppError;
 use app::trading::Origin;
 use axum::Json;
 use axum::extract::State;
-use engine::{Act, Change, Command, Done, Instrument, Key, OrderKind, Place, Ticket};
+use engine::{Act, Change, Command, Done, Instrument, Key, Place, Ticket};
 use http::StatusCode;
-use kernel::{AccountId, DecimalError, Price, Quantity, Side, Symbol};
+use kernel::{AccountId, DecimalError, Price, Quantity, Symbol};
 use serde::{Deserialize, Deserializer};
 use store::read;
 use utoipa::ToSchema;
@@ -15,16 +15,17 @@ use utoipa_axum::routes;
 
 use super::account_view::{OrderView, PositionView, order_view, position_view};
 use super::accounts::own;
+use super::words::{OrderKind, Side};
 use crate::Web;
 use crate::extract::{Body, Caller, IdempotencyKey, Path};
 use crate::problem::{Problem, ProblemBody};
 
 pub(super) fn router() -> OpenApiRouter<Web> {
     OpenApiRouter::new()
-        .routes(routes!(place))
-        .routes(routes!(change_order, cancel))
+        .routes(routes!(place_order))
+        .routes(routes!(change_order, cancel_order))
         .routes(routes!(change_position))
-        .routes(routes!(close))
+        .routes(routes!(close_position))
 }
 
 /// A new order.
@@ -34,9 +35,9 @@ pub struct NewOrder {
     /// What.
     symbol: String,
     /// Which way.
-    side: OrderSide,
+    side: Side,
     /// How.
-    kind: NewOrderKind,
+    kind: OrderKind,
     /// Lots, as a decimal string.
     quantity: String,
     /// For a limit or stop, as a decimal string.
@@ -45,28 +46,6 @@ pub struct NewOrder {
     stop_loss: Option<String>,
     /// Closes the position it opens.
     take_profit: Option<String>,
-}
-
-/// Which way.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OrderSide {
-    /// Long.
-    Buy,
-    /// Short.
-    Sell,
-}
-
-/// How an order is to be filled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum NewOrderKind {
-    /// At once.
-    Market,
-    /// At the price or better.
-    Limit,
-    /// Once the market reaches the price.
-    Stop,
 }
 
 /// Changes of a working order. Absent: unchanged. `null`: removed.
@@ -159,7 +138,13 @@ async fn submit(web: &Web, caller: &Caller, account: AccountId, key: Key, act: A
     Ok(submitted.outcome?)
 }
 
-async fn order(web: &Web, caller: &Caller, viewer: read::Viewer, id: AccountId, done: Done) -> Result<OrderView, Problem> {
+async fn order(
+    web: &Web,
+    caller: &Caller,
+    viewer: read::Viewer,
+    id: AccountId,
+    done: Done,
+) -> Result<OrderView, Problem> {
     let Done::Order(ticket) = done else { return Err(unexpected()) };
     let order = read::order(&web.store, caller.context.firm, viewer, id, ticket).await?;
     order_view(&order.ok_or_else(unexpected)?, web.hub.instruments())
@@ -190,10 +175,10 @@ fn instrument<'a>(web: &'a Web, symbol: &Symbol) -> Result<&'a Instrument, Probl
 /// first answer.
 #[utoipa::path(post, path = "/v1/accounts/{id}/orders", tag = "trading", request_body = NewOrder,
     params(("id" = String, Path), ("Idempotency-Key" = String, Header, description = "New for each new order")),
-    responses((status = 201, body = OrderView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
-    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 413, body = ProblemBody),
-    (status = 415, body = ProblemBody), (status = 422, body = ProblemBody), (status = 503, body = ProblemBody)))]
-async fn place(
+    responses((status = 201, body = OrderView), (status = 400, response = ProblemBody), (status = 401, response = ProblemBody),
+    (status = 404, response = ProblemBody), (status = 409, response = ProblemBody), (status = 413, response = ProblemBody),
+    (status = 415, response = ProblemBody), (status = 422, response = ProblemBody), (status = 503, response = ProblemBody)))]
+async fn place_order(
     State(web): State<Web>,
     caller: Caller,
     Path(id): Path<AccountId>,
@@ -209,22 +194,20 @@ async fn place(
     let stop_loss = fields.price("/stop_loss", body.stop_loss.as_deref(), traded);
     let take_profit = fields.price("/take_profit", body.take_profit.as_deref(), traded);
     match (body.kind, body.price.is_some()) {
-        (NewOrderKind::Market, true) => fields.fault("/price", "A market order has no price.".to_owned()),
-        (NewOrderKind::Limit | NewOrderKind::Stop, false) => fields.fault("/price", "This order needs a price.".to_owned()),
+        (OrderKind::Market, true) => fields.fault("/price", "A market order has no price.".to_owned()),
+        (OrderKind::Limit | OrderKind::Stop, false) => {
+            fields.fault("/price", "This order needs a price.".to_owned())
+        }
         _ => {}
     }
     fields.done()?;
     let kind = match (body.kind, price) {
-        (NewOrderKind::Limit, Some(price)) => OrderKind::Limit(price),
-        (NewOrderKind::Stop, Some(price)) => OrderKind::Stop(price),
-        _ => OrderKind::Market,
-    };
-    let side = match body.side {
-        OrderSide::Buy => Side::Buy,
-        OrderSide::Sell => Side::Sell,
+        (OrderKind::Limit, Some(price)) => engine::OrderKind::Limit(price),
+        (OrderKind::Stop, Some(price)) => engine::OrderKind::Stop(price),
+        _ => engine::OrderKind::Market,
     };
     let quantity = quantity.ok_or(engine::Refusal::QuantityOutOfRange)?;
-    let act = Act::Place(Place { symbol, side, kind, quantity, stop_loss, take_profit });
+    let act = Act::Place(Place { symbol, side: body.side.into(), kind, quantity, stop_loss, take_profit });
     let done = submit(&web, &caller, id, key, act).await?;
     Ok((StatusCode::CREATED, Json(order(&web, &caller, viewer, id, done).await?)))
 }
@@ -232,9 +215,9 @@ async fn place(
 /// Changes a working order.
 #[utoipa::path(patch, path = "/v1/accounts/{id}/orders/{ticket}", tag = "trading", request_body = OrderChange,
     params(("id" = String, Path), ("ticket" = u32, Path), ("Idempotency-Key" = String, Header)),
-    responses((status = 200, body = OrderView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
-    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody),
-    (status = 503, body = ProblemBody)))]
+    responses((status = 200, body = OrderView), (status = 400, response = ProblemBody), (status = 401, response = ProblemBody),
+    (status = 404, response = ProblemBody), (status = 409, response = ProblemBody), (status = 422, response = ProblemBody),
+    (status = 503, response = ProblemBody)))]
 async fn change_order(
     State(web): State<Web>,
     caller: Caller,
@@ -259,9 +242,9 @@ async fn change_order(
 /// Takes a working order back.
 #[utoipa::path(delete, path = "/v1/accounts/{id}/orders/{ticket}", tag = "trading",
     params(("id" = String, Path), ("ticket" = u32, Path), ("Idempotency-Key" = String, Header)),
-    responses((status = 200, body = OrderView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
-    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 503, body = ProblemBody)))]
-async fn cancel(
+    responses((status = 200, body = OrderView), (status = 400, response = ProblemBody), (status = 401, response = ProblemBody),
+    (status = 404, response = ProblemBody), (status = 409, response = ProblemBody), (status = 503, response = ProblemBody)))]
+async fn cancel_order(
     State(web): State<Web>,
     caller: Caller,
     Path((id, ticket)): Path<(AccountId, u32)>,
@@ -275,9 +258,9 @@ async fn cancel(
 /// Changes the exits of a position.
 #[utoipa::path(patch, path = "/v1/accounts/{id}/positions/{ticket}", tag = "trading", request_body = PositionChange,
     params(("id" = String, Path), ("ticket" = u32, Path), ("Idempotency-Key" = String, Header)),
-    responses((status = 200, body = PositionView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
-    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody),
-    (status = 503, body = ProblemBody)))]
+    responses((status = 200, body = PositionView), (status = 400, response = ProblemBody), (status = 401, response = ProblemBody),
+    (status = 404, response = ProblemBody), (status = 409, response = ProblemBody), (status = 422, response = ProblemBody),
+    (status = 503, response = ProblemBody)))]
 async fn change_position(
     State(web): State<Web>,
     caller: Caller,
@@ -299,10 +282,10 @@ async fn change_position(
 /// Closes a position or a part of it at the current quote.
 #[utoipa::path(post, path = "/v1/accounts/{id}/positions/{ticket}/close", tag = "trading", request_body = ClosePosition,
     params(("id" = String, Path), ("ticket" = u32, Path), ("Idempotency-Key" = String, Header)),
-    responses((status = 200, body = PositionView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
-    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody),
-    (status = 503, body = ProblemBody)))]
-async fn close(
+    responses((status = 200, body = PositionView), (status = 400, response = ProblemBody), (status = 401, response = ProblemBody),
+    (status = 404, response = ProblemBody), (status = 409, response = ProblemBody), (status = 422, response = ProblemBody),
+    (status = 503, response = ProblemBody)))]
+async fn close_position(
     State(web): State<Web>,
     caller: Caller,
     Path((id, ticket)): Path<(AccountId, u32)>,

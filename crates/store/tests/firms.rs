@@ -1,0 +1,396 @@
+//! No firm sees or touches another's rows, and no role does what is not its work.
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use app::catalogue::CatalogueStore;
+use app::identity::IdentityStore;
+use app::purchases::PurchaseStore;
+use app::{Actor, AppError, Role};
+use common::{Story, story};
+use engine::{Key, Ticket};
+use kernel::FirmId;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
+use store::read::{self, Orders, Viewer};
+use testkit::World;
+
+/// What belongs to the installation and to no firm.
+const INSTALLATION: [&str; 3] = ["refused_quotes", "shards", "standing_quotes"];
+
+/// Two firms that live in one shard, with a row in every table each.
+async fn two_firms() -> (World, Story, Story) {
+    let world = World::new().await;
+    let one = story(&world, "one", 0).await;
+    let two = story(&world, "two", 0).await;
+    (world, one, two)
+}
+
+async fn firm_tables(connection: &mut PgConnection) -> Vec<String> {
+    let rows = sqlx::query_scalar(
+        "select c.relname::text from pg_class c
+         where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
+           and c.relname <> '_sqlx_migrations' order by 1",
+    );
+    let mut tables: Vec<String> = rows.fetch_all(connection).await.unwrap();
+    let before = tables.len();
+    tables.retain(|table| !INSTALLATION.contains(&table.as_str()));
+    assert_eq!(before - tables.len(), INSTALLATION.len());
+    tables
+}
+
+/// The SQLSTATE of a refusal.
+async fn refused(connection: &mut PgConnection, sql: &str) -> String {
+    match connection.execute(AssertSqlSafe(sql.to_owned())).await {
+        Ok(done) => panic!("{sql}: touched {} rows", done.rows_affected()),
+        Err(sqlx::Error::Database(error)) => error.code().unwrap_or_default().into_owned(),
+        Err(other) => panic!("{sql}: {other}"),
+    }
+}
+
+async fn count(connection: &mut PgConnection, sql: &str) -> Result<i64, String> {
+    match sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(connection).await {
+        Ok(count) => Ok(count),
+        Err(sqlx::Error::Database(error)) => Err(error.code().unwrap_or_default().into_owned()),
+        Err(other) => panic!("{sql}: {other}"),
+    }
+}
+
+async fn enter(connection: &mut PgConnection, firm: &str) {
+    sqlx::query("select set_config('tradesense.firm', $1, false)")
+        .bind(firm)
+        .execute(connection)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn every_table_carries_its_firm_and_its_fence() {
+    let world = World::new().await;
+    let mut connection = world.database.superuser().await;
+    for table in firm_tables(&mut connection).await {
+        let row = sqlx::query(
+            "select c.relrowsecurity as enabled, c.relforcerowsecurity as forced,
+                    (select count(*) from pg_policy where polrelid = c.oid) as policies,
+                    exists (select from pg_constraint k join pg_attribute a on a.attrelid = c.oid and a.attnum = any (k.conkey)
+                            where k.conrelid = c.oid and k.contype = 'p' and a.attname = 'firm_id') as keyed
+             from pg_class c where c.oid = ($1::text)::regclass",
+        )
+        .bind(&table)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+        assert!(
+            row.get::<bool, _>("enabled") && row.get::<bool, _>("forced"),
+            "{table} has no row-level security"
+        );
+        assert!(row.get::<i64, _>("policies") > 0, "{table} has no policy");
+        assert!(row.get::<bool, _>("keyed"), "the primary key of {table} does not hold the firm");
+    }
+    let crossing: Vec<String> = sqlx::query_scalar(
+        "select k.conname::text from pg_constraint k
+         join pg_attribute far on far.attrelid = k.confrelid and far.attname = 'firm_id'
+         join pg_attribute near on near.attrelid = k.conrelid and near.attname = 'firm_id'
+         where k.contype = 'f'
+           and not exists (select from generate_subscripts(k.conkey, 1) place
+                           where k.conkey[place] = near.attnum and k.confkey[place] = far.attnum)",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(crossing, Vec::<String>::new(), "a row could point into another firm");
+}
+
+#[tokio::test]
+async fn every_constraint_has_a_name_of_its_own() {
+    let world = World::new().await;
+    let mut connection = world.database.superuser().await;
+    let unnamed: Vec<String> = sqlx::query_scalar(
+        "select k.conname::text from pg_constraint k join pg_class c on c.oid = k.conrelid
+         where k.connamespace = 'public'::regnamespace and c.relname <> '_sqlx_migrations'
+           and (k.conname ~ '_(pkey|fkey|check|not_null|excl)[0-9]*$' or (k.contype = 'u' and k.conname ~ '_key[0-9]*$'))",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(unnamed, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn no_role_of_a_firm_reaches_another_in_any_table() {
+    let (world, one, two) = two_firms().await;
+    let mut owner = world.database.superuser().await;
+    let tables = firm_tables(&mut owner).await;
+    let mut app = world.database.role("tradesense_app").await;
+    let columns: BTreeMap<String, String> = sqlx::query_as(
+        "select table_name::text, min(column_name::text) from information_schema.columns
+         where table_schema = 'public' and column_name <> 'firm_id' group by 1",
+    )
+    .fetch_all(&mut owner)
+    .await
+    .unwrap()
+    .into_iter()
+    .collect();
+    for table in tables {
+        let theirs = format!("select count(*) from {table} where firm_id = '{}'", two.firm);
+        let ours = format!("select count(*) from {table} where firm_id = '{}'", one.firm);
+        for sql in [&theirs, &ours] {
+            assert!(count(&mut owner, sql).await.unwrap() > 0, "the story leaves {table} empty");
+        }
+
+        enter(&mut app, "").await;
+        for sql in [&theirs, &ours] {
+            let seen = count(&mut app, sql).await;
+            assert!(
+                matches!(seen.as_ref().map_err(String::as_str), Ok(0) | Err("42501")),
+                "{table} shows rows to no firm: {seen:?}"
+            );
+        }
+        enter(&mut app, &one.firm.to_string()).await;
+        let seen = count(&mut app, &theirs).await;
+        assert!(
+            matches!(seen.as_ref().map_err(String::as_str), Ok(0) | Err("42501")),
+            "{table} shows rows of another firm: {seen:?}"
+        );
+        let seen = count(&mut app, &ours).await;
+        assert!(
+            matches!(seen.as_ref().map_err(String::as_str), Ok(1..) | Err("42501")),
+            "{table} hides its own rows: {seen:?}"
+        );
+
+        let column = columns.get(&table).unwrap();
+        for change in [
+            format!("update {table} set {column} = {column} where firm_id = '{}'", two.firm),
+            format!("delete from {table} where firm_id = '{}'", two.firm),
+        ] {
+            match app.execute(AssertSqlSafe(change.clone())).await {
+                Ok(done) => assert_eq!(done.rows_affected(), 0, "{change}"),
+                Err(sqlx::Error::Database(error)) => {
+                    assert_eq!(error.code().as_deref(), Some("42501"), "{change}")
+                }
+                Err(other) => panic!("{change}: {other}"),
+            }
+        }
+        let row: String = sqlx::query_scalar(AssertSqlSafe(format!(
+            "select to_jsonb(row)::text from {table} row where firm_id = '{}' limit 1",
+            two.firm
+        )))
+        .fetch_one(&mut owner)
+        .await
+        .unwrap();
+        let smuggled = format!(
+            "insert into {table} overriding system value select * from jsonb_populate_record(null::{table}, '{}')",
+            row.replace('\'', "''")
+        );
+        assert_eq!(refused(&mut app, &smuggled).await, "42501", "{table} takes a row of another firm");
+    }
+}
+
+#[tokio::test]
+async fn no_reader_shows_what_is_not_the_viewers() {
+    let (world, one, two) = two_firms().await;
+    let store = &*world.store;
+    let stranger = world.person(one.firm, "stranger@one.example").await;
+    let position = Ticket(2);
+
+    let owner = Viewer::Owner(one.trader.id);
+    let looks = [
+        ("the owner", one.firm, owner, true),
+        ("staff of the firm", one.firm, Viewer::Staff, true),
+        ("another trader of the firm", one.firm, Viewer::Owner(stranger.id), false),
+        ("staff of another firm", two.firm, Viewer::Staff, false),
+        ("a trader of another firm", two.firm, Viewer::Owner(two.trader.id), false),
+        ("the owner through another firm", two.firm, owner, false),
+    ];
+    for (who, firm, viewer, sees) in looks {
+        let id = one.passed;
+        let found = [
+            ("account", read::account(store, firm, viewer, id).await.unwrap().is_some()),
+            (
+                "closed_positions",
+                !read::closed_positions(store, firm, viewer, id, None, 9).await.unwrap().items.is_empty(),
+            ),
+            ("position", read::position(store, firm, viewer, id, position).await.unwrap().is_some()),
+            (
+                "orders",
+                !read::orders(store, firm, viewer, id, Orders::All, None, 9).await.unwrap().items.is_empty(),
+            ),
+            ("order", read::order(store, firm, viewer, id, Ticket(1)).await.unwrap().is_some()),
+            ("fills", !read::fills(store, firm, viewer, id, None, 9).await.unwrap().items.is_empty()),
+            ("entries", !read::entries(store, firm, viewer, id, None, 9).await.unwrap().items.is_empty()),
+            ("verdicts", !read::verdicts(store, firm, viewer, id).await.unwrap().is_empty()),
+            ("receipt", read::receipt(store, firm, viewer, id, 1).await.unwrap().is_some()),
+        ];
+        for (reader, found) in found {
+            assert_eq!(found, sees, "{reader} for {who}");
+        }
+        let working = read::orders(store, firm, viewer, id, Orders::Working, None, 9).await.unwrap();
+        assert!(working.items.is_empty(), "a passed account has no working order");
+    }
+    for (person, firm, account, owns) in [
+        (one.trader.id, one.firm, one.passed, true),
+        (stranger.id, one.firm, one.passed, false),
+        (one.trader.id, two.firm, one.passed, false),
+        (one.trader.id, one.firm, two.passed, false),
+    ] {
+        assert_eq!(read::owns(store, firm, person, account).await.unwrap(), owns);
+        assert_eq!(
+            !read::challenges(store, firm, person).await.unwrap().is_empty(),
+            person == one.trader.id && firm == one.firm
+        );
+    }
+    let board = read::leaderboard(store, one.firm, "two-step", 0, 50).await.unwrap();
+    assert!(board.iter().all(|line| line.person == one.trader.id) && board.len() == 2);
+
+    // An open position only the story's last shard could hold: nobody has one, so ask for the fence alone.
+    for (_, firm, viewer, _) in looks {
+        assert!(read::open_positions(store, firm, viewer, one.passed).await.unwrap().is_empty());
+    }
+    let tested: BTreeSet<&str> = [
+        "account",
+        "challenges",
+        "closed_positions",
+        "entries",
+        "fills",
+        "leaderboard",
+        "open_positions",
+        "order",
+        "orders",
+        "owns",
+        "position",
+        "receipt",
+        "verdicts",
+    ]
+    .into();
+    let source = include_str!("../src/read.rs");
+    let readers: BTreeSet<&str> =
+        source.split("pub async fn ").skip(1).filter_map(|rest| rest.split('(').next()).collect();
+    assert_eq!(readers, tested, "a reader without its case here");
+}
+
+#[tokio::test]
+async fn no_port_gives_out_another_firms_rows() {
+    let (world, one, two) = two_firms().await;
+    let store = &*world.store;
+    assert_eq!(world.identity.who(one.firm, &one.token).await.unwrap().unwrap(), one.trader);
+    assert!(world.identity.who(two.firm, &one.token).await.unwrap().is_none());
+    assert!(store.credentials(two.firm, &one.trader.email).await.unwrap().is_none());
+    let bought = store.purchases(one.firm, one.trader.id).await.unwrap();
+    assert_eq!(bought.len(), 2);
+    assert!(store.purchases(two.firm, one.trader.id).await.unwrap().is_empty());
+    for purchase in bought {
+        assert!(store.purchase(two.firm, purchase.id).await.unwrap().is_none());
+        let stranger = world.person(one.firm, "stranger@one.example").await;
+        let context = world.context_of(one.firm, &stranger);
+        assert!(matches!(
+            world.purchases.get(&context, purchase.id).await,
+            Err(AppError::NotFound("purchase"))
+        ));
+        let context = world.context_of(two.firm, &two.trader);
+        assert!(matches!(
+            world.purchases.capture(&context, purchase.id).await,
+            Err(AppError::NotFound("purchase"))
+        ));
+    }
+    let key = Key::parse("anything").unwrap();
+    assert!(store.by_key(two.firm, one.trader.id, &key).await.unwrap().is_none());
+    let nowhere = FirmId::derived(&[b"nowhere"]);
+    assert!(store.offers(nowhere).await.unwrap().is_empty());
+    assert!(store.offer(nowhere, "two-step").await.unwrap().is_none());
+    assert!(store.firm(nowhere).await.unwrap().is_none());
+    assert_eq!(store.firm(one.firm).await.unwrap().unwrap().slug, "one");
+    assert_eq!(store.firm_of_domain("Two.Example").await.unwrap(), Some(two.firm));
+    assert_eq!(store.firm_of_domain("three.example").await.unwrap(), None);
+    let ours = store.offer(one.firm, "two-step").await.unwrap().unwrap();
+    let theirs = store.offer(two.firm, "two-step").await.unwrap().unwrap();
+    assert_ne!(ours.version, theirs.version);
+    assert_eq!(
+        Viewer::of(&Actor { person: one.trader.id, roles: vec![Role::Trader] }),
+        Viewer::Owner(one.trader.id)
+    );
+    assert_eq!(Viewer::of(&Actor { person: one.trader.id, roles: vec![Role::Risk] }), Viewer::Staff);
+}
+
+#[tokio::test]
+async fn a_transaction_forgets_its_firm_when_it_ends() {
+    let (world, one, _) = two_firms().await;
+    let mut app = world.database.role("tradesense_app").await;
+    let mut tx = app.begin().await.unwrap();
+    sqlx::query("select set_config('tradesense.firm', $1, true)")
+        .bind(one.firm.to_string())
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    assert_eq!(count(&mut tx, "select count(*) from firms").await, Ok(1));
+    tx.commit().await.unwrap();
+    assert_eq!(count(&mut app, "select count(*) from firms").await, Ok(0));
+}
+
+#[tokio::test]
+async fn every_role_does_its_own_work_only() {
+    let (world, one, _) = two_firms().await;
+    let denied = "42501";
+    let mut app = world.database.role("tradesense_app").await;
+    enter(&mut app, &one.firm.to_string()).await;
+    for sql in [
+        "update audit_entries set action = 'x'",
+        "delete from audit_entries",
+        "truncate audit_entries",
+        "select count(*) from audit_entries",
+        "select count(*) from journal",
+        "delete from journal",
+        "select count(*) from shards",
+        "update accounts set balance_micros = 0",
+        "insert into verdicts select * from verdicts",
+        "delete from people",
+        "update people set email = 'x@y.zz'",
+        "update purchases set fee_minor = 0",
+        "insert into firms values (gen_random_uuid(), 'x', 'x', now())",
+        "create table mine (id int)",
+    ] {
+        assert_eq!(refused(&mut app, sql).await, denied, "{sql}");
+    }
+    let mut engine = world.database.role("tradesense_engine").await;
+    for sql in [
+        "select count(*) from people",
+        "select count(*) from sessions",
+        "select count(*) from purchases",
+        "select person_id from challenges",
+        "select count(*) from audit_entries",
+        "update journal set seq = 0",
+        "delete from fills",
+        "update program_versions set body = '{}'",
+        "delete from accounts",
+    ] {
+        assert_eq!(refused(&mut engine, sql).await, denied, "{sql}");
+    }
+    let mut audit = world.database.role("tradesense_audit").await;
+    assert!(count(&mut audit, "select count(*) from audit_entries").await.unwrap() > 0);
+    for sql in [
+        "insert into audit_entries default values",
+        "select count(*) from people",
+        "delete from audit_entries",
+    ] {
+        assert_eq!(refused(&mut audit, sql).await, denied, "{sql}");
+    }
+    // Even whoever owns the tables does not rewrite history by accident.
+    let mut owner = world.database.superuser().await;
+    for table in [
+        "audit_entries",
+        "journal",
+        "fills",
+        "balance_entries",
+        "trading_days",
+        "verdicts",
+        "program_versions",
+    ] {
+        for sql in [
+            format!("update {table} set firm_id = firm_id"),
+            format!("delete from {table}"),
+            format!("truncate {table} cascade"),
+        ] {
+            assert_eq!(refused(&mut owner, &sql).await, "23001", "{sql}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! A platform in this process, on a clock and a market that the test moves, spoken to over HTTP as a trader would.
+
+#![allow(dead_code, reason = "each test file uses its part of the stage")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
+
+use std::iter::Peekable;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use app::Context;
+use app::catalogue::Publication;
+use app::identity::Cost;
+use app::trading::{IncomingQuote, Sequencer};
+use engine::Instruments;
+use kernel::{Currency, FirmId, ManualClock, Money, RequestId, SeededRng, Symbol, Timestamp};
+use providers::feeds::{FeedQuote, extract, ticks};
+use rules::Program;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testkit::TestDatabase;
+use tradesense::platform::{Platform, Settings};
+use web::Firms;
+
+/// Every test person's password.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// The platform and the hands that move its world.
+pub struct Stage {
+    pub platform: Platform,
+    pub clock: Arc<ManualClock>,
+    pub instruments: Arc<Instruments>,
+    pub firm: FirmId,
+    pub database: TestDatabase,
+    pub directory: TempDir,
+    pub base: String,
+    sequencer: Sequencer,
+    ticks: Peekable<Box<dyn Iterator<Item = FeedQuote>>>,
+}
+
+/// Somebody at a browser, or at curl.
+#[derive(Clone)]
+pub struct Trader {
+    pub http: reqwest::Client,
+    pub base: String,
+}
+
+/// The shipped ticks of one symbol, in order.
+fn recorded(symbol: &str, instruments: &Instruments) -> Box<dyn Iterator<Item = FeedQuote>> {
+    let symbol = Symbol::parse(symbol).unwrap();
+    let days = extract().unwrap().into_iter().filter(|day| day.symbol == symbol).collect();
+    let decimals = instruments.iter().map(|(_, it)| (it.symbol.clone(), it.price_decimals)).collect();
+    Box::new(ticks::merge(days, &decimals).unwrap().map(|tick| tick.unwrap()))
+}
+
+/// The zip that the recorded ticks come from, for a program that shares no code with ours.
+pub fn recorded_zip(symbol: &str) -> PathBuf {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.join(format!("../../assets/ticks/oanda/{}/20140502_quote.zip", symbol.to_lowercase()))
+}
+
+pub fn at(text: &str) -> Timestamp {
+    Timestamp::parse(text).unwrap()
+}
+
+/// A program from TOML.
+pub fn program(text: &str) -> Program {
+    toml::from_str(text).unwrap()
+}
+
+impl Stage {
+    /// A platform at 12:25 UTC of 2 May 2014 with these programs on sale, before its first quote.
+    pub async fn open(programs: &[(&str, Program)]) -> Self {
+        let database = TestDatabase::new().await;
+        let clock = Arc::new(ManualClock::new(at("2014-05-02T12:25:00Z")));
+        let rng = Arc::new(SeededRng::new(42));
+        let instruments = Arc::new(tradesense::instruments::shipped().unwrap());
+        let new = store::NewFirm { slug: "stage".to_owned(), name: "Stage".to_owned(), domains: Vec::new() };
+        let firm = store::Store::ensure_firm(&database.url(), &new, kernel::Clock::now(&*clock)).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mut platform = Platform::start(Settings {
+            database_url: database.url(),
+            app_connections: 4,
+            instruments: Arc::clone(&instruments),
+            clock: clock.clone(),
+            rng: rng.clone(),
+            quotes: directory.path().join("quotes"),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            firms: Arc::new(Firms { otherwise: Some(firm), ..Firms::default() }),
+            demo: true,
+            password_cost: Cost { memory: 64, passes: 1, lanes: 1 },
+        })
+        .await
+        .unwrap();
+        let context = Context { firm, actor: None, request: RequestId::random(kernel::Clock::now(&*clock), &*rng) };
+        for (position, (slug, program)) in (1..).zip(programs) {
+            let fee = Money::parse("100.00", Currency::parse("USD").unwrap()).unwrap();
+            let publication =
+                Publication { slug: (*slug).to_owned(), program: program.clone(), fee, position };
+            platform.web.catalogue.publish_version(&context, publication).await.unwrap();
+        }
+        let sequencer = platform.take_sequencer().unwrap();
+        let ticks = recorded("EURUSD", &instruments).peekable();
+        let base = format!("http://{}", platform.address);
+        Self { platform, clock, instruments, firm, database, directory, base, sequencer, ticks }
+    }
+
+    /// A browser that nobody has signed in with.
+    pub fn visitor(&self) -> Trader {
+        let http = reqwest::Client::builder()
+            .cookie_store(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Trader { http, base: self.base.clone() }
+    }
+
+    /// A registered, signed-in trader.
+    pub async fn trader(&self, name: &str) -> Trader {
+        let trader = self.visitor();
+        let email = format!("{name}@example.com");
+        let body = json!({ "email": email, "password": PASSWORD, "display_name": name });
+        let (status, person) = trader.post("/v1/auth/register", None, &body).await;
+        assert_eq!(status, 201, "{person}");
+        trader
+    }
+
+    /// Plays the recorded ticks up to and including the first at or after an instant; the clock stands there then.
+    pub async fn play_through(&mut self, until: &str) {
+        let until = at(until);
+        let mut batch: Vec<IncomingQuote> = Vec::new();
+        loop {
+            let tick = self.ticks.next().expect("the recording is long enough");
+            let (reached, time) = (tick.source_time >= until, tick.source_time);
+            let starts_anew = batch.last().is_some_and(|last| {
+                time.since(last.source_time).unwrap().micros() > 0 && batch.len() >= 64
+            });
+            if starts_anew {
+                self.hand_over(&mut batch).await;
+            }
+            batch.push(tradesense::market::incoming(tick));
+            if reached {
+                self.hand_over(&mut batch).await;
+                self.settle().await;
+                return;
+            }
+        }
+    }
+
+    async fn hand_over(&mut self, batch: &mut Vec<IncomingQuote>) {
+        self.clock.set(batch.last().unwrap().source_time);
+        self.sequencer.accept(batch).await.unwrap();
+        batch.clear();
+    }
+
+    /// Lets time pass without quotes.
+    pub async fn wait_until(&mut self, until: &str) {
+        self.clock.set(at(until));
+        self.sequencer.tick().await.unwrap();
+        self.settle().await;
+    }
+
+    /// Returns when the shard has done everything handed to it so far: it answers in order.
+    async fn settle(&self) {
+        let nobody = kernel::AccountId::derived(&[b"nobody"]);
+        assert!(self.platform.desk.view(nobody).await.unwrap().is_none());
+    }
+
+    /// Stops everything; the database and the quote log stay until the parts are dropped.
+    pub async fn close(self) -> (TestDatabase, TempDir, Arc<Instruments>) {
+        let Self { platform, sequencer, database, directory, instruments, .. } = self;
+        drop(sequencer);
+        platform.stop().await.unwrap();
+        (database, directory, instruments)
+    }
+}
+
+impl Trader {
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        answer(self.http.get(format!("{}{path}", self.base))).await
+    }
+
+    pub async fn post(&self, path: &str, key: Option<&str>, body: &Value) -> (u16, Value) {
+        let mut request = self.http.post(format!("{}{path}", self.base)).json(body);
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        answer(request).await
+    }
+
+    pub async fn patch(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
+        answer(self.http.patch(format!("{}{path}", self.base)).header("Idempotency-Key", key).json(body)).await
+    }
+
+    pub async fn delete(&self, path: &str, key: &str) -> (u16, Value) {
+        answer(self.http.delete(format!("{}{path}", self.base)).header("Idempotency-Key", key)).await
+    }
+
+    /// Buys a program on the sandbox's page and gives the id of the account that opens.
+    pub async fn buy(&self, slug: &str) -> String {
+        let (status, program) = self.get(&format!("/v1/programs/{slug}")).await;
+        assert_eq!(status, 200, "{program}");
+        let body = json!({ "program": slug, "version": program["version"] });
+        let (status, purchase) = self.post("/v1/purchases", Some(&format!("buy-{slug}")), &body).await;
+        assert_eq!(status, 201, "{purchase}");
+        let page = format!("{}{}", self.base, purchase["checkout_url"].as_str().unwrap());
+        let shown = self.http.get(&page).send().await.unwrap();
+        assert_eq!(shown.status(), 200);
+        let paid = self.http.post(format!("{page}/pay")).send().await.unwrap();
+        assert_eq!(paid.status(), 303);
+        let challenge = self.get(&format!("/v1/purchases/{}", purchase["id"].as_str().unwrap())).await.1;
+        let challenge = challenge["challenge_id"].clone();
+        let accounts = self.accounts_of(&challenge, 1).await;
+        accounts[0]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The accounts of a challenge once there are so many.
+    pub async fn accounts_of(&self, challenge: &Value, count: usize) -> Vec<Value> {
+        for _ in 0..1_000 {
+            let (_, challenges) = self.get("/v1/challenges").await;
+            let found = challenges["items"].as_array().unwrap().iter().find(|it| it["id"] == *challenge);
+            let accounts = found.and_then(|it| it["accounts"].as_array()).cloned().unwrap_or_default();
+            if accounts.len() >= count {
+                return accounts;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("challenge {challenge} never had {count} account(s)");
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    if status >= 400 {
+        let kind = response.headers()["content-type"].to_str().unwrap();
+        assert_eq!(kind, "application/problem+json", "a refusal is always a problem document");
+    }
+    let text = response.text().await.unwrap();
+    let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
+    (status, body)
+}

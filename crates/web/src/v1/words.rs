@@ -1,0 +1,398 @@
+//! The closed sets of words in requests and answers. Every other text of the API is free.
+//!
+//! Each set is its own enum, so that the OpenAPI document lists its words. A conversion names every variant of what
+//! it comes from: a new one does not compile until its word is decided.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::problem::Problem;
+
+/// Which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Long.
+    Buy,
+    /// Short.
+    Sell,
+}
+
+impl From<kernel::Side> for Side {
+    fn from(side: kernel::Side) -> Self {
+        match side {
+            kernel::Side::Buy => Self::Buy,
+            kernel::Side::Sell => Self::Sell,
+        }
+    }
+}
+
+impl From<Side> for kernel::Side {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Buy => Self::Buy,
+            Side::Sell => Self::Sell,
+        }
+    }
+}
+
+/// How an order is to be filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderKind {
+    /// At once.
+    Market,
+    /// At the price or better.
+    Limit,
+    /// Once the market reaches the price.
+    Stop,
+}
+
+impl From<engine::OrderKind> for OrderKind {
+    fn from(kind: engine::OrderKind) -> Self {
+        match kind {
+            engine::OrderKind::Market => Self::Market,
+            engine::OrderKind::Limit(_) => Self::Limit,
+            engine::OrderKind::Stop(_) => Self::Stop,
+        }
+    }
+}
+
+/// Where an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderState {
+    /// Waits for its price.
+    Working,
+    /// Opened a position.
+    Filled,
+    /// Taken back.
+    Cancelled,
+    /// Fired, but could not be filled.
+    Rejected,
+}
+
+impl From<engine::OrderState> for OrderState {
+    fn from(state: engine::OrderState) -> Self {
+        match state {
+            engine::OrderState::Working => Self::Working,
+            engine::OrderState::Filled => Self::Filled,
+            engine::OrderState::Cancelled | engine::OrderState::AccountEnded => Self::Cancelled,
+            engine::OrderState::NoMargin => Self::Rejected,
+        }
+    }
+}
+
+/// Why an order ended without a fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderReason {
+    /// Its owner took it back.
+    ByTrader,
+    /// The account ended.
+    AccountEnded,
+    /// The margin did not suffice when it fired.
+    InsufficientMargin,
+}
+
+impl OrderReason {
+    /// None while it works and when it is filled.
+    pub const fn of(state: engine::OrderState) -> Option<Self> {
+        match state {
+            engine::OrderState::Working | engine::OrderState::Filled => None,
+            engine::OrderState::Cancelled => Some(Self::ByTrader),
+            engine::OrderState::AccountEnded => Some(Self::AccountEnded),
+            engine::OrderState::NoMargin => Some(Self::InsufficientMargin),
+        }
+    }
+}
+
+/// Why a fill happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FillReason {
+    /// A market order.
+    Market,
+    /// A limit order.
+    Limit,
+    /// A stop order.
+    Stop,
+    /// The trader closed.
+    Close,
+    /// The stop loss was reached.
+    StopLoss,
+    /// The take profit was reached.
+    TakeProfit,
+    /// The margin was used up.
+    StopOut,
+    /// The account ended.
+    Liquidation,
+}
+
+impl From<engine::FillReason> for FillReason {
+    fn from(reason: engine::FillReason) -> Self {
+        match reason {
+            engine::FillReason::Market => Self::Market,
+            engine::FillReason::Limit => Self::Limit,
+            engine::FillReason::Stop => Self::Stop,
+            engine::FillReason::Close => Self::Close,
+            engine::FillReason::StopLoss => Self::StopLoss,
+            engine::FillReason::TakeProfit => Self::TakeProfit,
+            engine::FillReason::StopOut => Self::StopOut,
+            engine::FillReason::Liquidation => Self::Liquidation,
+        }
+    }
+}
+
+/// Where an account stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountStatus {
+    /// It trades.
+    Active,
+    /// Its phase is passed.
+    Passed,
+    /// It crossed a floor.
+    Breached,
+    /// A deadline was reached.
+    Expired,
+}
+
+impl From<engine::Status> for AccountStatus {
+    fn from(status: engine::Status) -> Self {
+        match status {
+            engine::Status::Active => Self::Active,
+            engine::Status::Passed => Self::Passed,
+            engine::Status::Breached => Self::Breached,
+            engine::Status::Expired => Self::Expired,
+        }
+    }
+}
+
+/// Where a challenge stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChallengeState {
+    /// An account of it trades, or is about to.
+    Running,
+    /// Its last phase is passed.
+    Passed,
+    /// An account of it ended otherwise.
+    Failed,
+}
+
+impl From<store::read::ChallengeState> for ChallengeState {
+    fn from(state: store::read::ChallengeState) -> Self {
+        match state {
+            store::read::ChallengeState::Running => Self::Running,
+            store::read::ChallengeState::Passed => Self::Passed,
+            store::read::ChallengeState::Failed => Self::Failed,
+        }
+    }
+}
+
+/// Where a purchase stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PurchaseState {
+    /// Nobody has paid yet.
+    AwaitingPayment,
+    /// Paid; its challenge exists.
+    Paid,
+    /// The payment failed.
+    Declined,
+    /// Taken back by the buyer before paying.
+    Cancelled,
+}
+
+impl From<app::purchases::PurchaseState> for PurchaseState {
+    fn from(state: app::purchases::PurchaseState) -> Self {
+        match state {
+            app::purchases::PurchaseState::AwaitingPayment => Self::AwaitingPayment,
+            app::purchases::PurchaseState::Paid => Self::Paid,
+            app::purchases::PurchaseState::Declined => Self::Declined,
+            app::purchases::PurchaseState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// What a verdict means for its account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    /// A floor was crossed: the account is over.
+    Breach,
+    /// Every objective holds: the phase is passed.
+    Pass,
+    /// A deadline was reached: the account is over.
+    Expiry,
+}
+
+impl From<engine::VerdictKind> for VerdictKind {
+    fn from(kind: engine::VerdictKind) -> Self {
+        match kind {
+            engine::VerdictKind::Breach => Self::Breach,
+            engine::VerdictKind::Pass => Self::Pass,
+            engine::VerdictKind::Expiry => Self::Expiry,
+        }
+    }
+}
+
+/// When equity has crossed a floor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Comparison {
+    /// Touching the floor is safe.
+    Below,
+    /// Touching the floor breaches.
+    AtOrBelow,
+}
+
+impl From<rules::Comparison> for Comparison {
+    fn from(comparison: rules::Comparison) -> Self {
+        match comparison {
+            rules::Comparison::Below => Self::Below,
+            rules::Comparison::AtOrBelow => Self::AtOrBelow,
+        }
+    }
+}
+
+/// What kind of rule speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleKind {
+    /// Loss within a trading day.
+    DailyLoss,
+    /// Loss in all.
+    MaxLoss,
+    /// Profit to pass.
+    ProfitTarget,
+    /// Days to pass.
+    MinTradingDays,
+    /// Rest allowed.
+    Inactivity,
+    /// Time allowed.
+    CalendarLimit,
+    /// Nothing is left: the floor that no program writes.
+    Ruin,
+}
+
+impl RuleKind {
+    /// Reads the word that floors, objectives and stored verdicts carry.
+    pub fn read(word: &str) -> Result<Self, Problem> {
+        let word = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(word);
+        Self::deserialize(word).map_err(|error| {
+            tracing::error!(%error, "a rule of an unknown kind");
+            Problem::new("internal", "A rule is of a kind that this version does not know.")
+        })
+    }
+
+    /// For people.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::DailyLoss => "Daily loss",
+            Self::MaxLoss => "Total loss",
+            Self::ProfitTarget => "Profit target",
+            Self::MinTradingDays => "Trading days",
+            Self::Inactivity => "Inactivity",
+            Self::CalendarLimit => "Time limit",
+            Self::Ruin => "Nothing left",
+        }
+    }
+}
+
+/// What somebody may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Buys and trades.
+    Trader,
+    /// Helps traders.
+    Support,
+    /// Watches limits.
+    Risk,
+    /// Handles money.
+    Finance,
+    /// Runs the firm.
+    Admin,
+    /// Reads everything, changes nothing.
+    Auditor,
+}
+
+impl From<app::Role> for Role {
+    fn from(role: app::Role) -> Self {
+        match role {
+            app::Role::Trader => Self::Trader,
+            app::Role::Support => Self::Support,
+            app::Role::Risk => Self::Risk,
+            app::Role::Finance => Self::Finance,
+            app::Role::Admin => Self::Admin,
+            app::Role::Auditor => Self::Auditor,
+        }
+    }
+}
+
+/// How a rate was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RateUse {
+    /// The result was multiplied by it.
+    Times,
+    /// The result was divided by it.
+    DividedBy,
+}
+
+/// The length of a candle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+pub enum Interval {
+    /// Five seconds.
+    #[serde(rename = "5s")]
+    FiveSeconds,
+    /// A minute.
+    #[serde(rename = "1m")]
+    Minute,
+    /// Five minutes.
+    #[serde(rename = "5m")]
+    FiveMinutes,
+    /// A quarter of an hour.
+    #[serde(rename = "15m")]
+    QuarterHour,
+}
+
+impl Interval {
+    /// All, the shortest first.
+    pub const ALL: [Self; app::market::INTERVALS.len()] =
+        [Self::FiveSeconds, Self::Minute, Self::FiveMinutes, Self::QuarterHour];
+
+    /// The word that the market keeps the candles under.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::FiveSeconds => "5s",
+            Self::Minute => "1m",
+            Self::FiveMinutes => "5m",
+            Self::QuarterHour => "15m",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_intervals_are_those_that_the_market_keeps() {
+        let kept = app::market::INTERVALS.map(|(word, _)| word);
+        assert_eq!(Interval::ALL.map(Interval::word), kept);
+        for word in kept {
+            let read: Interval = serde_json::from_value(word.into()).unwrap();
+            assert_eq!(read.word(), word);
+        }
+    }
+
+    #[test]
+    fn a_rule_reads_from_the_word_that_the_rules_use() {
+        assert_eq!(RuleKind::read("daily_loss").unwrap(), RuleKind::DailyLoss);
+        assert_eq!(RuleKind::read("ruin").unwrap(), RuleKind::Ruin);
+        assert!(RuleKind::read("daily loss").is_err());
+    }
+}

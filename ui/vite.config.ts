@@ -1,7 +1,7 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
 
-// The development server hands every server path to a running TradeSense (or to the fake one in e2e/).
+// The development server hands every server path to a running TradeSense.
 const server = process.env.TRADESENSE_URL ?? "http://127.0.0.1:8000";
 
 export default defineConfig({

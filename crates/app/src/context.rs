@@ -23,7 +23,8 @@ pub enum Role {
 
 impl Role {
     /// All, in the order above.
-    pub const ALL: [Self; 6] = [Self::Trader, Self::Support, Self::Risk, Self::Finance, Self::Admin, Self::Auditor];
+    pub const ALL: [Self; 6] =
+        [Self::Trader, Self::Support, Self::Risk, Self::Finance, Self::Admin, Self::Auditor];
 
     /// The word in rows and answers.
     pub const fn word(self) -> &'static str {
@@ -61,7 +62,9 @@ impl Actor {
     pub fn may(&self, permission: Permission) -> bool {
         self.roles.iter().any(|role| match permission {
             Permission::Trade => matches!(role, Role::Trader),
-            Permission::ReadAccounts => matches!(role, Role::Support | Role::Risk | Role::Admin | Role::Auditor),
+            Permission::ReadAccounts => {
+                matches!(role, Role::Support | Role::Risk | Role::Admin | Role::Auditor)
+            }
         })
     }
 }

@@ -65,7 +65,11 @@ impl AppError {
 
     /// One wrong field.
     pub fn field(pointer: &str, say: impl Into<String>) -> Self {
-        Self::Invalid(vec![FieldError { pointer: pointer.to_owned(), code: "validation_failed", say: say.into() }])
+        Self::Invalid(vec![FieldError {
+            pointer: pointer.to_owned(),
+            code: "validation_failed",
+            say: say.into(),
+        }])
     }
 
     /// For `map_err` around a port.

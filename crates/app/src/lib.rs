@@ -9,9 +9,9 @@
 //! **To add a use case:** a plain async function in the module of its area that takes the [`Context`] and a checked
 //! request, a method on that area's port if it needs a new read or write, one test over the real store.
 
+pub mod catalogue;
 mod context;
 mod error;
-pub mod catalogue;
 pub mod identity;
 pub mod market;
 pub mod purchases;

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use crate::command::{Command, Fingerprint, Open, Outcome};
 use crate::step::Step;
 use crate::{
-    Account, Act, Answer, Cause, Counters, Done, EngineError, Entry, EntryKind, Event, InstrumentId, Instruments, Market,
-    Quote, Refusal, Standing, Status, Ticket, What, Worth,
+    Account, Act, Answer, Cause, Counters, Done, EngineError, Entry, EntryKind, Event, InstrumentId,
+    Instruments, Market, Quote, Refusal, Standing, Status, Ticket, What, Worth,
 };
 
 /// How long an answer is kept for retries, counted back from the account's newest command.
@@ -142,7 +142,12 @@ impl Engine {
 
     /// Applies one input. Everything that fell due up to its time happens first, at its own instant. An error
     /// leaves the state unusable.
-    pub fn apply(&mut self, at: Timestamp, input: &Input, events: &mut Vec<Event>) -> Result<Option<Answered>, EngineError> {
+    pub fn apply(
+        &mut self,
+        at: Timestamp,
+        input: &Input,
+        events: &mut Vec<Event>,
+    ) -> Result<Option<Answered>, EngineError> {
         if at < self.now {
             return Err(EngineError::TimeRunsBackwards);
         }
@@ -159,7 +164,13 @@ impl Engine {
         }
     }
 
-    fn quotes(&mut self, at: Timestamp, first: u64, quotes: &[Quote], events: &mut Vec<Event>) -> Result<(), EngineError> {
+    fn quotes(
+        &mut self,
+        at: Timestamp,
+        first: u64,
+        quotes: &[Quote],
+        events: &mut Vec<Event>,
+    ) -> Result<(), EngineError> {
         let mut position = first;
         let mut concerned = BTreeMap::new();
         for quote in quotes {
@@ -175,7 +186,12 @@ impl Engine {
         Ok(())
     }
 
-    fn command(&mut self, at: Timestamp, command: &Command, events: &mut Vec<Event>) -> Result<Answered, EngineError> {
+    fn command(
+        &mut self,
+        at: Timestamp,
+        command: &Command,
+        events: &mut Vec<Event>,
+    ) -> Result<Answered, EngineError> {
         let fingerprint = Fingerprint::of(&command.act)?;
         match self.accounts.get(&command.account) {
             Some(held) => {
@@ -208,7 +224,11 @@ impl Engine {
                 self.open(at, command.account, open, events)?;
                 Ok(Done::Opened)
             }
-            act => {
+            act @ (Act::Place(_)
+            | Act::Cancel { .. }
+            | Act::ChangeOrder { .. }
+            | Act::ChangePosition { .. }
+            | Act::Close { .. }) => {
                 let mut outcome = Err(Refusal::UnknownAccount);
                 self.step(command.account, at, Cause::Command, events, |step| {
                     outcome = step.carry_out(act)?;
@@ -225,7 +245,13 @@ impl Engine {
         Ok(Answered { outcome, fresh: true })
     }
 
-    fn open(&mut self, at: Timestamp, id: AccountId, open: &Open, events: &mut Vec<Event>) -> Result<(), EngineError> {
+    fn open(
+        &mut self,
+        at: Timestamp,
+        id: AccountId,
+        open: &Open,
+        events: &mut Vec<Event>,
+    ) -> Result<(), EngineError> {
         let program = self.programs.get(&open.version).ok_or(EngineError::UnknownProgram)?;
         let initial = program.initial_balance;
         let account = Account {
@@ -243,7 +269,8 @@ impl Engine {
             closed_at: None,
             answers: BTreeMap::new(),
         };
-        let entry = Entry { number: 1, kind: EntryKind::Initial, amount: initial, balance: initial, fill: None };
+        let entry =
+            Entry { number: 1, kind: EntryKind::Initial, amount: initial, balance: initial, fill: None };
         self.changed.insert(id);
         events.push(Event { account: id, at, what: What::Opened });
         events.push(Event { account: id, at, what: What::Entry(entry) });
@@ -262,7 +289,16 @@ impl Engine {
         act: impl FnOnce(&mut Step<'_>) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let held = self.accounts.get_mut(&id).ok_or(EngineError::UnknownProgram)?;
-        let mut step = Step { market: &self.market, held, at, cause, events, changed: false, holdings_changed: false, successor: None };
+        let mut step = Step {
+            market: &self.market,
+            held,
+            at,
+            cause,
+            events,
+            changed: false,
+            holdings_changed: false,
+            successor: None,
+        };
         act(&mut step)?;
         let (holdings_changed, successor) = (step.holdings_changed, step.successor);
         if step.changed {
@@ -413,7 +449,8 @@ impl Held {
         if self.account.status != Status::Active {
             return Ok(None);
         }
-        let deadline = rules::deadlines(self.rules()?, &self.account.track)?.first().map(|deadline| deadline.at);
+        let deadline =
+            rules::deadlines(self.rules()?, &self.account.track)?.first().map(|deadline| deadline.at);
         let reset = self.account.track.next_reset;
         Ok(Some(deadline.map_or(reset, |deadline| deadline.min(reset))))
     }

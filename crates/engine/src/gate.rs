@@ -14,7 +14,9 @@ const CONFIRMATIONS: u8 = 3;
 const REOPENS_AFTER: kernel::Span = kernel::Span::from_seconds(1_800);
 
 /// Why a quote was refused, in the order in which it is tested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum GateRefusal {
     /// A side at or below zero.

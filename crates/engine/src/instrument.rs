@@ -187,15 +187,26 @@ impl Instruments {
 
     /// The most that a size of an instrument can ever be worth in a currency, in micro-units: at its highest price
     /// and the worst rate in range.
-    pub(crate) fn most_worth(&self, id: InstrumentId, quantity: Quantity, to: Currency) -> Result<i128, Overflow> {
+    pub(crate) fn most_worth(
+        &self,
+        id: InstrumentId,
+        quantity: Quantity,
+        to: Currency,
+    ) -> Result<i128, Overflow> {
         let instrument = self.get(id)?;
-        let per_point = i128::from(self.point_value(id)?).checked_mul(i128::from(quantity.0)).ok_or(Overflow)?;
+        let per_point =
+            i128::from(self.point_value(id)?).checked_mul(i128::from(quantity.0)).ok_or(Overflow)?;
         let worth = per_point.checked_mul(i128::from(instrument.price_max.0)).ok_or(Overflow)?;
-        let Some(route) = self.route(instrument.quote, to).filter(|_| instrument.quote != to) else { return Ok(worth) };
+        let Some(route) = self.route(instrument.quote, to).filter(|_| instrument.quote != to) else {
+            return Ok(worth);
+        };
         let rate = self.get(route.instrument)?;
         let unit = decimal::power_of_ten(rate.price_decimals).ok_or(Overflow)?;
-        let (numerator, denominator) =
-            if route.multiply { (i128::from(rate.price_max.0), unit) } else { (unit, i128::from(rate.price_min.0)) };
+        let (numerator, denominator) = if route.multiply {
+            (i128::from(rate.price_max.0), unit)
+        } else {
+            (unit, i128::from(rate.price_min.0))
+        };
         divide(worth.checked_mul(numerator).ok_or(Overflow)?, denominator, Rounding::Ceiling)
     }
 
@@ -206,7 +217,8 @@ impl Instruments {
 
     /// Whether results in an instrument can be booked in a currency.
     pub fn converts(&self, id: InstrumentId, to: Currency) -> bool {
-        self.get(id).is_ok_and(|instrument| instrument.quote == to || self.route(instrument.quote, to).is_some())
+        self.get(id)
+            .is_ok_and(|instrument| instrument.quote == to || self.route(instrument.quote, to).is_some())
     }
 
     /// All, by symbol.

@@ -8,7 +8,10 @@ use rules::{Deadline, Floor};
 
 use crate::command::Open;
 use crate::step::{Step, take_number};
-use crate::{Cause, EngineError, FillReason, InstrumentId, OrderState, Quoted, Rate, Status, Valued, Verdict, VerdictKind, What};
+use crate::{
+    Cause, EngineError, FillReason, InstrumentId, OrderState, Quoted, Rate, Status, Valued, Verdict,
+    VerdictKind, What,
+};
 
 /// What a rule found.
 struct Finding {
@@ -74,7 +77,9 @@ impl Step<'_> {
             return Ok(());
         }
         let deadlines = rules::deadlines(self.held.rules()?, &self.held.account.track)?;
-        let Some(reached) = deadlines.into_iter().find(|deadline| deadline.at <= self.at) else { return Ok(()) };
+        let Some(reached) = deadlines.into_iter().find(|deadline| deadline.at <= self.at) else {
+            return Ok(());
+        };
         self.end(Finding {
             kind: VerdictKind::Expiry,
             rule: reached.kind.clone(),
@@ -97,7 +102,8 @@ impl Step<'_> {
         let account = self.account();
         account.status = status;
         account.closed_at = Some(at);
-        let open: Vec<_> = account.positions.iter().map(|(ticket, position)| (*ticket, position.quantity)).collect();
+        let open: Vec<_> =
+            account.positions.iter().map(|(ticket, position)| (*ticket, position.quantity)).collect();
         for (ticket, quantity) in open {
             self.close(ticket, quantity, FillReason::Liquidation)?;
         }
@@ -127,7 +133,8 @@ impl Step<'_> {
                 None => None,
                 Some((id, price)) => {
                     used.insert(id);
-                    let multiply = instruments.route(instrument.quote, currency).is_some_and(|route| route.multiply);
+                    let multiply =
+                        instruments.route(instrument.quote, currency).is_some_and(|route| route.multiply);
                     let at = instruments.get(id)?;
                     Some(Rate { symbol: at.symbol.to_string(), price: at.price_text(price), multiply })
                 }

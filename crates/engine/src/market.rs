@@ -135,7 +135,8 @@ impl Market {
 
     fn in_quote(&self, id: InstrumentId, points: i64, quantity: Quantity) -> Result<Amount, Overflow> {
         let value = i128::from(self.instruments.point_value(id)?);
-        let product = value.checked_mul(i128::from(points)).and_then(|it| it.checked_mul(i128::from(quantity.0)));
+        let product =
+            value.checked_mul(i128::from(points)).and_then(|it| it.checked_mul(i128::from(quantity.0)));
         Amount::from_wide(product.ok_or(Overflow)?)
     }
 
@@ -152,7 +153,8 @@ impl Market {
         }
         let route = self.instruments.route(from, to).ok_or(EngineError::MissingPrice)?;
         let quote = self.standing(route.instrument).ok_or(EngineError::MissingPrice)?.quote;
-        let unit = decimal::power_of_ten(self.instruments.get(route.instrument)?.price_decimals).ok_or(Overflow)?;
+        let unit =
+            decimal::power_of_ten(self.instruments.get(route.instrument)?.price_decimals).ok_or(Overflow)?;
         let gains = !amount.is_negative();
         let micros = i128::from(amount.micros());
         let (rate, numerator, denominator) = if route.multiply {
@@ -169,7 +171,11 @@ impl Market {
     /// Whether everything needed to trade an instrument in a currency has a price, and whether all of it is
     /// fresh.
     pub fn readiness(&self, id: InstrumentId, currency: Currency, now: Timestamp) -> Readiness {
-        let route = self.instruments.get(id).ok().and_then(|instrument| self.instruments.route(instrument.quote, currency));
+        let route = self
+            .instruments
+            .get(id)
+            .ok()
+            .and_then(|instrument| self.instruments.route(instrument.quote, currency));
         let needed = [Some(id), route.map(|route| route.instrument)];
         let mut readiness = Readiness::Ready;
         for id in needed.into_iter().flatten() {

@@ -2,12 +2,12 @@
 
 use kernel::{Amount, Price, Quantity, Rounding, Side, decimal};
 
-use crate::instrument::MOST_EXPOSURE;
 use crate::command::{Act, Change, Done, Outcome, Place, Refusal};
+use crate::instrument::MOST_EXPOSURE;
 use crate::step::{Step, take_number};
 use crate::{
-    EngineError, EntryKind, Fill, FillReason, InstrumentId, Order, OrderKind, OrderState, Position, Readiness,
-    Ticket, What,
+    EngineError, EntryKind, Fill, FillReason, InstrumentId, Order, OrderKind, OrderState, Position,
+    Readiness, Ticket, What,
 };
 
 /// Working orders and open positions that an account may have at a time.
@@ -42,7 +42,8 @@ impl Step<'_> {
         let Some(id) = instruments.find(&place.symbol) else { return Ok(Err(Refusal::UnknownInstrument)) };
         let instrument = instruments.get(id)?;
         let currency = self.held.program.currency;
-        if !self.held.program.terms.instruments.contains(&place.symbol) || !instruments.converts(id, currency) {
+        if !self.held.program.terms.instruments.contains(&place.symbol) || !instruments.converts(id, currency)
+        {
             return Ok(Err(Refusal::InstrumentNotInProgram));
         }
         let in_steps = place.quantity.0.checked_rem(instrument.quantity_step.0) == Some(0);
@@ -107,21 +108,26 @@ impl Step<'_> {
         stop_loss: Change,
         take_profit: Change,
     ) -> Result<Outcome, EngineError> {
-        let Some(order) = self.held.account.orders.get(&ticket) else { return Ok(Err(Refusal::OrderNotFound)) };
+        let Some(order) = self.held.account.orders.get(&ticket) else {
+            return Ok(Err(Refusal::OrderNotFound));
+        };
         let kind = match (order.kind, price) {
             (kind, None) => kind,
             (OrderKind::Limit(_), Some(price)) => OrderKind::Limit(price),
             (OrderKind::Stop(_), Some(price)) => OrderKind::Stop(price),
             (OrderKind::Market, Some(_)) => return Ok(Err(Refusal::PriceInvalid)),
         };
-        let (stop_loss, take_profit) = (stop_loss.applied(order.stop_loss), take_profit.applied(order.take_profit));
+        let (stop_loss, take_profit) =
+            (stop_loss.applied(order.stop_loss), take_profit.applied(order.take_profit));
         if let Some(refusal) = self.not_ready(order.instrument) {
             return Ok(Err(refusal));
         }
         if !self.prices_fit(order.instrument, order.side, kind, stop_loss, take_profit)? {
             return Ok(Err(Refusal::PriceInvalid));
         }
-        let Some(order) = self.account().orders.get_mut(&ticket) else { return Ok(Err(Refusal::OrderNotFound)) };
+        let Some(order) = self.account().orders.get_mut(&ticket) else {
+            return Ok(Err(Refusal::OrderNotFound));
+        };
         order.kind = kind;
         order.stop_loss = stop_loss;
         order.take_profit = take_profit;
@@ -130,11 +136,17 @@ impl Step<'_> {
         Ok(Ok(Done::Order(ticket)))
     }
 
-    fn change_position(&mut self, ticket: Ticket, stop_loss: Change, take_profit: Change) -> Result<Outcome, EngineError> {
+    fn change_position(
+        &mut self,
+        ticket: Ticket,
+        stop_loss: Change,
+        take_profit: Change,
+    ) -> Result<Outcome, EngineError> {
         let Some(position) = self.held.account.positions.get(&ticket) else {
             return Ok(Err(Refusal::PositionNotFound));
         };
-        let (stop_loss, take_profit) = (stop_loss.applied(position.stop_loss), take_profit.applied(position.take_profit));
+        let (stop_loss, take_profit) =
+            (stop_loss.applied(position.stop_loss), take_profit.applied(position.take_profit));
         if let Some(refusal) = self.not_ready(position.instrument) {
             return Ok(Err(refusal));
         }
@@ -151,7 +163,11 @@ impl Step<'_> {
         Ok(Ok(Done::Position(ticket)))
     }
 
-    fn close_by_trader(&mut self, ticket: Ticket, quantity: Option<Quantity>) -> Result<Outcome, EngineError> {
+    fn close_by_trader(
+        &mut self,
+        ticket: Ticket,
+        quantity: Option<Quantity>,
+    ) -> Result<Outcome, EngineError> {
         let Some(position) = self.held.account.positions.get(&ticket) else {
             return Ok(Err(Refusal::PositionNotFound));
         };
@@ -230,8 +246,13 @@ impl Step<'_> {
     fn margin_suffices(&self, order: &Order) -> Result<bool, EngineError> {
         let program = &self.held.program;
         let price = self.open_price(order)?;
-        let needed =
-            self.market.margin(order.instrument, order.quantity, price, program.terms.leverage, program.currency)?;
+        let needed = self.market.margin(
+            order.instrument,
+            order.quantity,
+            price,
+            program.terms.leverage,
+            program.currency,
+        )?;
         let commission = self.commission(order.instrument, order.quantity)?;
         let equity = self.held.account.equity(self.market, program.currency)?;
         let free = equity.minus(self.held.account.margin()?)?;
@@ -286,7 +307,8 @@ impl Step<'_> {
         order.done_at = Some(at);
         order.position = Some(ticket);
         self.emit(What::Order(order.clone()));
-        let quote_position = self.market.standing(order.instrument).ok_or(EngineError::MissingPrice)?.position;
+        let quote_position =
+            self.market.standing(order.instrument).ok_or(EngineError::MissingPrice)?.position;
         self.emit(What::Fill(Fill {
             number,
             position: ticket,
@@ -315,18 +337,27 @@ impl Step<'_> {
 
     /// Closes a position or a part of it at the standing quote. The result is rounded to the minor unit, ties to
     /// even; the margin of what stays is rounded up.
-    pub(crate) fn close(&mut self, ticket: Ticket, quantity: Quantity, reason: FillReason) -> Result<(), EngineError> {
+    pub(crate) fn close(
+        &mut self,
+        ticket: Ticket,
+        quantity: Quantity,
+        reason: FillReason,
+    ) -> Result<(), EngineError> {
         let currency = self.held.program.currency;
         let at = self.at;
         let Some(mut position) = self.account().positions.remove(&ticket) else { return Ok(()) };
-        let worth = self.market.worth(position.instrument, position.side, quantity, position.open_price, currency)?;
+        let worth =
+            self.market.worth(position.instrument, position.side, quantity, position.open_price, currency)?;
         let profit = worth.profit.rounded(currency, Rounding::HalfEven)?;
         let commission = self.commission(position.instrument, quantity)?;
         let left = position.quantity.0.checked_sub(quantity.0).ok_or(kernel::Overflow)?;
         position.margin = if left == 0 {
             Amount::ZERO
         } else {
-            position.margin.scaled(left, position.quantity.0, Rounding::Ceiling)?.rounded(currency, Rounding::Ceiling)?
+            position
+                .margin
+                .scaled(left, position.quantity.0, Rounding::Ceiling)?
+                .rounded(currency, Rounding::Ceiling)?
         };
         position.quantity = Quantity(left);
         position.commission = position.commission.plus(commission)?;
@@ -337,7 +368,8 @@ impl Step<'_> {
             position.close_reason = Some(reason);
         }
         let number = take_number(&mut self.account().next.fill)?;
-        let quote_position = self.market.standing(position.instrument).ok_or(EngineError::MissingPrice)?.position;
+        let quote_position =
+            self.market.standing(position.instrument).ok_or(EngineError::MissingPrice)?.position;
         self.emit(What::Fill(Fill {
             number,
             position: ticket,
@@ -368,8 +400,14 @@ impl Step<'_> {
         for position in self.held.account.positions.values() {
             let Some(now) = self.market.close_price(position.instrument, position.side) else { continue };
             let (stopped, taken) = match position.side {
-                Side::Buy => (position.stop_loss.is_some_and(|at| now <= at), position.take_profit.is_some_and(|at| now >= at)),
-                Side::Sell => (position.stop_loss.is_some_and(|at| now >= at), position.take_profit.is_some_and(|at| now <= at)),
+                Side::Buy => (
+                    position.stop_loss.is_some_and(|at| now <= at),
+                    position.take_profit.is_some_and(|at| now >= at),
+                ),
+                Side::Sell => (
+                    position.stop_loss.is_some_and(|at| now >= at),
+                    position.take_profit.is_some_and(|at| now <= at),
+                ),
             };
             if stopped {
                 exits.push((position.ticket, position.quantity, FillReason::StopLoss));
@@ -379,7 +417,9 @@ impl Step<'_> {
         }
         let mut entries = Vec::new();
         for order in self.held.account.orders.values() {
-            let Some(now) = self.market.close_price(order.instrument, order.side.opposite()) else { continue };
+            let Some(now) = self.market.close_price(order.instrument, order.side.opposite()) else {
+                continue;
+            };
             let reason = match (order.kind, order.side) {
                 (OrderKind::Limit(at), Side::Buy) if now <= at => FillReason::Limit,
                 (OrderKind::Limit(at), Side::Sell) if now >= at => FillReason::Limit,

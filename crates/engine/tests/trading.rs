@@ -13,8 +13,8 @@ mod common;
 
 use common::*;
 use engine::{
-    Act, Change, Done, EntryKind, FillReason, Instruments, MOST_TICKETS, Open, OrderKind,
-    OrderState, Place, Refusal, Status, Ticket, What,
+    Act, Change, Done, EntryKind, FillReason, Instruments, MOST_TICKETS, Open, OrderKind, OrderState, Place,
+    Refusal, Status, Ticket, What,
 };
 use kernel::{AccountId, Amount, FirmId, Percent, Price, Quantity, Side, Span};
 use rules::Program;

@@ -77,8 +77,16 @@ pub fn power_of_ten(exponent: u8) -> Option<i128> {
 }
 
 /// Serialises as decimal text where a person may read it and as the bare integer in binary formats.
-pub fn text_or_integer<S: Serializer>(serializer: S, value: i64, text: &dyn std::fmt::Display) -> Result<S::Ok, S::Error> {
-    if serializer.is_human_readable() { serializer.collect_str(text) } else { serializer.serialize_i64(value) }
+pub fn text_or_integer<S: Serializer>(
+    serializer: S,
+    value: i64,
+    text: &dyn std::fmt::Display,
+) -> Result<S::Ok, S::Error> {
+    if serializer.is_human_readable() {
+        serializer.collect_str(text)
+    } else {
+        serializer.serialize_i64(value)
+    }
 }
 
 /// The counterpart of [`text_or_integer`]. A JSON *number* is refused: it may have passed through a float.

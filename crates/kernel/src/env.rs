@@ -44,7 +44,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// A repeatable stream of chance (SplitMix64). For simulations and tests; never for secrets.
+/// A repeatable stream of chance (`SplitMix64`). For simulations and tests; never for secrets.
 #[derive(Debug)]
 pub struct SeededRng(Mutex<u64>);
 

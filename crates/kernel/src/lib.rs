@@ -26,7 +26,8 @@ pub use currency::{Currency, UnknownCurrency};
 pub use decimal::DecimalError;
 pub use env::{Clock, ManualClock, Rng, SeededRng};
 pub use id::{
-    AccountId, ChallengeId, FirmId, Id, IdKind, PersonId, PurchaseId, RequestId, SessionId, kinds, name_based_uuid,
+    AccountId, ChallengeId, FirmId, Id, IdKind, PersonId, PurchaseId, RequestId, SessionId, kinds,
+    name_based_uuid,
 };
 pub use market::{Price, Quantity, Side, Symbol, SymbolError};
 pub use money::{Money, MoneyError};

@@ -24,6 +24,7 @@ pub enum Side {
 
 impl Side {
     /// The side that closes this one.
+    #[must_use]
     pub const fn opposite(self) -> Self {
         match self {
             Self::Buy => Self::Sell,

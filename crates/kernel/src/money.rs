@@ -106,6 +106,9 @@ mod tests {
         let yen = Money::parse("5", Currency::parse("JPY").unwrap()).unwrap();
         assert!(matches!(dollars.plus(yen), Err(MoneyError::CurrencyMismatch(..))));
         assert!(Money::parse("5.5", yen.currency()).is_err());
-        assert_eq!(Money::from_minor(i64::MAX, yen.currency()).plus(yen), Err(MoneyError::Overflow(Overflow)));
+        assert_eq!(
+            Money::from_minor(i64::MAX, yen.currency()).plus(yen),
+            Err(MoneyError::Overflow(Overflow))
+        );
     }
 }

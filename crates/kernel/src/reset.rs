@@ -214,7 +214,9 @@ mod tests {
 
     #[test]
     fn a_fixed_offset_never_moves() {
-        for from in ["2026-03-28T12:00:00Z", "2026-10-24T12:00:00Z", "2027-03-13T12:00:00Z", "2027-11-06T12:00:00Z"] {
+        for from in
+            ["2026-03-28T12:00:00Z", "2026-10-24T12:00:00Z", "2027-03-13T12:00:00Z", "2027-11-06T12:00:00Z"]
+        {
             for reset in resets("Etc/GMT-3", "00:00", from, 5) {
                 assert!(reset.ends_with("T21:00Z"), "{reset}");
             }
@@ -271,7 +273,10 @@ mod tests {
 
     #[test]
     fn unknown_zones_and_times_are_named() {
-        assert!(matches!(ResetClock::parse("Europe/Atlantis", "00:00"), Err(ResetClockError::UnknownZone(_))));
+        assert!(matches!(
+            ResetClock::parse("Europe/Atlantis", "00:00"),
+            Err(ResetClockError::UnknownZone(_))
+        ));
         assert!(matches!(ResetClock::parse("Europe/Prague", "25:00"), Err(ResetClockError::BadTime(_))));
         let json = r#"{"zone":"Europe/Prague","time":"00:00"}"#;
         let clock: ResetClock = serde_json::from_str(json).unwrap();

@@ -77,7 +77,6 @@ impl Span {
     #[expect(
         clippy::arithmetic_side_effects,
         clippy::as_conversions,
-        clippy::cast_lossless,
         reason = "i32 seconds and milliseconds in microseconds are far inside i64; From is not const"
     )]
     const fn from_seconds_and_micros(seconds: i32, millis: i32) -> Self {
@@ -106,7 +105,11 @@ impl fmt::Display for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_i64(self.0) }
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_i64(self.0)
+        }
     }
 }
 

@@ -34,7 +34,9 @@ pub enum QuoteLogError {
         source: io::Error,
     },
     /// A record before the end does not match its checksum, or does not follow the one before it.
-    #[error("{path} is damaged at record {record}: restore it from a copy, or move it away to start a new log")]
+    #[error(
+        "{path} is damaged at record {record}: restore it from a copy, or move it away to start a new log"
+    )]
     Damaged {
         /// In which file.
         path: String,
@@ -66,7 +68,8 @@ impl DiskQuoteLog {
         std::fs::create_dir_all(directory).map_err(io_error("making", directory))?;
         let mut log = Self { directory: directory.to_owned(), file: None, in_segment: 0, last: None };
         while let Some(path) = segments(directory)?.pop() {
-            let file = OpenOptions::new().read(true).append(true).open(&path).map_err(io_error("opening", &path))?;
+            let file =
+                OpenOptions::new().read(true).append(true).open(&path).map_err(io_error("opening", &path))?;
             let mut good = 0_u64;
             for quote in read_segment(&path, file.try_clone().map_err(io_error("opening", &path))?, true) {
                 log.last = Some(quote?);
@@ -85,8 +88,11 @@ impl DiskQuoteLog {
 
     fn begin_segment(&mut self, first: u64) -> Result<(), QuoteLogError> {
         let path = self.directory.join(format!("{first:020}.quotes"));
-        let file =
-            OpenOptions::new().create_new(true).append(true).open(&path).map_err(io_error("making", &path))?;
+        let file = OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .open(&path)
+            .map_err(io_error("making", &path))?;
         let directory = File::open(&self.directory).map_err(io_error("opening", &self.directory))?;
         directory.sync_all().map_err(io_error("syncing", &self.directory))?;
         (self.file, self.in_segment) = (Some(file), 0);
@@ -107,7 +113,8 @@ impl DiskQuoteLog {
             let (now, later) = rest.split_at(room.min(rest.len()));
             let mut bytes = Vec::with_capacity(now.len().saturating_mul(RECORD));
             for quote in now {
-                if self.last.as_ref().is_some_and(|last| last.position.checked_add(1) != Some(quote.position)) {
+                if self.last.as_ref().is_some_and(|last| last.position.checked_add(1) != Some(quote.position))
+                {
                     return Err(QuoteLogError::OutOfOrder(quote.position));
                 }
                 encode(quote, &mut bytes);
@@ -147,7 +154,8 @@ impl QuoteLog for DiskQuoteLog {
                     let before = first_position(&path).map_or(0, |first| from.saturating_sub(first));
                     match file.seek(SeekFrom::Start(before.saturating_mul(to_u64(RECORD)))) {
                         Ok(_) => Box::new(
-                            read_segment(&path, file, torn_end_is_fine).map(|quote| quote.map_err(BoxError::from)),
+                            read_segment(&path, file, torn_end_is_fine)
+                                .map(|quote| quote.map_err(BoxError::from)),
                         ),
                         Err(error) => Box::new(std::iter::once(Err(error.into()))),
                     }
@@ -178,7 +186,11 @@ fn first_position(path: &Path) -> Option<u64> {
 
 /// The records of a segment from where the file stands. A bad record at the very end is a torn write and ends the
 /// reading, if that is allowed; anywhere else it is damage.
-fn read_segment(path: &Path, file: File, torn_end_is_fine: bool) -> impl Iterator<Item = Result<LoggedQuote, QuoteLogError>> + use<> {
+fn read_segment(
+    path: &Path,
+    file: File,
+    torn_end_is_fine: bool,
+) -> impl Iterator<Item = Result<LoggedQuote, QuoteLogError>> + use<> {
     let path = path.to_owned();
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let (mut number, mut before, mut done) = (0_u64, None, false);
@@ -198,23 +210,21 @@ fn read_segment(path: &Path, file: File, torn_end_is_fine: bool) -> impl Iterato
             return None;
         }
         let quote = if filled == RECORD { decode(&record) } else { None };
-        let follows = |quote: &LoggedQuote| before.is_none_or(|before: u64| before.checked_add(1) == Some(quote.position));
-        match quote.filter(follows) {
-            Some(quote) => {
-                before = Some(quote.position);
-                number = number.saturating_add(1);
-                Some(Ok(quote))
-            }
-            None => {
-                done = true;
-                let mut rest = [0_u8; 1];
-                let at_end = fill(&mut reader, &mut rest).is_ok_and(|more| more == 0);
-                if at_end && torn_end_is_fine {
-                    None
-                } else {
-                    Some(Err(QuoteLogError::Damaged { path: path.display().to_string(), record: number }))
-                }
-            }
+        let follows = |quote: &LoggedQuote| {
+            before.is_none_or(|before: u64| before.checked_add(1) == Some(quote.position))
+        };
+        if let Some(quote) = quote.filter(follows) {
+            before = Some(quote.position);
+            number = number.saturating_add(1);
+            return Some(Ok(quote));
+        }
+        done = true;
+        let mut rest = [0_u8; 1];
+        let at_end = fill(&mut reader, &mut rest).is_ok_and(|more| more == 0);
+        if at_end && torn_end_is_fine {
+            None
+        } else {
+            Some(Err(QuoteLogError::Damaged { path: path.display().to_string(), record: number }))
         }
     })
 }
@@ -278,10 +288,10 @@ mod tests {
         LoggedQuote {
             position,
             symbol: Symbol::parse("EURUSD").unwrap(),
-            bid: Price(138_000 + value),
-            ask: Price(138_010 + value),
-            source_time: Timestamp::from_micros(value * 1_000),
-            received_at: Timestamp::from_micros(value * 1_000 + 7),
+            bid: Price(value),
+            ask: Price(value.saturating_add(10)),
+            source_time: Timestamp::from_micros(value),
+            received_at: Timestamp::from_micros(value.saturating_add(7)),
         }
     }
 

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use kernel::{Amount, Overflow, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Phase, Rule, Track, calendar_limit, daily_loss, inactivity, max_loss, min_trading_days, profit_target};
+use crate::{
+    Phase, Rule, Track, calendar_limit, daily_loss, inactivity, max_loss, min_trading_days, profit_target,
+};
 
 /// When a value has crossed a floor. Firms differ, so it is a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +109,10 @@ pub fn floors(phase: &Phase, track: &Track) -> Result<Vec<Floor>, Overflow> {
         match rule {
             Rule::DailyLoss(rule) => floors.push(daily_loss::floor(rule, index, track)?),
             Rule::MaxLoss(rule) => floors.push(max_loss::floor(rule, index, track)?),
-            Rule::ProfitTarget(_) | Rule::MinTradingDays(_) | Rule::Inactivity(_) | Rule::CalendarLimit(_) => {}
+            Rule::ProfitTarget(_)
+            | Rule::MinTradingDays(_)
+            | Rule::Inactivity(_)
+            | Rule::CalendarLimit(_) => {}
         }
     }
     floors.push(Floor {
@@ -138,7 +143,9 @@ pub fn objectives(phase: &Phase, track: &Track, balance: Amount) -> Result<Vec<O
     let mut objectives = Vec::new();
     for (index, rule) in phase.rules.iter().enumerate() {
         match rule {
-            Rule::ProfitTarget(rule) => objectives.push(profit_target::objective(rule, index, track, balance)?),
+            Rule::ProfitTarget(rule) => {
+                objectives.push(profit_target::objective(rule, index, track, balance)?)
+            }
             Rule::MinTradingDays(rule) => objectives.push(min_trading_days::objective(rule, index, track)),
             Rule::DailyLoss(_) | Rule::MaxLoss(_) | Rule::Inactivity(_) | Rule::CalendarLimit(_) => {}
         }

@@ -17,11 +17,13 @@ pub mod inactivity;
 mod limit;
 pub mod max_loss;
 pub mod min_trading_days;
-mod program;
 pub mod profit_target;
+mod program;
 mod track;
 
-pub use floor::{Comparison, Deadline, Floor, Objective, Reach, breached, deadlines, floors, objectives, passed};
+pub use floor::{
+    Comparison, Deadline, Floor, Objective, Reach, breached, deadlines, floors, objectives, passed,
+};
 pub use limit::Limit;
 pub use program::{Invalid, Phase, Program, ProgramError, Rule, Terms, VersionHash};
 pub use track::Track;

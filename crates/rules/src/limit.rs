@@ -28,7 +28,9 @@ impl Limit {
         match self {
             Self::Amount(amount) => format!("{} {currency}", amount.text(currency)),
             Self::PercentOfInitial(percent) => match initial.share(percent, Rounding::Floor) {
-                Ok(amount) => format!("{percent}% of the initial balance ({} {currency})", amount.text(currency)),
+                Ok(amount) => {
+                    format!("{percent}% of the initial balance ({} {currency})", amount.text(currency))
+                }
                 Err(Overflow) => format!("{percent}% of the initial balance"),
             },
             Self::PercentOfReference(percent) => format!("{percent}% of {reference}"),

@@ -133,9 +133,12 @@ mod tests {
         let mut track = opened("50000");
         track.observe(amount("53000"));
         assert_eq!(floor(&rule, 0, &track).unwrap().amount, amount("48000"), "open profit moves nothing");
-        for (balance, expected, locked) in
-            [("50500", "48500", false), ("50100", "48500", false), ("52000", "50000", true), ("60000", "50000", true)]
-        {
+        for (balance, expected, locked) in [
+            ("50500", "48500", false),
+            ("50100", "48500", false),
+            ("52000", "50000", true),
+            ("60000", "50000", true),
+        ] {
             track.reset(&clock(), amount(balance), amount(balance)).unwrap();
             let floor = floor(&rule, 0, &track).unwrap();
             assert_eq!(floor.amount, amount(expected), "{balance}");

@@ -204,7 +204,10 @@ impl Program {
                 fault(format!("phases[{number}].rules"), "have at most one profit target");
             }
             if targets == 0 && number.saturating_add(1) < self.phases.len() {
-                fault(format!("phases[{number}].rules"), "a phase before the last needs a profit target to be passed");
+                fault(
+                    format!("phases[{number}].rules"),
+                    "a phase before the last needs a profit target to be passed",
+                );
             }
             for (index, rule) in phase.rules.iter().enumerate() {
                 let path = format!("phases[{number}].rules[{index}]");
@@ -309,7 +312,12 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_refused() {
-        assert!(toml::from_str::<Program>(&PROGRAM.replace("flat = true", "flat = true, maybe = 1")).is_err());
-        assert!(toml::from_str::<Program>(&PROGRAM.replace("leverage = 100", "leverage = 100\nbonus = 1")).is_err());
+        assert!(
+            toml::from_str::<Program>(&PROGRAM.replace("flat = true", "flat = true, maybe = 1")).is_err()
+        );
+        assert!(
+            toml::from_str::<Program>(&PROGRAM.replace("leverage = 100", "leverage = 100\nbonus = 1"))
+                .is_err()
+        );
     }
 }

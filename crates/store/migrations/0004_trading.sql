@@ -247,7 +247,7 @@ create table journal (
     constraint journal_account foreign key (firm_id, account_id) references accounts (firm_id, id),
     constraint journal_person foreign key (firm_id, person_id) references people (firm_id, id)
 );
-create index journal_latest on journal (firm_id, account_id, at desc);
+create index journal_latest on journal (account_id, at desc);
 create trigger journal_final before update or delete or truncate on journal
     for each statement execute function tradesense_refuse_change();
 

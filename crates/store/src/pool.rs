@@ -12,7 +12,7 @@ use kernel::{FirmId, Timestamp};
 use rules::{Program, VersionHash};
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::error::Doing;
 use crate::row::At;
@@ -113,8 +113,12 @@ impl Store {
 
     /// Opens one pool for each role and takes one connection, so that a wrong URL shows at once.
     pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
-        let app = pool(&settings.url, "set role tradesense_app", settings.app_connections).await?;
-        let engine = pool(&settings.url, "set role tradesense_engine", settings.engine_connections).await?;
+        let app = pool(&settings.url, "set role tradesense_app", settings.app_connections, &[]).await?;
+        // Its statements find rows by key only. On a young database the server would read whole tables instead,
+        // because they are small when a session first plans, and stay with that until they are analysed.
+        let by_key = [("enable_seqscan", "off")];
+        let engine =
+            pool(&settings.url, "set role tradesense_engine", settings.engine_connections, &by_key).await?;
         let instruments = Arc::clone(&settings.instruments);
         Ok(Self { app, engine, instruments, programs: Mutex::default() })
     }
@@ -137,9 +141,9 @@ impl Store {
 
     /// Begins a transaction for one firm.
     pub async fn begin(&self, firm: FirmId) -> Result<Tx, AppError> {
-        let doing = "beginning a transaction";
-        let mut inner = self.app.begin().await.doing(doing)?;
-        enter(&mut inner, firm).await.doing(doing)?;
+        // One round trip for both. A firm's id prints as hex digits and hyphens only.
+        let begin = format!("begin; select set_config('tradesense.firm', '{firm}', true)");
+        let inner = self.app.begin_with(AssertSqlSafe(begin)).await.doing("beginning a transaction")?;
         Ok(Tx { inner, firm })
     }
 
@@ -231,14 +235,12 @@ pub(crate) fn read_program(version: &VersionHash, body: &str) -> Result<Program,
     }
 }
 
-async fn enter(connection: &mut PgConnection, firm: FirmId) -> Result<(), sqlx::Error> {
-    sqlx::query!("select set_config('tradesense.firm', $1, true)", firm.to_string())
-        .fetch_one(connection)
-        .await?;
-    Ok(())
-}
-
-async fn pool(url: &str, set_role: &'static str, most: u32) -> Result<PgPool, StoreError> {
+async fn pool(
+    url: &str,
+    set_role: &'static str,
+    most: u32,
+    parameters: &[(&str, &str)],
+) -> Result<PgPool, StoreError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(StoreError::Connect)?
         .application_name("tradesense")
@@ -246,7 +248,8 @@ async fn pool(url: &str, set_role: &'static str, most: u32) -> Result<PgPool, St
             ("statement_timeout", "30s"),
             ("lock_timeout", "10s"),
             ("idle_in_transaction_session_timeout", "60s"),
-        ]);
+        ])
+        .options(parameters.iter().copied());
     PgPoolOptions::new()
         .max_connections(most)
         .acquire_timeout(Duration::from_secs(5))
@@ -268,7 +271,9 @@ async fn write_firm(
     at: Timestamp,
 ) -> Result<(), sqlx::Error> {
     let mut tx = owner.begin().await?;
-    enter(&mut tx, id).await?;
+    sqlx::query!("select set_config('tradesense.firm', $1, true)", id.to_string())
+        .fetch_one(&mut *tx)
+        .await?;
     sqlx::query!(
         "insert into firms (firm_id, slug, name, created_at) values ($1, $2, $3, $4)
          on conflict on constraint firms_key do update set name = excluded.name",

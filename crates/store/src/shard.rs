@@ -516,7 +516,7 @@ async fn write_journal(
          select new.firm_id, $1, new.seq, new.at, new.after_quote, new.account_id, new.key,
                 (select count(*) from journal old
                  where old.firm_id = new.firm_id and old.account_id = new.account_id and old.key = new.key
-                   and old.at < new.at - interval '48 hours'),
+                   and old.at + interval '48 hours' < new.at),
                 new.act::jsonb, new.outcome::jsonb, new.person_id, new.request_id
          from unnest($2::uuid[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::uuid[], $7::text[], $8::text[],
                      $9::text[], $10::uuid[], $11::uuid[])
@@ -762,8 +762,7 @@ async fn load_answers(
         r#"select entry.account_id, entry.key, entry.at as "at: At", entry.act::text as "act!",
                   entry.outcome::text as "outcome!"
            from accounts
-           cross join lateral (select max(at) as at from journal
-                               where firm_id = accounts.firm_id and account_id = accounts.id) newest
+           cross join lateral (select at from journal where account_id = accounts.id order by at desc limit 1) newest
            join journal entry on entry.firm_id = accounts.firm_id and entry.account_id = accounts.id
                              and entry.at >= newest.at - interval '48 hours'
            where accounts.shard = $1

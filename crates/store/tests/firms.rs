@@ -167,7 +167,7 @@ async fn no_role_of_a_firm_reaches_another_in_any_table() {
             match app.execute(AssertSqlSafe(change.clone())).await {
                 Ok(done) => assert_eq!(done.rows_affected(), 0, "{change}"),
                 Err(sqlx::Error::Database(error)) => {
-                    assert_eq!(error.code().as_deref(), Some("42501"), "{change}")
+                    assert_eq!(error.code().as_deref(), Some("42501"), "{change}");
                 }
                 Err(other) => panic!("{change}: {other}"),
             }

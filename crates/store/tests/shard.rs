@@ -1,5 +1,5 @@
 //! What a shard commits is what the next owner finds.
-#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
 
 mod common;
 

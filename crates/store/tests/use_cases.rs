@@ -201,16 +201,15 @@ async fn publishing_twice_changes_nothing() {
 #[tokio::test]
 async fn screens_show_what_happened() {
     let world = World::new().await;
-    let story = story(&world, "one", 0).await;
-    let (store, firm) = (&*world.store, story.firm);
-    let viewer = Viewer::Owner(story.trader.id);
+    let told = story(&world, "one", 0).await;
+    let (store, firm, viewer) = (&*world.store, told.firm, Viewer::Owner(told.trader.id));
 
-    let account = read::account(store, firm, viewer, story.passed).await.unwrap().unwrap();
-    assert_eq!((account.status, account.phase, account.person), (Status::Passed, 0, story.trader.id));
+    let account = read::account(store, firm, viewer, told.passed).await.unwrap().unwrap();
+    assert_eq!((account.status, account.phase, account.person), (Status::Passed, 0, told.trader.id));
     assert!(account.closed_at.is_some() && account.balance > account.initial);
     assert_eq!(account.number().len(), 8);
 
-    let challenges = read::challenges(store, firm, story.trader.id).await.unwrap();
+    let challenges = read::challenges(store, firm, told.trader.id).await.unwrap();
     let states: Vec<_> =
         challenges.iter().map(|challenge| (challenge.state(), challenge.accounts.len())).collect();
     assert!(
@@ -219,11 +218,11 @@ async fn screens_show_what_happened() {
     );
 
     // Page by page is all at once.
-    let all = read::fills(store, firm, viewer, story.passed, None, 100).await.unwrap();
+    let all = read::fills(store, firm, viewer, told.passed, None, 100).await.unwrap();
     assert!(all.next.is_none());
     let (mut paged, mut cursor) = (Vec::new(), None);
     loop {
-        let page = read::fills(store, firm, viewer, story.passed, cursor.as_deref(), 1).await.unwrap();
+        let page = read::fills(store, firm, viewer, told.passed, cursor.as_deref(), 1).await.unwrap();
         assert_eq!(page.items.len(), 1);
         paged.extend(page.items);
         cursor = page.next;
@@ -235,41 +234,40 @@ async fn screens_show_what_happened() {
     let (mut paged, mut cursor) = (Vec::new(), None);
     loop {
         let page =
-            read::closed_positions(store, firm, viewer, story.passed, cursor.as_deref(), 1).await.unwrap();
+            read::closed_positions(store, firm, viewer, told.passed, cursor.as_deref(), 1).await.unwrap();
         paged.extend(page.items);
         cursor = page.next;
         if cursor.is_none() {
             break;
         }
     }
-    let closed = read::closed_positions(store, firm, viewer, story.passed, None, 100).await.unwrap().items;
+    let closed = read::closed_positions(store, firm, viewer, told.passed, None, 100).await.unwrap().items;
     assert_eq!((closed.len(), &paged), (2, &closed));
     for bad in ["x", "1.", "1.x", "-1"] {
-        let refused = read::closed_positions(store, firm, viewer, story.passed, Some(bad), 1).await;
+        let refused = read::closed_positions(store, firm, viewer, told.passed, Some(bad), 1).await;
         assert!(matches!(refused, Err(AppError::Invalid(_))), "{bad}");
     }
-    let orders = read::orders(store, firm, viewer, story.passed, Orders::All, None, 100).await.unwrap().items;
+    let orders = read::orders(store, firm, viewer, told.passed, Orders::All, None, 100).await.unwrap().items;
     for order in &orders {
-        let found = read::order(store, firm, viewer, story.passed, order.ticket).await.unwrap().unwrap();
+        let found = read::order(store, firm, viewer, told.passed, order.ticket).await.unwrap().unwrap();
         assert_eq!(&found, order);
     }
     for position in &closed {
-        let found =
-            read::position(store, firm, viewer, story.passed, position.ticket).await.unwrap().unwrap();
+        let found = read::position(store, firm, viewer, told.passed, position.ticket).await.unwrap().unwrap();
         assert_eq!(&found, position);
     }
 
-    let verdicts = read::verdicts(store, firm, viewer, story.breached).await.unwrap();
-    let receipt = read::receipt(store, firm, viewer, story.breached, 1).await.unwrap().unwrap();
-    assert_eq!(verdicts, [receipt.verdict.clone()]);
+    let verdicts = read::verdicts(store, firm, viewer, told.breached).await.unwrap();
+    let receipt = read::receipt(store, firm, viewer, told.breached, 1).await.unwrap().unwrap();
+    assert_eq!(verdicts, std::slice::from_ref(&receipt.verdict));
     assert_eq!(receipt.verdict.verdict.rule, "daily_loss");
     assert_eq!(receipt.account.status, Status::Breached);
     assert!(receipt.verdict.decided_at > receipt.verdict.at);
-    assert!(read::receipt(store, firm, viewer, story.breached, 2).await.unwrap().is_none());
+    assert!(read::receipt(store, firm, viewer, told.breached, 2).await.unwrap().is_none());
 
     let board = read::leaderboard(store, firm, "two-step", 0, 10).await.unwrap();
     let lines: Vec<_> = board.iter().map(|line| (line.rank, line.account, line.trades)).collect();
-    assert_eq!(lines, [(1, story.passed, 2), (2, story.breached, 1)]);
+    assert_eq!(lines, [(1, told.passed, 2), (2, told.breached, 1)]);
     let best = board.first().unwrap();
     assert_eq!(best.profit, account.balance.minus(account.initial).unwrap());
     assert_eq!(best.percent().unwrap(), "13.45");

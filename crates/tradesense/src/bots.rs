@@ -60,7 +60,8 @@ struct Bot {
 pub async fn start(web: &Web, firm: FirmId, seed: u64) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let mut tasks = Vec::with_capacity(BOTS.len());
     for (seed, (name, strategy, symbol, program)) in (seed..).zip(BOTS) {
-        let mut context = Context { firm, actor: None, request: RequestId::random(web.clock.now(), &*web.rng) };
+        let mut context =
+            Context { firm, actor: None, request: RequestId::random(web.clock.now(), &*web.rng) };
         let email = format!("{}@bots.example", name.to_lowercase().replace(' ', "."));
         // Nobody signs in as a bot: its password is thrown away.
         let password = Password::new(crate::demo::password(&*web.rng));
@@ -103,7 +104,9 @@ impl Bot {
     async fn act(&mut self) -> Result<(), app::BoxError> {
         let Some(view) = self.account().await? else { return Ok(()) };
         let hub = Arc::clone(&self.web.hub);
-        let Some((id, quote)) = hub.quotes().into_iter().find(|(_, quote)| quote.symbol.as_str() == self.symbol) else {
+        let Some((id, quote)) =
+            hub.quotes().into_iter().find(|(_, quote)| quote.symbol.as_str() == self.symbol)
+        else {
             return Ok(());
         };
         if hub.is_stale(id, &quote, self.web.clock.now()) {
@@ -131,7 +134,8 @@ impl Bot {
         let person = self.context.actor()?.person;
         let challenges = store::read::challenges(&self.web.store, self.context.firm, person).await?;
         let accounts = challenges.iter().flat_map(|challenge| &challenge.accounts);
-        self.account = accounts.filter(|account| account.status == Status::Active).map(|account| account.id).last();
+        self.account =
+            accounts.filter(|account| account.status == Status::Active).map(|account| account.id).next_back();
         if self.account.is_none() && challenges.iter().all(|challenge| !challenge.accounts.is_empty()) {
             // A trader who has just lost an account thinks it over.
             if challenges.is_empty() || self.rng.between(1, 20) == 1 {
@@ -144,7 +148,8 @@ impl Bot {
     async fn buy(&mut self) -> Result<ChallengeId, app::BoxError> {
         let offer = self.web.catalogue.get(self.context.firm, self.program).await?;
         let key = self.key()?;
-        let purchase = self.web.purchases.create(&self.context, &key, &offer.slug, offer.version.as_str()).await?;
+        let purchase =
+            self.web.purchases.create(&self.context, &key, &offer.slug, offer.version.as_str()).await?;
         let paid = self.web.purchases.capture(&self.context, purchase.id).await?;
         self.web.purchase_paid.notify_one();
         paid.challenge.ok_or_else(|| "a captured purchase has no challenge".into())
@@ -164,7 +169,13 @@ impl Bot {
     }
 
     /// What to do now: leave a position that has run long enough, or enter one.
-    fn next_act(&self, view: &View, id: InstrumentId, instrument: &Instrument, quote: &LoggedQuote) -> Option<Act> {
+    fn next_act(
+        &self,
+        view: &View,
+        id: InstrumentId,
+        instrument: &Instrument,
+        quote: &LoggedQuote,
+    ) -> Option<Act> {
         let mine = view.account.positions.values().filter(|position| position.instrument == id);
         let spread = quote.ask.0.saturating_sub(quote.bid.0).max(1);
         if let Some(position) = mine.min_by_key(|position| position.opened_at) {
@@ -187,8 +198,12 @@ impl Bot {
         let up = moved > 0;
         let strong = moved.abs() > spread;
         let (side, kind, hundredths, reach) = match self.strategy {
-            Strategy::Momentum if strong => (if up { Side::Buy } else { Side::Sell }, OrderKind::Market, 40, 12),
-            Strategy::Reversion if strong => (if up { Side::Sell } else { Side::Buy }, OrderKind::Market, 30, 10),
+            Strategy::Momentum if strong => {
+                (if up { Side::Buy } else { Side::Sell }, OrderKind::Market, 40, 12)
+            }
+            Strategy::Reversion if strong => {
+                (if up { Side::Sell } else { Side::Buy }, OrderKind::Market, 30, 10)
+            }
             Strategy::Scalper => (self.coin(), OrderKind::Market, 20, 4),
             Strategy::Gambler if self.rng.between(1, 4) == 1 => (self.coin(), OrderKind::Market, 300, 40),
             Strategy::Breakout => {
@@ -203,7 +218,8 @@ impl Bot {
             Strategy::Momentum | Strategy::Reversion | Strategy::Gambler => return None,
         };
         let reach = spread.saturating_mul(reach);
-        let from = kind.price().map_or(if side == Side::Buy { quote.bid.0 } else { quote.ask.0 }, |price| price.0);
+        let from =
+            kind.price().map_or(if side == Side::Buy { quote.bid.0 } else { quote.ask.0 }, |price| price.0);
         let (below, above) = (Price(from.saturating_sub(reach)), Price(from.saturating_add(reach)));
         let (stop_loss, take_profit) = if side == Side::Buy { (below, above) } else { (above, below) };
         let gambles = self.strategy == Strategy::Gambler;

@@ -16,7 +16,7 @@ use serde::Serialize;
 /// Settings of `tradesense replay`.
 #[derive(Debug, Clone, Args)]
 pub struct Replay {
-    /// The directory: SOURCE/SYMBOL/YYYYMMDD_quote.zip.
+    /// The directory: `SOURCE/SYMBOL/YYYYMMDD_quote.zip`.
     #[arg(long)]
     ticks: PathBuf,
     /// Print one JSON object.
@@ -54,20 +54,24 @@ pub struct Source {
 
 /// Prints the census.
 pub fn run(replay: &Replay, clock: &dyn Clock) -> anyhow::Result<()> {
-    let days = ticks::scan(&replay.ticks).with_context(|| format!("reading ticks in {}", replay.ticks.display()))?;
+    let days =
+        ticks::scan(&replay.ticks).with_context(|| format!("reading ticks in {}", replay.ticks.display()))?;
     let census = take(days, clock)?;
     let text = if replay.json {
         serde_json::to_string(&census).context("writing the census")?
     } else {
-        let mut text = format!("{:<10}{:<10}{:>6}{:>12}{:>12}{:>10}", "source", "symbol", "files", "rows", "accepted", "refused");
+        let line = |cells: [&str; 6]| {
+            let [source, symbol, files, rows, accepted, refused] = cells;
+            format!("{source:<10}{symbol:<10}{files:>6}{rows:>12}{accepted:>12}{refused:>10}")
+        };
+        let mut lines = vec![line(["source", "symbol", "files", "rows", "accepted", "refused"])];
         for row in &census.sources {
-            text.push_str(&format!(
-                "\n{:<10}{:<10}{:>6}{:>12}{:>12}{:>10}",
-                row.source, row.symbol, row.files, row.rows, row.accepted, row.refused
-            ));
+            let [files, rows, accepted, refused] =
+                [row.files, row.rows, row.accepted, row.refused].map(|count| count.to_string());
+            lines.push(line([&row.source, &row.symbol, &files, &rows, &accepted, &refused]));
         }
-        text.push_str(&format!("\n{} quotes a second", census.quotes_per_second));
-        text
+        lines.push(format!("{} quotes a second", census.quotes_per_second));
+        lines.join("\n")
     };
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}").context("printing the census")
@@ -89,14 +93,14 @@ pub fn take(days: Vec<TickDay>, clock: &dyn Clock) -> anyhow::Result<Census> {
         }
     }
     let micros = clock.now().since(started).map_or(1, Span::micros).max(1);
-    let per_second = i128::from(rows).saturating_mul(1_000_000).checked_div(i128::from(micros)).unwrap_or_default();
+    let per_second =
+        i128::from(rows).saturating_mul(1_000_000).checked_div(i128::from(micros)).unwrap_or_default();
     Ok(Census { quotes_per_second: u64::try_from(per_second).unwrap_or_default(), sources })
 }
 
 fn census_of(source: &str, days: Vec<TickDay>) -> anyhow::Result<Vec<Source>> {
     let symbols: BTreeSet<Symbol> = days.iter().map(|day| day.symbol.clone()).collect();
-    let shipped = crate::instruments::shipped()?;
-    let list = symbols.iter().map(|symbol| instrument(source, symbol, &shipped)).collect::<anyhow::Result<Vec<_>>>()?;
+    let list = symbols.iter().map(|symbol| instrument(source, symbol)).collect::<anyhow::Result<Vec<_>>>()?;
     let instruments = Arc::new(Instruments::new(list).context("checking the instruments")?);
     let decimals = instruments.iter().map(|(_, it)| (it.symbol.clone(), it.price_decimals)).collect();
     let mut rows: BTreeMap<Symbol, Source> = symbols
@@ -134,7 +138,9 @@ fn census_of(source: &str, days: Vec<TickDay>) -> anyhow::Result<Vec<Source>> {
                 row.accepted = row.accepted.saturating_add(1);
                 position = position.saturating_add(1);
                 let at = tick.source_time.max(engine.now());
-                engine.apply(at, &Input::Quotes(position, vec![quote]), &mut events).context("applying a quote")?;
+                engine
+                    .apply(at, &Input::Quotes(position, vec![quote]), &mut events)
+                    .context("applying a quote")?;
             }
             Err(reason) => {
                 row.refused = row.refused.saturating_add(1);
@@ -146,16 +152,15 @@ fn census_of(source: &str, days: Vec<TickDay>) -> anyhow::Result<Vec<Source>> {
     Ok(rows.into_values().collect())
 }
 
-/// The terms to read a symbol's ticks with: the table's if it has it, else digits that any price fits in.
-fn instrument(source: &str, symbol: &Symbol, shipped: &Instruments) -> anyhow::Result<Instrument> {
-    let quote = Currency::parse("USD").context("finding the currency")?;
-    let mut instrument = shipped.by_symbol(symbol).cloned().unwrap_or_else(|| Instrument {
+/// Terms to read a symbol's ticks with, whatever they are: six digits hold any price.
+fn instrument(source: &str, symbol: &Symbol) -> anyhow::Result<Instrument> {
+    Ok(Instrument {
         symbol: symbol.clone(),
         description: String::new(),
-        source: String::new(),
+        source: source.to_owned(),
         base: String::new(),
-        quote,
-        price_decimals: if symbol.as_str().len() == 6 { 5 } else { 4 },
+        quote: Currency::parse("USD").context("finding the currency")?,
+        price_decimals: 6,
         price_min: Price(1),
         price_max: Price(1_000_000_000_000),
         quantity_decimals: 0,
@@ -164,7 +169,5 @@ fn instrument(source: &str, symbol: &Symbol, shipped: &Instruments) -> anyhow::R
         quantity_step: Quantity(1),
         quantity_max: Quantity(1),
         stale_after: Span::from_seconds(60),
-    });
-    source.clone_into(&mut instrument.source);
-    Ok(instrument)
+    })
 }

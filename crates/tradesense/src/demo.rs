@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use app::Context;
+use app::Role;
 use app::catalogue::{Catalogue, Publication};
 use app::identity::{Identity, Password, Registration};
-use app::Role;
 use kernel::{Currency, FirmId, Money, RequestId, Rng, Timestamp};
 use rules::Program;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,12 @@ pub fn logins(file: &Path, rng: &dyn Rng) -> anyhow::Result<Vec<Login>> {
     };
     let logins = vec![
         login("trader", "trader@demo.example", "Demo Trader", &[Role::Trader]),
-        login("operator", "operator@demo.example", "Demo Operator", &[Role::Admin, Role::Risk, Role::Support]),
+        login(
+            "operator",
+            "operator@demo.example",
+            "Demo Operator",
+            &[Role::Admin, Role::Risk, Role::Support],
+        ),
     ];
     write_private(file, &serde_json::to_string_pretty(&logins).context("writing logins")?)?;
     Ok(logins)
@@ -104,7 +109,10 @@ pub async fn seed(
         let program: Program = toml::from_str(text).with_context(|| format!("reading the program {slug}"))?;
         let fee = Money::parse(fee, dollars).context("reading a price")?;
         let publication = Publication { slug: slug.to_owned(), program, fee, position };
-        catalogue.publish_version(&context, publication).await.with_context(|| format!("publishing {slug}"))?;
+        catalogue
+            .publish_version(&context, publication)
+            .await
+            .with_context(|| format!("publishing {slug}"))?;
     }
     for login in logins {
         let registration = Registration {

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let ran = match Cli::parse().command {
-        Command::Up(up) => up::run(up),
+        Command::Up(up) => up::run(&up),
         Command::Openapi => openapi(),
         Command::Migrate { database_url } => migrate(&database_url),
         Command::Replay(replay) => census::run(&replay, &SystemClock),

@@ -10,7 +10,10 @@ use anyhow::{Context as _, bail};
 use app::trading::{IncomingQuote, Sequencer};
 use engine::Instruments;
 use kernel::{Clock, Price, Span, Symbol, Timestamp};
-use providers::feeds::{Feed, FeedQuote, Pace, Recording, ReplayFeed, ReplaySettings, Simulator, SimulatorSettings, Times, extract, ticks};
+use providers::feeds::{
+    Feed, FeedQuote, Pace, Recording, ReplayFeed, ReplaySettings, Simulator, SimulatorSettings, Times,
+    extract, ticks,
+};
 use tokio::sync::watch;
 
 /// Where quotes come from.
@@ -32,11 +35,17 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The feeds for a table of instruments: what the recording holds is replayed, the rest simulated.
-pub fn feeds(settings: &MarketSettings, instruments: &Instruments, start: Timestamp) -> anyhow::Result<Vec<Box<dyn Feed>>> {
+pub fn feeds(
+    settings: &MarketSettings,
+    instruments: &Instruments,
+    start: Timestamp,
+) -> anyhow::Result<Vec<Box<dyn Feed>>> {
     let mut feeds: Vec<Box<dyn Feed>> = Vec::new();
     if !settings.simulate {
         let days = match &settings.ticks {
-            Some(directory) => ticks::scan(directory).with_context(|| format!("reading ticks in {}", directory.display()))?,
+            Some(directory) => {
+                ticks::scan(directory).with_context(|| format!("reading ticks in {}", directory.display()))?
+            }
             None => extract().context("reading the shipped ticks")?,
         };
         let (days, decimals) = wanted(days, instruments);
@@ -64,19 +73,25 @@ pub fn feeds(settings: &MarketSettings, instruments: &Instruments, start: Timest
             mean_interval: Span::from_millis(400),
             gap_one_in: 20_000,
         };
-        let simulator = Simulator::new(simulator, start).with_context(|| format!("simulating {}", instrument.symbol))?;
+        let simulator =
+            Simulator::new(simulator, start).with_context(|| format!("simulating {}", instrument.symbol))?;
         feeds.push(Box::new(simulator));
     }
     Ok(feeds)
 }
 
 /// The days of instruments in the table from their own source, and the digits to read their prices with.
-fn wanted(days: Vec<ticks::TickDay>, instruments: &Instruments) -> (Vec<ticks::TickDay>, BTreeMap<Symbol, u8>) {
+fn wanted(
+    days: Vec<ticks::TickDay>,
+    instruments: &Instruments,
+) -> (Vec<ticks::TickDay>, BTreeMap<Symbol, u8>) {
     let of = |day: &ticks::TickDay| {
         instruments.by_symbol(&day.symbol).filter(|instrument| instrument.source == *day.source)
     };
     let days: Vec<_> = days.into_iter().filter(|day| of(day).is_some()).collect();
-    let decimals = days.iter().filter_map(|day| of(day).map(|instrument| (day.symbol.clone(), instrument.price_decimals)));
+    let decimals = days
+        .iter()
+        .filter_map(|day| of(day).map(|instrument| (day.symbol.clone(), instrument.price_decimals)));
     let decimals = decimals.collect();
     (days, decimals)
 }

@@ -112,7 +112,12 @@ impl Platform {
                 settings.password_cost,
             )),
             catalogue: Arc::new(Catalogue::new(store.clone(), Arc::clone(clock))),
-            purchases: Arc::new(Purchases::new(store.clone(), store.clone(), Arc::clone(clock), Arc::clone(rng))),
+            purchases: Arc::new(Purchases::new(
+                store.clone(),
+                store.clone(),
+                Arc::clone(clock),
+                Arc::clone(rng),
+            )),
             desk: desk.clone(),
             hub: Arc::clone(&hub),
             store,
@@ -124,8 +129,9 @@ impl Platform {
             purchase_paid: Arc::new(Notify::new()),
             stopping: stop,
         };
-        let listener =
-            TcpListener::bind(settings.listen).await.with_context(|| format!("listening on {}", settings.listen))?;
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("listening on {}", settings.listen))?;
         let address = listener.local_addr().context("reading the address listened on")?;
         let service = web::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(serve(listener, service, web.stopping.clone()));
@@ -159,7 +165,11 @@ const CANDLE_MEMORY: u64 = 300_000;
 
 type Service = axum::extract::connect_info::IntoMakeServiceWithConnectInfo<axum::Router, SocketAddr>;
 
-async fn serve(listener: TcpListener, service: Service, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+async fn serve(
+    listener: TcpListener,
+    service: Service,
+    mut stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
     axum::serve(listener, service)
         .with_graceful_shutdown(async move {
             // An error means that the platform is gone: stop as well.

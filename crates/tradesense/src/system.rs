@@ -20,7 +20,10 @@ impl Clock for SystemClock {
 pub struct SystemRng;
 
 impl Rng for SystemRng {
-    #[expect(clippy::expect_used, reason = "without chance no id and no session may be made; going on would be worse")]
+    #[expect(
+        clippy::expect_used,
+        reason = "without chance no id and no session may be made; going on would be worse"
+    )]
     fn fill(&self, buffer: &mut [u8]) {
         getrandom::fill(buffer).expect("the operating system gives random bytes");
     }

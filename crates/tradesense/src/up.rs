@@ -37,7 +37,7 @@ pub struct Up {
     /// An own PostgreSQL database in place of a private server.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// A directory of recorded ticks (SOURCE/SYMBOL/YYYYMMDD_quote.zip) in place of the shipped ones.
+    /// A directory of recorded ticks (`SOURCE/SYMBOL/YYYYMMDD_quote.zip`) in place of the shipped ones.
     #[arg(long, env = "TRADESENSE_TICKS")]
     ticks: Option<PathBuf>,
     /// Simulate every instrument.
@@ -61,18 +61,19 @@ struct Database {
 }
 
 /// Runs until told to stop.
-pub fn run(up: Up) -> anyhow::Result<()> {
+pub fn run(up: &Up) -> anyhow::Result<()> {
     let postgres_dir = up.data_dir.join("postgres");
     if up.fresh {
-        forget(&up, &postgres_dir)?;
+        forget(up, &postgres_dir)?;
     }
     std::fs::create_dir_all(&up.data_dir).with_context(|| format!("making {}", up.data_dir.display()))?;
     let database = match &up.database_url {
         Some(url) => Database { url: url.clone(), server: None },
         None => start_postgres(&postgres_dir)?,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    let ran = runtime.block_on(serve(&up, &database.url));
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let ran = runtime.block_on(serve(up, &database.url));
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     if let Some(server) = database.server {
         server.stop().context("stopping the private PostgreSQL")?;
@@ -81,11 +82,15 @@ pub fn run(up: Up) -> anyhow::Result<()> {
 }
 
 fn forget(up: &Up, postgres_dir: &Path) -> anyhow::Result<()> {
-    anyhow::ensure!(up.database_url.is_none(), "--fresh does not empty a database of yours; empty it yourself");
+    anyhow::ensure!(
+        up.database_url.is_none(),
+        "--fresh does not empty a database of yours; empty it yourself"
+    );
     Postgres::erase(postgres_dir).context("removing the private PostgreSQL")?;
     for name in ["quotes", "logins.json"] {
         let path = up.data_dir.join(name);
-        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         match removed {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -109,15 +114,13 @@ async fn serve(up: &Up, url: &str) -> anyhow::Result<()> {
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
     let stop = stop_signal()?;
     Store::migrate(url).await.context("bringing the database's schema up to date")?;
-    let firm = store::NewFirm {
-        slug: demo::FIRM.to_owned(),
-        name: demo::FIRM_NAME.to_owned(),
-        domains: Vec::new(),
-    };
+    let firm =
+        store::NewFirm { slug: demo::FIRM.to_owned(), name: demo::FIRM_NAME.to_owned(), domains: Vec::new() };
     let firm = Store::ensure_firm(url, &firm, clock.now()).await.context("making the firm")?;
     let logins = demo::logins(&up.data_dir.join("logins.json"), &*rng)?;
     let instruments = Arc::new(instruments::shipped()?);
-    let market = MarketSettings { ticks: up.ticks.clone(), simulate: up.simulate, speed: up.speed, seed: up.seed };
+    let market =
+        MarketSettings { ticks: up.ticks.clone(), simulate: up.simulate, speed: up.speed, seed: up.seed };
     let mut platform = Platform::start(Settings {
         database_url: url.to_owned(),
         app_connections: 16,
@@ -172,7 +175,11 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
 fn announce(address: SocketAddr, logins: &[demo::Login]) -> anyhow::Result<()> {
     let mut text = format!("\nTradeSense is running at http://{address}\n\n");
     for login in logins {
-        text.push_str(&format!("  sign in as {:<9} {:<24} password  {}\n", login.title, login.email, login.password));
+        let demo::Login { title, email, password, .. } = login;
+        text.push_str("  sign in as ");
+        text.push_str(
+            &[format!("{title:<9}"), format!("{email:<24}"), format!("password  {password}\n")].join(" "),
+        );
     }
     text.push_str("\nPayments are a sandbox; prices are recorded or simulated. Ctrl-C stops everything; the data stays.\n");
     let mut out = std::io::stdout().lock();

@@ -1,11 +1,11 @@
 //! The web UI, embedded in the binary under the feature `ui`.
 
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, Uri, header};
+use http::{Uri, header};
 
 #[cfg(feature = "ui")]
 #[derive(rust_embed::RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/../../ui/dist"]
+#[folder = "../../ui/dist"]
 struct Files;
 
 /// A file of the UI. What looks like an asset and is none is a 404; every other path is a screen of the UI.
@@ -30,7 +30,7 @@ fn file(path: &str) -> Response {
         return not_found();
     }
     let text = "This server was built without its web UI. Build it with the feature `ui`, or run `cargo xtask up`.\n";
-    (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
 }
 
 fn not_found() -> Response {

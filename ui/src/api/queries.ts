@@ -1,4 +1,4 @@
-import { QueryClient, queryOptions } from "@tanstack/react-query";
+import { infiniteQueryOptions, QueryClient, queryOptions } from "@tanstack/react-query";
 import { api, ask } from "./client";
 import { ApiError } from "./error";
 import type { Interval } from "./types";
@@ -65,21 +65,41 @@ export const accountQuery = (id: string) =>
     staleTime: 0,
   });
 
+/** What every paged list has in common: the first page has no cursor, the last one gives none. */
+const pages = {
+  initialPageParam: "",
+  getNextPageParam: (page: { next_cursor: string | null }) => page.next_cursor,
+  staleTime: 0,
+};
+
 export const fillsQuery = (id: string) =>
-  queryOptions({
+  infiniteQueryOptions({
+    ...pages,
     queryKey: ["accounts", id, "fills"],
-    queryFn: async () => (await ask(api.GET("/v1/accounts/{id}/fills", { params: { path: { id } } }))).items,
-    staleTime: 0,
+    queryFn: ({ pageParam }) => {
+      const params = { path: { id }, query: { cursor: pageParam || undefined } };
+      return ask(api.GET("/v1/accounts/{id}/fills", { params }));
+    },
   });
 
 export const closedPositionsQuery = (id: string) =>
-  queryOptions({
+  infiniteQueryOptions({
+    ...pages,
     queryKey: ["accounts", id, "closed"],
-    queryFn: async () => {
-      const params = { path: { id }, query: { state: "closed" as const } };
-      return (await ask(api.GET("/v1/accounts/{id}/positions", { params }))).items;
+    queryFn: ({ pageParam }) => {
+      const params = { path: { id }, query: { state: "closed" as const, cursor: pageParam || undefined } };
+      return ask(api.GET("/v1/accounts/{id}/positions", { params }));
     },
-    staleTime: 0,
+  });
+
+export const allOrdersQuery = (id: string) =>
+  infiniteQueryOptions({
+    ...pages,
+    queryKey: ["accounts", id, "orders"],
+    queryFn: ({ pageParam }) => {
+      const params = { path: { id }, query: { state: "all" as const, cursor: pageParam || undefined } };
+      return ask(api.GET("/v1/accounts/{id}/orders", { params }));
+    },
   });
 
 export const verdictsQuery = (id: string) =>

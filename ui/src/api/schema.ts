@@ -52,7 +52,7 @@ export interface paths {
      * Places an order. A market order is filled, or refused, before the answer; a retry under the same key gets the
      *     first answer.
      */
-    post: operations["place"];
+    post: operations["place_order"];
     delete?: never;
     options?: never;
     head?: never;
@@ -70,7 +70,7 @@ export interface paths {
     put?: never;
     post?: never;
     /** Takes a working order back. */
-    delete: operations["cancel"];
+    delete: operations["cancel_order"];
     options?: never;
     head?: never;
     /** Changes a working order. */
@@ -121,7 +121,7 @@ export interface paths {
     get?: never;
     put?: never;
     /** Closes a position or a part of it at the current quote. */
-    post: operations["close"];
+    post: operations["close_position"];
     delete?: never;
     options?: never;
     head?: never;
@@ -156,7 +156,7 @@ export interface paths {
      * The account as it changes, as server-sent events: `account` with the live numbers, open positions and working
      *     orders, at once and then at most five times a second; `verdict` when a rule speaks.
      */
-    get: operations["stream"];
+    get: operations["account_stream"];
     put?: never;
     post?: never;
     delete?: never;
@@ -343,7 +343,7 @@ export interface paths {
       cookie?: never;
     };
     /** Quotes as they come, at most five times a second, as server-sent events named `quotes`. */
-    get: operations["stream"];
+    get: operations["market_stream"];
     put?: never;
     post?: never;
     delete?: never;
@@ -411,10 +411,10 @@ export interface paths {
       cookie?: never;
     };
     /** One's own purchases, the newest first. */
-    get: operations["list"];
+    get: operations["purchases"];
     put?: never;
     /** Starts a purchase; pay at `checkout_url`. A retry under the same key gives the same purchase. */
-    post: operations["create"];
+    post: operations["create_purchase"];
     delete?: never;
     options?: never;
     head?: never;
@@ -429,7 +429,7 @@ export interface paths {
       cookie?: never;
     };
     /** One of one's own purchases. */
-    get: operations["get"];
+    get: operations["purchase"];
     put?: never;
     post?: never;
     delete?: never;
@@ -451,17 +451,17 @@ export interface components {
       /** @description Its challenge. */
       challenge_id: string;
       /** @description When it ended. */
-      closed_at?: string | null;
+      closed_at: string | null;
       /** @description Currency of every amount. */
       currency: string;
       /** @description The running day. */
-      day: components["schemas"]["DayView"];
+      day: components["schemas"]["Day"];
       /** @description Balance and open results. */
       equity: string;
       /** @description Open results. */
       floating: string;
       /** @description Every floor. */
-      floors: components["schemas"]["FloorView"][];
+      floors: components["schemas"]["Floor"][];
       /** @description Its id. */
       id: string;
       /** @description Balance at opening. */
@@ -473,28 +473,33 @@ export interface components {
       /** @description Margin bound. */
       margin_used: string;
       /** @description When it ends. */
-      next_reset: components["schemas"]["ResetView"];
+      next_reset: components["schemas"]["NextReset"];
       /** @description Short, for people. */
       number: string;
       /** @description What passing needs. */
-      objectives: components["schemas"]["ObjectiveView"][];
+      objectives: components["schemas"]["Objective"][];
       /** @description When it opened. */
       opened_at: string;
       /** @description Its phase. */
-      phase: components["schemas"]["PhaseView"];
+      phase: components["schemas"]["PhaseRef"];
       /** @description Its program. */
       program: components["schemas"]["ProgramRef"];
       /** @description Room to the nearest floor. */
       room: string;
-      /** @description `active`, `passed`, `breached` or `expired`. */
-      status: string;
+      /** @description Where it stands. */
+      status: components["schemas"]["AccountStatus"];
     };
+    /**
+     * @description Where an account stands.
+     * @enum {string}
+     */
+    AccountStatus: "active" | "passed" | "breached" | "expired";
     /** @description An account as it was last stored. */
     AccountSummary: {
       /** @description Closed results. */
       balance: string;
       /** @description When it ended. */
-      closed_at?: string | null;
+      closed_at: string | null;
       /** @description Currency of every amount. */
       currency: string;
       /** @description Its id. */
@@ -506,9 +511,9 @@ export interface components {
       /** @description When it opened. */
       opened_at: string;
       /** @description Its phase. */
-      phase: components["schemas"]["PhaseView"];
-      /** @description `active`, `passed`, `breached` or `expired`. */
-      status: string;
+      phase: components["schemas"]["PhaseRef"];
+      /** @description Where it stands. */
+      status: components["schemas"]["AccountStatus"];
     };
     /** @description The bid over one interval. */
     Candle: {
@@ -536,16 +541,26 @@ export interface components {
       id: string;
       /** @description What was bought. */
       program: components["schemas"]["ProgramRef"];
-      /** @description `running`, `passed` or `failed`. */
-      state: string;
+      /** @description Where it stands. */
+      state: components["schemas"]["ChallengeState"];
     };
+    /**
+     * @description Where a challenge stands.
+     * @enum {string}
+     */
+    ChallengeState: "running" | "passed" | "failed";
     /** @description How much of a position to close. */
     ClosePosition: {
       /** @description Lots; all of it if not said. */
       quantity?: string | null;
     };
+    /**
+     * @description When equity has crossed a floor.
+     * @enum {string}
+     */
+    Comparison: "below" | "at_or_below";
     /** @description The running trading day. */
-    DayView: {
+    Day: {
       /** @description Its name. */
       date: string;
       /** @description Balance then. */
@@ -581,17 +596,17 @@ export interface components {
        * Format: int32
        * @description The order's ticket.
        */
-      order?: number | null;
+      order: number | null;
       /** @description At which price. */
       price: string;
       /** @description Result realised. */
       profit: string;
       /** @description Lots. */
       quantity: string;
-      /** @description `market`, `limit`, `stop`, `close`, `stop_loss`, `take_profit`, `stop_out` or `liquidation`. */
-      reason: string;
+      /** @description Why it happened. */
+      reason: components["schemas"]["FillReason"];
       /** @description Of the trade: a long closes by `sell`. */
-      side: string;
+      side: components["schemas"]["Side"];
       /** @description What. */
       symbol: string;
       /**
@@ -600,6 +615,19 @@ export interface components {
        */
       ticket: number;
     };
+    /**
+     * @description Why a fill happened.
+     * @enum {string}
+     */
+    FillReason:
+      | "market"
+      | "limit"
+      | "stop"
+      | "close"
+      | "stop_loss"
+      | "take_profit"
+      | "stop_out"
+      | "liquidation";
     /** @description The firm whose pages these are. */
     Firm: {
       /** @description Whether this installation is for trying out: prices and payments are not real. */
@@ -610,9 +638,9 @@ export interface components {
       slug: string;
     };
     /** @description A floor and the room above it. */
-    FloorView: {
-      /** @description `below` or `at_or_below`. */
-      comparison: string;
+    Floor: {
+      /** @description When it is crossed. */
+      comparison: components["schemas"]["Comparison"];
       /** @description How the floor follows from its reference. */
       derivation: string;
       /** @description The equity below or at which the rule fires. */
@@ -624,7 +652,7 @@ export interface components {
       /** @description Equity minus floor, exact. */
       room: string;
       /** @description The rule's kind. */
-      rule: string;
+      rule: components["schemas"]["RuleKind"];
     };
     /** @description What can be traded. */
     Instrument: {
@@ -684,8 +712,8 @@ export interface components {
         id: string;
         /** @description What was bought. */
         program: components["schemas"]["ProgramRef"];
-        /** @description `running`, `passed` or `failed`. */
-        state: string;
+        /** @description Where it stands. */
+        state: components["schemas"]["ChallengeState"];
       }[];
     };
     /** @description A list that ends. */
@@ -755,7 +783,7 @@ export interface components {
       /** @description In the order the operation describes. */
       items: {
         /** @description The challenge, once paid. */
-        challenge_id?: string | null;
+        challenge_id: string | null;
         /** @description Where to pay. */
         checkout_url: string;
         /** @description When it was created. */
@@ -768,8 +796,8 @@ export interface components {
         id: string;
         /** @description What is bought. */
         program: components["schemas"]["ProgramRef"];
-        /** @description `awaiting_payment`, `paid`, `declined` or `cancelled`. */
-        state: string;
+        /** @description Where it stands. */
+        state: components["schemas"]["PurchaseState"];
       }[];
     };
     /** @description A list that ends. */
@@ -798,15 +826,15 @@ export interface components {
         at: string;
         /** @description In one line. */
         headline: string;
-        /** @description `breach`, `pass` or `expiry`. */
-        kind: string;
+        /** @description What it means for the account. */
+        kind: components["schemas"]["VerdictKind"];
         /**
          * Format: int32
          * @description Its number within the account.
          */
         number: number;
         /** @description The rule's kind. */
-        rule: string;
+        rule: components["schemas"]["RuleKind"];
       }[];
     };
     /** @description A board, ranked by closed profit as a share of the initial balance. */
@@ -823,9 +851,9 @@ export interface components {
     /** @description How much may be lost or must be earned. */
     Limit: {
       /** @description Where it is known before trading. */
-      amount?: string | null;
+      amount?: string;
       /** @description Where the program says a share. */
-      percent?: string | null;
+      percent?: string;
     };
     /** @description A message of the live stream. */
     LiveAccount: components["schemas"]["Account"] & {
@@ -837,13 +865,13 @@ export interface components {
     /** @description A new order. */
     NewOrder: {
       /** @description How. */
-      kind: components["schemas"]["NewOrderKind"];
+      kind: components["schemas"]["OrderKind"];
       /** @description For a limit or stop, as a decimal string. */
       price?: string | null;
       /** @description Lots, as a decimal string. */
       quantity: string;
       /** @description Which way. */
-      side: components["schemas"]["OrderSide"];
+      side: components["schemas"]["Side"];
       /** @description Closes the position it opens. */
       stop_loss?: string | null;
       /** @description What. */
@@ -851,11 +879,6 @@ export interface components {
       /** @description Closes the position it opens. */
       take_profit?: string | null;
     };
-    /**
-     * @description How an order is to be filled.
-     * @enum {string}
-     */
-    NewOrderKind: "market" | "limit" | "stop";
     /** @description What to buy. The price is ours. */
     NewPurchase: {
       /** @description The program's slug. */
@@ -863,8 +886,17 @@ export interface components {
       /** @description The version whose rules the buyer has read. */
       version: string;
     };
+    /** @description The next reset. */
+    NextReset: {
+      /** @description The instant. */
+      at: string;
+      /** @description The instant on that zone's clock. */
+      local: string;
+      /** @description The program's zone. */
+      zone: string;
+    };
     /** @description A condition of passing. */
-    ObjectiveView: {
+    Objective: {
       /** @description Reached so far. */
       current: string;
       /** @description For people. */
@@ -872,39 +904,38 @@ export interface components {
       /** @description Whether it holds now. */
       met: boolean;
       /** @description The rule's kind. */
-      rule: string;
+      rule: components["schemas"]["RuleKind"];
       /** @description To reach: an amount or a count of days. */
       target: string;
     };
     /** @description An order to trade. */
     Order: {
       /** @description When it stopped working. */
-      done_at?: string | null;
-      /** @description `market`, `limit` or `stop`. */
-      kind: string;
+      done_at: string | null;
+      /** @description How it is filled. */
+      kind: components["schemas"]["OrderKind"];
       /** @description When it came. */
       placed_at: string;
       /**
        * Format: int32
        * @description The position it opened.
        */
-      position?: number | null;
+      position: number | null;
       /** @description For a limit or stop. */
-      price?: string | null;
+      price: string | null;
       /** @description Lots. */
       quantity: string;
-      /** @description Why it ended without a fill. */
-      reason?: string | null;
-      /** @description `buy` or `sell`. */
-      side: string;
-      /** @description `working`, `filled`, `cancelled` or `rejected`. */
-      state: string;
+      reason: components["schemas"]["OrderReason"] | null;
+      /** @description Which way. */
+      side: components["schemas"]["Side"];
+      /** @description Where it stands. */
+      state: components["schemas"]["OrderState"];
       /** @description Given to the position it opens. */
-      stop_loss?: string | null;
+      stop_loss: string | null;
       /** @description What. */
       symbol: string;
       /** @description Given to the position it opens. */
-      take_profit?: string | null;
+      take_profit: string | null;
       /**
        * Format: int32
        * @description Its number within the account.
@@ -921,10 +952,20 @@ export interface components {
       take_profit?: string | null;
     };
     /**
-     * @description Which way.
+     * @description How an order is to be filled.
      * @enum {string}
      */
-    OrderSide: "buy" | "sell";
+    OrderKind: "market" | "limit" | "stop";
+    /**
+     * @description Why an order ended without a fill.
+     * @enum {string}
+     */
+    OrderReason: "by_trader" | "account_ended" | "insufficient_margin";
+    /**
+     * @description Where an order stands.
+     * @enum {string}
+     */
+    OrderState: "working" | "filled" | "cancelled" | "rejected";
     /** @description A page of a longer list. */
     Page_Fill: {
       /** @description In the order the operation describes. */
@@ -942,17 +983,17 @@ export interface components {
          * Format: int32
          * @description The order's ticket.
          */
-        order?: number | null;
+        order: number | null;
         /** @description At which price. */
         price: string;
         /** @description Result realised. */
         profit: string;
         /** @description Lots. */
         quantity: string;
-        /** @description `market`, `limit`, `stop`, `close`, `stop_loss`, `take_profit`, `stop_out` or `liquidation`. */
-        reason: string;
+        /** @description Why it happened. */
+        reason: components["schemas"]["FillReason"];
         /** @description Of the trade: a long closes by `sell`. */
-        side: string;
+        side: components["schemas"]["Side"];
         /** @description What. */
         symbol: string;
         /**
@@ -962,39 +1003,38 @@ export interface components {
         ticket: number;
       }[];
       /** @description Give it as `cursor` to read on; nothing at the end. */
-      next_cursor?: string | null;
+      next_cursor: string | null;
     };
     /** @description A page of a longer list. */
     Page_Order: {
       /** @description In the order the operation describes. */
       items: {
         /** @description When it stopped working. */
-        done_at?: string | null;
-        /** @description `market`, `limit` or `stop`. */
-        kind: string;
+        done_at: string | null;
+        /** @description How it is filled. */
+        kind: components["schemas"]["OrderKind"];
         /** @description When it came. */
         placed_at: string;
         /**
          * Format: int32
          * @description The position it opened.
          */
-        position?: number | null;
+        position: number | null;
         /** @description For a limit or stop. */
-        price?: string | null;
+        price: string | null;
         /** @description Lots. */
         quantity: string;
-        /** @description Why it ended without a fill. */
-        reason?: string | null;
-        /** @description `buy` or `sell`. */
-        side: string;
-        /** @description `working`, `filled`, `cancelled` or `rejected`. */
-        state: string;
+        reason: components["schemas"]["OrderReason"] | null;
+        /** @description Which way. */
+        side: components["schemas"]["Side"];
+        /** @description Where it stands. */
+        state: components["schemas"]["OrderState"];
         /** @description Given to the position it opens. */
-        stop_loss?: string | null;
+        stop_loss: string | null;
         /** @description What. */
         symbol: string;
         /** @description Given to the position it opens. */
-        take_profit?: string | null;
+        take_profit: string | null;
         /**
          * Format: int32
          * @description Its number within the account.
@@ -1002,22 +1042,21 @@ export interface components {
         ticket: number;
       }[];
       /** @description Give it as `cursor` to read on; nothing at the end. */
-      next_cursor?: string | null;
+      next_cursor: string | null;
     };
     /** @description A page of a longer list. */
     Page_Position: {
       /** @description In the order the operation describes. */
       items: {
         /** @description At which price. */
-        close_price?: string | null;
-        /** @description Why. */
-        close_reason?: string | null;
+        close_price: string | null;
+        close_reason: components["schemas"]["FillReason"] | null;
         /** @description When it closed. */
-        closed_at?: string | null;
+        closed_at: string | null;
         /** @description Commission charged so far. */
         commission: string;
         /** @description What it would close at now. */
-        current_price?: string | null;
+        current_price: string | null;
         /** @description Margin it binds. */
         margin: string;
         /** @description Opened at. */
@@ -1028,14 +1067,14 @@ export interface components {
         profit: string;
         /** @description Lots still open; for a closed one, lots it opened with. */
         quantity: string;
-        /** @description `buy` or `sell`. */
-        side: string;
+        /** @description Which way. */
+        side: components["schemas"]["Side"];
         /** @description Its stop loss. */
-        stop_loss?: string | null;
+        stop_loss: string | null;
         /** @description What. */
         symbol: string;
         /** @description Its take profit. */
-        take_profit?: string | null;
+        take_profit: string | null;
         /**
          * Format: int32
          * @description Its number within the account.
@@ -1043,7 +1082,7 @@ export interface components {
         ticket: number;
       }[];
       /** @description Give it as `cursor` to read on; nothing at the end. */
-      next_cursor?: string | null;
+      next_cursor: string | null;
     };
     /** @description Somebody who can sign in. */
     Person: {
@@ -1053,8 +1092,8 @@ export interface components {
       email: string;
       /** @description Their id. */
       id: string;
-      /** @description `trader`, `support`, `risk`, `finance`, `admin`, `auditor`. */
-      roles: string[];
+      /** @description What they may do. */
+      roles: components["schemas"]["Role"][];
     };
     /** @description One phase. */
     Phase: {
@@ -1064,7 +1103,7 @@ export interface components {
       rules: components["schemas"]["Rule"][];
     };
     /** @description A phase within its program. */
-    PhaseView: {
+    PhaseRef: {
       /** @description From 0. */
       index: number;
       /** @description Its name. */
@@ -1075,15 +1114,14 @@ export interface components {
     /** @description An open or closed position. */
     Position: {
       /** @description At which price. */
-      close_price?: string | null;
-      /** @description Why. */
-      close_reason?: string | null;
+      close_price: string | null;
+      close_reason: components["schemas"]["FillReason"] | null;
       /** @description When it closed. */
-      closed_at?: string | null;
+      closed_at: string | null;
       /** @description Commission charged so far. */
       commission: string;
       /** @description What it would close at now. */
-      current_price?: string | null;
+      current_price: string | null;
       /** @description Margin it binds. */
       margin: string;
       /** @description Opened at. */
@@ -1094,14 +1132,14 @@ export interface components {
       profit: string;
       /** @description Lots still open; for a closed one, lots it opened with. */
       quantity: string;
-      /** @description `buy` or `sell`. */
-      side: string;
+      /** @description Which way. */
+      side: components["schemas"]["Side"];
       /** @description Its stop loss. */
-      stop_loss?: string | null;
+      stop_loss: string | null;
       /** @description What. */
       symbol: string;
       /** @description Its take profit. */
-      take_profit?: string | null;
+      take_profit: string | null;
       /**
        * Format: int32
        * @description Its number within the account.
@@ -1117,8 +1155,38 @@ export interface components {
     };
     /** @description The body of a refusal. */
     Problem: {
-      /** @description Stable, for programs. */
-      code: string;
+      /** @enum {string} */
+      code:
+        | "account_not_active"
+        | "body_too_large"
+        | "conflict"
+        | "email_taken"
+        | "engine_unavailable"
+        | "forbidden"
+        | "idempotency_key_missing"
+        | "idempotency_key_reused"
+        | "instrument_not_in_program"
+        | "insufficient_margin"
+        | "internal"
+        | "malformed_json"
+        | "market_stale"
+        | "method_not_allowed"
+        | "no_quote"
+        | "not_found"
+        | "order_not_found"
+        | "payment_settled"
+        | "position_not_found"
+        | "price_invalid"
+        | "program_changed"
+        | "quantity_out_of_range"
+        | "too_many_orders"
+        | "too_many_requests"
+        | "unauthenticated"
+        | "unavailable"
+        | "unknown_instrument"
+        | "unsupported_media_type"
+        | "validation_failed"
+        | "wrong_credentials";
       /** @description What happened this time. */
       detail: string;
       /** @description The faults of a request, all at once. */
@@ -1176,7 +1244,7 @@ export interface components {
     /** @description The buying of a program. */
     Purchase: {
       /** @description The challenge, once paid. */
-      challenge_id?: string | null;
+      challenge_id: string | null;
       /** @description Where to pay. */
       checkout_url: string;
       /** @description When it was created. */
@@ -1189,9 +1257,14 @@ export interface components {
       id: string;
       /** @description What is bought. */
       program: components["schemas"]["ProgramRef"];
-      /** @description `awaiting_payment`, `paid`, `declined` or `cancelled`. */
-      state: string;
+      /** @description Where it stands. */
+      state: components["schemas"]["PurchaseState"];
     };
+    /**
+     * @description Where a purchase stands.
+     * @enum {string}
+     */
+    PurchaseState: "awaiting_payment" | "paid" | "declined" | "cancelled";
     /** @description Both sides of a price. */
     Quote: {
       /** @description What a buyer pays. */
@@ -1224,8 +1297,8 @@ export interface components {
        * @description From 1; equals share a rank.
        */
       rank: number;
-      /** @description `active`, `passed`, `breached` or `expired`. */
-      status: string;
+      /** @description Where the account stands. */
+      status: components["schemas"]["AccountStatus"];
       /** @description The trader's display name. */
       trader: string;
       /**
@@ -1236,6 +1309,11 @@ export interface components {
       /** @description Whether it is the caller's own. */
       you: boolean;
     };
+    /**
+     * @description How a rate was applied.
+     * @enum {string}
+     */
+    RateUse: "times" | "divided_by";
     /** @description A verdict with everything needed to check it. */
     Receipt: {
       /** @description Whose. */
@@ -1254,11 +1332,11 @@ export interface components {
       equity: string;
       /** @description How it came about, sentence by sentence. */
       explanation: string[];
-      floor?: components["schemas"]["ReceiptFloor"] | null;
+      floor: components["schemas"]["ReceiptFloor"] | null;
       /** @description In one line. */
       headline: string;
-      /** @description `breach`, `pass` or `expiry`. */
-      kind: string;
+      /** @description What it means for the account. */
+      kind: components["schemas"]["VerdictKind"];
       /** @description How long it took. */
       latency: components["schemas"]["ReceiptLatency"];
       /**
@@ -1273,9 +1351,9 @@ export interface components {
       /** @description The quotes it was judged at. */
       quotes: components["schemas"]["ReceiptQuote"][];
       /** @description The rule's kind. */
-      rule: string;
+      rule: components["schemas"]["RuleKind"];
       /** @description How far equity was below the floor. */
-      shortfall?: string | null;
+      shortfall: string | null;
     };
     /** @description The account of a receipt. */
     ReceiptAccount: {
@@ -1284,14 +1362,14 @@ export interface components {
       /** @description Short, for people. */
       number: string;
       /** @description Its phase. */
-      phase: components["schemas"]["PhaseView"];
+      phase: components["schemas"]["PhaseRef"];
     };
     /** @description The floor of a receipt. */
     ReceiptFloor: {
       /** @description The equity below or at which the rule fires. */
       amount: string;
-      /** @description `below` or `at_or_below`. */
-      comparison: string;
+      /** @description When it is crossed. */
+      comparison: components["schemas"]["Comparison"];
       /** @description How it follows from its reference. */
       derivation: string;
     };
@@ -1301,7 +1379,7 @@ export interface components {
        * Format: int64
        * @description From the receipt of the quote that caused it to the end of the batch that decided it, in microseconds.
        */
-      tick_to_decision_us?: number | null;
+      tick_to_decision_us: number | null;
     };
     /** @description A line of a receipt's sum. */
     ReceiptLine: {
@@ -1329,9 +1407,9 @@ export interface components {
       quantity: string;
       /** @description That currency. */
       quote_currency: string;
-      rate?: components["schemas"]["ReceiptRate"] | null;
-      /** @description `buy` or `sell`. */
-      side: string;
+      rate: components["schemas"]["ReceiptRate"] | null;
+      /** @description Which way. */
+      side: components["schemas"]["Side"];
       /** @description What. */
       symbol: string;
       /**
@@ -1362,8 +1440,8 @@ export interface components {
     };
     /** @description A conversion rate of a receipt. */
     ReceiptRate: {
-      /** @description `times` or `divided_by`. */
-      how: string;
+      /** @description How it was applied. */
+      how: components["schemas"]["RateUse"];
       /** @description The price. */
       price: string;
       /** @description The instrument whose price it is. */
@@ -1385,23 +1463,37 @@ export interface components {
       /** @description Of the tz database. */
       zone: string;
     };
-    /** @description The next reset. */
-    ResetView: {
-      /** @description The instant. */
-      at: string;
-      /** @description The instant on that zone's clock. */
-      local: string;
-      /** @description The program's zone. */
-      zone: string;
-    };
+    /**
+     * @description What somebody may do.
+     * @enum {string}
+     */
+    Role: "trader" | "support" | "risk" | "finance" | "admin" | "auditor";
     /** @description One rule in words. */
     Rule: {
       /** @description Its kind. */
-      kind: string;
-      limit?: components["schemas"]["Limit"] | null;
+      kind: components["schemas"]["RuleKind"];
+      /** @description How much, where it says so. */
+      limit?: components["schemas"]["Limit"];
       /** @description What it means. */
       sentence: string;
     };
+    /**
+     * @description What kind of rule speaks.
+     * @enum {string}
+     */
+    RuleKind:
+      | "daily_loss"
+      | "max_loss"
+      | "profit_target"
+      | "min_trading_days"
+      | "inactivity"
+      | "calendar_limit"
+      | "ruin";
+    /**
+     * @description Which way.
+     * @enum {string}
+     */
+    Side: "buy" | "sell";
     /** @description Proof of who one is. */
     SignIn: {
       /** @description Any case. */
@@ -1415,18 +1507,81 @@ export interface components {
       at: string;
       /** @description In one line. */
       headline: string;
-      /** @description `breach`, `pass` or `expiry`. */
-      kind: string;
+      /** @description What it means for the account. */
+      kind: components["schemas"]["VerdictKind"];
       /**
        * Format: int32
        * @description Its number within the account.
        */
       number: number;
       /** @description The rule's kind. */
-      rule: string;
+      rule: components["schemas"]["RuleKind"];
+    };
+    /**
+     * @description What a verdict means for its account.
+     * @enum {string}
+     */
+    VerdictKind: "breach" | "pass" | "expiry";
+  };
+  responses: {
+    /** @description Refused; the code says why */
+    ProblemBody: {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": {
+          /** @enum {string} */
+          code:
+            | "account_not_active"
+            | "body_too_large"
+            | "conflict"
+            | "email_taken"
+            | "engine_unavailable"
+            | "forbidden"
+            | "idempotency_key_missing"
+            | "idempotency_key_reused"
+            | "instrument_not_in_program"
+            | "insufficient_margin"
+            | "internal"
+            | "malformed_json"
+            | "market_stale"
+            | "method_not_allowed"
+            | "no_quote"
+            | "not_found"
+            | "order_not_found"
+            | "payment_settled"
+            | "position_not_found"
+            | "price_invalid"
+            | "program_changed"
+            | "quantity_out_of_range"
+            | "too_many_orders"
+            | "too_many_requests"
+            | "unauthenticated"
+            | "unavailable"
+            | "unknown_instrument"
+            | "unsupported_media_type"
+            | "validation_failed"
+            | "wrong_credentials";
+          /** @description What happened this time. */
+          detail: string;
+          /** @description The faults of a request, all at once. */
+          errors?: components["schemas"]["FieldProblem"][];
+          /** @description Quote it when asking for help. */
+          request_id: string;
+          /**
+           * Format: int32
+           * @description The HTTP status.
+           */
+          status: number;
+          /** @description The same for every occurrence of the code. */
+          title: string;
+          /** @description Ends in the code; its page explains it. */
+          type: string;
+        };
+      };
     };
   };
-  responses: never;
   parameters: never;
   requestBodies: never;
   headers: never;
@@ -1453,22 +1608,8 @@ export interface operations {
           "application/json": components["schemas"]["Account"];
         };
       };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
   };
   fills: {
@@ -1493,22 +1634,8 @@ export interface operations {
           "application/json": components["schemas"]["Page_Fill"];
         };
       };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
   };
   orders: {
@@ -1535,25 +1662,11 @@ export interface operations {
           "application/json": components["schemas"]["Page_Order"];
         };
       };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
   };
-  place: {
+  place_order: {
     parameters: {
       query?: never;
       header: {
@@ -1579,73 +1692,17 @@ export interface operations {
           "application/json": components["schemas"]["Order"];
         };
       };
-      400: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      409: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      413: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      415: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      422: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      503: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      413: components["responses"]["ProblemBody"];
+      415: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
   };
-  cancel: {
+  cancel_order: {
     parameters: {
       query?: never;
       header: {
@@ -1667,46 +1724,11 @@ export interface operations {
           "application/json": components["schemas"]["Order"];
         };
       };
-      400: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      409: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      503: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
   };
   change_order: {
@@ -1735,54 +1757,12 @@ export interface operations {
           "application/json": components["schemas"]["Order"];
         };
       };
-      400: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      409: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      422: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      503: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
   };
   positions: {
@@ -1809,22 +1789,8 @@ export interface operations {
           "application/json": components["schemas"]["Page_Position"];
         };
       };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
   };
   change_position: {
@@ -1853,57 +1819,15 @@ export interface operations {
           "application/json": components["schemas"]["Position"];
         };
       };
-      400: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      409: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      422: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      503: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
   };
-  close: {
+  close_position: {
     parameters: {
       query?: never;
       header: {
@@ -1929,54 +1853,12 @@ export interface operations {
           "application/json": components["schemas"]["Position"];
         };
       };
-      400: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      409: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      422: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      503: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
   };
   receipt: {
@@ -1999,25 +1881,11 @@ export interface operations {
           "application/json": components["schemas"]["Receipt"];
         };
       };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
   };
-  stream: {
+  account_stream: {
     parameters: {
       query?: never;
       header?: never;
@@ -2036,22 +1904,8 @@ export interface operations {
           "text/event-stream": components["schemas"]["LiveAccount"];
         };
       };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
   };
   verdicts: {
@@ -2073,22 +1927,8 @@ export interface operations {
           "application/json": components["schemas"]["Items_Verdict"];
         };
       };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
   };
   register: {
@@ -2112,30 +1952,9 @@ export interface operations {
           "application/json": components["schemas"]["Person"];
         };
       };
-      409: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      422: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      429: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      429: components["responses"]["ProblemBody"];
     };
   };
   sign_in: {
@@ -2159,22 +1978,8 @@ export interface operations {
           "application/json": components["schemas"]["Person"];
         };
       };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      429: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      401: components["responses"]["ProblemBody"];
+      429: components["responses"]["ProblemBody"];
     };
   };
   sign_out: {
@@ -2215,14 +2020,7 @@ export interface operations {
           "application/json": components["schemas"]["Items_Challenge"];
         };
       };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      401: components["responses"]["ProblemBody"];
     };
   };
   firm: {
@@ -2242,14 +2040,7 @@ export interface operations {
           "application/json": components["schemas"]["Firm"];
         };
       };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      404: components["responses"]["ProblemBody"];
     };
   };
   leaderboard: {
@@ -2276,14 +2067,7 @@ export interface operations {
           "application/json": components["schemas"]["Leaderboard"];
         };
       };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      404: components["responses"]["ProblemBody"];
     };
   };
   candles: {
@@ -2291,8 +2075,8 @@ export interface operations {
       query: {
         /** @description Whose. */
         symbol: string;
-        /** @description `5s`, `1m`, `5m` or `15m`. */
-        interval: string;
+        /** @description The length of each. */
+        interval: "5s" | "1m" | "5m" | "15m";
         /** @description How many of the newest, at most 1000. */
         limit?: number;
       };
@@ -2310,14 +2094,7 @@ export interface operations {
           "application/json": components["schemas"]["Items_Candle"];
         };
       };
-      422: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      422: components["responses"]["ProblemBody"];
     };
   };
   instruments: {
@@ -2358,7 +2135,7 @@ export interface operations {
       };
     };
   };
-  stream: {
+  market_stream: {
     parameters: {
       query?: never;
       header?: never;
@@ -2394,14 +2171,7 @@ export interface operations {
           "application/json": components["schemas"]["Person"];
         };
       };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      401: components["responses"]["ProblemBody"];
     };
   };
   programs: {
@@ -2442,17 +2212,10 @@ export interface operations {
           "application/json": components["schemas"]["Program"];
         };
       };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      404: components["responses"]["ProblemBody"];
     };
   };
-  list: {
+  purchases: {
     parameters: {
       query?: never;
       header?: never;
@@ -2469,17 +2232,10 @@ export interface operations {
           "application/json": components["schemas"]["Items_Purchase"];
         };
       };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      401: components["responses"]["ProblemBody"];
     };
   };
-  create: {
+  create_purchase: {
     parameters: {
       query?: never;
       header: {
@@ -2503,49 +2259,14 @@ export interface operations {
           "application/json": components["schemas"]["Purchase"];
         };
       };
-      400: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      409: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      422: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
     };
   };
-  get: {
+  purchase: {
     parameters: {
       query?: never;
       header?: never;
@@ -2564,22 +2285,8 @@ export interface operations {
           "application/json": components["schemas"]["Purchase"];
         };
       };
-      401: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
-      404: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["Problem"];
-        };
-      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
   };
 }

@@ -1,4 +1,4 @@
-import type { components } from "./schema";
+import type { components, operations } from "./schema";
 
 type Schemas = components["schemas"];
 
@@ -19,16 +19,18 @@ export type Receipt = Schemas["Receipt"];
 export type Instrument = Schemas["Instrument"];
 export type Quote = Schemas["Quote"];
 export type Candle = Schemas["Candle"];
-export type LeaderboardRow = Schemas["LeaderboardRow"];
-export type PlaceOrder = Schemas["PlaceOrder"];
-export type Side = Order["side"];
-export type OrderKind = Order["kind"];
+export type Ranked = Schemas["Ranked"];
+export type NewOrder = Schemas["NewOrder"];
+export type OrderChange = Schemas["OrderChange"];
+export type PositionChange = Schemas["PositionChange"];
+export type Side = Schemas["Side"];
+export type OrderKind = Schemas["OrderKind"];
 
 /** One `account` event of the account's stream: the account with what is open on it. */
-export type AccountSnapshot = Account & { positions: Position[]; orders: Order[] };
+export type AccountSnapshot = Schemas["LiveAccount"];
 
-/** One element of a `quotes` event of the market's stream. */
+/** One element of a `quotes` event of the market's stream, as far as screens use it. */
 export type Tick = Pick<Quote, "symbol" | "bid" | "ask" | "at">;
 
-export const intervals = ["5s", "1m", "5m", "15m"] as const;
-export type Interval = (typeof intervals)[number];
+export type Interval = operations["candles"]["parameters"]["query"]["interval"];
+export const intervals = ["5s", "1m", "5m", "15m"] as const satisfies readonly Interval[];

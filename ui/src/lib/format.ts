@@ -67,6 +67,7 @@ const words: Record<string, string> = {
   min_trading_days: "Minimum trading days",
   inactivity: "Inactivity",
   calendar_limit: "Time limit",
+  ruin: "Nothing left",
   awaiting_payment: "Awaiting payment",
 };
 

@@ -90,7 +90,7 @@ function ProgramCard({ program }: { program: Program }) {
       </ul>
       <footer>
         <p>
-          <span className="muted">Fee</span> <strong>{moneyIn(program.fee, program.currency)}</strong>
+          <span className="muted">Fee</span> <strong>{moneyIn(program.fee, program.fee_currency)}</strong>
         </p>
         <Link className="button primary" to={`/programs/${program.slug}`}>
           Details<span className="hidden"> of {program.name}</span>
@@ -143,7 +143,7 @@ function Comparison({ programs }: { programs: readonly Program[] }) {
             </tr>
             <tr>
               <th scope="row">Fee</th>
-              {cells((program) => moneyIn(program.fee, program.currency))}
+              {cells((program) => moneyIn(program.fee, program.fee_currency))}
             </tr>
             {Array.from({ length: phases }, (_, index) =>
               compared.map(([kind, label]) => (

@@ -58,7 +58,7 @@ function Confirmation({ program }: { program: Program }) {
         </div>
         <p className="total">
           <span>To pay</span>
-          <strong>{moneyIn(program.fee, program.currency)}</strong>
+          <strong>{moneyIn(program.fee, program.fee_currency)}</strong>
         </p>
         <button
           type="button"

@@ -1,7 +1,7 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link, useSearchParams } from "react-router-dom";
 import { leaderboardQuery, programsQuery } from "../api/queries";
-import type { LeaderboardRow, Program } from "../api/types";
+import type { Program, Ranked } from "../api/types";
 import { money, signed, tone } from "../lib/format";
 import { utcSeconds } from "../lib/time";
 import { useTitle } from "../lib/title";
@@ -109,7 +109,7 @@ function Ranking({ programs }: { programs: readonly Program[] }) {
   );
 }
 
-function Row({ row }: { row: LeaderboardRow }) {
+function Row({ row }: { row: Ranked }) {
   return (
     <tr className={row.you ? "you" : undefined}>
       <td className="num rank">{row.rank}</td>

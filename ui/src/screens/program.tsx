@@ -37,7 +37,7 @@ function Details({ program }: { program: Program }) {
           </p>
           <Terms program={program} />
           <Link className="button primary wide" to={`/programs/${program.slug}/checkout`}>
-            Buy for {moneyIn(program.fee, program.currency)}
+            Buy for {moneyIn(program.fee, program.fee_currency)}
           </Link>
           <VersionNote version={program.version} />
         </aside>
@@ -76,7 +76,7 @@ export function Terms({ program }: { program: Program }) {
     <dl className="terms">
       <div>
         <dt>Fee</dt>
-        <dd>{moneyIn(program.fee, program.currency)}</dd>
+        <dd>{moneyIn(program.fee, program.fee_currency)}</dd>
       </div>
       <div>
         <dt>Leverage</dt>

@@ -11,7 +11,7 @@ import { Failure, Skeleton } from "../parts/states";
 const POLL_MS = 800;
 
 function settled(purchase: Purchase, outcome: string | null): boolean {
-  if (purchase.challenge_id != null) return true;
+  if (purchase.challenge_id !== null) return true;
   if (purchase.state === "declined" || purchase.state === "cancelled") return true;
   // Paid without a challenge is on its way. Awaiting payment is asked again only by one who comes from paying.
   return purchase.state === "awaiting_payment" && outcome !== "paid";
@@ -40,7 +40,7 @@ function Outcome({ purchase, waiting }: { purchase: Purchase; waiting: boolean }
     <>
       <h1>{purchase.program.name}</h1>
       <section className="panel outcome" aria-live="polite">
-        {purchase.challenge_id != null ? (
+        {purchase.challenge_id !== null ? (
           <Opened challenge={purchase.challenge_id} />
         ) : waiting ? (
           <>

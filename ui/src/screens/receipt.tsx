@@ -68,7 +68,7 @@ function Paper({ receipt, id }: { receipt: Receipt; id: string }) {
             {money(floor.amount)}
           </Fact>
         )}
-        {receipt.shortfall != null && <Fact name="Shortfall">{money(receipt.shortfall)}</Fact>}
+        {receipt.shortfall !== null && <Fact name="Shortfall">{money(receipt.shortfall)}</Fact>}
         <Fact name="Balance">{money(receipt.balance)}</Fact>
       </dl>
 
@@ -118,7 +118,7 @@ function Paper({ receipt, id }: { receipt: Receipt; id: string }) {
             <Term name="Receipt digest">
               <code className="break">{receipt.digest}</code>
             </Term>
-            {receipt.latency.tick_to_decision_us != null && (
+            {receipt.latency.tick_to_decision_us !== null && (
               <Term name="Tick to decision">
                 {group(dec(String(receipt.latency.tick_to_decision_us)))} µs
               </Term>
@@ -213,7 +213,11 @@ function Paper({ receipt, id }: { receipt: Receipt; id: string }) {
                     <td className="num">{position.open_price}</td>
                     <td className="num">{position.close_price}</td>
                     <td className="num">{moneyIn(position.profit_quote, position.quote_currency)}</td>
-                    <td className="num">{position.rate ?? "–"}</td>
+                    <td className="num">
+                      {position.rate
+                        ? `${position.rate.how === "times" ? "×" : "÷"} ${position.rate.price} ${position.rate.symbol}`
+                        : "–"}
+                    </td>
                     <td className={`num ${tone(position.profit)}`}>{signed(position.profit)}</td>
                   </tr>
                 ))}

@@ -288,14 +288,14 @@ interface Level {
 
 function levelsOf(symbol: string, positions: readonly Position[], orders: readonly Order[]): Level[] {
   const brackets = (of: {
-    stop_loss?: string | null;
-    take_profit?: string | null;
+    stop_loss: string | null;
+    take_profit: string | null;
     ticket: number;
   }): Level[] => [
-    ...(of.stop_loss == null
+    ...(of.stop_loss === null
       ? []
       : [{ price: of.stop_loss, title: `SL #${of.ticket}`, tone: "loss" as const, style: LineStyle.Dashed }]),
-    ...(of.take_profit == null
+    ...(of.take_profit === null
       ? []
       : [
           {
@@ -321,7 +321,7 @@ function levelsOf(symbol: string, positions: readonly Position[], orders: readon
     ...orders
       .filter((order) => order.symbol === symbol)
       .flatMap((order) => [
-        ...(order.price == null
+        ...(order.price === null
           ? []
           : [
               {

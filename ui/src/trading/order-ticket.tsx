@@ -10,7 +10,7 @@ import {
 } from "react";
 import { api, askOnce, Intent } from "../api/client";
 import { market, useQuote } from "../api/live";
-import type { Instrument, OrderKind, PlaceOrder, Side } from "../api/types";
+import type { Instrument, NewOrder, OrderKind, Side } from "../api/types";
 import { dec, moveBySteps, readDecimal, smallestStep, spreadPoints, withScale } from "../lib/decimal";
 import { short, wordFor } from "../lib/format";
 import { useNotify } from "../parts/notify";
@@ -51,7 +51,7 @@ export function OrderTicket({ accountId, instrument, closed, ref }: TicketProps)
   }));
 
   const place = useMutation({
-    mutationFn: (order: PlaceOrder) =>
+    mutationFn: (order: NewOrder) =>
       askOnce(intent.current, order, (header) =>
         api.POST("/v1/accounts/{id}/orders", { params: { path: { id: accountId }, header }, body: order }),
       ),
@@ -160,7 +160,7 @@ export function OrderTicket({ accountId, instrument, closed, ref }: TicketProps)
             <label htmlFor={`${ids}-lots`}>
               Lots{" "}
               <small>
-                1 = {short(instrument.contract_size)} {instrument.base_currency}
+                1 = {short(String(instrument.contract_size))} {instrument.base_currency}
               </small>
             </label>
             <div className="stepper">

@@ -1,8 +1,13 @@
-import { useMutation, useQuery } from "@tanstack/react-query";
+import {
+  type InfiniteData,
+  type UseInfiniteQueryResult,
+  useInfiniteQuery,
+  useMutation,
+} from "@tanstack/react-query";
 import { type FormEvent, type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import { api, askOnce, Intent } from "../api/client";
-import { closedPositionsQuery, fillsQuery } from "../api/queries";
-import type { Fill, Instrument, Order, Position } from "../api/types";
+import { allOrdersQuery, closedPositionsQuery, fillsQuery } from "../api/queries";
+import type { Fill, Instrument, Order, OrderChange, Position, PositionChange } from "../api/types";
 import { money, signed, tone, wordFor } from "../lib/format";
 import { localShort, utcSeconds } from "../lib/time";
 import { Dialog } from "../parts/dialog";
@@ -22,7 +27,7 @@ interface TablesProps {
   onSymbol: (symbol: string) => void;
 }
 
-const tabs = ["positions", "orders", "closed", "fills"] as const;
+const tabs = ["positions", "orders", "closed", "history", "fills"] as const;
 type Tab = (typeof tabs)[number];
 
 export function Tables(props: TablesProps) {
@@ -31,6 +36,7 @@ export function Tables(props: TablesProps) {
     positions: "Positions",
     orders: "Orders",
     closed: "Closed",
+    history: "Order history",
     fills: "Fills",
   };
   const counts: Partial<Record<Tab, number>> = {
@@ -74,6 +80,7 @@ export function Tables(props: TablesProps) {
         {tab === "positions" && <Positions {...props} />}
         {tab === "orders" && <Orders {...props} />}
         {tab === "closed" && <Closed accountId={props.accountId} />}
+        {tab === "history" && <OrderHistory accountId={props.accountId} />}
         {tab === "fills" && <Fills accountId={props.accountId} />}
       </div>
     </section>
@@ -167,13 +174,11 @@ function PositionRow({ accountId, position, instrument, active, onSymbol }: Posi
   const [dividing, setDividing] = useState(false);
   const notify = useNotify();
   const closing = useClose(accountId, position.ticket);
-  const change =
-    (body: { stop_loss?: string | null; take_profit?: string | null }) =>
-    (header: { "Idempotency-Key": string }) =>
-      api.PATCH("/v1/accounts/{id}/positions/{ticket}", {
-        params: { path: { id: accountId, ticket: position.ticket }, header },
-        body,
-      });
+  const change = (body: PositionChange) => (header: { "Idempotency-Key": string }) =>
+    api.PATCH("/v1/accounts/{id}/positions/{ticket}", {
+      params: { path: { id: accountId, ticket: position.ticket }, header },
+      body,
+    });
   const name = `position ${position.ticket}`;
   return (
     <tr data-ticket={position.ticket}>
@@ -187,14 +192,14 @@ function PositionRow({ accountId, position, instrument, active, onSymbol }: Posi
       <td className="num">{position.current_price ?? "–"}</td>
       <Level
         label={`Stop loss of ${name}`}
-        value={position.stop_loss ?? null}
+        value={position.stop_loss}
         instrument={instrument}
         active={active}
         send={(level) => [{ stop_loss: level }, change({ stop_loss: level })]}
       />
       <Level
         label={`Take profit of ${name}`}
-        value={position.take_profit ?? null}
+        value={position.take_profit}
         instrument={instrument}
         active={active}
         send={(level) => [{ take_profit: level }, change({ take_profit: level })]}
@@ -487,22 +492,16 @@ function OrderRow({ accountId, order, instrument, active, onSymbol }: OrderRowPr
   const cancel = useMutation({
     mutationFn: () =>
       askOnce(intent.current, { cancel: order.ticket }, (header) =>
-        // A body-less mutation still names its type, which the server asks of every mutation.
-        api.DELETE("/v1/accounts/{id}/orders/{ticket}", {
-          params: { path, header },
-          headers: { "Content-Type": "application/json" },
-        }),
+        api.DELETE("/v1/accounts/{id}/orders/{ticket}", { params: { path, header } }),
       ),
     onError: (error) => notify(error.message, "bad"),
   });
-  const change =
-    (body: { price?: string | null; stop_loss?: string | null; take_profit?: string | null }) =>
-    (header: { "Idempotency-Key": string }) =>
-      api.PATCH("/v1/accounts/{id}/orders/{ticket}", { params: { path, header }, body });
+  const change = (body: OrderChange) => (header: { "Idempotency-Key": string }) =>
+    api.PATCH("/v1/accounts/{id}/orders/{ticket}", { params: { path, header }, body });
   const level = (name: "price" | "stop_loss" | "take_profit", label: string) => (
     <Level
       label={`${label} of order ${order.ticket}`}
-      value={order[name] ?? null}
+      value={order[name]}
       instrument={instrument}
       active={active}
       required={name === "price"}
@@ -541,35 +540,67 @@ function OrderRow({ accountId, order, instrument, active, onSymbol }: OrderRowPr
   );
 }
 
-function Closed({ accountId }: { accountId: string }) {
-  const closed = useQuery(closedPositionsQuery(accountId));
-  if (closed.isPending) return <Skeleton lines={4} height={22} label="Loading closed positions" />;
-  if (closed.isError) return <Failure error={closed.error} retry={() => closed.refetch()} />;
-  if (closed.data.length === 0) return <None>Nothing has been closed on this account yet.</None>;
+interface HistoryProps<T> {
+  pages: UseInfiniteQueryResult<InfiniteData<{ items: T[] }>>;
+  caption: string;
+  none: string;
+  columns: readonly [name: string, numeric: boolean][];
+  row: (item: T) => ReactNode;
+}
+
+/** A list that the server gives in pages, the newest first; the person asks for older ones. */
+function History<T>({ pages, caption, none, columns, row }: HistoryProps<T>) {
+  if (pages.isPending) return <Skeleton lines={4} height={22} label={`Loading ${caption.toLowerCase()}`} />;
+  // A page that fails later leaves what is already there.
+  if (!pages.data) return <Failure error={pages.error} retry={() => pages.refetch()} />;
+  const items = pages.data.pages.flatMap((page) => page.items);
+  if (items.length === 0) return <None>{none}</None>;
   return (
-    <table className="data">
-      <caption className="hidden">Closed positions</caption>
-      <Head
-        columns={[
-          ["Symbol", false],
-          ["Side", false],
-          ["Lots", true],
-          ["Open", true],
-          ["Close", true],
-          ["Profit", true],
-          ["Commission", true],
-          ["Reason", false],
-          ["Opened", false],
-          ["Closed", false],
-          ["Ticket", true],
-        ]}
-      />
-      <tbody>
-        {closed.data.map((position, index) => (
-          <ClosedRow key={`${position.ticket}-${index}`} position={position} />
-        ))}
-      </tbody>
-    </table>
+    <>
+      <table className="data">
+        <caption className="hidden">{caption}</caption>
+        <Head columns={columns} />
+        <tbody>{items.map(row)}</tbody>
+      </table>
+      {pages.isError && <Failure error={pages.error} retry={() => pages.refetch()} />}
+      {pages.hasNextPage && (
+        <p className="more">
+          <button
+            type="button"
+            className="button small"
+            disabled={pages.isFetchingNextPage}
+            onClick={() => pages.fetchNextPage()}
+          >
+            {pages.isFetchingNextPage ? "Loading…" : "Load more"}
+          </button>
+          <span className="muted">{items.length} shown</span>
+        </p>
+      )}
+    </>
+  );
+}
+
+function Closed({ accountId }: { accountId: string }) {
+  return (
+    <History
+      pages={useInfiniteQuery(closedPositionsQuery(accountId))}
+      caption="Closed positions"
+      none="Nothing has been closed on this account yet."
+      columns={[
+        ["Symbol", false],
+        ["Side", false],
+        ["Lots", true],
+        ["Open", true],
+        ["Close", true],
+        ["Profit", true],
+        ["Commission", true],
+        ["Reason", false],
+        ["Opened", false],
+        ["Closed", false],
+        ["Ticket", true],
+      ]}
+      row={(position) => <ClosedRow key={position.ticket} position={position} />}
+    />
   );
 }
 
@@ -591,35 +622,71 @@ function ClosedRow({ position }: { position: Position }) {
   );
 }
 
-function Fills({ accountId }: { accountId: string }) {
-  const fills = useQuery(fillsQuery(accountId));
-  if (fills.isPending) return <Skeleton lines={4} height={22} label="Loading fills" />;
-  if (fills.isError) return <Failure error={fills.error} retry={() => fills.refetch()} />;
-  if (fills.data.length === 0) return <None>No fills on this account yet.</None>;
+function OrderHistory({ accountId }: { accountId: string }) {
   return (
-    <table className="data">
-      <caption className="hidden">Fills</caption>
-      <Head
-        columns={[
-          ["Time", false],
-          ["Symbol", false],
-          ["Side", false],
-          ["Lots", true],
-          ["Price", true],
-          ["Reason", false],
-          ["Profit", true],
-          ["Commission", true],
-          ["Position", true],
-          ["Order", true],
-          ["Fill", true],
-        ]}
-      />
-      <tbody>
-        {fills.data.map((fill) => (
-          <FillRow key={fill.number} fill={fill} />
-        ))}
-      </tbody>
-    </table>
+    <History
+      pages={useInfiniteQuery(allOrdersQuery(accountId))}
+      caption="Order history"
+      none="No orders on this account yet."
+      columns={[
+        ["Symbol", false],
+        ["Side", false],
+        ["Type", false],
+        ["Lots", true],
+        ["Price", true],
+        ["State", false],
+        ["Reason", false],
+        ["Placed", false],
+        ["Done", false],
+        ["Position", true],
+        ["Ticket", true],
+      ]}
+      row={(order) => <PastOrderRow key={order.ticket} order={order} />}
+    />
+  );
+}
+
+function PastOrderRow({ order }: { order: Order }) {
+  return (
+    <tr>
+      <td>{order.symbol}</td>
+      <SideCell side={order.side} />
+      <td>{wordFor(order.kind)}</td>
+      <td className="num">{order.quantity}</td>
+      <td className="num">{order.price ?? "–"}</td>
+      <td>{wordFor(order.state)}</td>
+      <td>{order.reason ? wordFor(order.reason) : "–"}</td>
+      <td className="tab" title={`${utcSeconds(order.placed_at)} UTC`}>
+        {localShort(order.placed_at)}
+      </td>
+      <td className="tab">{order.done_at ? localShort(order.done_at) : "–"}</td>
+      <td className="num">{order.position ?? "–"}</td>
+      <td className="num">{order.ticket}</td>
+    </tr>
+  );
+}
+
+function Fills({ accountId }: { accountId: string }) {
+  return (
+    <History
+      pages={useInfiniteQuery(fillsQuery(accountId))}
+      caption="Fills"
+      none="No fills on this account yet."
+      columns={[
+        ["Time", false],
+        ["Symbol", false],
+        ["Side", false],
+        ["Lots", true],
+        ["Price", true],
+        ["Reason", false],
+        ["Profit", true],
+        ["Commission", true],
+        ["Position", true],
+        ["Order", true],
+        ["Fill", true],
+      ]}
+      row={(fill) => <FillRow key={fill.number} fill={fill} />}
+    />
   );
 }
 

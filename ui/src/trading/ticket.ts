@@ -1,5 +1,5 @@
 import { ApiError } from "../api/error";
-import type { Instrument, OrderKind, PlaceOrder, Side } from "../api/types";
+import type { Instrument, NewOrder, OrderKind, Side } from "../api/types";
 import { compare, type Decimal, dec, isMultiple, readDecimal, sign, withScale } from "../lib/decimal";
 
 export interface Draft {
@@ -60,7 +60,7 @@ export function readPrice(
 export function readDraft(
   draft: Draft,
   instrument: Instrument,
-): { order: PlaceOrder } | { errors: DraftErrors } {
+): { order: NewOrder } | { errors: DraftErrors } {
   const errors: DraftErrors = {};
   const lots = readLots(draft.lots, instrument);
   const price = readPrice(draft.kind === "market" ? "" : draft.price, instrument);
@@ -73,7 +73,7 @@ export function readDraft(
   if ("error" in takeProfit) errors.takeProfit = takeProfit.error;
   if ("error" in lots || "error" in price || "error" in stopLoss || "error" in takeProfit || errors.price)
     return { errors };
-  const order: PlaceOrder = {
+  const order: NewOrder = {
     symbol: instrument.symbol,
     side: draft.side,
     kind: draft.kind,

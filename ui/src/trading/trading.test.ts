@@ -12,7 +12,7 @@ const eurusd: Instrument = {
   quantity_min: "0.01",
   quantity_step: "0.01",
   quantity_max: "50.00",
-  contract_size: "100000",
+  contract_size: 100_000,
   base_currency: "EUR",
   quote_currency: "USD",
 };

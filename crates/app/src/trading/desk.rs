@@ -17,10 +17,23 @@ pub(super) enum Message {
     RefusedQuotes(Vec<RefusedQuote>),
     /// Time has passed, says the sequencer that also stamps the quotes.
     Clock(kernel::Timestamp),
-    Command { command: Command, origin: Origin, reply: oneshot::Sender<Submitted> },
-    View { account: AccountId, reply: oneshot::Sender<Option<Arc<View>>> },
-    Watch { account: AccountId, reply: oneshot::Sender<Option<watch::Receiver<Arc<View>>>> },
+    Command {
+        command: Command,
+        origin: Origin,
+        reply: oneshot::Sender<Submitted>,
+    },
+    View {
+        account: AccountId,
+        reply: oneshot::Sender<Option<Arc<View>>>,
+    },
+    Watch {
+        account: AccountId,
+        reply: oneshot::Sender<Option<Views>>,
+    },
 }
+
+/// An account's newest view, replaced with every commit that may have changed it.
+pub type Views = watch::Receiver<Arc<View>>;
 
 /// A durable answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +84,7 @@ impl Desk {
     }
 
     /// An account as of every commit from now on; the receiver always holds the newest view only.
-    pub async fn watch(&self, account: AccountId) -> Result<Option<watch::Receiver<Arc<View>>>, AppError> {
+    pub async fn watch(&self, account: AccountId) -> Result<Option<Views>, AppError> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Message::Watch { account, reply }).await.map_err(|_| unavailable(DeskError::Gone))?;
         answer.await.map_err(|_| unavailable(DeskError::Gone))

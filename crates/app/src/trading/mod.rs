@@ -9,9 +9,9 @@ mod shard;
 
 pub use desk::{Desk, Submitted};
 pub use port::{
-    AuditEntry, Batch, Journaled, Loaded, LoggedQuote, LoggedQuotes, Origin, OutboxEntry, QuoteLog, RefusedQuote,
-    ShardCommit, ShardError, ShardStore,
+    AuditEntry, Batch, Journaled, Loaded, LoggedQuote, LoggedQuotes, Origin, OutboxEntry, QuoteLog,
+    RefusedQuote, ShardCommit, ShardError, ShardStore,
 };
+pub use replay::{ReplayError, Replayed, replay};
 pub use sequencer::{IncomingQuote, Sequencer, SharedQuoteLog};
-pub use replay::{Replayed, ReplayError, replay};
 pub use shard::{Shard, ShardSettings};

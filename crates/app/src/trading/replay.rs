@@ -69,7 +69,8 @@ fn apply_quotes(
     replayed: &mut Replayed,
 ) -> Result<(), ReplayError> {
     // A quote that cannot be read is taken as well, to be told of.
-    let due = |quote: &Result<LoggedQuote, BoxError>| quote.as_ref().map_or(true, |quote| quote.position <= upto);
+    let due =
+        |quote: &Result<LoggedQuote, BoxError>| quote.as_ref().map_or(true, |quote| quote.position <= upto);
     while let Some(quote) = quotes.next_if(due) {
         apply_quote(engine, &quote.map_err(ReplayError::Reading)?, &mut replayed.events)?;
         replayed.quotes = replayed.quotes.saturating_add(1);

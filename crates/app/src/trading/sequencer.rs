@@ -53,7 +53,8 @@ impl Sequencer {
     ) -> Self {
         let (next_position, now) = {
             let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            log.last().map_or((1, Timestamp::EPOCH), |last| (last.position.saturating_add(1), last.received_at))
+            log.last()
+                .map_or((1, Timestamp::EPOCH), |last| (last.position.saturating_add(1), last.received_at))
         };
         let gate = Gate::new(&instruments);
         let shards = desks.iter().map(|desk| desk.queue.clone()).collect();

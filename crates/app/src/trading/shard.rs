@@ -3,13 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
-use engine::{Act, Engine, EngineError, Event, Input, Instruments, Key, Open, Outcome, Quote, Restored, VerdictKind, View, What};
+use engine::{
+    Act, Engine, EngineError, Event, Input, Instruments, Key, Open, Outcome, Quote, Restored, VerdictKind,
+    View, What,
+};
 use kernel::{AccountId, Clock, FirmId, Span, Timestamp};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::desk::{Desk, Message, QUEUE, Submitted};
-use super::port::{AuditEntry, Batch, Journaled, LoggedQuote, Origin, OutboxEntry, RefusedQuote, ShardError, ShardStore};
+use super::desk::{Desk, Message, QUEUE, Submitted, Views};
+use super::port::{
+    AuditEntry, Batch, Journaled, LoggedQuote, Origin, OutboxEntry, RefusedQuote, ShardError, ShardStore,
+};
 use super::sequencer::SharedQuoteLog;
 use crate::BoxError;
 
@@ -67,7 +72,7 @@ struct State {
 struct Waiting {
     submitted: Vec<(oneshot::Sender<Submitted>, Submitted)>,
     views: Vec<(AccountId, oneshot::Sender<Option<Arc<View>>>)>,
-    watches: Vec<(AccountId, oneshot::Sender<Option<watch::Receiver<Arc<View>>>>)>,
+    watches: Vec<(AccountId, oneshot::Sender<Option<Views>>)>,
 }
 
 #[derive(Default)]
@@ -91,7 +96,10 @@ impl Shard {
             match self.own().await {
                 Ok(()) => return,
                 Err(Failure::Shard(ShardError::Deposed)) => {
-                    tracing::warn!(shard = self.settings.shard, "another owner took the shard over; stopping");
+                    tracing::warn!(
+                        shard = self.settings.shard,
+                        "another owner took the shard over; stopping"
+                    );
                     return;
                 }
                 Err(failure) => {
@@ -239,7 +247,8 @@ impl Shard {
         let changed: BTreeSet<AccountId> = state.engine.take_changed();
         let accounts: Vec<_> = changed.iter().filter_map(|id| state.engine.account(*id).cloned()).collect();
         let standing = state.engine.market().all().iter().flatten();
-        let standing = standing.filter(|standing| standing.position > state.committed_quote).copied().collect();
+        let standing =
+            standing.filter(|standing| standing.position > state.committed_quote).copied().collect();
         let last_journaled = i64::try_from(drained.journal.len()).unwrap_or(i64::MAX);
         let events: Vec<(FirmId, Event)> = drained
             .events
@@ -304,13 +313,16 @@ fn report(shard: i16, failure: &Failure) {
 }
 
 /// Applies a logged quote as the live shard did: at its own time, or at the engine's if a command came later.
-pub(super) fn apply_quote(engine: &mut Engine, logged: &LoggedQuote, events: &mut Vec<Event>) -> Result<(), EngineError> {
+pub(super) fn apply_quote(
+    engine: &mut Engine,
+    logged: &LoggedQuote,
+    events: &mut Vec<Event>,
+) -> Result<(), EngineError> {
     let Some(instrument) = engine.market().instruments().find(&logged.symbol) else {
         // Logged under an instrument table that had it. Nothing that is held can depend on it.
         return Ok(());
     };
-    let quote =
-        Quote { instrument, bid: logged.bid, ask: logged.ask, source_time: logged.source_time };
+    let quote = Quote { instrument, bid: logged.bid, ask: logged.ask, source_time: logged.source_time };
     let at = logged.received_at.max(engine.now());
     engine.apply(at, &Input::Quotes(logged.position, vec![quote]), events)?;
     Ok(())
@@ -342,7 +354,12 @@ fn audit(journal: &[Journaled], events: &[(FirmId, Event)]) -> Vec<AuditEntry> {
             request: None,
             detail: json!({ "number": verdict.number, "rule": verdict.rule, "version": verdict.version }),
         }),
-        What::Opened | What::Order(_) | What::Position(_) | What::Fill(_) | What::Entry(_) | What::Reset(_) => None,
+        What::Opened
+        | What::Order(_)
+        | What::Position(_)
+        | What::Fill(_)
+        | What::Entry(_)
+        | What::Reset(_) => None,
     });
     commands.chain(verdicts).collect()
 }
@@ -358,14 +375,17 @@ fn outbox(events: &[(FirmId, Event)]) -> Vec<OutboxEntry> {
     events
         .iter()
         .filter_map(|(firm, event)| match &event.what {
-            What::Opened => Some(message(*firm, event, "account.opened", json!({ "account": event.account }))),
+            What::Opened => {
+                Some(message(*firm, event, "account.opened", json!({ "account": event.account })))
+            }
             What::Verdict(verdict) => {
                 let topic = match verdict.kind {
                     VerdictKind::Breach => "account.breached",
                     VerdictKind::Pass => "account.passed",
                     VerdictKind::Expiry => "account.expired",
                 };
-                let payload = json!({ "account": event.account, "verdict": verdict.number, "rule": verdict.rule });
+                let payload =
+                    json!({ "account": event.account, "verdict": verdict.number, "rule": verdict.rule });
                 Some(message(*firm, event, topic, payload))
             }
             What::Order(_) | What::Position(_) | What::Fill(_) | What::Entry(_) | What::Reset(_) => None,

@@ -1,5 +1,6 @@
 //! The owner of a shard, driven by hand: applies inputs to a real engine and commits when told to.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![expect(clippy::arithmetic_side_effects, reason = "tests")]
 
 use app::identity::Person;
 use app::purchases::Unopened;

@@ -1,7 +1,12 @@
 //! A platform in this process, on a clock and a market that the test moves, spoken to over HTTP as a trader would.
 
 #![allow(dead_code, reason = "each test file uses its part of the stage")]
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on stops"
+)]
 
 use std::iter::Peekable;
 use std::path::PathBuf;
@@ -22,8 +27,7 @@ use testkit::TestDatabase;
 use tradesense::platform::{Platform, Settings};
 use web::Firms;
 
-/// Every test person's password.
-pub const PASSWORD: &str = "correct horse battery staple";
+pub use testkit::PASSWORD;
 
 /// The platform and the hands that move its world.
 pub struct Stage {
@@ -76,7 +80,8 @@ impl Stage {
         let rng = Arc::new(SeededRng::new(42));
         let instruments = Arc::new(tradesense::instruments::shipped().unwrap());
         let new = store::NewFirm { slug: "stage".to_owned(), name: "Stage".to_owned(), domains: Vec::new() };
-        let firm = store::Store::ensure_firm(&database.url(), &new, kernel::Clock::now(&*clock)).await.unwrap();
+        let firm =
+            store::Store::ensure_firm(&database.url(), &new, kernel::Clock::now(&*clock)).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let mut platform = Platform::start(Settings {
             database_url: database.url(),
@@ -92,7 +97,8 @@ impl Stage {
         })
         .await
         .unwrap();
-        let context = Context { firm, actor: None, request: RequestId::random(kernel::Clock::now(&*clock), &*rng) };
+        let context =
+            Context { firm, actor: None, request: RequestId::random(kernel::Clock::now(&*clock), &*rng) };
         for (position, (slug, program)) in (1..).zip(programs) {
             let fee = Money::parse("100.00", Currency::parse("USD").unwrap()).unwrap();
             let publication =
@@ -132,9 +138,9 @@ impl Stage {
         loop {
             let tick = self.ticks.next().expect("the recording is long enough");
             let (reached, time) = (tick.source_time >= until, tick.source_time);
-            let starts_anew = batch.last().is_some_and(|last| {
-                time.since(last.source_time).unwrap().micros() > 0 && batch.len() >= 64
-            });
+            let starts_anew = batch
+                .last()
+                .is_some_and(|last| time.since(last.source_time).unwrap().micros() > 0 && batch.len() >= 64);
             if starts_anew {
                 self.hand_over(&mut batch).await;
             }
@@ -189,7 +195,8 @@ impl Trader {
     }
 
     pub async fn patch(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
-        answer(self.http.patch(format!("{}{path}", self.base)).header("Idempotency-Key", key).json(body)).await
+        answer(self.http.patch(format!("{}{path}", self.base)).header("Idempotency-Key", key).json(body))
+            .await
     }
 
     pub async fn delete(&self, path: &str, key: &str) -> (u16, Value) {
@@ -237,6 +244,10 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
         assert_eq!(kind, "application/problem+json", "a refusal is always a problem document");
     }
     let text = response.text().await.unwrap();
-    let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
+    let body = if text.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_str(&text).unwrap_or(Value::String(text))
+    };
     (status, body)
 }

@@ -291,9 +291,9 @@ impl RuleKind {
     pub const fn label(self) -> &'static str {
         match self {
             Self::DailyLoss => "Daily loss",
-            Self::MaxLoss => "Total loss",
+            Self::MaxLoss => "Maximum loss",
             Self::ProfitTarget => "Profit target",
-            Self::MinTradingDays => "Trading days",
+            Self::MinTradingDays => "Minimum trading days",
             Self::Inactivity => "Inactivity",
             Self::CalendarLimit => "Time limit",
             Self::Ruin => "Nothing left",

@@ -1,0 +1,284 @@
+//! Nonsense over HTTP: every request gets a clear problem with a documented code, and nothing changes.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
+
+mod common;
+
+use common::{Stage, Trader, program};
+use serde_json::{Value, json};
+
+const PLAIN: &str = r#"
+    name = "Plain"
+    currency = "USD"
+    initial_balance = "10000"
+    reset = { zone = "Etc/UTC", time = "00:00" }
+    [terms]
+    instruments = ["EURUSD", "USDJPY"]
+    leverage = 30
+    commission_per_lot = "3"
+    stop_out = "50"
+    [[phases]]
+    name = "Evaluation"
+    rules = [
+      { kind = "max_loss", trail = "static", limit = { percent_of_initial = "10" }, breach = "below" },
+      { kind = "profit_target", limit = { percent_of_initial = "10" }, flat = true },
+    ]
+"#;
+
+/// Everything of an account that a mistake could change.
+async fn everything(trader: &Trader, account: &str) -> Vec<Value> {
+    let mut seen = Vec::new();
+    for path in
+        ["", "/positions?state=open", "/positions?state=closed", "/orders?state=all", "/fills", "/verdicts"]
+    {
+        let (status, mut body) = trader.get(&format!("/v1/accounts/{account}{path}")).await;
+        assert_eq!(status, 200, "{body}");
+        body.as_object_mut().unwrap().remove("as_of");
+        seen.push(body);
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_orders_are_refused_with_their_code_and_change_nothing() {
+    let mut stage = Stage::open(&[("plain", program(PLAIN))]).await;
+    let trader = stage.trader("clumsy").await;
+    let account = trader.buy("plain").await;
+    let path = format!("/v1/accounts/{account}/orders");
+    let order = |change: &[(&str, Value)]| {
+        let mut order = json!({ "symbol": "EURUSD", "side": "buy", "kind": "market", "quantity": "0.10" });
+        for (field, value) in change {
+            order[*field] = value.clone();
+        }
+        order
+    };
+
+    // Before the first quote there is nothing to trade at.
+    let (status, problem) = trader.post(&path, Some("early"), &order(&[])).await;
+    assert_eq!((status, problem["code"].as_str()), (409, Some("no_quote")));
+
+    stage.play_through("2014-05-02T12:26:00Z").await;
+    assert_eq!(trader.post(&path, Some("good"), &order(&[])).await.0, 201);
+    let before = everything(&trader, &account).await;
+
+    let cases: Vec<(Value, u16, &str)> = vec![
+        (order(&[("symbol", json!("EURXXX"))]), 422, "unknown_instrument"),
+        (order(&[("symbol", json!("eurusd"))]), 422, "unknown_instrument"),
+        (order(&[("symbol", json!("'; drop table orders; --"))]), 422, "unknown_instrument"),
+        (order(&[("symbol", json!("XAUUSD"))]), 422, "instrument_not_in_program"),
+        (order(&[("symbol", json!("USDJPY"))]), 409, "no_quote"),
+        (order(&[("quantity", json!("0"))]), 422, "quantity_out_of_range"),
+        (order(&[("quantity", json!("0.00"))]), 422, "quantity_out_of_range"),
+        (order(&[("quantity", json!("-1"))]), 422, "quantity_out_of_range"),
+        (order(&[("quantity", json!("100.01"))]), 422, "quantity_out_of_range"),
+        (order(&[("quantity", json!("0.001"))]), 422, "validation_failed"),
+        (order(&[("quantity", json!("99999999999999999999999999"))]), 422, "validation_failed"),
+        (order(&[("quantity", json!("one"))]), 422, "validation_failed"),
+        (order(&[("quantity", json!("1e2"))]), 422, "validation_failed"),
+        (order(&[("quantity", json!("NaN"))]), 422, "validation_failed"),
+        (order(&[("quantity", json!(""))]), 422, "validation_failed"),
+        (order(&[("quantity", json!(0.1))]), 422, "validation_failed"),
+        (order(&[("quantity", json!(null))]), 422, "validation_failed"),
+        (order(&[("side", json!("long"))]), 422, "validation_failed"),
+        (order(&[("kind", json!("iceberg"))]), 422, "validation_failed"),
+        (order(&[("profit", json!("1000000"))]), 422, "validation_failed"),
+        (order(&[("price", json!("1.38"))]), 422, "validation_failed"),
+        (order(&[("kind", json!("limit"))]), 422, "validation_failed"),
+        (order(&[("kind", json!("limit")), ("price", json!("9.99999"))]), 422, "price_invalid"),
+        (order(&[("kind", json!("limit")), ("price", json!("0"))]), 422, "price_invalid"),
+        (order(&[("kind", json!("stop")), ("price", json!("-1.5"))]), 422, "price_invalid"),
+        (order(&[("kind", json!("limit")), ("price", json!("1.380001"))]), 422, "validation_failed"),
+        (order(&[("stop_loss", json!("2"))]), 422, "price_invalid"),
+        (order(&[("take_profit", json!("1.0"))]), 422, "price_invalid"),
+        (order(&[("quantity", json!("50"))]), 422, "insufficient_margin"),
+        (json!({}), 422, "validation_failed"),
+        (json!([]), 422, "validation_failed"),
+        (json!(null), 422, "validation_failed"),
+    ];
+    for (number, (body, status, code)) in cases.into_iter().enumerate() {
+        let answered = trader.post(&path, Some(&format!("bad-{number}")), &body).await;
+        let pages = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors");
+        assert_eq!((answered.0, answered.1["code"].as_str()), (status, Some(code)), "{body}: {}", answered.1);
+        assert_eq!(answered.1["type"], format!("/errors/{code}"));
+        assert!(answered.1["request_id"].as_str().is_some_and(|id| id.len() == 36));
+        assert!(std::path::Path::new(&format!("{pages}/{code}.md")).exists());
+    }
+    let (_, faults) =
+        trader.post(&path, Some("two"), &order(&[("quantity", json!("x")), ("stop_loss", json!("y"))])).await;
+    let pointers: Vec<_> =
+        faults["errors"].as_array().unwrap().iter().map(|it| it["pointer"].clone()).collect();
+    assert_eq!(pointers, ["/quantity", "/stop_loss"], "all faults at once");
+
+    for (method, ticket, code) in [("close", 99, "position_not_found"), ("cancel", 99, "order_not_found")] {
+        let answered = if method == "close" {
+            trader
+                .post(&format!("/v1/accounts/{account}/positions/{ticket}/close"), Some("x"), &json!({}))
+                .await
+        } else {
+            trader.delete(&format!("{path}/{ticket}"), "y").await
+        };
+        assert_eq!((answered.0, answered.1["code"].as_str()), (404, Some(code)));
+    }
+    let too_much = json!({ "quantity": "0.11" });
+    let close = format!("/v1/accounts/{account}/positions/2/close");
+    let (status, problem) = trader.post(&close, Some("much"), &too_much).await;
+    assert_eq!((status, problem["code"].as_str()), (422, Some("quantity_out_of_range")));
+
+    assert_eq!(everything(&trader, &account).await, before, "nothing changed");
+
+    // A minute without a quote, and the market is stale.
+    stage.wait_until("2014-05-02T12:28:00Z").await;
+    for (key, request) in [("stale", order(&[])), ("stale-close", json!({}))] {
+        let to = if key == "stale" { &path } else { &close };
+        let (status, problem) = trader.post(to, Some(key), &request).await;
+        assert_eq!((status, problem["code"].as_str()), (409, Some("market_stale")));
+    }
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_are_refused_before_anything_is_read() {
+    let mut stage = Stage::open(&[("plain", program(PLAIN))]).await;
+    let trader = stage.trader("careless").await;
+    let account = trader.buy("plain").await;
+    stage.play_through("2014-05-02T12:26:00Z").await;
+    let url = format!("{}/v1/accounts/{account}/orders", stage.base);
+    let before = everything(&trader, &account).await;
+    let order = r#"{"symbol":"EURUSD","side":"buy","kind":"market","quantity":"0.10"}"#;
+    let ten_megabytes = format!("{order}{}", " ".repeat(10 << 20));
+    let json = "application/json";
+    for (body, kind, key, status, code) in [
+        ("{\"symbol\":", json, Some("a"), 400, "malformed_json"),
+        ("\u{0}\u{1}", json, Some("b"), 400, "malformed_json"),
+        ("", json, Some("c"), 400, "malformed_json"),
+        (&ten_megabytes, json, Some("d"), 413, "body_too_large"),
+        (order, "text/plain", Some("e"), 415, "unsupported_media_type"),
+        (order, "application/x-www-form-urlencoded", Some("f"), 415, "unsupported_media_type"),
+        (order, json, None, 400, "idempotency_key_missing"),
+        (order, json, Some(""), 400, "idempotency_key_missing"),
+        (order, json, Some("has space"), 400, "idempotency_key_missing"),
+    ] {
+        let mut request = trader.http.post(&url).header("content-type", kind).body(body.to_owned());
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status, "{code}");
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(problem["code"], code);
+    }
+    let deep = "[".repeat(60_000);
+    let request =
+        trader.http.post(&url).header("content-type", json).header("idempotency-key", "deep").body(deep);
+    let answered = request.send().await.unwrap();
+    assert!([400, 422].contains(&answered.status().as_u16()));
+    // Another site's page makes a browser send it.
+    let crossed = trader.http.post(&url).header("content-type", json).header("idempotency-key", "x");
+    let crossed = crossed.header("sec-fetch-site", "cross-site").body(order).send().await.unwrap();
+    assert_eq!(crossed.status(), 403);
+    for (path, status) in [
+        ("/v1/nothing", 404),
+        ("/v1/accounts/not-an-id", 404),
+        ("/v1/accounts/00000000-0000-0000-0000-000000000000", 404),
+        ("/v1/programs/nothing", 404),
+        ("/v1/market/candles?symbol=EURUSD&interval=7s", 422),
+        ("/v1/market/candles?symbol=NOPE&interval=1m", 422),
+        ("/v1/market/candles", 422),
+        ("/assets/missing.js", 404),
+    ] {
+        assert_eq!(trader.get(path).await.0, status, "{path}");
+    }
+    assert_eq!(everything(&trader, &account).await, before, "nothing changed");
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_account_does_not_exist() {
+    let mut stage = Stage::open(&[("plain", program(PLAIN))]).await;
+    let owner = stage.trader("owner").await;
+    let account = owner.buy("plain").await;
+    stage.play_through("2014-05-02T12:26:00Z").await;
+    let order = json!({ "symbol": "EURUSD", "side": "buy", "kind": "market", "quantity": "0.10" });
+    let limit =
+        json!({ "symbol": "EURUSD", "side": "buy", "kind": "limit", "quantity": "0.10", "price": "1.30000" });
+    let orders = format!("/v1/accounts/{account}/orders");
+    assert_eq!(owner.post(&orders, Some("in"), &order).await.0, 201);
+    let (_, working) = owner.post(&orders, Some("wait"), &limit).await;
+    let purchases = owner.get("/v1/purchases").await.1;
+    let purchase = purchases["items"][0]["id"].as_str().unwrap();
+    let before = everything(&owner, &account).await;
+    let other = stage.trader("other").await;
+    let visitor = stage.visitor();
+    let ticket = &working["ticket"];
+    let base = format!("/v1/accounts/{account}");
+    for (stranger, status) in [(&other, 404), (&visitor, 401)] {
+        for path in ["", "/positions", "/orders", "/fills", "/verdicts", "/receipts/1", "/stream"] {
+            assert_eq!(stranger.get(&format!("{base}{path}")).await.0, status, "{path}");
+        }
+        assert_eq!(stranger.get(&format!("/v1/purchases/{purchase}")).await.0, status);
+        assert_eq!(stranger.post(&orders, Some("k1"), &order).await.0, status);
+        let exits = json!({ "stop_loss": "1.2" });
+        assert_eq!(stranger.patch(&format!("{orders}/{ticket}"), "k2", &exits).await.0, status);
+        assert_eq!(stranger.delete(&format!("{orders}/{ticket}"), "k3").await.0, status);
+        assert_eq!(stranger.patch(&format!("{base}/positions/2"), "k4", &exits).await.0, status);
+        assert_eq!(
+            stranger.post(&format!("{base}/positions/2/close"), Some("k5"), &json!({})).await.0,
+            status
+        );
+        let pay =
+            stranger.http.post(format!("{}/sandbox/pay/{purchase}/pay", stage.base)).send().await.unwrap();
+        assert_eq!(pay.status(), status);
+    }
+    assert_eq!(visitor.get("/v1/me").await.0, 401);
+    assert_eq!(visitor.get("/v1/challenges").await.0, 401);
+    assert_eq!(everything(&owner, &account).await, before, "nothing changed");
+
+    // Signed out is out: the old cookie opens nothing.
+    assert_eq!(owner.post("/v1/auth/sign-out", None, &json!({})).await.0, 204);
+    assert_eq!(owner.get(&base).await.0, 401);
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_gets_the_first_answer_and_the_key_is_bound_to_its_request() {
+    let mut stage = Stage::open(&[("plain", program(PLAIN))]).await;
+    let trader = stage.trader("twice").await;
+    let account = trader.buy("plain").await;
+    stage.play_through("2014-05-02T12:26:00Z").await;
+    let path = format!("/v1/accounts/{account}/orders");
+    let order = json!({ "symbol": "EURUSD", "side": "buy", "kind": "market", "quantity": "0.10" });
+    let sent: Vec<_> = (0..100)
+        .map(|_| {
+            let (trader, path, order) = (trader.clone(), path.clone(), order.clone());
+            tokio::spawn(async move { trader.post(&path, Some("one"), &order).await })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for answer in sent {
+        answers.push(answer.await.unwrap());
+    }
+    assert!(
+        answers.iter().all(|answer| answer.0 == 201 && *answer == answers[0]),
+        "one hundred times the first answer"
+    );
+    let (_, orders) = trader.get(&format!("{path}?state=all")).await;
+    assert_eq!(orders["items"].as_array().unwrap().len(), 1, "one effect");
+    let other = json!({ "symbol": "EURUSD", "side": "sell", "kind": "market", "quantity": "0.10" });
+    let (status, problem) = trader.post(&path, Some("one"), &other).await;
+    assert_eq!((status, problem["code"].as_str()), (422, Some("idempotency_key_reused")));
+
+    let (_, offer) = trader.get("/v1/programs/plain").await;
+    let body = json!({ "program": "plain", "version": offer["version"] });
+    let first = trader.post("/v1/purchases", Some("again"), &body).await;
+    assert_eq!(first.0, 201);
+    assert_eq!(trader.post("/v1/purchases", Some("again"), &body).await, first);
+    let stale = json!({ "program": "plain", "version": "0".repeat(64) });
+    assert_eq!(trader.post("/v1/purchases", Some("again"), &stale).await.1["code"], "idempotency_key_reused");
+    assert_eq!(trader.post("/v1/purchases", Some("new"), &stale).await.1["code"], "program_changed");
+    // A declined payment is final, and the page of a settled purchase leads away.
+    let page = format!("{}{}", stage.base, first.1["checkout_url"].as_str().unwrap());
+    assert_eq!(trader.http.post(format!("{page}/decline")).send().await.unwrap().status(), 303);
+    assert_eq!(trader.http.post(format!("{page}/pay")).send().await.unwrap().status(), 409);
+    assert_eq!(trader.http.get(&page).send().await.unwrap().status(), 303);
+    stage.close().await;
+}

@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { lazy, type ReactNode } from "react";
-import { createBrowserRouter, Navigate, useLocation, useRouteError } from "react-router-dom";
+import { createBrowserRouter, Link, Navigate, useLocation, useRouteError } from "react-router-dom";
 import { meQuery } from "./api/queries";
 import { Shell } from "./parts/shell";
 import { Empty, Failure, Skeleton } from "./parts/states";
@@ -86,6 +86,9 @@ export const router = createBrowserRouter([
             element: (
               <Empty title="There is no such page">
                 <p>The address may be mistyped, or the page has moved.</p>
+                <Link className="button" to="/">
+                  To the programs
+                </Link>
               </Empty>
             ),
           },

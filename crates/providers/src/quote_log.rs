@@ -104,26 +104,39 @@ impl DiskQuoteLog {
     }
 
     fn add(&mut self, quotes: &[LoggedQuote]) -> Result<(), QuoteLogError> {
+        let Some(first) = quotes.first() else { return Ok(()) };
+        let last = self.last.as_ref().map(|last| last.position);
+        let neighbours = quotes.iter().zip(quotes.iter().skip(1));
+        let torn = neighbours.filter(|(left, right)| left.position.checked_add(1) != Some(right.position));
+        if last.is_some_and(|last| first.position <= last) {
+            return Err(QuoteLogError::OutOfOrder(first.position));
+        }
+        if let Some((_, quote)) = torn.last() {
+            return Err(QuoteLogError::OutOfOrder(quote.position));
+        }
+        // Places that were lost leave a gap between two segments, never within one.
+        let mut follows = last.is_none_or(|last| last.checked_add(1) == Some(first.position));
         let mut rest = quotes;
         while let Some(first) = rest.first() {
-            if self.file.is_none() || self.in_segment >= SEGMENT {
+            if self.file.is_none() || self.in_segment >= SEGMENT || !follows {
                 self.begin_segment(first.position)?;
+                follows = true;
             }
             let room = usize::try_from(SEGMENT.saturating_sub(self.in_segment)).unwrap_or(usize::MAX);
             let (now, later) = rest.split_at(room.min(rest.len()));
             let mut bytes = Vec::with_capacity(now.len().saturating_mul(RECORD));
             for quote in now {
-                if self.last.as_ref().is_some_and(|last| last.position.checked_add(1) != Some(quote.position))
-                {
-                    return Err(QuoteLogError::OutOfOrder(quote.position));
-                }
                 encode(quote, &mut bytes);
-                self.last = Some(quote.clone());
             }
             let directory = &self.directory;
             let Some(file) = &mut self.file else { continue };
-            file.write_all(&bytes).map_err(io_error("appending to the log in", directory))?;
-            file.sync_data().map_err(io_error("syncing the log in", directory))?;
+            if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_data()) {
+                // What was half written would be damage once something follows it.
+                let good = self.in_segment.saturating_mul(to_u64(RECORD));
+                file.set_len(good).map_err(io_error("taking back a failed append in", directory))?;
+                return Err(io_error("appending to the log in", directory)(error));
+            }
+            self.last = now.last().cloned();
             self.in_segment = self.in_segment.saturating_add(to_u64(now.len()));
             rest = later;
         }
@@ -146,6 +159,7 @@ impl QuoteLog for DiskQuoteLog {
         let later = paths.iter().position(|path| first_position(path).is_some_and(|first| first > from));
         let start = later.unwrap_or(paths.len()).saturating_sub(1);
         paths.drain(..start.min(paths.len()));
+        // The wanted place may lie beyond the end of that segment, in a gap: seeking past the end reads nothing.
         let last = paths.last().cloned();
         let quotes = paths.into_iter().flat_map(move |path| {
             let torn_end_is_fine = Some(&path) == last.as_ref();
@@ -313,7 +327,22 @@ mod tests {
         assert_eq!(read(&log, 1), [1, 2, 3, 4, 5, 6]);
         assert_eq!(read(&log, 4), [4, 5, 6]);
         assert!(read(&log, 7).is_empty());
-        assert!(log.append(&[quote(8)]).is_err(), "a gap is refused");
+        for (bad, why) in [(vec![quote(6)], "again"), (vec![quote(7), quote(9)], "with a gap")] {
+            assert!(log.append(&bad).is_err(), "{why}");
+        }
+    }
+
+    #[test]
+    fn lost_places_leave_a_gap_between_segments() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = DiskQuoteLog::open(directory.path()).unwrap();
+        log.append(&[quote(1), quote(2)]).unwrap();
+        log.append(&[quote(10), quote(11)]).unwrap();
+        drop(log);
+        let log = DiskQuoteLog::open(directory.path()).unwrap();
+        assert_eq!(log.last(), Some(&quote(11)));
+        assert_eq!(read(&log, 1), [1, 2, 10, 11]);
+        assert_eq!(read(&log, 5), [10, 11]);
     }
 
     #[test]

@@ -86,6 +86,18 @@ impl ShardStore for Store {
         Ok(ShardCommit::proven())
     }
 
+    async fn quote_position(&self) -> Result<u64, ShardError> {
+        let position =
+            sqlx::query_scalar!(r#"select coalesce(max(quote_position), 0) as "position!" from shards"#)
+                .fetch_one(&self.engine)
+                .await
+                .map_err(storage)?;
+        u64::try_from(position).map_err(|_| ShardError::Inconsistent {
+            table: "shards",
+            say: format!("the place {position} in the quote log"),
+        })
+    }
+
     async fn program(&self, version: &VersionHash) -> Result<Option<Arc<Program>>, ShardError> {
         // Equal names are equal contents, so any firm's row will do.
         let body = sqlx::query_scalar!(

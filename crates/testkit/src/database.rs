@@ -45,6 +45,16 @@ impl TestDatabase {
         PgConnection::connect(&self.url()).await.expect("the test database answers")
     }
 
+    /// Ends every connection to it, in the middle of whatever they do. Gives how many there were.
+    pub async fn cut_connections(&self) -> i64 {
+        let mut connection = PgConnection::connect(&self.server).await.expect("the test server answers");
+        sqlx::query_scalar("select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1")
+            .bind(&self.name)
+            .fetch_one(&mut connection)
+            .await
+            .expect("the superuser may end connections")
+    }
+
     /// A connection under one of the roles of the schema.
     pub async fn role(&self, role: &str) -> PgConnection {
         let mut connection = self.superuser().await;

@@ -10,7 +10,7 @@ use app::catalogue::Catalogue;
 use app::identity::{Cost, Identity};
 use app::market::MarketHub;
 use app::purchases::Purchases;
-use app::trading::{Desk, Origin, QuoteLog, Sequencer, Shard, ShardSettings};
+use app::trading::{Desk, Origin, QuoteLog, Sequencer, Shard, ShardSettings, ShardStore as _};
 use engine::Instruments;
 use kernel::{Clock, Rng};
 use providers::quote_log::DiskQuoteLog;
@@ -93,10 +93,12 @@ impl Platform {
             store: store.clone(),
             log: Arc::clone(&log),
         });
+        let committed = store.quote_position().await.context("reading the shards")?;
         let sequencer = Sequencer::new(
             Arc::clone(&settings.instruments),
             Arc::clone(&settings.clock),
             log,
+            committed,
             std::slice::from_ref(&desk),
             Arc::clone(&hub),
         );

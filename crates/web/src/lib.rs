@@ -150,12 +150,23 @@ async fn wrong_method() -> Problem {
 /// Refuses what another site made a browser send. `SameSite=Lax` keeps the cookie away from such requests already;
 /// this is the second fence.
 async fn same_origin(request: Request, next: Next) -> Response {
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let site = request.headers().get("sec-fetch-site").and_then(|site| site.to_str().ok());
-    if changes && site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+    if is_cross_site_change(request.method(), request.headers()) {
         return Problem::new("forbidden", "Requests from other sites are refused.").into_response();
     }
     next.run(request).await
+}
+
+fn is_cross_site_change(method: &Method, headers: &HeaderMap) -> bool {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return false;
+    }
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match (text("sec-fetch-site"), text("origin")) {
+        (Some(site), _) => !matches!(site, "same-origin" | "none"),
+        // Browsers leave the first header out where there is no TLS, and programs send neither.
+        (None, Some(origin)) => origin.split_once("://").map(|(_, host)| host) != text("host"),
+        (None, None) => false,
+    }
 }
 
 const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -173,17 +184,7 @@ async fn outermost(State(web): State<Web>, mut request: Request, next: Next) -> 
         response = problem.render(id);
     }
     let headers = response.headers_mut();
-    let fixed = [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "same-origin"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
-    ];
-    for (name, value) in fixed {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    set_security(headers);
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         headers.insert("x-request-id", value);
     }
@@ -195,4 +196,58 @@ async fn outermost(State(web): State<Web>, mut request: Request, next: Next) -> 
         tracing::info!(request.id = %id, %method, path, status = status.as_u16(), took_us = took, "request");
     }
     response
+}
+
+fn set_security(headers: &mut HeaderMap) {
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_carries_the_policies() {
+        let mut headers = HeaderMap::new();
+        set_security(&mut headers);
+        let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"));
+        assert!(!policy.contains("unsafe") && !policy.contains('*'));
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(headers[header::X_FRAME_OPTIONS], "DENY");
+    }
+
+    #[test]
+    fn changes_from_other_sites_are_told_apart() {
+        let refused = |method: Method, pairs: &[(&'static str, &'static str)]| {
+            let headers = pairs
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            is_cross_site_change(&method, &headers.collect())
+        };
+        assert!(refused(Method::POST, &[("sec-fetch-site", "cross-site")]));
+        assert!(refused(Method::DELETE, &[("sec-fetch-site", "same-site")]));
+        assert!(refused(Method::POST, &[("origin", "http://evil.example"), ("host", "firm.example")]));
+        assert!(refused(Method::POST, &[("origin", "null"), ("host", "firm.example")]));
+        assert!(!refused(Method::GET, &[("sec-fetch-site", "cross-site")]));
+        assert!(!refused(
+            Method::POST,
+            &[("sec-fetch-site", "same-origin"), ("origin", "http://other.example")]
+        ));
+        assert!(!refused(
+            Method::POST,
+            &[("origin", "http://firm.example:8000"), ("host", "firm.example:8000")]
+        ));
+        assert!(!refused(Method::POST, &[("host", "firm.example")]));
+    }
 }

@@ -97,6 +97,14 @@ impl Problem {
         Self { code, detail: detail.into(), errors: Vec::new(), retry_after_seconds: None }
     }
 
+    /// The same, with the one field of the body that it is about.
+    #[must_use]
+    pub fn at(mut self, pointer: &str) -> Self {
+        let error = FieldError { pointer: pointer.to_owned(), code: self.code, say: self.detail.clone() };
+        self.errors.push(error);
+        self
+    }
+
     fn row(&self) -> (u16, &'static str) {
         let known = CODES.iter().find(|(code, _, _)| *code == self.code);
         known.map_or((500, "Something went wrong on our side"), |(_, status, title)| (*status, *title))

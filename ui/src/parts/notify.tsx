@@ -1,7 +1,7 @@
 import { createContext, type ReactNode, use, useCallback, useMemo, useRef, useState } from "react";
 import { CloseIcon } from "./icons";
 
-export type Tone = "plain" | "good" | "bad";
+export type Tone = "plain" | "good" | "loss" | "bad";
 
 interface Toast {
   id: number;

@@ -77,11 +77,6 @@ function Paper({ receipt, id }: { receipt: Receipt; id: string }) {
         {receipt.explanation.map((sentence) => (
           <p key={sentence}>{sentence}</p>
         ))}
-        {floor && (
-          <p>
-            <strong>How the floor was derived.</strong> {floor.derivation}
-          </p>
-        )}
       </section>
 
       <div className="columns">

@@ -2,10 +2,10 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router-dom";
 import { challengesQuery, verdictsQuery } from "../api/queries";
 import type { Account, Challenge } from "../api/types";
-import { wordFor } from "../lib/format";
 import { utcExact } from "../lib/time";
 
-const titles: Partial<Record<Account["status"], string>> = {
+const titles: Record<Account["status"], string> = {
+  active: "This account trades",
   breached: "This account is breached",
   passed: "Phase passed",
   expired: "This account has expired",
@@ -30,18 +30,15 @@ export function Ended({ account }: { account: Account }) {
     refetchInterval: ({ state }) => (state.data && nextOf(state.data) ? false : POLL_MS),
   });
   const next = challenges.data && nextOf(challenges.data);
-  const verdict = verdicts.data?.at(-1);
+  const verdict = verdicts.data?.[0];
   return (
     <section className={`ended ${account.status}`} role="alert">
       <div>
-        <h2>{titles[account.status] ?? "This account has ended"}</h2>
+        <h2>{titles[account.status]}</h2>
         <p>
           {verdict ? (
             <>
-              {verdict.headline}{" "}
-              <span className="muted">
-                · {wordFor(verdict.rule)} · {utcExact(verdict.at)}
-              </span>
+              {verdict.headline} <span className="muted">· {utcExact(verdict.at)}</span>
             </>
           ) : (
             "The verdict is being written."

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import type { Account, Floor, Objective } from "../api/types";
-import { dec, ratio, sign } from "../lib/decimal";
-import { money } from "../lib/format";
+import { dec, ratio, sign, subtract } from "../lib/decimal";
+import { group, money } from "../lib/format";
 import { countdown } from "../lib/time";
 import { CheckIcon } from "../parts/icons";
 
@@ -17,16 +17,21 @@ export function Limits({ account }: { account: Account }) {
         {account.status === "active" && <Reset reset={account.next_reset} />}
       </header>
       <div className="limits-body">
-        {account.floors.map((floor) => (
+        {account.floors.filter(tells).map((floor) => (
           <Gauge key={floor.rule} floor={floor} />
         ))}
         {account.objectives.length > 0 && <h3>Objectives</h3>}
         {account.objectives.map((objective) => (
-          <Progress key={objective.rule} objective={objective} />
+          <Progress key={objective.rule} objective={objective} initial={account.initial_balance} />
         ))}
       </div>
     </section>
   );
+}
+
+/** The floor at zero, which every account has, is worth a line only once it is the one that was crossed. */
+function tells(floor: Floor): boolean {
+  return floor.rule !== "ruin" || sign(dec(floor.room)) <= 0;
 }
 
 function Gauge({ floor }: { floor: Floor }) {
@@ -64,13 +69,12 @@ function Gauge({ floor }: { floor: Floor }) {
   );
 }
 
-/** Money when it has cents, a plain count otherwise. */
-function value(text: string): string {
-  return /^-?\d+(\.\d+)?$/.test(text) ? money(text) : text;
-}
-
-function Progress({ objective }: { objective: Objective }) {
-  const done = objective.met ? 10_000 : ratio(dec(objective.current), dec(objective.target));
+function Progress({ objective, initial }: { objective: Objective; initial: string }) {
+  // The rule names a balance to reach; a trader thinks of the profit that leads there.
+  const from = dec(objective.rule === "profit_target" ? initial : "0");
+  const current = subtract(dec(objective.current), from);
+  const target = subtract(dec(objective.target), from);
+  const done = objective.met ? 10_000 : ratio(current, target);
   return (
     <div className={`gauge objective ${objective.met ? "met" : ""}`} data-rule={objective.rule}>
       <div className="gauge-line">
@@ -84,7 +88,7 @@ function Progress({ objective }: { objective: Objective }) {
           )}
         </span>
         <span className="gauge-room">
-          <b>{value(objective.current)}</b> <small>of {value(objective.target)}</small>
+          <b>{group(current)}</b> <small>of {group(target)}</small>
         </span>
       </div>
       <div
@@ -94,7 +98,7 @@ function Progress({ objective }: { objective: Objective }) {
         aria-valuemin={0}
         aria-valuemax={10000}
         aria-valuenow={done}
-        aria-valuetext={`${objective.current} of ${objective.target}`}
+        aria-valuetext={`${current} of ${target}`}
       >
         <span style={{ width: `${done / 100}%` }} />
       </div>

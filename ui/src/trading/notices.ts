@@ -1,9 +1,10 @@
 import type { AccountSnapshot, Order, Position } from "../api/types";
-import { compare, dec, subtract } from "../lib/decimal";
+import { compare, dec, sign, subtract } from "../lib/decimal";
 import { signed, wordFor } from "../lib/format";
 
 export interface Notice {
-  kind: "fill" | "order";
+  /** A fill, a fill that lost, or news of an order. */
+  kind: "fill" | "loss" | "order";
   text: string;
 }
 
@@ -34,7 +35,10 @@ export function notices(previous: AccountSnapshot, next: AccountSnapshot): Notic
       .join(", ");
     const change = subtract(dec(next.balance), dec(previous.balance));
     const what = closed.length === 1 ? "Position" : "Positions";
-    found.push({ kind: "fill", text: `${what} ${which} closed, ${signed(change)} ${next.currency}` });
+    found.push({
+      kind: sign(change) < 0 ? "loss" : "fill",
+      text: `${what} ${which} closed, balance ${signed(change)} ${next.currency}`,
+    });
   }
   const working = new Set(next.orders.map((order) => order.ticket));
   const known = new Set(previous.orders.map((order) => order.ticket));

@@ -53,6 +53,9 @@ function Loading() {
   );
 }
 
+/** A loss is no error: it is told calmly, in its colour. */
+const tones = { fill: "good", loss: "loss", order: "plain" } as const;
+
 interface DeskProps {
   id: string;
   first: AccountSnapshot;
@@ -67,7 +70,7 @@ function Desk({ id, first, instruments }: DeskProps) {
     onSnapshot: (next, previous) => {
       if (!previous) return;
       const found = notices(previous, next);
-      for (const notice of found) notify(notice.text, notice.kind === "fill" ? "good" : "plain");
+      for (const notice of found) notify(notice.text, tones[notice.kind]);
       if (found.length > 0 || next.status !== previous.status) {
         void queries.invalidateQueries({ queryKey: ["accounts", id] });
         void queries.invalidateQueries({ queryKey: ["challenges"] });
@@ -124,7 +127,7 @@ function Desk({ id, first, instruments }: DeskProps) {
 
   if (!instrument) return <Empty title="This market has no instruments" />;
   return (
-    <div className="desk">
+    <div className={link.status === "reconnecting" ? "desk away" : "desk"}>
       <div className="desk-head">
         <Strip account={account} link={link} onShortcuts={() => setListing(true)} />
         {!active && <Ended account={account} />}

@@ -102,7 +102,6 @@ export function refusalOf(error: unknown): DraftErrors {
     if (text) found[field] = text;
   }
   if (Object.keys(found).length > 0) return found;
-  if (error.code === "quantity_out_of_range") return { lots: error.detail };
   const suffix = error.status >= 500 && error.requestId ? ` (request ${error.requestId})` : "";
   return { order: `${error.detail}${suffix}` };
 }

@@ -109,7 +109,9 @@ describe("what is announced", () => {
     const part = state("101.00", [position(7, "0.06")]);
     expect(texts(none, whole)).toEqual(["Bought 0.10 EURUSD at 1.38606"]);
     expect(texts(whole, part)).toEqual(["Closed 0.04 of position 7, 0.06 left"]);
-    expect(texts(part, state("99.50", []))).toEqual(["Position 7 (0.06 EURUSD) closed, \u22121.50 USD"]);
+    expect(texts(part, state("99.50", []))).toEqual([
+      "Position 7 (0.06 EURUSD) closed, balance \u22121.50 USD",
+    ]);
   });
   test("a placed and a removed order; a filled one is announced as a fill only", () => {
     const waiting = state("100.00", [], [order]);

@@ -184,6 +184,8 @@ pub trait ShardStore: Send + Sync {
     async fn take_over(&self, shard: i16) -> Result<Loaded, ShardError>;
     /// Writes a batch in one transaction.
     async fn commit(&self, batch: &Batch) -> Result<ShardCommit, ShardError>;
+    /// The highest place in the quote log that any shard has committed; 0 before the first.
+    async fn quote_position(&self) -> Result<u64, ShardError>;
     /// A version, for the first account that is opened with it.
     async fn program(&self, version: &VersionHash) -> Result<Option<Arc<Program>>, ShardError>;
     /// The journal from a sequence number on, for replay.

@@ -43,19 +43,28 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// Continues a log.
+    /// Continues a log. `committed` is the highest place that a shard has stored: should the log have lost its end, or
+    /// be gone, the places up to there are not given again, because a shard takes no place twice.
     pub fn new(
         instruments: Arc<Instruments>,
         clock: Arc<dyn Clock>,
         log: SharedQuoteLog,
+        committed: u64,
         desks: &[Desk],
         hub: Arc<MarketHub>,
     ) -> Self {
-        let (next_position, now) = {
+        let (last, now) = {
             let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            log.last()
-                .map_or((1, Timestamp::EPOCH), |last| (last.position.saturating_add(1), last.received_at))
+            log.last().map_or((0, Timestamp::EPOCH), |last| (last.position, last.received_at))
         };
+        if last < committed {
+            tracing::warn!(
+                last,
+                committed,
+                "the quote log ends before what was committed; its quotes are missing"
+            );
+        }
+        let next_position = last.max(committed).saturating_add(1);
         let gate = Gate::new(&instruments);
         let shards = desks.iter().map(|desk| desk.queue.clone()).collect();
         Self { instruments, clock, gate, log, shards, hub, next_position, now }

@@ -18,7 +18,7 @@ use app::catalogue::Publication;
 use app::identity::Cost;
 use app::trading::{IncomingQuote, Sequencer};
 use engine::Instruments;
-use kernel::{Currency, FirmId, ManualClock, Money, RequestId, SeededRng, Symbol, Timestamp};
+use kernel::{Clock as _, Currency, FirmId, ManualClock, Money, RequestId, SeededRng, Symbol, Timestamp};
 use providers::feeds::{FeedQuote, extract, ticks};
 use rules::Program;
 use serde_json::{Value, json};
@@ -39,8 +39,10 @@ pub struct Stage {
     pub directory: TempDir,
     pub base: String,
     sequencer: Sequencer,
-    ticks: Peekable<Box<dyn Iterator<Item = FeedQuote>>>,
+    ticks: Ticks,
 }
+
+type Ticks = Peekable<Box<dyn Iterator<Item = FeedQuote> + Send>>;
 
 /// Somebody at a browser, or at curl.
 #[derive(Clone)]
@@ -50,7 +52,7 @@ pub struct Trader {
 }
 
 /// The shipped ticks of one symbol, in order.
-fn recorded(symbol: &str, instruments: &Instruments) -> Box<dyn Iterator<Item = FeedQuote>> {
+fn recorded(symbol: &str, instruments: &Instruments) -> Box<dyn Iterator<Item = FeedQuote> + Send> {
     let symbol = Symbol::parse(symbol).unwrap();
     let days = extract().unwrap().into_iter().filter(|day| day.symbol == symbol).collect();
     let decimals = instruments.iter().map(|(_, it)| (it.symbol.clone(), it.price_decimals)).collect();
@@ -77,18 +79,48 @@ impl Stage {
     pub async fn open(programs: &[(&str, Program)]) -> Self {
         let database = TestDatabase::new().await;
         let clock = Arc::new(ManualClock::new(at("2014-05-02T12:25:00Z")));
-        let rng = Arc::new(SeededRng::new(42));
-        let instruments = Arc::new(tradesense::instruments::shipped().unwrap());
         let new = store::NewFirm { slug: "stage".to_owned(), name: "Stage".to_owned(), domains: Vec::new() };
-        let firm =
-            store::Store::ensure_firm(&database.url(), &new, kernel::Clock::now(&*clock)).await.unwrap();
-        let directory = tempfile::tempdir().unwrap();
+        let firm = store::Store::ensure_firm(&database.url(), &new, clock.now()).await.unwrap();
+        let instruments = Arc::new(tradesense::instruments::shipped().unwrap());
+        let ticks = recorded("EURUSD", &instruments).peekable();
+        let stage =
+            Self::start(database, tempfile::tempdir().unwrap(), clock, firm, instruments, ticks).await;
+        let rng = SeededRng::new(1);
+        let context = Context { firm, actor: None, request: RequestId::random(stage.clock.now(), &rng) };
+        for (position, (slug, program)) in (1..).zip(programs) {
+            let fee = Money::parse("100.00", Currency::parse("USD").unwrap()).unwrap();
+            let publication =
+                Publication { slug: (*slug).to_owned(), program: program.clone(), fee, position };
+            stage.platform.web.catalogue.publish_version(&context, publication).await.unwrap();
+        }
+        stage
+    }
+
+    /// The same world after a stop and a start; the market goes on where it was. The address is another one.
+    pub async fn reopen(self, forget_quotes: bool) -> Self {
+        let Self { platform, sequencer, database, directory, clock, firm, instruments, ticks, .. } = self;
+        drop(sequencer);
+        platform.stop().await.unwrap();
+        if forget_quotes {
+            std::fs::remove_dir_all(directory.path().join("quotes")).unwrap();
+        }
+        Self::start(database, directory, clock, firm, instruments, ticks).await
+    }
+
+    async fn start(
+        database: TestDatabase,
+        directory: TempDir,
+        clock: Arc<ManualClock>,
+        firm: FirmId,
+        instruments: Arc<Instruments>,
+        ticks: Ticks,
+    ) -> Self {
         let mut platform = Platform::start(Settings {
             database_url: database.url(),
             app_connections: 4,
             instruments: Arc::clone(&instruments),
             clock: clock.clone(),
-            rng: rng.clone(),
+            rng: Arc::new(SeededRng::new(u64::try_from(clock.now().micros()).unwrap())),
             quotes: directory.path().join("quotes"),
             listen: "127.0.0.1:0".parse().unwrap(),
             firms: Arc::new(Firms { otherwise: Some(firm), ..Firms::default() }),
@@ -97,16 +129,7 @@ impl Stage {
         })
         .await
         .unwrap();
-        let context =
-            Context { firm, actor: None, request: RequestId::random(kernel::Clock::now(&*clock), &*rng) };
-        for (position, (slug, program)) in (1..).zip(programs) {
-            let fee = Money::parse("100.00", Currency::parse("USD").unwrap()).unwrap();
-            let publication =
-                Publication { slug: (*slug).to_owned(), program: program.clone(), fee, position };
-            platform.web.catalogue.publish_version(&context, publication).await.unwrap();
-        }
         let sequencer = platform.take_sequencer().unwrap();
-        let ticks = recorded("EURUSD", &instruments).peekable();
         let base = format!("http://{}", platform.address);
         Self { platform, clock, instruments, firm, database, directory, base, sequencer, ticks }
     }

@@ -510,7 +510,7 @@ fn render_receipt(receipt: &read::Receipt) -> Result<Receipt, Problem> {
         positions: verdict.positions.iter().map(|position| render_position(position, currency)).collect(),
         arithmetic,
         latency: ReceiptLatency { tick_to_decision_us: latency.map(kernel::Span::micros) },
-        digest: receipt.verdict.digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        digest: hex::encode(receipt.verdict.digest),
     })
 }
 
@@ -523,9 +523,11 @@ fn explanation(
     let currency = program.currency;
     let mut sentences = Vec::new();
     let rule = program.phases.get(verdict.phase).and_then(|phase| phase.rules.get(verdict.rule_index));
-    if let Some(rule) = rule {
-        sentences.push(format!("The rule: {}", rule.sentence(program.initial_balance, currency)));
-    }
+    sentences.push(match rule {
+        Some(rule) => format!("The rule: {}", rule.sentence(program.initial_balance, currency)),
+        // The floor that no program writes.
+        None => "The rule: an account whose equity is used up has ended.".to_owned(),
+    });
     if let Some(floor) = &verdict.floor {
         let derived = derivation(floor, currency);
         sentences.push(format!("The floor was {} {currency}. {derived}", floor.amount.text(currency)));

@@ -113,7 +113,7 @@ async fn sign_out(
     if let Some(token) = &caller.session {
         web.identity.sign_out(&caller.context, token).await?;
     }
-    let gone = format!("{SESSION_COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0{}", secure(&web));
+    let gone = cookie("", 0, web.secure_cookies);
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response())
 }
 
@@ -131,18 +131,28 @@ async fn me(State(web): State<Web>, caller: Caller) -> Result<Json<Person>, Prob
 }
 
 fn signed_in(web: &Web, token: &Token) -> Result<[(header::HeaderName, HeaderValue); 1], Problem> {
-    // 30 days is the longest a session lives; the server ends it earlier if it is not used.
-    let cookie = format!(
-        "{SESSION_COOKIE}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age=2592000{}",
-        token.reveal(),
-        secure(web)
-    );
+    let cookie = cookie(token.reveal(), LONGEST_SESSION_SECONDS, web.secure_cookies);
     let mut value = HeaderValue::from_str(&cookie)
         .map_err(|_| Problem::new("internal", "A session could not be started."))?;
     value.set_sensitive(true);
     Ok([(header::SET_COOKIE, value)])
 }
 
-fn secure(web: &Web) -> &'static str {
-    if web.secure_cookies { "; Secure" } else { "" }
+/// The server ends a session earlier if it is not used.
+const LONGEST_SESSION_SECONDS: u32 = 30 * 86_400;
+
+fn cookie(token: &str, seconds: u32, only_over_tls: bool) -> String {
+    let secure = if only_over_tls { "; Secure" } else { "" };
+    format!("{SESSION_COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_and_other_sites_do_not_get_the_session_cookie() {
+        assert_eq!(cookie("t", 60, true), "ts_session=t; Path=/; HttpOnly; SameSite=Lax; Max-Age=60; Secure");
+        assert!(!cookie("t", 60, false).contains("Secure"));
+    }
 }

@@ -1,9 +1,10 @@
 //! Version 1 of the API: a file for each area; in it the requests, the answers and the handlers.
 //!
 //! **To add an endpoint:** a handler with its `#[utoipa::path]` in the file of its area (extract, parse, call one use
-//! case, render), its line in that file's `router`, new codes in `problem.rs` with a page each, then
+//! case, render), its line in that file's `router`, its row in [`access`], new codes in `problem.rs` with a page each, then
 //! `cargo xtask codegen`.
 
+pub mod access;
 pub mod account_view;
 mod accounts;
 mod auth;

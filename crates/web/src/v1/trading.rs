@@ -4,7 +4,7 @@ use app::AppError;
 use app::trading::Origin;
 use axum::Json;
 use axum::extract::State;
-use engine::{Act, Change, Command, Done, Instrument, Key, Place, Ticket};
+use engine::{Act, Change, Command, Done, Instrument, Key, Place, Refusal, Ticket};
 use http::StatusCode;
 use kernel::{AccountId, DecimalError, Price, Quantity, Symbol};
 use serde::{Deserialize, Deserializer};
@@ -55,13 +55,13 @@ pub struct OrderChange {
     /// Its new price.
     price: Option<String>,
     /// Its new stop loss.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    stop_loss: Option<Option<String>>,
+    stop_loss: Level,
     /// Its new take profit.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    take_profit: Option<Option<String>>,
+    take_profit: Level,
 }
 
 /// Changes of a position's exits. Absent: unchanged. `null`: removed.
@@ -69,13 +69,13 @@ pub struct OrderChange {
 #[serde(deny_unknown_fields)]
 pub struct PositionChange {
     /// Its new stop loss.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    stop_loss: Option<Option<String>>,
+    stop_loss: Level,
     /// Its new take profit.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    take_profit: Option<Option<String>>,
+    take_profit: Level,
 }
 
 /// How much of a position to close.
@@ -86,9 +86,22 @@ pub struct ClosePosition {
     quantity: Option<String>,
 }
 
-/// A field that was given, if only as `null`.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// What is to become of a stop loss or take profit.
+#[derive(Debug, Default)]
+enum Level {
+    /// The field is absent.
+    #[default]
+    Keep,
+    /// It is `null`.
+    Remove,
+    /// It is a price.
+    Set(String),
+}
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Remove, Self::Set))
+    }
 }
 
 /// Reads fields and collects what is wrong with them.
@@ -104,11 +117,11 @@ impl Fields {
         self.take(pointer, instrument.parse_quantity(text))
     }
 
-    fn change(&mut self, pointer: &str, given: Option<&Option<String>>, instrument: &Instrument) -> Change {
-        match given {
-            None => Change::Keep,
-            Some(None) => Change::Remove,
-            Some(Some(text)) => self.price(pointer, Some(text), instrument).map_or(Change::Keep, Change::Set),
+    fn change(&mut self, pointer: &str, level: &Level, instrument: &Instrument) -> Change {
+        match level {
+            Level::Keep => Change::Keep,
+            Level::Remove => Change::Remove,
+            Level::Set(text) => self.price(pointer, Some(text), instrument).map_or(Change::Keep, Change::Set),
         }
     }
 
@@ -131,11 +144,29 @@ impl Fields {
     }
 }
 
-async fn submit(web: &Web, caller: &Caller, account: AccountId, key: Key, act: Act) -> Result<Done, Problem> {
+/// `prices` are the pointers of the prices in the body, so that a refusal can name its field.
+async fn submit(
+    web: &Web,
+    caller: &Caller,
+    account: AccountId,
+    key: Key,
+    act: Act,
+    prices: &[&str],
+) -> Result<Done, Problem> {
     let person = caller.actor()?.person;
     let origin = Origin { person: Some(person), request: Some(caller.context.request) };
     let submitted = web.desk.submit(Command { account, key, act }, origin).await?;
-    Ok(submitted.outcome?)
+    submitted.outcome.map_err(|refusal| match (refusal, prices) {
+        (Refusal::InstrumentNotInProgram, _) => Problem::from(refusal).at("/symbol"),
+        (Refusal::QuantityOutOfRange, _) => Problem::from(refusal).at("/quantity"),
+        (Refusal::PriceInvalid, [only]) => Problem::from(refusal).at(only),
+        _ => refusal.into(),
+    })
+}
+
+/// The pointers of the fields that were given.
+fn given_prices(fields: [(&'static str, bool); 3]) -> Vec<&'static str> {
+    fields.into_iter().filter(|(_, given)| *given).map(|(pointer, _)| pointer).collect()
 }
 
 async fn order(
@@ -167,8 +198,12 @@ fn unexpected() -> Problem {
     Problem::new("internal", "This is ours to mend. Nothing more is known here.")
 }
 
+fn unknown_instrument() -> Problem {
+    Problem::from(Refusal::UnknownInstrument).at("/symbol")
+}
+
 fn instrument<'a>(web: &'a Web, symbol: &Symbol) -> Result<&'a Instrument, Problem> {
-    web.hub.instruments().by_symbol(symbol).ok_or_else(|| engine::Refusal::UnknownInstrument.into())
+    web.hub.instruments().by_symbol(symbol).ok_or_else(unknown_instrument)
 }
 
 /// Places an order. A market order is filled, or refused, before the answer; a retry under the same key gets the
@@ -186,7 +221,7 @@ async fn place_order(
     Body(body): Body<NewOrder>,
 ) -> Result<(StatusCode, Json<OrderView>), Problem> {
     let (_, viewer) = own(&web, &caller, id).await?;
-    let symbol = Symbol::parse(&body.symbol).map_err(|_| engine::Refusal::UnknownInstrument)?;
+    let symbol = Symbol::parse(&body.symbol).map_err(|_| unknown_instrument())?;
     let traded = instrument(&web, &symbol)?;
     let mut fields = Fields::default();
     let quantity = fields.quantity("/quantity", &body.quantity, traded);
@@ -196,7 +231,7 @@ async fn place_order(
     match (body.kind, body.price.is_some()) {
         (OrderKind::Market, true) => fields.fault("/price", "A market order has no price.".to_owned()),
         (OrderKind::Limit | OrderKind::Stop, false) => {
-            fields.fault("/price", "This order needs a price.".to_owned())
+            fields.fault("/price", "This order needs a price.".to_owned());
         }
         _ => {}
     }
@@ -206,9 +241,14 @@ async fn place_order(
         (OrderKind::Stop, Some(price)) => engine::OrderKind::Stop(price),
         _ => engine::OrderKind::Market,
     };
-    let quantity = quantity.ok_or(engine::Refusal::QuantityOutOfRange)?;
+    let quantity = quantity.ok_or(Refusal::QuantityOutOfRange)?;
     let act = Act::Place(Place { symbol, side: body.side.into(), kind, quantity, stop_loss, take_profit });
-    let done = submit(&web, &caller, id, key, act).await?;
+    let prices = given_prices([
+        ("/price", body.price.is_some()),
+        ("/stop_loss", body.stop_loss.is_some()),
+        ("/take_profit", body.take_profit.is_some()),
+    ]);
+    let done = submit(&web, &caller, id, key, act, &prices).await?;
     Ok((StatusCode::CREATED, Json(order(&web, &caller, viewer, id, done).await?)))
 }
 
@@ -227,15 +267,20 @@ async fn change_order(
 ) -> Result<Json<OrderView>, Problem> {
     let (_, viewer) = own(&web, &caller, id).await?;
     let found = read::order(&web.store, caller.context.firm, viewer, id, Ticket(ticket)).await?;
-    let found = found.ok_or(engine::Refusal::OrderNotFound)?;
+    let found = found.ok_or(Refusal::OrderNotFound)?;
     let traded = web.hub.instruments().get(found.instrument).map_err(|_| unexpected())?;
     let mut fields = Fields::default();
     let price = fields.price("/price", body.price.as_deref(), traded);
-    let stop_loss = fields.change("/stop_loss", body.stop_loss.as_ref(), traded);
-    let take_profit = fields.change("/take_profit", body.take_profit.as_ref(), traded);
+    let stop_loss = fields.change("/stop_loss", &body.stop_loss, traded);
+    let take_profit = fields.change("/take_profit", &body.take_profit, traded);
     fields.done()?;
+    let prices = given_prices([
+        ("/price", price.is_some()),
+        ("/stop_loss", matches!(stop_loss, Change::Set(_))),
+        ("/take_profit", matches!(take_profit, Change::Set(_))),
+    ]);
     let act = Act::ChangeOrder { order: Ticket(ticket), price, stop_loss, take_profit };
-    let done = submit(&web, &caller, id, key, act).await?;
+    let done = submit(&web, &caller, id, key, act, &prices).await?;
     Ok(Json(order(&web, &caller, viewer, id, done).await?))
 }
 
@@ -251,7 +296,7 @@ async fn cancel_order(
     IdempotencyKey(key): IdempotencyKey,
 ) -> Result<Json<OrderView>, Problem> {
     let (_, viewer) = own(&web, &caller, id).await?;
-    let done = submit(&web, &caller, id, key, Act::Cancel { order: Ticket(ticket) }).await?;
+    let done = submit(&web, &caller, id, key, Act::Cancel { order: Ticket(ticket) }, &[]).await?;
     Ok(Json(order(&web, &caller, viewer, id, done).await?))
 }
 
@@ -271,11 +316,16 @@ async fn change_position(
     let (account, viewer) = own(&web, &caller, id).await?;
     let traded = traded_position(&web, &caller, viewer, id, ticket).await?;
     let mut fields = Fields::default();
-    let stop_loss = fields.change("/stop_loss", body.stop_loss.as_ref(), traded);
-    let take_profit = fields.change("/take_profit", body.take_profit.as_ref(), traded);
+    let stop_loss = fields.change("/stop_loss", &body.stop_loss, traded);
+    let take_profit = fields.change("/take_profit", &body.take_profit, traded);
     fields.done()?;
+    let prices = given_prices([
+        ("/price", false),
+        ("/stop_loss", matches!(stop_loss, Change::Set(_))),
+        ("/take_profit", matches!(take_profit, Change::Set(_))),
+    ]);
     let act = Act::ChangePosition { position: Ticket(ticket), stop_loss, take_profit };
-    let done = submit(&web, &caller, id, key, act).await?;
+    let done = submit(&web, &caller, id, key, act, &prices).await?;
     Ok(Json(position(&web, &caller, viewer, &account, done).await?))
 }
 
@@ -297,7 +347,7 @@ async fn close_position(
     let mut fields = Fields::default();
     let quantity = body.quantity.as_deref().and_then(|text| fields.quantity("/quantity", text, traded));
     fields.done()?;
-    let done = submit(&web, &caller, id, key, Act::Close { position: Ticket(ticket), quantity }).await?;
+    let done = submit(&web, &caller, id, key, Act::Close { position: Ticket(ticket), quantity }, &[]).await?;
     Ok(Json(position(&web, &caller, viewer, &account, done).await?))
 }
 
@@ -309,6 +359,6 @@ async fn traded_position<'a>(
     ticket: u32,
 ) -> Result<&'a Instrument, Problem> {
     let found = read::position(&web.store, caller.context.firm, viewer, id, Ticket(ticket)).await?;
-    let found = found.ok_or(engine::Refusal::PositionNotFound)?;
+    let found = found.ok_or(Refusal::PositionNotFound)?;
     web.hub.instruments().get(found.instrument).map_err(|_| unexpected())
 }

@@ -1,0 +1,69 @@
+//! Who may call which operation: the table that tests walk through.
+//!
+//! The handlers decide by themselves; this says what they are to decide. A test here compares the table with the
+//! OpenAPI document, so that no operation is added without a row.
+
+/// Who gets an answer other than `unauthenticated`, `forbidden` or `not_found`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Public,
+    /// Whoever is signed in; they see what is theirs.
+    SignedIn,
+    /// Whoever is signed in and may trade.
+    Trader,
+    /// The owner of what the address names; for everybody else it is not found.
+    Owner,
+    /// The owner and those of the firm who may read every account; for everybody else it is not found.
+    OwnerOrStaff,
+}
+
+/// Method, path and who may, in the order of the paths.
+pub const ACCESS: [(&str, &str, Access); 28] = [
+    ("GET", "/v1/accounts/{id}", Access::OwnerOrStaff),
+    ("GET", "/v1/accounts/{id}/fills", Access::OwnerOrStaff),
+    ("GET", "/v1/accounts/{id}/orders", Access::OwnerOrStaff),
+    ("POST", "/v1/accounts/{id}/orders", Access::Owner),
+    ("DELETE", "/v1/accounts/{id}/orders/{ticket}", Access::Owner),
+    ("PATCH", "/v1/accounts/{id}/orders/{ticket}", Access::Owner),
+    ("GET", "/v1/accounts/{id}/positions", Access::OwnerOrStaff),
+    ("PATCH", "/v1/accounts/{id}/positions/{ticket}", Access::Owner),
+    ("POST", "/v1/accounts/{id}/positions/{ticket}/close", Access::Owner),
+    ("GET", "/v1/accounts/{id}/receipts/{number}", Access::OwnerOrStaff),
+    ("GET", "/v1/accounts/{id}/stream", Access::OwnerOrStaff),
+    ("GET", "/v1/accounts/{id}/verdicts", Access::OwnerOrStaff),
+    ("POST", "/v1/auth/register", Access::Public),
+    ("POST", "/v1/auth/sign-in", Access::Public),
+    ("POST", "/v1/auth/sign-out", Access::Public),
+    ("GET", "/v1/challenges", Access::SignedIn),
+    ("GET", "/v1/firm", Access::Public),
+    ("GET", "/v1/leaderboard", Access::Public),
+    ("GET", "/v1/market/candles", Access::Public),
+    ("GET", "/v1/market/instruments", Access::Public),
+    ("GET", "/v1/market/quotes", Access::Public),
+    ("GET", "/v1/market/stream", Access::Public),
+    ("GET", "/v1/me", Access::SignedIn),
+    ("GET", "/v1/programs", Access::Public),
+    ("GET", "/v1/programs/{slug}", Access::Public),
+    ("GET", "/v1/purchases", Access::SignedIn),
+    ("POST", "/v1/purchases", Access::Trader),
+    ("GET", "/v1/purchases/{id}", Access::Owner),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_its_row() {
+        let document: serde_json::Value = serde_json::from_str(&crate::openapi().unwrap()).unwrap();
+        let mut operations = Vec::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            operations
+                .extend(item.as_object().unwrap().keys().map(|method| (path.clone(), method.to_uppercase())));
+        }
+        operations.sort();
+        let rows = ACCESS.map(|(method, path, _)| (path.to_owned(), method.to_owned()));
+        assert_eq!(operations, rows);
+    }
+}

@@ -291,6 +291,8 @@ async function trade() {
     await see(page.getByText("No open positions."));
     await page.getByRole("tab", { name: "Closed" }).click();
     await see(page.locator("#tables-panel tbody tr"));
+    await page.getByRole("tab", { name: "Order history" }).click();
+    await see(page.locator("#tables-panel tbody tr", { hasText: "By trader" }));
     await page.getByRole("tab", { name: "Fills" }).click();
     await page.waitForFunction(() => document.querySelectorAll("#tables-panel tbody tr").length >= 3);
   });

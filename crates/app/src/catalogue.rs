@@ -194,7 +194,7 @@ impl Catalogue {
             outbox: OutboxEntry {
                 firm: context.firm,
                 at,
-                aggregate: format!("program {slug}"),
+                aggregate: format!("program:{slug}"),
                 topic: "program.published",
                 payload: detail,
             },

@@ -57,6 +57,18 @@ impl MarketHub {
 
     /// Takes notice of accepted quotes.
     pub fn take(&self, quotes: &[LoggedQuote]) {
+        self.draw(quotes, true);
+        if let Some(last) = quotes.last() {
+            self.changes.send_replace(last.position);
+        }
+    }
+
+    /// Draws candles of quotes that nobody can trade on: of the time before the market began here.
+    pub fn show_past(&self, quotes: &[LoggedQuote]) {
+        self.draw(quotes, false);
+    }
+
+    fn draw(&self, quotes: &[LoggedQuote], current: bool) {
         let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
         for quote in quotes {
             let place = self.instruments.find(&quote.symbol).map(|id| usize::from(id.0));
@@ -64,11 +76,9 @@ impl MarketHub {
             for (candles, (_, seconds)) in seen.candles.iter_mut().zip(INTERVALS) {
                 add(candles, quote, seconds);
             }
-            seen.quote = Some(quote.clone());
-        }
-        drop(latest);
-        if let Some(last) = quotes.last() {
-            self.changes.send_replace(last.position);
+            if current {
+                seen.quote = Some(quote.clone());
+            }
         }
     }
 

@@ -348,7 +348,7 @@ fn outbox(
     id: PurchaseId,
     payload: serde_json::Value,
 ) -> OutboxEntry {
-    OutboxEntry { firm, at, aggregate: format!("purchase {id}"), topic, payload }
+    OutboxEntry { firm, at, aggregate: format!("purchase:{id}"), topic, payload }
 }
 
 #[cfg(test)]

@@ -264,6 +264,27 @@ impl FillReason {
 }
 
 impl Account {
+    /// A copy for those who store or show it: its answers are in the journal.
+    #[must_use]
+    pub fn without_answers(&self) -> Self {
+        let Self { firm, id, challenge, phase, status, balance, next, closed_at, .. } = *self;
+        Self {
+            firm,
+            id,
+            challenge,
+            version: self.version.clone(),
+            phase,
+            status,
+            balance,
+            track: self.track.clone(),
+            positions: self.positions.clone(),
+            orders: self.orders.clone(),
+            next,
+            closed_at,
+            answers: BTreeMap::new(),
+        }
+    }
+
     /// Balance and what closing everything now would add.
     pub fn equity(&self, market: &Market, currency: Currency) -> Result<Amount, EngineError> {
         let mut equity = self.balance;

@@ -58,8 +58,14 @@ pub(crate) struct Held {
     pub account: Account,
     pub program: Arc<Program>,
     pub floors: Vec<Floor>,
+    /// Whether a new peak of the equity moves a floor.
+    pub trails_equity: bool,
+    /// Whether the phase can be passed while positions are open.
+    pub passes_open: bool,
     watching: BTreeSet<InstrumentId>,
     due: Option<Timestamp>,
+    /// How often it was looked at since the start, to tell who has nothing new to show.
+    looks: u64,
 }
 
 /// What a stored state consists of.
@@ -71,8 +77,8 @@ pub struct Restored {
     pub standing: Vec<Standing>,
     /// Every account.
     pub accounts: Vec<Account>,
-    /// The programs they were bought with.
-    pub programs: Vec<Arc<Program>>,
+    /// The programs they were bought with, by the names of their versions.
+    pub programs: Vec<(VersionHash, Arc<Program>)>,
 }
 
 /// An account as it stands, with everything computed from the standing quotes.
@@ -80,7 +86,7 @@ pub struct Restored {
 pub struct View {
     /// Time of the last input.
     pub as_of: Timestamp,
-    /// The account.
+    /// The account, without its answers.
     pub account: Account,
     /// Its program.
     pub program: Arc<Program>,
@@ -118,8 +124,8 @@ impl Engine {
         for standing in restored.standing {
             engine.market.set(standing)?;
         }
-        for program in restored.programs {
-            engine.learn(program)?;
+        for (version, program) in restored.programs {
+            engine.learn(version, program);
         }
         for account in restored.accounts {
             let held = engine.held(account)?;
@@ -128,11 +134,10 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Makes a program known; needed before an account is opened with it.
-    pub fn learn(&mut self, program: Arc<Program>) -> Result<(), EngineError> {
-        let version = program.version().map_err(|_| EngineError::Encoding)?;
+    /// Makes a program known by the name of its version; needed before an account is opened with it. The name is not
+    /// derived here: it names the text that was published, and a newer type may write another.
+    pub fn learn(&mut self, version: VersionHash, program: Arc<Program>) {
         self.programs.insert(version, program);
-        Ok(())
     }
 
     /// Whether a program is known.
@@ -148,6 +153,12 @@ impl Engine {
         input: &Input,
         events: &mut Vec<Event>,
     ) -> Result<Option<Answered>, EngineError> {
+        // A retry, or a command that concerns nobody, leaves no trace, not even its time: it is in no journal.
+        if let Input::Command(command) = input
+            && let Some(outcome) = self.answered(at, command)?
+        {
+            return Ok(Some(Answered { outcome, fresh: false }));
+        }
         if at < self.now {
             return Err(EngineError::TimeRunsBackwards);
         }
@@ -186,41 +197,43 @@ impl Engine {
         Ok(())
     }
 
+    /// The answer to a command that changes nothing: a retry gets the first one, and there are no accounts to trade
+    /// and no programs to open where none are.
+    fn answered(&self, at: Timestamp, command: &Command) -> Result<Option<Outcome>, EngineError> {
+        let held = self.accounts.get(&command.account);
+        if let Some(answer) = held.and_then(|held| held.account.answers.get(&command.key))
+            && at.since(answer.at).is_ok_and(|age| age <= KEY_MEMORY)
+        {
+            let same = answer.fingerprint == Fingerprint::of(&command.act)?;
+            return Ok(Some(if same { answer.outcome } else { Err(Refusal::KeyReused) }));
+        }
+        Ok(match (&command.act, held) {
+            (Act::Open(open), Some(held)) => {
+                let taken = &held.account;
+                let same = (taken.firm, taken.challenge, &taken.version, taken.phase)
+                    == (open.firm, open.challenge, &open.version, open.phase);
+                Some(if same { Ok(Done::Opened) } else { Err(Refusal::KeyReused) })
+            }
+            (Act::Open(open), None) => {
+                let program = self.programs.get(&open.version);
+                let known = program.is_some_and(|program| open.phase < program.phases.len());
+                (!known).then_some(Err(Refusal::UnknownProgram))
+            }
+            (_, None) => Some(Err(Refusal::UnknownAccount)),
+            (_, Some(_)) => None,
+        })
+    }
+
     fn command(
         &mut self,
         at: Timestamp,
         command: &Command,
         events: &mut Vec<Event>,
     ) -> Result<Answered, EngineError> {
-        let fingerprint = Fingerprint::of(&command.act)?;
-        match self.accounts.get(&command.account) {
-            Some(held) => {
-                if let Some(answer) = held.account.answers.get(&command.key)
-                    && at.since(answer.at).is_ok_and(|age| age <= KEY_MEMORY)
-                {
-                    let same = answer.fingerprint == fingerprint;
-                    let outcome = if same { answer.outcome } else { Err(Refusal::KeyReused) };
-                    return Ok(Answered { outcome, fresh: false });
-                }
-            }
-            None if !matches!(command.act, Act::Open(_)) => {
-                return Ok(Answered { outcome: Err(Refusal::UnknownAccount), fresh: false });
-            }
-            None => {}
-        }
         let outcome = match &command.act {
+            // What fell due just now may have opened it: the next phase of an account that passed.
+            Act::Open(_) if self.accounts.contains_key(&command.account) => Ok(Done::Opened),
             Act::Open(open) => {
-                if let Some(held) = self.accounts.get(&command.account) {
-                    let taken = &held.account;
-                    let same = (taken.firm, taken.challenge, &taken.version, taken.phase)
-                        == (open.firm, open.challenge, &open.version, open.phase);
-                    let outcome = if same { Ok(Done::Opened) } else { Err(Refusal::KeyReused) };
-                    return Ok(Answered { outcome, fresh: false });
-                }
-                let program = self.programs.get(&open.version);
-                if program.is_none_or(|program| open.phase >= program.phases.len()) {
-                    return Ok(Answered { outcome: Err(Refusal::UnknownProgram), fresh: false });
-                }
                 self.open(at, command.account, open, events)?;
                 Ok(Done::Opened)
             }
@@ -237,6 +250,7 @@ impl Engine {
                 outcome
             }
         };
+        let fingerprint = Fingerprint::of(&command.act)?;
         let held = self.accounts.get_mut(&command.account).ok_or(EngineError::UnknownProgram)?;
         let answers = &mut held.account.answers;
         answers.retain(|_, answer| at.since(answer.at).is_ok_and(|age| age <= KEY_MEMORY));
@@ -297,21 +311,23 @@ impl Engine {
             events,
             changed: false,
             holdings_changed: false,
+            traded: None,
             successor: None,
         };
         act(&mut step)?;
-        let (holdings_changed, successor) = (step.holdings_changed, step.successor);
-        if step.changed {
+        let (changed, holdings_changed, successor) = (step.changed, step.holdings_changed, step.successor);
+        held.looks = held.looks.wrapping_add(1);
+        if changed {
             self.changed.insert(id);
-        }
-        let before = held.due;
-        held.due = held.next_due()?;
-        if before != held.due {
-            if let Some(before) = before {
-                self.due.remove(&(before, id));
-            }
-            if let Some(due) = held.due {
-                self.due.insert((due, id));
+            let due = held.next_due()?;
+            let before = std::mem::replace(&mut held.due, due);
+            if before != held.due {
+                if let Some(before) = before {
+                    self.due.remove(&(before, id));
+                }
+                if let Some(due) = held.due {
+                    self.due.insert((due, id));
+                }
             }
         }
         if holdings_changed {
@@ -336,7 +352,12 @@ impl Engine {
         let program = Arc::clone(self.programs.get(&account.version).ok_or(EngineError::UnknownProgram)?);
         let phase = program.phases.get(account.phase).ok_or(EngineError::UnknownProgram)?;
         let floors = rules::floors(phase, &account.track)?;
-        let mut held = Held { account, program, floors, watching: BTreeSet::new(), due: None };
+        let trails = |rule: &Rule| matches!(rule, Rule::MaxLoss(rule) if rule.trail == rules::max_loss::Trail::IntradayEquity);
+        let open = |rule: &Rule| matches!(rule, Rule::ProfitTarget(target) if !target.flat);
+        let (trails_equity, passes_open) = (phase.rules.iter().any(trails), phase.rules.iter().any(open));
+        let watching = BTreeSet::new();
+        let mut held =
+            Held { account, program, floors, trails_equity, passes_open, watching, due: None, looks: 0 };
         held.due = held.next_due()?;
         held.watching = held.instruments_watched(self.market.instruments())?;
         Ok(held)
@@ -369,10 +390,15 @@ impl Engine {
         self.account(id).map(|account| account.firm)
     }
 
+    /// Changes whenever an account may look different.
+    pub fn looks(&self, id: AccountId) -> Option<u64> {
+        self.accounts.get(&id).map(|held| held.looks)
+    }
+
     /// An account as it stands.
     pub fn view(&self, id: AccountId) -> Result<Option<View>, EngineError> {
         let Some(held) = self.accounts.get(&id) else { return Ok(None) };
-        let account = held.account.clone();
+        let account = held.account.without_answers();
         let currency = held.program.currency;
         let mut worth = BTreeMap::new();
         for (ticket, position) in &account.positions {
@@ -437,12 +463,6 @@ impl Held {
         let phase = self.program.phases.get(self.account.phase).ok_or(EngineError::UnknownProgram)?;
         self.floors = rules::floors(phase, &self.account.track)?;
         Ok(())
-    }
-
-    /// Whether a new peak of the equity moves a floor.
-    pub(crate) fn trails_equity(&self) -> Result<bool, EngineError> {
-        let trails = |rule: &Rule| matches!(rule, Rule::MaxLoss(rule) if rule.trail == rules::max_loss::Trail::IntradayEquity);
-        Ok(self.rules()?.rules.iter().any(trails))
     }
 
     fn next_due(&self) -> Result<Option<Timestamp>, EngineError> {

@@ -1,17 +1,19 @@
 //! Which quotes enter. A refused quote is recorded with its reason by whoever asked, never silently dropped.
 
-use kernel::{Price, Timestamp};
+use kernel::{Price, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{Instruments, Quote};
 
-/// A jump of the middle price beyond one part in this many needs confirming. The largest step of real gold around
+/// A jump of either side beyond one part in this many needs confirming. The largest step of real gold around
 /// a payroll release is one part in 230.
 const JUMP: i64 = 33;
 /// Quotes in a row near each other, away from the last accepted, that make a jump real.
 const CONFIRMATIONS: u8 = 3;
 /// After a silence this long any level is accepted: a market reopens where it likes.
-const REOPENS_AFTER: kernel::Span = kernel::Span::from_seconds(1_800);
+const REOPENS_AFTER: Span = Span::from_seconds(1_800);
+/// How far ahead of ours a source's clock may be.
+const AHEAD: Span = Span::from_seconds(10);
 
 /// Why a quote was refused, in the order in which it is tested.
 #[derive(
@@ -28,6 +30,12 @@ pub enum GateRefusal {
     /// The bid above the ask.
     #[error("the bid is above the ask")]
     Crossed,
+    /// Dated in the future.
+    #[error("dated ahead of the platform's clock")]
+    Future,
+    /// So old when it came that nobody may trade on it.
+    #[error("too old when it came")]
+    Stale,
     /// Made before the last accepted one.
     #[error("older than the last quote")]
     Older,
@@ -46,6 +54,8 @@ impl GateRefusal {
             Self::NotPositive => "not_positive",
             Self::OutOfRange => "out_of_range",
             Self::Crossed => "crossed",
+            Self::Future => "future",
+            Self::Stale => "stale",
             Self::Older => "older",
             Self::Duplicate => "duplicate",
             Self::Outlier => "outlier",
@@ -56,56 +66,77 @@ impl GateRefusal {
 /// What the gate remembers of each instrument.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    range: Vec<(Price, Price)>,
-    last: Vec<Option<Quote>>,
-    doubted: Vec<Option<(Price, u8)>>,
+    seen: Vec<Seen>,
+}
+
+#[derive(Debug, Clone)]
+struct Seen {
+    lowest: Price,
+    highest: Price,
+    stale_after: Span,
+    last: Option<Quote>,
+    /// The last unconfirmed jump and how many quotes have agreed with it.
+    doubted: Option<(Quote, u8)>,
 }
 
 impl Gate {
     /// A gate that has seen nothing.
     pub fn new(instruments: &Instruments) -> Self {
-        let range = instruments.iter().map(|(_, it)| (it.price_min, it.price_max)).collect();
-        Self { range, last: vec![None; instruments.len()], doubted: vec![None; instruments.len()] }
+        let seen = instruments.iter().map(|(_, instrument)| Seen {
+            lowest: instrument.price_min,
+            highest: instrument.price_max,
+            stale_after: instrument.stale_after,
+            last: None,
+            doubted: None,
+        });
+        Self { seen: seen.collect() }
     }
 
-    /// Lets a quote in or says why not.
-    pub fn check(&mut self, quote: &Quote) -> Result<(), GateRefusal> {
-        let place = usize::from(quote.instrument.0);
-        let (Some((lowest, highest)), Some(last), Some(doubted)) =
-            (self.range.get(place), self.last.get_mut(place), self.doubted.get_mut(place))
-        else {
-            return Err(GateRefusal::OutOfRange);
-        };
+    /// Remembers a quote that was let in before: after a restart the first quote is measured like any other.
+    pub fn remember(&mut self, quote: &Quote) {
+        if let Some(seen) = self.seen.get_mut(usize::from(quote.instrument.0)) {
+            seen.last = Some(*quote);
+        }
+    }
+
+    /// Lets a quote in that came at `now`, or says why not.
+    pub fn check(&mut self, quote: &Quote, now: Timestamp) -> Result<(), GateRefusal> {
+        let seen = self.seen.get_mut(usize::from(quote.instrument.0)).ok_or(GateRefusal::OutOfRange)?;
         if quote.bid.0 <= 0 || quote.ask.0 <= 0 {
             return Err(GateRefusal::NotPositive);
         }
-        if quote.bid.min(quote.ask) < *lowest || quote.bid.max(quote.ask) > *highest {
+        if quote.bid.min(quote.ask) < seen.lowest || quote.bid.max(quote.ask) > seen.highest {
             return Err(GateRefusal::OutOfRange);
         }
         if quote.bid > quote.ask {
             return Err(GateRefusal::Crossed);
         }
-        if let Some(last) = last {
+        if quote.source_time.since(now).is_ok_and(|ahead| ahead > AHEAD) {
+            return Err(GateRefusal::Future);
+        }
+        if now.since(quote.source_time).is_ok_and(|age| age > seen.stale_after) {
+            return Err(GateRefusal::Stale);
+        }
+        if let Some(last) = &seen.last {
             if quote.source_time < last.source_time {
                 return Err(GateRefusal::Older);
             }
             if quote == last {
                 return Err(GateRefusal::Duplicate);
             }
-            let reopened = silent_since(last.source_time, quote.source_time);
-            if !reopened && far(last.bid, quote.bid) {
-                let seen = match *doubted {
-                    Some((near, seen)) if !far(near, quote.bid) => seen.saturating_add(1),
+            if !silent_since(last.source_time, quote.source_time) && far(last, quote) {
+                let agreed = match &seen.doubted {
+                    Some((doubted, agreed)) if !far(doubted, quote) => agreed.saturating_add(1),
                     _ => 1,
                 };
-                if seen < CONFIRMATIONS {
-                    *doubted = Some((quote.bid, seen));
+                if agreed < CONFIRMATIONS {
+                    seen.doubted = Some((*quote, agreed));
                     return Err(GateRefusal::Outlier);
                 }
             }
         }
-        *doubted = None;
-        *last = Some(*quote);
+        seen.doubted = None;
+        seen.last = Some(*quote);
         Ok(())
     }
 }
@@ -114,10 +145,12 @@ fn silent_since(last: Timestamp, now: Timestamp) -> bool {
     now.since(last).is_ok_and(|silence| silence > REOPENS_AFTER)
 }
 
-/// Whether two prices are further apart than the jump that needs confirming.
-fn far(from: Price, to: Price) -> bool {
-    let distance = to.0.abs_diff(from.0);
-    distance.saturating_mul(JUMP.unsigned_abs()) > from.0.unsigned_abs()
+/// Whether either side of two quotes is further apart than the jump that needs confirming.
+fn far(from: &Quote, to: &Quote) -> bool {
+    [(from.bid, to.bid), (from.ask, to.ask)].into_iter().any(|(from, to)| {
+        let distance = to.0.abs_diff(from.0);
+        distance.saturating_mul(JUMP.unsigned_abs()) > from.0.unsigned_abs()
+    })
 }
 
 #[cfg(test)]
@@ -135,13 +168,27 @@ mod tests {
     }
 
     fn gate() -> Gate {
-        Gate { range: vec![(Price(1_000), Price(10_000_000))], last: vec![None], doubted: vec![None] }
+        let (lowest, highest) = (Price(1_000), Price(10_000_000));
+        Gate {
+            seen: vec![Seen {
+                lowest,
+                highest,
+                stale_after: Span::from_seconds(60),
+                last: None,
+                doubted: None,
+            }],
+        }
+    }
+
+    /// Comes when it was made.
+    fn check(gate: &mut Gate, quote: &Quote) -> Result<(), GateRefusal> {
+        gate.check(quote, quote.source_time)
     }
 
     #[test]
     fn each_fault_has_its_word() {
         let mut gate = gate();
-        gate.check(&quote(100_000, 100_010, 10)).unwrap();
+        check(&mut gate, &quote(100_000, 100_010, 10)).unwrap();
         for (bad, why) in [
             (quote(0, 10, 11), GateRefusal::NotPositive),
             (quote(-5, 10, 11), GateRefusal::NotPositive),
@@ -151,23 +198,30 @@ mod tests {
             (quote(100_001, 100_011, 9), GateRefusal::Older),
             (quote(100_000, 100_010, 10), GateRefusal::Duplicate),
             (quote(120_000, 120_010, 11), GateRefusal::Outlier),
+            (quote(100_000, 300_000, 11), GateRefusal::Outlier),
         ] {
-            assert_eq!(gate.check(&bad), Err(why));
+            assert_eq!(check(&mut gate, &bad), Err(why));
         }
-        gate.check(&quote(100_000, 100_000, 10)).unwrap();
-        gate.check(&quote(100_000, 100_010, 12)).unwrap();
+        let late = quote(100_001, 100_011, 12);
+        assert_eq!(gate.check(&late, quote(0, 0, 73).source_time), Err(GateRefusal::Stale));
+        assert_eq!(gate.check(&late, quote(0, 0, 1).source_time), Err(GateRefusal::Future));
+        check(&mut gate, &quote(100_000, 100_000, 10)).unwrap();
+        check(&mut gate, &quote(100_000, 100_010, 12)).unwrap();
     }
 
     #[test]
     fn a_jump_is_believed_once_confirmed_and_after_a_silence() {
         let mut gate = gate();
-        gate.check(&quote(100_000, 100_010, 10)).unwrap();
-        assert!(gate.check(&quote(110_000, 110_010, 11)).is_err());
-        assert!(gate.check(&quote(110_010, 110_020, 12)).is_err());
-        gate.check(&quote(110_020, 110_030, 13)).unwrap();
-        assert!(gate.check(&quote(90_000, 90_010, 14)).is_err());
-        gate.check(&quote(110_020, 110_031, 15)).unwrap();
-        assert!(gate.check(&quote(90_000, 90_010, 16)).is_err(), "a good quote between resets the count");
-        gate.check(&quote(90_000, 90_010, 16 + 1_801)).unwrap();
+        gate.remember(&quote(100_000, 100_010, 10));
+        assert!(check(&mut gate, &quote(110_000, 110_010, 11)).is_err(), "the first after a restart as well");
+        assert!(check(&mut gate, &quote(110_010, 110_020, 12)).is_err());
+        check(&mut gate, &quote(110_020, 110_030, 13)).unwrap();
+        assert!(check(&mut gate, &quote(90_000, 90_010, 14)).is_err());
+        check(&mut gate, &quote(110_020, 110_031, 15)).unwrap();
+        assert!(
+            check(&mut gate, &quote(90_000, 90_010, 16)).is_err(),
+            "a good quote between resets the count"
+        );
+        check(&mut gate, &quote(90_000, 90_010, 16 + 1_801)).unwrap();
     }
 }

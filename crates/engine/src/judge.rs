@@ -28,7 +28,7 @@ impl Step<'_> {
     /// only where a rule asks for them.
     pub(crate) fn judge_loss(&mut self) -> Result<bool, EngineError> {
         let equity = self.held.account.equity(self.market, self.held.program.currency)?;
-        if self.held.trails_equity()? && self.held.account.track.observe(equity) {
+        if self.held.trails_equity && self.held.account.track.observe(equity) {
             self.held.refresh_floors()?;
             self.changed = true;
         }
@@ -157,6 +157,7 @@ impl Step<'_> {
             let caused = self.market.all().iter().flatten().find(|standing| standing.position == position);
             used.extend(caused.map(|standing| standing.quote.instrument));
         }
+        used.extend(self.traded);
         Ok(Verdict {
             number,
             kind: finding.kind,

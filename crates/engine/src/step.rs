@@ -17,6 +17,8 @@ pub(crate) struct Step<'a> {
     pub changed: bool,
     /// Positions or orders came or went: the engine updates who watches what.
     pub holdings_changed: bool,
+    /// What was last traded in this step: its quote belongs to the evidence.
+    pub traded: Option<crate::InstrumentId>,
     /// The account to open because this one passed.
     pub successor: Option<Open>,
 }
@@ -43,6 +45,8 @@ impl Step<'_> {
         }
         if self.fire_triggers()? || self.stop_out()? {
             self.settle()?;
+        } else if self.held.passes_open {
+            self.judge_pass()?;
         }
         Ok(())
     }

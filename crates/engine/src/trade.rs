@@ -324,6 +324,7 @@ impl Step<'_> {
         }));
         self.emit(What::Position(position));
         self.charge(commission, number)?;
+        self.traded = Some(order.instrument);
         self.holdings_changed = true;
         Ok(())
     }
@@ -383,6 +384,7 @@ impl Step<'_> {
             reason,
             quote_position,
         }));
+        self.traded = Some(position.instrument);
         self.emit(What::Position(position.clone()));
         if left > 0 {
             self.account().positions.insert(ticket, position);

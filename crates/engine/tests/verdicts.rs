@@ -338,7 +338,7 @@ fn the_gate_keeps_old_and_repeated_quotes_out() {
     };
     let arrivals =
         [quote(110_000, 0), quote(110_020, 2), quote(110_010, 1), quote(110_020, 2), quote(110_030, 3)];
-    let answers = arrivals.map(|quote| gate.check(&quote));
+    let answers = arrivals.map(|quote| gate.check(&quote, quote.source_time));
     assert_eq!(answers, [Ok(()), Ok(()), Err(GateRefusal::Older), Err(GateRefusal::Duplicate), Ok(())]);
 }
 

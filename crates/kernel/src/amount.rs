@@ -74,6 +74,24 @@ impl Amount {
         Self::from_wide(units.checked_mul(unit).ok_or(Overflow)?)
     }
 
+    /// For sentences: [`Amount::text`] with a comma between thousands.
+    pub fn grouped(self, currency: Currency) -> String {
+        let text = self.text(currency);
+        let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("-", digits));
+        let (whole, fraction) = digits
+            .split_once('.')
+            .map_or((digits, String::new()), |(whole, fraction)| (whole, format!(".{fraction}")));
+        let mut grouped = String::with_capacity(text.len().saturating_mul(2));
+        for (index, digit) in whole.chars().enumerate() {
+            let left = whole.len().saturating_sub(index);
+            if index > 0 && left.is_multiple_of(3) {
+                grouped.push(',');
+            }
+            grouped.push(digit);
+        }
+        format!("{sign}{grouped}{fraction}")
+    }
+
     /// Below nothing.
     pub const fn is_negative(self) -> bool {
         self.0 < 0
@@ -113,6 +131,16 @@ mod tests {
         assert_eq!(serde_json::to_string(&amount).unwrap(), "\"9007199254740.993001\"");
         assert!(serde_json::from_str::<Amount>("12.5").is_err());
         assert!(serde_json::from_str::<Amount>("12").is_err());
+    }
+
+    #[test]
+    fn sentences_group_thousands() {
+        let usd = Currency::parse("USD").unwrap();
+        for (text, grouped) in
+            [("0", "0.00"), ("999.5", "999.50"), ("-1000", "-1,000.00"), ("1234567.891", "1,234,567.891")]
+        {
+            assert_eq!(Amount::parse(text).unwrap().grouped(usd), grouped);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! receive time `i64`, CRC-32 of the 56 bytes before it. A segment is named by its first position. An append is on the
 //! disk when it returns; a record that a crash cut off at the end of the last segment is removed at the next opening.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,9 @@ pub enum QuoteLogError {
         /// Which record, from 0.
         record: u64,
     },
+    /// Another process writes it.
+    #[error("another process uses the quote log in {0}; stop it first")]
+    Locked(String),
     /// A quote out of order was handed in.
     #[error("quote {0} does not follow the last one")]
     OutOfOrder(u64),
@@ -55,6 +58,8 @@ pub struct DiskQuoteLog {
     file: Option<File>,
     in_segment: u64,
     last: Option<LoggedQuote>,
+    /// Held as long as the log is open.
+    _lock: File,
 }
 
 fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> QuoteLogError {
@@ -63,22 +68,22 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Quote
 }
 
 impl DiskQuoteLog {
-    /// Opens a log, making its directory if there is none and mending a torn end.
+    /// Opens a log, making its directory if there is none and mending a torn end. One process at a time.
     pub fn open(directory: &Path) -> Result<Self, QuoteLogError> {
         std::fs::create_dir_all(directory).map_err(io_error("making", directory))?;
-        let mut log = Self { directory: directory.to_owned(), file: None, in_segment: 0, last: None };
+        let lock = directory.join("lock");
+        let lock_file = File::create(&lock).map_err(io_error("making", &lock))?;
+        lock_file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => QuoteLogError::Locked(directory.display().to_string()),
+            TryLockError::Error(error) => io_error("locking", &lock)(error),
+        })?;
+        let mut log =
+            Self { directory: directory.to_owned(), file: None, in_segment: 0, last: None, _lock: lock_file };
         while let Some(path) = segments(directory)?.pop() {
-            let file =
-                OpenOptions::new().read(true).append(true).open(&path).map_err(io_error("opening", &path))?;
-            let mut good = 0_u64;
-            for quote in read_segment(&path, file.try_clone().map_err(io_error("opening", &path))?, true) {
-                log.last = Some(quote?);
-                good = good.saturating_add(1);
-            }
-            let length = good.saturating_mul(to_u64(RECORD));
-            file.set_len(length).map_err(io_error("mending the end of", &path))?;
-            if good > 0 {
-                (log.file, log.in_segment) = (Some(file), good);
+            let (good, last) = mend(&path)?;
+            if let Some(last) = last {
+                let file = OpenOptions::new().append(true).open(&path).map_err(io_error("opening", &path))?;
+                (log.file, log.in_segment, log.last) = (Some(file), good, Some(last));
                 break;
             }
             std::fs::remove_file(&path).map_err(io_error("removing the empty", &path))?;
@@ -107,11 +112,12 @@ impl DiskQuoteLog {
         let Some(first) = quotes.first() else { return Ok(()) };
         let last = self.last.as_ref().map(|last| last.position);
         let neighbours = quotes.iter().zip(quotes.iter().skip(1));
-        let torn = neighbours.filter(|(left, right)| left.position.checked_add(1) != Some(right.position));
+        let mut torn =
+            neighbours.filter(|(left, right)| left.position.checked_add(1) != Some(right.position));
         if last.is_some_and(|last| first.position <= last) {
             return Err(QuoteLogError::OutOfOrder(first.position));
         }
-        if let Some((_, quote)) = torn.last() {
+        if let Some((_, quote)) = torn.next() {
             return Err(QuoteLogError::OutOfOrder(quote.position));
         }
         // Places that were lost leave a gap between two segments, never within one.
@@ -160,17 +166,14 @@ impl QuoteLog for DiskQuoteLog {
         let start = later.unwrap_or(paths.len()).saturating_sub(1);
         paths.drain(..start.min(paths.len()));
         // The wanted place may lie beyond the end of that segment, in a gap: seeking past the end reads nothing.
-        let last = paths.last().cloned();
         let quotes = paths.into_iter().flat_map(move |path| {
-            let torn_end_is_fine = Some(&path) == last.as_ref();
             let quotes: LoggedQuotes = match File::open(&path) {
                 Ok(mut file) => {
                     let before = first_position(&path).map_or(0, |first| from.saturating_sub(first));
                     match file.seek(SeekFrom::Start(before.saturating_mul(to_u64(RECORD)))) {
-                        Ok(_) => Box::new(
-                            read_segment(&path, file, torn_end_is_fine)
-                                .map(|quote| quote.map_err(BoxError::from)),
-                        ),
+                        Ok(_) => {
+                            Box::new(read_segment(&path, file).map(|quote| quote.map_err(BoxError::from)))
+                        }
                         Err(error) => Box::new(std::iter::once(Err(error.into()))),
                     }
                 }
@@ -198,13 +201,35 @@ fn first_position(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_suffix(".quotes")?.parse().ok()
 }
 
-/// The records of a segment from where the file stands. A bad record at the very end is a torn write and ends the
-/// reading, if that is allowed; anywhere else it is damage.
-fn read_segment(
-    path: &Path,
-    file: File,
-    torn_end_is_fine: bool,
-) -> impl Iterator<Item = Result<LoggedQuote, QuoteLogError>> + use<> {
+/// Cuts the torn end off the last segment. An append writes many records and is acknowledged only when all are on the
+/// disk, so whatever follows the first bad record was never acknowledged, unless a good record stands behind it: that is
+/// damage. Gives how many records are left, and the last of them.
+fn mend(path: &Path) -> Result<(u64, Option<LoggedQuote>), QuoteLogError> {
+    let bytes = std::fs::read(path).map_err(io_error("reading", path))?;
+    let mut records = bytes.chunks(RECORD).map(|record| record.try_into().ok().and_then(decode));
+    let (mut good, mut last) = (0_u64, None::<LoggedQuote>);
+    for quote in records.by_ref() {
+        let follows = |quote: &LoggedQuote| {
+            last.as_ref().is_none_or(|last| last.position.checked_add(1) == Some(quote.position))
+        };
+        let Some(quote) = quote.filter(follows) else { break };
+        last = Some(quote);
+        good = good.saturating_add(1);
+    }
+    if records.any(|quote| quote.is_some()) {
+        return Err(QuoteLogError::Damaged { path: path.display().to_string(), record: good });
+    }
+    let length = good.saturating_mul(to_u64(RECORD));
+    if length < to_u64(bytes.len()) {
+        let file = OpenOptions::new().write(true).open(path).map_err(io_error("opening", path))?;
+        file.set_len(length).and_then(|()| file.sync_all()).map_err(io_error("mending the end of", path))?;
+    }
+    Ok((good, last))
+}
+
+/// The records of a segment from where the file stands; the log was mended when it was opened, so a bad record is
+/// damage.
+fn read_segment(path: &Path, file: File) -> impl Iterator<Item = Result<LoggedQuote, QuoteLogError>> + use<> {
     let path = path.to_owned();
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let (mut number, mut before, mut done) = (0_u64, None, false);
@@ -233,13 +258,7 @@ fn read_segment(
             return Some(Ok(quote));
         }
         done = true;
-        let mut rest = [0_u8; 1];
-        let at_end = fill(&mut reader, &mut rest).is_ok_and(|more| more == 0);
-        if at_end && torn_end_is_fine {
-            None
-        } else {
-            Some(Err(QuoteLogError::Damaged { path: path.display().to_string(), record: number }))
-        }
+        Some(Err(QuoteLogError::Damaged { path: path.display().to_string(), record: number }))
     })
 }
 
@@ -330,6 +349,8 @@ mod tests {
         for (bad, why) in [(vec![quote(6)], "again"), (vec![quote(7), quote(9)], "with a gap")] {
             assert!(log.append(&bad).is_err(), "{why}");
         }
+        let second = DiskQuoteLog::open(directory.path()).unwrap_err();
+        assert!(matches!(second, QuoteLogError::Locked(_)), "{second}");
     }
 
     #[test]
@@ -359,6 +380,18 @@ mod tests {
             assert_eq!(log.last(), Some(&quote(2)));
             log.append(&[quote(3)]).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), whole);
+        }
+        for torn in 1..=2 {
+            let mut zeroed = whole.clone();
+            let from = whole.len() - torn * RECORD;
+            zeroed[from..].fill(0);
+            std::fs::write(&path, zeroed).unwrap();
+            let log = DiskQuoteLog::open(directory.path()).unwrap();
+            assert_eq!(
+                log.last(),
+                Some(&quote(3 - u64::try_from(torn).unwrap())),
+                "{torn} records never written"
+            );
         }
         let mut damaged = whole.clone();
         damaged[RECORD + 30] ^= 1;

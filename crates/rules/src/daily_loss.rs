@@ -60,11 +60,10 @@ const fn words(reference: Reference) -> &'static str {
 }
 
 pub(crate) fn sentence(rule: &DailyLoss, initial: Amount, currency: Currency) -> String {
-    let reference = words(rule.reference);
     format!(
-        "Within one trading day you may lose at most {}, measured from the {reference}; open positions count, and \
-         equity {} that level at any price ends the account.",
-        rule.limit.words(initial, currency, &format!("the {reference}")),
+        "Within one trading day you may lose at most {}; open positions count, and equity {} that level at any price \
+         ends the account.",
+        rule.limit.words(initial, currency, words(rule.reference)),
         rule.breach.words(),
     )
 }

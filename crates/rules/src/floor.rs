@@ -144,7 +144,7 @@ pub fn objectives(phase: &Phase, track: &Track, balance: Amount) -> Result<Vec<O
     for (index, rule) in phase.rules.iter().enumerate() {
         match rule {
             Rule::ProfitTarget(rule) => {
-                objectives.push(profit_target::objective(rule, index, track, balance)?)
+                objectives.push(profit_target::objective(rule, index, track, balance)?);
             }
             Rule::MinTradingDays(rule) => objectives.push(min_trading_days::objective(rule, index, track)),
             Rule::DailyLoss(_) | Rule::MaxLoss(_) | Rule::Inactivity(_) | Rule::CalendarLimit(_) => {}

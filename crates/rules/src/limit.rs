@@ -1,6 +1,8 @@
 use kernel::{Amount, Currency, Overflow, Percent, Rounding};
 use serde::{Deserialize, Serialize};
 
+use crate::program::MOST_INITIAL_BALANCE;
+
 /// How much may be lost or must be earned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,23 +25,31 @@ impl Limit {
         }
     }
 
-    /// For sentences: "5% of the initial balance (5000.00 USD)", "2000.00 USD", "5% of the day's starting value".
-    pub fn words(self, initial: Amount, currency: Currency, reference: &str) -> String {
+    /// For sentences: "5% of the initial balance (5,000.00 USD), measured from the balance at the reset", or "4% of the
+    /// balance at the reset" where the share is of what the rule measures from.
+    pub(crate) fn words(self, initial: Amount, currency: Currency, reference: &str) -> String {
         match self {
-            Self::Amount(amount) => format!("{} {currency}", amount.text(currency)),
-            Self::PercentOfInitial(percent) => match initial.share(percent, Rounding::Floor) {
-                Ok(amount) => {
-                    format!("{percent}% of the initial balance ({} {currency})", amount.text(currency))
-                }
-                Err(Overflow) => format!("{percent}% of the initial balance"),
-            },
-            Self::PercentOfReference(percent) => format!("{percent}% of {reference}"),
+            Self::Amount(amount) => {
+                format!("{} {currency}, measured from the {reference}", amount.grouped(currency))
+            }
+            Self::PercentOfInitial(percent) => {
+                let amount = initial.share(percent, Rounding::Floor).map(|amount| amount.grouped(currency));
+                let amount =
+                    amount.map_or_else(|Overflow| String::new(), |amount| format!(" ({amount} {currency})"));
+                let from = if reference == "initial balance" {
+                    String::new()
+                } else {
+                    format!(", measured from the {reference}")
+                };
+                format!("{percent}% of the initial balance{amount}{from}")
+            }
+            Self::PercentOfReference(percent) => format!("{percent}% of the {reference}"),
         }
     }
 
     pub(crate) fn is_sensible(self) -> bool {
         match self {
-            Self::Amount(amount) => amount > Amount::ZERO,
+            Self::Amount(amount) => amount > Amount::ZERO && amount <= MOST_INITIAL_BALANCE,
             Self::PercentOfInitial(percent) | Self::PercentOfReference(percent) => {
                 percent.millionths() > 0 && percent <= Percent::WHOLE
             }

@@ -78,8 +78,7 @@ const fn words(trail: Trail) -> &'static str {
 }
 
 pub(crate) fn sentence(rule: &MaxLoss, initial: Amount, currency: Currency) -> String {
-    let reference = words(rule.trail);
-    let limit = rule.limit.words(initial, currency, &format!("the {reference}"));
+    let limit = rule.limit.words(initial, currency, words(rule.trail));
     let lock = match rule.lock {
         Lock::None => "",
         Lock::AtInitial => " The level rises with it and stops for good at the initial balance.",
@@ -89,8 +88,8 @@ pub(crate) fn sentence(rule: &MaxLoss, initial: Amount, currency: Currency) -> S
         (_, Lock::None) => " The level rises with it and never falls.",
     };
     format!(
-        "In all you may lose at most {limit}, measured from the {reference}; open positions count, and equity {} that \
-         level at any price ends the account.{lock}{follows}",
+        "In all you may lose at most {limit}; open positions count, and equity {} that level at any price ends the \
+         account.{lock}{follows}",
         rule.breach.words(),
     )
 }

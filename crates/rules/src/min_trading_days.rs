@@ -26,9 +26,8 @@ pub(crate) fn objective(rule: &MinTradingDays, index: usize, track: &Track) -> O
 }
 
 pub(crate) fn sentence(rule: &MinTradingDays) -> String {
-    format!(
-        "To pass, open a position on at least {} different trading {}.",
-        rule.days,
-        if rule.days == 1 { "day" } else { "days" }
-    )
+    match rule.days {
+        1 => "To pass, open a position on at least one trading day.".to_owned(),
+        days => format!("To pass, open a position on at least {days} different trading days."),
+    }
 }

@@ -36,8 +36,11 @@ pub(crate) fn objective(
 
 pub(crate) fn sentence(rule: &ProfitTarget, initial: Amount, currency: Currency) -> String {
     let flat = if rule.flat { " with no position open" } else { "" };
-    format!(
-        "To pass, earn {} in closed profit{flat}.",
-        rule.limit.words(initial, currency, "the initial balance")
-    )
+    let limit = match rule.limit {
+        Limit::Amount(amount) => format!("{} {currency}", amount.grouped(currency)),
+        Limit::PercentOfInitial(_) | Limit::PercentOfReference(_) => {
+            rule.limit.words(initial, currency, "initial balance")
+        }
+    };
+    format!("To pass, earn {limit} in closed profit{flat}.")
 }

@@ -186,8 +186,8 @@ impl Program {
         if self.terms.leverage == 0 || self.terms.leverage > 1_000 {
             fault("terms.leverage".to_owned(), "must be from 1 to 1000");
         }
-        if self.terms.commission_per_lot.is_negative() {
-            fault("terms.commission_per_lot".to_owned(), "must not be negative");
+        if self.terms.commission_per_lot.is_negative() || self.terms.commission_per_lot > MOST_COMMISSION {
+            fault("terms.commission_per_lot".to_owned(), "must be from 0 to 10000");
         }
         if self.terms.stop_out.millionths() < 0 || self.terms.stop_out > Percent::WHOLE {
             fault("terms.stop_out".to_owned(), "must be from 0 to 100 per cent");
@@ -216,7 +216,10 @@ impl Program {
                     | Rule::MaxLoss(MaxLoss { limit, .. })
                     | Rule::ProfitTarget(ProfitTarget { limit, .. }) => {
                         if !limit.is_sensible() {
-                            fault(format!("{path}.limit"), "must be above 0, a share at most 100 per cent");
+                            fault(
+                                format!("{path}.limit"),
+                                "must be above 0, a share at most 100 per cent, an amount at most 1000000000",
+                            );
                         }
                     }
                     Rule::MinTradingDays(MinTradingDays { days })
@@ -238,7 +241,7 @@ impl Program {
         let names: Vec<_> = self.phases.iter().map(|phase| phase.name.as_str()).collect();
         format!(
             "{} {} account, {count} {}: {}. Leverage 1:{}, day reset at {} {}.",
-            self.initial_balance.text(self.currency),
+            self.initial_balance.grouped(self.currency),
             self.currency,
             if count == 1 { "phase" } else { "phases" },
             names.join(", then "),
@@ -249,7 +252,8 @@ impl Program {
     }
 }
 
-const MOST_INITIAL_BALANCE: Amount = Amount::from_micros(1_000_000_000_000_000);
+pub(crate) const MOST_INITIAL_BALANCE: Amount = Amount::from_micros(1_000_000_000_000_000);
+const MOST_COMMISSION: Amount = Amount::from_micros(10_000_000_000);
 
 #[cfg(test)]
 mod tests {
@@ -295,7 +299,11 @@ mod tests {
     fn sentences_name_amounts() {
         let program: Program = toml::from_str(PROGRAM).unwrap();
         let say = |rule: &Rule| rule.sentence(program.initial_balance, program.currency);
-        assert!(say(&program.phases[0].rules[0]).contains("5% of the initial balance (5000.00 USD)"));
+        assert!(
+            say(&program.phases[0].rules[0]).contains(
+                "5% of the initial balance (5,000.00 USD), measured from the balance at the reset;"
+            )
+        );
         assert!(say(&program.phases[1].rules[0]).contains("stops for good at the initial balance"));
     }
 

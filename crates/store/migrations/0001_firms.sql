@@ -1,6 +1,7 @@
 -- Roles, the fence between firms, and the firms themselves.
 --
--- Three group roles nobody logs in as; a login is a member of those it needs and the pools take one with SET ROLE.
+-- Three group roles nobody logs in as; a login (`Store::ensure_login` makes one) is a member of those it needs and
+-- inherits nothing, so that it can do nothing before a pool has taken one of them with SET ROLE.
 -- Roles belong to the cluster and not to the database, so two databases may create them at the same moment.
 
 do $$
@@ -73,9 +74,7 @@ alter table firm_domains enable row level security;
 alter table firm_domains force row level security;
 create policy firm_domains_own on firm_domains
     using (firm_id = tradesense_firm()) with check (firm_id = tradesense_firm());
--- Before the firm of a request is known, the one row of the host it came to may be read.
-create policy firm_domains_asked on firm_domains for select to tradesense_app
-    using (domain = nullif(current_setting('tradesense.domain', true), ''));
+-- Which firm lives at which host is read before any firm is known.
+create policy firm_domains_engine on firm_domains for select to tradesense_engine using (true);
 
-grant select on firms, firm_domains to tradesense_app;
-grant select on firms to tradesense_engine;
+grant select on firms, firm_domains to tradesense_app, tradesense_engine;

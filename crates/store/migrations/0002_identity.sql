@@ -34,6 +34,7 @@ create table sessions (
     constraint sessions_person foreign key (firm_id, person_id) references people (firm_id, id)
 );
 create index sessions_by_person on sessions (firm_id, person_id);
+create index sessions_by_end on sessions (firm_id, expires_at);
 
 alter table people enable row level security;
 alter table people force row level security;
@@ -46,6 +47,7 @@ create policy sessions_own on sessions
     using (firm_id = tradesense_firm()) with check (firm_id = tradesense_firm());
 
 grant select, insert on people to tradesense_app;
-grant update (display_name, password_hash, roles) on people to tradesense_app;
+-- What somebody is to the firm is said once, when they are added.
+grant update (display_name, password_hash) on people to tradesense_app;
 grant select, insert, delete on sessions to tradesense_app;
 grant update (expires_at) on sessions to tradesense_app;

@@ -1,12 +1,19 @@
 -- What is on sale, what was bought, and the challenge that a purchase becomes.
 
--- A version is named by the hash of its content and never changes.
+-- A version is named by the SHA-256 of its body and never changes. The body is kept as the text that was hashed: a
+-- jsonb would come back in another order. What queries need of it stands beside it.
 create table program_versions (
     firm_id uuid not null,
     version text not null,
-    body jsonb not null,
+    body text not null,
+    name text not null,
+    currency text not null,
     created_at timestamptz not null,
     constraint program_versions_key primary key (firm_id, version),
+    constraint program_versions_hash check (version = encode(sha256(convert_to(body, 'UTF8')), 'hex')),
+    constraint program_versions_body_says check (
+        name is not distinct from body::jsonb->>'name' and currency is not distinct from body::jsonb->>'currency'
+    ),
     constraint program_versions_form check (version ~ '^[0-9a-f]{64}$'),
     constraint program_versions_firm foreign key (firm_id) references firms (firm_id)
 );
@@ -66,6 +73,8 @@ create table challenges (
     slug text not null,
     version text not null,
     created_at timestamptz not null,
+    -- When the account of its first phase was opened.
+    opened_at timestamptz,
     constraint challenges_key primary key (firm_id, id),
     constraint challenges_purchase_once unique (firm_id, purchase_id),
     constraint challenges_bought foreign key (firm_id, purchase_id, person_id)
@@ -75,6 +84,7 @@ create table challenges (
 );
 create index challenges_by_person on challenges (firm_id, person_id, created_at desc);
 create index challenges_by_program on challenges (firm_id, slug);
+create index challenges_unopened on challenges (created_at, id) where opened_at is null;
 
 alter table program_versions enable row level security;
 alter table program_versions force row level security;
@@ -96,7 +106,7 @@ alter table challenges enable row level security;
 alter table challenges force row level security;
 create policy challenges_own on challenges
     using (firm_id = tradesense_firm()) with check (firm_id = tradesense_firm());
-create policy challenges_engine on challenges for select to tradesense_engine using (true);
+create policy challenges_engine on challenges to tradesense_engine using (true);
 
 grant select, insert on program_versions to tradesense_app;
 grant select, insert on programs to tradesense_app;
@@ -107,4 +117,5 @@ grant select, insert on challenges to tradesense_app;
 
 grant select on program_versions to tradesense_engine;
 -- Who bought a challenge is not the engine's business.
-grant select (firm_id, id, version, created_at) on challenges to tradesense_engine;
+grant select (firm_id, id, version, created_at, opened_at) on challenges to tradesense_engine;
+grant update (opened_at) on challenges to tradesense_engine;

@@ -26,6 +26,7 @@ create table standing_quotes (
     received_at timestamptz not null,
     quote_position bigint not null,
     constraint standing_quotes_key primary key (shard, symbol),
+    constraint standing_quotes_prices_positive check (bid > 0 and ask > 0),
     constraint standing_quotes_shard foreign key (shard) references shards (id)
 );
 
@@ -69,6 +70,7 @@ create table accounts (
     constraint accounts_status_known check (status in ('active', 'passed', 'breached', 'expired')),
     constraint accounts_closed check ((status = 'active') = (closed_at is null)),
     constraint accounts_currency_form check (currency ~ '^[A-Z]{3}$'),
+    constraint accounts_initial_positive check (initial_micros > 0),
     constraint accounts_counters_fit check (
         next_ticket between 0 and 4294967295 and next_fill between 0 and 4294967295
         and next_entry between 0 and 4294967295 and next_verdict between 0 and 4294967295
@@ -100,7 +102,11 @@ create table positions (
     constraint positions_key primary key (firm_id, account_id, ticket),
     constraint positions_ticket_fits check (ticket between 0 and 4294967295),
     constraint positions_side_known check (side in ('buy', 'sell')),
+    constraint positions_opened_quantity_positive check (opened_quantity > 0),
     constraint positions_quantity_counted check (quantity >= 0 and quantity <= opened_quantity),
+    constraint positions_prices_positive check (
+        open_price > 0 and stop_loss > 0 and take_profit > 0 and close_price > 0
+    ),
     constraint positions_closed check ((closed_at is null) = (close_price is null) and (closed_at is null) = (close_reason is null)),
     constraint positions_reason_known check (
         close_reason in ('close', 'stop_loss', 'take_profit', 'stop_out', 'liquidation')
@@ -131,9 +137,14 @@ create table orders (
     constraint orders_ticket_fits check (ticket between 0 and 4294967295),
     constraint orders_side_known check (side in ('buy', 'sell')),
     constraint orders_kind_known check (kind in ('market', 'limit', 'stop')),
+    constraint orders_quantity_positive check (quantity > 0),
     constraint orders_price_by_kind check ((kind = 'market') = (price is null)),
+    constraint orders_prices_positive check (price > 0 and stop_loss > 0 and take_profit > 0),
     constraint orders_state_known check (state in ('working', 'filled', 'cancelled', 'rejected')),
     constraint orders_done check ((state = 'working') = (done_at is null)),
+    constraint orders_reason_known check (reason in ('by_trader', 'account_ended', 'insufficient_margin')),
+    constraint orders_reason_by_state check ((state in ('cancelled', 'rejected')) = (reason is not null)),
+    constraint orders_filled check ((state = 'filled') = (position_ticket is not null)),
     constraint orders_account foreign key (firm_id, account_id) references accounts (firm_id, id)
 );
 create index orders_working on orders (firm_id, account_id, ticket) where state = 'working';
@@ -155,6 +166,8 @@ create table fills (
     quote_position bigint not null,
     constraint fills_key primary key (firm_id, account_id, number),
     constraint fills_number_fits check (number between 0 and 4294967295),
+    constraint fills_quantity_positive check (quantity > 0),
+    constraint fills_price_positive check (price > 0),
     constraint fills_side_known check (side in ('buy', 'sell')),
     constraint fills_reason_known check (
         reason in ('market', 'limit', 'stop', 'close', 'stop_loss', 'take_profit', 'stop_out', 'liquidation')
@@ -179,6 +192,7 @@ create table balance_entries (
     constraint balance_entries_key primary key (firm_id, account_id, number),
     constraint balance_entries_number_fits check (number between 0 and 4294967295),
     constraint balance_entries_kind_known check (kind in ('initial', 'profit', 'commission')),
+    constraint balance_entries_initial_positive check (kind <> 'initial' or amount_micros > 0),
     constraint balance_entries_account foreign key (firm_id, account_id) references accounts (firm_id, id),
     constraint balance_entries_fill foreign key (firm_id, account_id, fill_number)
         references fills (firm_id, account_id, number)
@@ -200,6 +214,7 @@ create table trading_days (
 create trigger trading_days_final before update or delete or truncate on trading_days
     for each statement execute function tradesense_refuse_change();
 
+-- The evidence is the text that was hashed, with the account and the time in it.
 create table verdicts (
     firm_id uuid not null,
     account_id uuid not null,
@@ -209,12 +224,13 @@ create table verdicts (
     kind text not null,
     rule text not null,
     phase integer not null,
-    evidence jsonb not null,
+    evidence text not null,
     digest bytea not null,
     constraint verdicts_key primary key (firm_id, account_id, number),
     constraint verdicts_number_fits check (number between 0 and 4294967295),
     constraint verdicts_kind_known check (kind in ('breach', 'pass', 'expiry')),
-    constraint verdicts_digest_length check (octet_length(digest) = 32),
+    constraint verdicts_evidence_json check (evidence::jsonb is not null),
+    constraint verdicts_digest check (digest = sha256(convert_to(evidence, 'UTF8'))),
     constraint verdicts_account foreign key (firm_id, account_id) references accounts (firm_id, id)
 );
 create trigger verdicts_final before update or delete or truncate on verdicts

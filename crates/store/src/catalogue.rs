@@ -7,8 +7,8 @@ use kernel::FirmId;
 
 use crate::error::Doing;
 use crate::records::record_in_tx;
-use crate::row::{At, money, to_json, version};
-use crate::{Store, Tx};
+use crate::row::{At, money, version};
+use crate::{Inconsistent, Store, Tx};
 
 struct OfferRow {
     slug: String,
@@ -59,12 +59,15 @@ impl CatalogueStore for Store {
         let doing = "publishing a version";
         let (firm, offer) = (new.audit.firm, &new.offer);
         let mut tx = self.begin(firm).await?;
+        let body = offer.program.canonical_json().map_err(Inconsistent::from("program_versions"))?;
         sqlx::query!(
-            "insert into program_versions (firm_id, version, body, created_at) values ($1, $2, $3::text::jsonb, $4)
-             on conflict on constraint program_versions_key do nothing",
+            "insert into program_versions (firm_id, version, body, name, currency, created_at)
+             values ($1, $2, $3, $4, $5, $6) on conflict on constraint program_versions_key do nothing",
             firm.uuid(),
             offer.version.as_str(),
-            to_json("program_versions", &offer.program)?,
+            body,
+            offer.program.name,
+            offer.program.currency.code(),
             At(new.at) as _,
         )
         .execute(tx.connection())

@@ -12,6 +12,9 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("migrating the database")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The login of the running platform could not be made.
+    #[error("making the login that the platform runs with")]
+    Login(#[source] sqlx::Error),
     /// A firm could not be written.
     #[error("setting up a firm")]
     Firm(#[source] sqlx::Error),

@@ -72,16 +72,31 @@ impl IdentityStore for Store {
         let mut tx = self.begin(firm).await?;
         insert_session_in_tx(&mut tx, session).await?;
         if let Some(hash) = rehash {
-            sqlx::query!(
-                "update people set password_hash = $3 where firm_id = $1 and id = $2",
-                firm.uuid(),
-                session.person.uuid(),
-                hash,
-            )
-            .execute(tx.connection())
-            .await
-            .doing("storing a stronger hash")?;
+            write_password_in_tx(&mut tx, session.person, hash).await.doing("storing a stronger hash")?;
         }
+        record_in_tx(tx.connection(), audit, &[]).await?;
+        let _proof = tx.commit().await?;
+        Ok(())
+    }
+
+    async fn set_password(
+        &self,
+        firm: FirmId,
+        person: PersonId,
+        hash: &str,
+        audit: &[AuditEntry],
+    ) -> Result<(), AppError> {
+        let doing = "setting a password";
+        let mut tx = self.begin(firm).await?;
+        write_password_in_tx(&mut tx, person, hash).await.doing(doing)?;
+        sqlx::query!(
+            "delete from sessions where firm_id = $1 and person_id = $2",
+            firm.uuid(),
+            person.uuid()
+        )
+        .execute(tx.connection())
+        .await
+        .doing(doing)?;
         record_in_tx(tx.connection(), audit, &[]).await?;
         let _proof = tx.commit().await?;
         Ok(())
@@ -163,8 +178,33 @@ impl IdentityStore for Store {
     }
 }
 
+async fn write_password_in_tx(tx: &mut Tx, person: PersonId, hash: &str) -> Result<(), sqlx::Error> {
+    let firm = tx.firm();
+    sqlx::query!(
+        "update people set password_hash = $3 where firm_id = $1 and id = $2",
+        firm.uuid(),
+        person.uuid(),
+        hash,
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
+/// Every session that begins clears more ended ones away than it adds, so that they never pile up.
 async fn insert_session_in_tx(tx: &mut Tx, session: &Session) -> Result<(), AppError> {
     let firm = tx.firm();
+    sqlx::query!(
+        "delete from sessions where firm_id = $1 and token_hash in (
+             select token_hash from sessions where firm_id = $1 and expires_at <= $2
+             order by expires_at limit 20 for update skip locked
+         )",
+        firm.uuid(),
+        At(session.created_at) as _,
+    )
+    .execute(tx.connection())
+    .await
+    .doing("clearing ended sessions away")?;
     sqlx::query!(
         "insert into sessions (firm_id, token_hash, id, person_id, created_at, expires_at, ends_at)
          values ($1, $2, $3, $4, $5, $6, $7)",

@@ -9,7 +9,11 @@
 //!
 //! Firms are kept apart twice. Every statement names its firm, and row-level security lets through only the rows of
 //! the firm that the transaction was begun for ([`Store::begin`]). The shards' owner works for all firms under a
-//! role of its own that cannot see people, sessions or purchases.
+//! role of its own that cannot see people, sessions or purchases. A platform runs with a login that may take these two
+//! roles and nothing else ([`Store::ensure_login`]); only setting up needs the owner.
+//!
+//! What is known by its hash (versions, verdicts) is kept as the text that was hashed and checked before it is parsed,
+//! so that a field more in the type changes nothing that is stored.
 //!
 //! **To add a table:** a new file in `migrations/` with the firm in the primary key and in every foreign key, named
 //! constraints, `enable` and `force row level security`, a policy and its grants; a test lists the tables and holds

@@ -12,7 +12,9 @@ use kernel::{FirmId, Timestamp};
 use rules::{Program, VersionHash};
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, Transaction,
+};
 
 use crate::error::Doing;
 use crate::row::At;
@@ -26,7 +28,8 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 /// How to reach the database.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// A login that is a member of `tradesense_app` and `tradesense_engine`. Holds a password: do not log it.
+    /// A login that is a member of `tradesense_app` and `tradesense_engine`, such as [`Store::ensure_login`] gives.
+    /// Holds a password: do not log it.
     pub url: String,
     /// Rows name instruments by symbol, the engine by place in this table.
     pub instruments: Arc<Instruments>,
@@ -139,6 +142,17 @@ impl Store {
         Ok(id)
     }
 
+    /// Makes sure that this database has a login for [`Store::connect`] with this password (not empty), and gives
+    /// its URL. It may take the roles of use cases and of shards and nothing else: what somebody reaches through it
+    /// is what those two may do. Named after the database, because logins belong to the whole cluster.
+    pub async fn ensure_login(owner_url: &str, password: &str) -> Result<String, StoreError> {
+        let options = PgConnectOptions::from_str(owner_url).map_err(StoreError::Connect)?;
+        let mut owner = PgConnection::connect_with(&options).await.map_err(StoreError::Connect)?;
+        let name = write_login(&mut owner, password).await.map_err(StoreError::Login)?;
+        owner.close().await.map_err(StoreError::Connect)?;
+        Ok(options.username(&name).password(password).to_url_lossy().into())
+    }
+
     /// Begins a transaction for one firm.
     pub async fn begin(&self, firm: FirmId) -> Result<Tx, AppError> {
         // One round trip for both. A firm's id prints as hex digits and hyphens only.
@@ -157,20 +171,13 @@ impl Store {
         Ok(found.map(|row| Firm { id, slug: row.slug, name: row.name }))
     }
 
-    /// The firm that answers to a host name.
-    pub async fn firm_of_domain(&self, domain: &str) -> Result<Option<FirmId>, AppError> {
-        let doing = "finding the firm of a host";
-        let domain = domain.to_ascii_lowercase();
-        let mut tx = self.app.begin().await.doing(doing)?;
-        sqlx::query!("select set_config('tradesense.domain', $1, true)", domain)
-            .fetch_one(&mut *tx)
+    /// Every host name, in lower case, with the firm that answers to it.
+    pub async fn domains(&self) -> Result<Vec<(String, FirmId)>, AppError> {
+        let rows = sqlx::query!("select domain, firm_id from firm_domains order by domain")
+            .fetch_all(&self.engine)
             .await
-            .doing(doing)?;
-        let found = sqlx::query_scalar!("select firm_id from firm_domains where domain = $1", domain)
-            .fetch_optional(&mut *tx)
-            .await
-            .doing(doing)?;
-        Ok(found.map(FirmId::from_uuid))
+            .doing("reading the hosts of firms")?;
+        Ok(rows.into_iter().map(|row| (row.domain, FirmId::from_uuid(row.firm_id))).collect())
     }
 
     /// Whether the database answers under both roles.
@@ -189,7 +196,7 @@ impl Store {
             return Ok(Arc::clone(program));
         }
         let body = sqlx::query_scalar!(
-            r#"select body::text as "body!" from program_versions where firm_id = $1 and version = $2"#,
+            "select body from program_versions where firm_id = $1 and version = $2",
             tx.firm.uuid(),
             version.as_str(),
         )
@@ -223,13 +230,13 @@ impl Tx {
     }
 }
 
-/// A stored program that still has the name it is stored under.
+/// A stored program whose text still has the name it is stored under. The text is hashed and not the program: a type
+/// that has got a field more reads older texts, but would write them otherwise.
 pub(crate) fn read_program(version: &VersionHash, body: &str) -> Result<Program, Inconsistent> {
     let table = "program_versions";
-    let program: Program = row::from_json(table, body)?;
-    let name = program.version().map_err(Inconsistent::from(table))?;
-    if name == *version {
-        Ok(program)
+    let name = hex::encode(Sha256::digest(body));
+    if name == version.as_str() {
+        row::from_json(table, body)
     } else {
         Err(Inconsistent::new(table, format!("the content of {version} hashes to {name}")))
     }
@@ -262,6 +269,51 @@ async fn pool(
         .connect_with(options)
         .await
         .map_err(StoreError::Connect)
+}
+
+async fn write_login(owner: &mut PgConnection, password: &str) -> Result<String, sqlx::Error> {
+    let mut tx = owner.begin().await?;
+    // One at a time: the server refuses two changes of one role at once.
+    sqlx::query!("select pg_advisory_xact_lock(161803398)").fetch_one(&mut *tx).await?;
+    let login = sqlx::query!(
+        r#"select wanted.name as "name!", role.oid is not null as "exists!",
+                  coalesce(role.rolsuper or role.rolbypassrls or role.rolcreaterole or role.rolcreatedb, false)
+                      as "may_more!"
+           from (select 'tradesense_login_' || oid as name from pg_database where datname = current_database()) wanted
+           left join pg_roles role on role.rolname = wanted.name"#
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if login.may_more {
+        run(&mut tx, "alter role %1$I nosuperuser nobypassrls nocreaterole nocreatedb", &login.name, "")
+            .await?;
+    }
+    let verb = if login.exists { "alter" } else { "create" };
+    run(&mut tx, &format!("{verb} role %1$I login noinherit password %2$L"), &login.name, password).await?;
+    run(&mut tx, "grant tradesense_app, tradesense_engine to %1$I", &login.name, "").await?;
+    run(&mut tx, "grant connect on database %3$I to %1$I", &login.name, "").await?;
+    tx.commit().await?;
+    Ok(login.name)
+}
+
+/// Statements about roles take no parameters: the server quotes the role `%1$I`, the password `%2$L` and this database
+/// `%3$I` into the text.
+async fn run(
+    connection: &mut PgConnection,
+    form: &str,
+    role: &str,
+    password: &str,
+) -> Result<(), sqlx::Error> {
+    let statement = sqlx::query_scalar!(
+        r#"select format($1::text, $2::text, $3::text, current_database()) as "statement!""#,
+        form,
+        role,
+        password,
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    connection.execute(AssertSqlSafe(statement)).await?;
+    Ok(())
 }
 
 async fn write_firm(

@@ -101,24 +101,7 @@ impl PurchaseStore for Store {
 
     async fn purchases(&self, firm: FirmId, person: PersonId) -> Result<Vec<Purchase>, AppError> {
         let mut tx = self.begin(firm).await?;
-        let rows = sqlx::query_as!(
-            PurchaseRow,
-            r#"select bought.id, bought.person_id, bought.slug, version.body->>'name' as "program_name!",
-                      bought.version, bought.fee_minor, bought.fee_currency, bought.state, bought.fingerprint,
-                      challenge.id as "challenge_id?", bought.created_at as "created_at: At",
-                      bought.decided_at as "decided_at: At"
-               from purchases bought
-               join program_versions version on version.firm_id = bought.firm_id and version.version = bought.version
-               left join challenges challenge
-                      on challenge.firm_id = bought.firm_id and challenge.purchase_id = bought.id
-               where bought.firm_id = $1 and bought.person_id = $2
-               order by bought.created_at desc, bought.id desc"#,
-            firm.uuid(),
-            person.uuid(),
-        )
-        .fetch_all(tx.connection())
-        .await
-        .doing("reading purchases")?;
+        let rows = purchases_in_tx(&mut tx, None, Some(person), None).await?;
         rows.into_iter().map(|row| Ok(row.read()?.0)).collect()
     }
 
@@ -176,10 +159,7 @@ impl PurchaseStore for Store {
 
     async fn unopened(&self, most: i64) -> Result<Vec<Unopened>, AppError> {
         let rows = sqlx::query!(
-            "select firm_id, id, version from challenges challenge
-             where not exists (select from accounts account
-                               where account.firm_id = challenge.firm_id and account.challenge_id = challenge.id)
-             order by created_at, id limit $1",
+            "select firm_id, id, version from challenges where opened_at is null order by created_at, id limit $1",
             most,
         )
         .fetch_all(&self.engine)
@@ -201,46 +181,43 @@ async fn by_key_in_tx(
     person: PersonId,
     key: &Key,
 ) -> Result<Option<(Purchase, Fingerprint)>, AppError> {
-    let firm = tx.firm();
-    let row = sqlx::query_as!(
-        PurchaseRow,
-        r#"select bought.id, bought.person_id, bought.slug, version.body->>'name' as "program_name!",
-                  bought.version, bought.fee_minor, bought.fee_currency, bought.state, bought.fingerprint,
-                  challenge.id as "challenge_id?", bought.created_at as "created_at: At",
-                  bought.decided_at as "decided_at: At"
-           from purchases bought
-           join program_versions version on version.firm_id = bought.firm_id and version.version = bought.version
-           left join challenges challenge
-                  on challenge.firm_id = bought.firm_id and challenge.purchase_id = bought.id
-           where bought.firm_id = $1 and bought.person_id = $2 and bought.idempotency_key = $3"#,
-        firm.uuid(),
-        person.uuid(),
-        key.as_str(),
-    )
-    .fetch_optional(tx.connection())
-    .await
-    .doing("reading a purchase")?;
-    Ok(row.map(PurchaseRow::read).transpose()?)
+    let mut rows = purchases_in_tx(tx, None, Some(person), Some(key)).await?;
+    Ok(rows.pop().map(PurchaseRow::read).transpose()?)
 }
 
 async fn purchase_in_tx(tx: &mut Tx, id: PurchaseId) -> Result<Option<Purchase>, AppError> {
+    let mut rows = purchases_in_tx(tx, Some(id), None, None).await?;
+    Ok(rows.pop().map(PurchaseRow::read).transpose()?.map(|(purchase, _)| purchase))
+}
+
+/// The firm's purchases with this id, of this person, under this key, the newest first. Say at least one.
+async fn purchases_in_tx(
+    tx: &mut Tx,
+    id: Option<PurchaseId>,
+    person: Option<PersonId>,
+    key: Option<&Key>,
+) -> Result<Vec<PurchaseRow>, AppError> {
     let firm = tx.firm();
-    let row = sqlx::query_as!(
+    let rows = sqlx::query_as!(
         PurchaseRow,
-        r#"select bought.id, bought.person_id, bought.slug, version.body->>'name' as "program_name!",
-                  bought.version, bought.fee_minor, bought.fee_currency, bought.state, bought.fingerprint,
+        r#"select bought.id, bought.person_id, bought.slug, version.name as program_name, bought.version,
+                  bought.fee_minor, bought.fee_currency, bought.state, bought.fingerprint,
                   challenge.id as "challenge_id?", bought.created_at as "created_at: At",
                   bought.decided_at as "decided_at: At"
            from purchases bought
            join program_versions version on version.firm_id = bought.firm_id and version.version = bought.version
            left join challenges challenge
                   on challenge.firm_id = bought.firm_id and challenge.purchase_id = bought.id
-           where bought.firm_id = $1 and bought.id = $2"#,
+           where bought.firm_id = $1 and ($2::uuid is null or bought.id = $2)
+             and ($3::uuid is null or bought.person_id = $3)
+             and ($4::text is null or bought.idempotency_key = $4)
+           order by bought.created_at desc, bought.id desc"#,
         firm.uuid(),
-        id.uuid(),
+        id.map(PurchaseId::uuid),
+        person.map(PersonId::uuid),
+        key.map(Key::as_str),
     )
-    .fetch_optional(tx.connection())
-    .await
-    .doing("reading a purchase")?;
-    Ok(row.map(PurchaseRow::read).transpose()?.map(|(purchase, _)| purchase))
+    .fetch_all(tx.connection())
+    .await;
+    rows.doing("reading purchases")
 }

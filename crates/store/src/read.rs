@@ -16,10 +16,10 @@ use uuid::Uuid;
 
 use crate::error::Doing;
 use crate::row::{
-    At, OrderRow, PositionRow, by_word, counter, fill_reason, from_json, instrument, place, side, size,
-    status, ticket, version,
+    At, OrderRow, PositionRow, by_word, counter, fill_reason, instrument, place, side, size, status, ticket,
+    version,
 };
-use crate::shard::digest;
+use crate::shard::read_evidence;
 use crate::{Inconsistent, Store, Tx};
 
 /// The most rows of one page.
@@ -190,7 +190,7 @@ pub struct Verdict {
     pub decided_at: Timestamp,
     /// The evidence.
     pub verdict: engine::Verdict,
-    /// SHA-256 over the evidence with its account and time.
+    /// SHA-256 over the evidence as it was stored, with its account and time in it.
     pub digest: [u8; 32],
 }
 
@@ -355,17 +355,6 @@ async fn find_account_in_tx(
     }
 }
 
-/// Whether an account is somebody's own.
-pub async fn owns(
-    store: &Store,
-    firm: FirmId,
-    person: PersonId,
-    account: AccountId,
-) -> Result<bool, AppError> {
-    let mut tx = store.begin(firm).await?;
-    sees_in_tx(&mut tx, Viewer::Owner(person), account).await
-}
-
 /// The tables below an account hold no owner: what follows a no is never read.
 async fn sees_in_tx(tx: &mut Tx, viewer: Viewer, account: AccountId) -> Result<bool, AppError> {
     let firm = tx.firm();
@@ -384,33 +373,6 @@ async fn sees_in_tx(tx: &mut Tx, viewer: Viewer, account: AccountId) -> Result<b
     found.doing("finding the owner of an account")
 }
 
-/// Open positions, the newest first.
-pub async fn open_positions(
-    store: &Store,
-    firm: FirmId,
-    viewer: Viewer,
-    account: AccountId,
-) -> Result<Vec<Position>, AppError> {
-    let mut tx = store.begin(firm).await?;
-    if !sees_in_tx(&mut tx, viewer, account).await? {
-        return Ok(Vec::new());
-    }
-    let rows = sqlx::query_as!(
-        PositionRow,
-        r#"select account_id, ticket, symbol, side, quantity, opened_quantity, open_price, opened_at as "opened_at: At", stop_loss,
-                  take_profit, margin_micros, commission_micros, realised_micros, closed_at as "closed_at: At",
-                  close_price, close_reason
-           from positions where firm_id = $1 and account_id = $2 and closed_at is null
-           order by ticket desc"#,
-        firm.uuid(),
-        account.uuid(),
-    )
-    .fetch_all(tx.connection())
-    .await
-    .doing("reading open positions")?;
-    rows.into_iter().map(|row| Ok(row.read(&store.instruments)?)).collect()
-}
-
 /// Closed positions, the last closed first.
 pub async fn closed_positions(
     store: &Store,
@@ -421,29 +383,12 @@ pub async fn closed_positions(
     limit: i64,
 ) -> Result<Page<Position>, AppError> {
     let (limit, after) = (page_size(limit), cursor.map(time_cursor).transpose()?);
-    let (before_at, before_ticket) = after.unzip();
     let mut tx = store.begin(firm).await?;
     if !sees_in_tx(&mut tx, viewer, account).await? {
         return Ok(Page::empty());
     }
-    let rows = sqlx::query_as!(
-        PositionRow,
-        r#"select account_id, ticket, symbol, side, quantity, opened_quantity, open_price, opened_at as "opened_at: At", stop_loss,
-                  take_profit, margin_micros, commission_micros, realised_micros, closed_at as "closed_at: At",
-                  close_price, close_reason
-           from positions
-           where firm_id = $1 and account_id = $2 and closed_at is not null
-             and ($3::timestamptz is null or (closed_at, ticket) < ($3, $4::bigint))
-           order by closed_at desc, ticket desc limit $5::bigint + 1"#,
-        firm.uuid(),
-        account.uuid(),
-        before_at.map(At) as _,
-        before_ticket as _,
-        limit,
-    )
-    .fetch_all(tx.connection())
-    .await
-    .doing("reading closed positions")?;
+    let which = Which::Closed { before: after, limit };
+    let rows = positions_in_tx(&mut tx, account, which).await?;
     let positions =
         rows.into_iter().map(|row| row.read(&store.instruments)).collect::<Result<Vec<_>, _>>()?;
     Ok(Page::of(positions, limit, |position| {
@@ -464,20 +409,49 @@ pub async fn position(
     if !sees_in_tx(&mut tx, viewer, account).await? {
         return Ok(None);
     }
-    let row = sqlx::query_as!(
+    let mut rows = positions_in_tx(&mut tx, account, Which::Ticket(ticket)).await?;
+    Ok(rows.pop().map(|row| row.read(&store.instruments)).transpose()?)
+}
+
+/// Which positions of an account.
+enum Which {
+    /// The one with this ticket, open or closed.
+    Ticket(Ticket),
+    /// The closed ones before that time and ticket, the last closed first, and one more than `limit`.
+    Closed { before: Option<(Timestamp, i64)>, limit: i64 },
+}
+
+async fn positions_in_tx(
+    tx: &mut Tx,
+    account: AccountId,
+    which: Which,
+) -> Result<Vec<PositionRow>, AppError> {
+    let firm = tx.firm();
+    let (ticket, before, limit) = match which {
+        Which::Ticket(ticket) => (Some(i64::from(ticket.0)), None, 0),
+        Which::Closed { before, limit } => (None, before, limit),
+    };
+    let (before_at, before_ticket) = before.unzip();
+    let rows = sqlx::query_as!(
         PositionRow,
-        r#"select account_id, ticket, symbol, side, quantity, opened_quantity, open_price, opened_at as "opened_at: At", stop_loss,
-                  take_profit, margin_micros, commission_micros, realised_micros, closed_at as "closed_at: At",
-                  close_price, close_reason
-           from positions where firm_id = $1 and account_id = $2 and ticket = $3"#,
+        r#"select account_id, ticket, symbol, side, quantity, opened_quantity, open_price, opened_at as "opened_at: At",
+                  stop_loss, take_profit, margin_micros, commission_micros, realised_micros,
+                  closed_at as "closed_at: At", close_price, close_reason
+           from positions
+           where firm_id = $1 and account_id = $2
+             and (ticket = $3 or $3::bigint is null and closed_at is not null)
+             and ($4::timestamptz is null or (closed_at, ticket) < ($4, $5::bigint))
+           order by closed_at desc, ticket desc limit $6::bigint + 1"#,
         firm.uuid(),
         account.uuid(),
-        i64::from(ticket.0),
+        ticket,
+        before_at.map(At) as _,
+        before_ticket,
+        limit,
     )
-    .fetch_optional(tx.connection())
-    .await
-    .doing("reading a position")?;
-    Ok(row.map(|row| row.read(&store.instruments)).transpose()?)
+    .fetch_all(tx.connection())
+    .await;
+    rows.doing("reading positions")
 }
 
 /// Orders, the newest first.
@@ -648,7 +622,7 @@ pub async fn verdicts(
     }
     let rows = sqlx::query_as!(
         VerdictRow,
-        r#"select at as "at: At", decided_at as "decided_at: At", evidence::text as "evidence!", digest
+        r#"select at as "at: At", decided_at as "decided_at: At", evidence, digest
            from verdicts where firm_id = $1 and account_id = $2 order by number desc limit 200"#,
         firm.uuid(),
         account.uuid(),
@@ -671,7 +645,7 @@ pub async fn receipt(
     let Some(found) = find_account_in_tx(store, &mut tx, viewer, account).await? else { return Ok(None) };
     let row = sqlx::query_as!(
         VerdictRow,
-        r#"select at as "at: At", decided_at as "decided_at: At", evidence::text as "evidence!", digest
+        r#"select at as "at: At", decided_at as "decided_at: At", evidence, digest
            from verdicts where firm_id = $1 and account_id = $2 and number = $3"#,
         firm.uuid(),
         account.uuid(),
@@ -750,15 +724,8 @@ struct VerdictRow {
 
 impl VerdictRow {
     fn read(self, firm: FirmId, account: AccountId) -> Result<Verdict, Inconsistent> {
-        let table = "verdicts";
-        let verdict = from_json(table, &self.evidence)?;
-        let digest = digest(firm, account, self.at.into(), &verdict)?;
-        if digest.as_slice() != self.digest {
-            return Err(Inconsistent::new(
-                table,
-                format!("the evidence on account {account} is not what was written"),
-            ));
-        }
+        let digest = <[u8; 32]>::try_from(self.digest.as_slice()).map_err(Inconsistent::from("verdicts"))?;
+        let verdict = read_evidence(firm, account, self.at.into(), &self.evidence, digest)?;
         Ok(Verdict { at: self.at.into(), decided_at: self.decided_at.into(), verdict, digest })
     }
 }

@@ -1,6 +1,6 @@
 //! The shard's store: one transaction per batch, and the state again after a start.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use app::trading::{Batch, Journaled, Loaded, Origin, RefusedQuote, ShardCommit, ShardError, ShardStore};
@@ -71,6 +71,7 @@ impl ShardStore for Store {
         advance(connection, batch).await?;
         let what = Happened::of(batch);
         write_accounts(connection, batch).await?;
+        write_openings(connection, batch, &what.opened).await?;
         write_orders(connection, &what.orders, instruments).await?;
         write_positions(connection, &what.positions, instruments).await?;
         write_fills(connection, &what.fills, instruments).await?;
@@ -101,7 +102,7 @@ impl ShardStore for Store {
     async fn program(&self, version: &VersionHash) -> Result<Option<Arc<Program>>, ShardError> {
         // Equal names are equal contents, so any firm's row will do.
         let body = sqlx::query_scalar!(
-            r#"select body::text as "body!" from program_versions where version = $1 limit 1"#,
+            "select body from program_versions where version = $1 limit 1",
             version.as_str(),
         )
         .fetch_optional(&self.engine)
@@ -145,15 +146,33 @@ impl ShardStore for Store {
     }
 }
 
-/// SHA-256 over the canonical JSON of a verdict with its account and time: what a receipt is known by.
-pub(crate) fn digest(
+/// A verdict with its account and time as JSON. Kept as it is: its SHA-256 is what a receipt is known by, and the type
+/// may have more fields by the time it is read.
+pub(crate) fn evidence(
     firm: FirmId,
     account: AccountId,
     at: Timestamp,
     verdict: &Verdict,
-) -> Result<[u8; 32], Inconsistent> {
-    let json = to_json("verdicts", &(firm, account, at, verdict))?;
-    Ok(Sha256::digest(json).into())
+) -> Result<String, Inconsistent> {
+    to_json("verdicts", &(firm, account, at, verdict))
+}
+
+/// The verdict in an evidence that is what was written.
+pub(crate) fn read_evidence(
+    firm: FirmId,
+    account: AccountId,
+    at: Timestamp,
+    evidence: &str,
+    digest: [u8; 32],
+) -> Result<Verdict, Inconsistent> {
+    let table = "verdicts";
+    let changed =
+        || Inconsistent::new(table, format!("the evidence on account {account} is not what was written"));
+    if <[u8; 32]>::from(Sha256::digest(evidence)) != digest {
+        return Err(changed());
+    }
+    let (of_firm, of_account, then, verdict) = from_json(table, evidence)?;
+    if (of_firm, of_account, then) == (firm, account, at) { Ok(verdict) } else { Err(changed()) }
 }
 
 /// The events of a batch by table, in order. Of an order or a position only the last word counts.
@@ -165,6 +184,7 @@ struct Happened<'a> {
     entries: Vec<Row<'a, Entry>>,
     resets: Vec<Row<'a, Reset>>,
     verdicts: Vec<Row<'a, Verdict>>,
+    opened: BTreeSet<AccountId>,
 }
 
 /// Something that happened to an account.
@@ -181,7 +201,9 @@ impl<'a> Happened<'a> {
         for (firm, Event { account, at, what }) in &batch.events {
             let (firm, account, at) = (*firm, *account, *at);
             match what {
-                What::Opened => {}
+                What::Opened => {
+                    happened.opened.insert(account);
+                }
                 What::Order(what) => {
                     happened.orders.insert((firm, account, what.ticket), what);
                 }
@@ -239,7 +261,7 @@ async fn write_accounts(connection: &mut PgConnection, batch: &Batch) -> Result<
         "insert into accounts (firm_id, id, challenge_id, shard, version, phase, status, currency, initial_micros,
                                balance_micros, track, next_ticket, next_fill, next_entry, next_verdict, opened_at,
                                closed_at)
-         select account.firm_id, account.id, challenge_id, $1, account.version, phase, status, body->>'currency',
+         select account.firm_id, account.id, challenge_id, $1, account.version, phase, status, currency,
                 initial_micros, balance_micros, track::jsonb, next_ticket, next_fill, next_entry, next_verdict,
                 opened_at, closed_at
          from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::int[], $7::text[], $8::bigint[], $9::bigint[],
@@ -276,6 +298,31 @@ async fn write_accounts(connection: &mut PgConnection, batch: &Batch) -> Result<
     .await
     .map_err(storage)?;
     all(table, accounts.len(), written.rows_affected())
+}
+
+/// Challenges whose first account opened need no opener any more.
+async fn write_openings(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    opened: &BTreeSet<AccountId>,
+) -> Result<(), ShardError> {
+    let first = |account: &&Account| account.phase == 0 && opened.contains(&account.id);
+    let opened: Vec<&Account> = batch.accounts.iter().filter(first).collect();
+    if opened.is_empty() {
+        return Ok(());
+    }
+    let written = sqlx::query!(
+        "update challenges set opened_at = account.opened_at
+         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as account (firm_id, challenge_id, opened_at)
+         where challenges.firm_id = account.firm_id and challenges.id = account.challenge_id",
+        &column(&opened, |account| account.firm.uuid()),
+        &column(&opened, |account| account.challenge.uuid()),
+        column(&opened, |account| At(account.track.opened_at)) as _,
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all("challenges", opened.len(), written.rows_affected())
 }
 
 async fn write_orders(
@@ -474,17 +521,18 @@ async fn write_verdicts(
     if verdicts.is_empty() {
         return Ok(());
     }
-    let mut evidence = Vec::with_capacity(verdicts.len());
+    let mut texts = Vec::with_capacity(verdicts.len());
     let mut digests = Vec::with_capacity(verdicts.len());
     let mut phases = Vec::with_capacity(verdicts.len());
     for row in verdicts {
-        evidence.push(to_json(table, row.what)?);
-        digests.push(digest(row.firm, row.account, row.at, row.what)?.to_vec());
+        let text = evidence(row.firm, row.account, row.at, row.what)?;
+        digests.push(Sha256::digest(&text).to_vec());
+        texts.push(text);
         phases.push(i32::try_from(row.what.phase).map_err(Inconsistent::from(table))?);
     }
     let written = sqlx::query!(
         "insert into verdicts (firm_id, account_id, number, at, decided_at, kind, rule, phase, evidence, digest)
-         select firm_id, account_id, number, at, $10, kind, rule, phase, evidence::jsonb, digest
+         select firm_id, account_id, number, at, $10, kind, rule, phase, evidence, digest
          from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::text[], $6::text[], $7::int[],
                      $8::text[], $9::bytea[])
               as verdict (firm_id, account_id, number, at, kind, rule, phase, evidence, digest)",
@@ -495,7 +543,7 @@ async fn write_verdicts(
         column(verdicts, |row| row.what.kind.word()) as _,
         column(verdicts, |row| &*row.what.rule) as _,
         &phases,
-        &evidence,
+        &texts,
         &digests,
         At(decided_at) as _,
     )
@@ -648,13 +696,16 @@ async fn load_standing(
     Ok(standing)
 }
 
-async fn load_programs(connection: &mut PgConnection, shard: i16) -> Result<Vec<Arc<Program>>, ShardError> {
+async fn load_programs(
+    connection: &mut PgConnection,
+    shard: i16,
+) -> Result<Vec<(VersionHash, Arc<Program>)>, ShardError> {
     let rows = sqlx::query!(
-        r#"select version, body::text as "body!" from program_versions kept
-           where exists (select from accounts
-                         where accounts.firm_id = kept.firm_id and accounts.version = kept.version
-                           and accounts.shard = $1)
-           order by version, firm_id"#,
+        "select version, body from program_versions kept
+         where exists (select from accounts
+                       where accounts.firm_id = kept.firm_id and accounts.version = kept.version
+                         and accounts.shard = $1)
+         order by version, firm_id",
         shard,
     )
     .fetch_all(connection)
@@ -665,7 +716,7 @@ async fn load_programs(connection: &mut PgConnection, shard: i16) -> Result<Vec<
         let version = version("program_versions", &row.version)?;
         programs.insert(version.clone(), Arc::new(read_program(&version, &row.body)?));
     }
-    Ok(programs.into_values().collect())
+    Ok(programs.into_iter().collect())
 }
 
 async fn load_accounts(

@@ -6,11 +6,11 @@ mod common;
 use app::trading::{ShardError, ShardStore};
 use common::{Owner, market, story};
 use engine::{
-    Act, Change, Command, Done, EntryKind, Event, Key, OrderKind, Place, Position, Refusal, Status, Ticket,
-    What,
+    Act, Change, Command, Done, EntryKind, Event, InstrumentId, Key, Order, OrderKind, OrderState, Place,
+    Position, Refusal, Status, Ticket, What,
 };
 use kernel::{AccountId, Amount, Price, Quantity, SeededRng, Side, Span, Symbol, Timestamp};
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 use testkit::{World, program};
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn the_ends_of_the_integers_survive() {
         opened_quantity: Quantity(i64::MAX),
         open_price: Price(i64::MAX),
         opened_at: earliest,
-        stop_loss: Some(Price(i64::MIN)),
+        stop_loss: Some(Price(1)),
         take_profit: Some(Price(i64::MAX)),
         margin: Amount::from_micros(i64::MAX),
         commission: Amount::from_micros(i64::MIN),
@@ -228,6 +228,99 @@ async fn the_ends_of_the_integers_survive() {
         world.store.commit(&too_far).await,
         Err(ShardError::Inconsistent { table: "shards", .. })
     ));
+}
+
+#[tokio::test]
+async fn a_challenge_waits_for_its_account_until_the_commit_that_opens_it() {
+    let world = World::new().await;
+    let firm = world.firm("one").await;
+    let trader = world.person(firm, "trader@one.example").await;
+    world.publish(firm, "two-step", program("Two steps")).await;
+    let first = world.challenge(firm, &trader, "two-step").await;
+    world.clock.advance(Span::from_seconds(1));
+    let second = world.challenge(firm, &trader, "two-step").await;
+    let unopened = async || world.purchases.unopened(10).await.unwrap();
+    assert_eq!(unopened().await, [first.clone(), second.clone()]);
+    assert_eq!(world.purchases.unopened(1).await.unwrap(), std::slice::from_ref(&first));
+
+    let mut owner = Owner::take(&world, 0).await;
+    owner.open(&first).await;
+    assert_eq!(unopened().await.len(), 2, "not before the commit");
+    let _proof = owner.commit().await.unwrap();
+    assert_eq!(unopened().await, std::slice::from_ref(&second));
+    let account = owner.open(&second).await;
+    owner.open(&second).await;
+    owner.quote("EURUSD", 110_000, 110_002);
+    owner.buy(account, "EURUSD", 1).unwrap();
+    let _proof = owner.commit().await.unwrap();
+    assert!(unopened().await.is_empty());
+
+    // What is open is never looked at again, however many there are.
+    let mut engine = world.database.role("tradesense_engine").await;
+    sqlx::query("set enable_seqscan = off").execute(&mut engine).await.unwrap();
+    let plan: Vec<String> = sqlx::query_scalar(
+        "explain select firm_id, id, version from challenges where opened_at is null order by created_at, id limit 500",
+    )
+    .fetch_all(&mut engine)
+    .await
+    .unwrap();
+    assert!(plan.iter().any(|line| line.contains("challenges_unopened")), "{plan:?}");
+}
+
+#[tokio::test]
+async fn every_end_of_an_order_is_taken_and_no_other() {
+    let world = World::new().await;
+    let story = story(&world, "one", 0).await;
+    let mut owner = Owner::take(&world, 0).await;
+    let mut batch = owner.batch();
+    let done = Some(batch.at);
+    let ends = [
+        (OrderState::Working, None, None),
+        (OrderState::Filled, done, Some(Ticket(2))),
+        (OrderState::Cancelled, done, None),
+        (OrderState::AccountEnded, done, None),
+        (OrderState::NoMargin, done, None),
+    ];
+    for (number, (state, done_at, position)) in (1_000..).zip(ends) {
+        let order = Order {
+            ticket: Ticket(number),
+            instrument: InstrumentId(0),
+            side: Side::Buy,
+            kind: OrderKind::Limit(Price(100_000)),
+            quantity: Quantity(1),
+            stop_loss: None,
+            take_profit: None,
+            state,
+            placed_at: batch.at,
+            done_at,
+            position,
+        };
+        let event = Event { account: story.passed, at: batch.at, what: What::Order(order) };
+        batch.events.push((story.firm, event));
+    }
+    let _proof = world.store.commit(&batch).await.unwrap();
+
+    let mut connection = world.database.superuser().await;
+    for (change, constraint) in [
+        ("orders set quantity = 0", "orders_quantity_positive"),
+        ("orders set price = 0 where kind = 'limit'", "orders_prices_positive"),
+        ("orders set take_profit = 0", "orders_prices_positive"),
+        ("orders set reason = 'whim' where state = 'cancelled'", "orders_reason_known"),
+        ("orders set reason = 'by_trader' where state = 'working'", "orders_reason_by_state"),
+        ("orders set reason = null where state = 'rejected'", "orders_reason_by_state"),
+        ("orders set position_ticket = null where state = 'filled'", "orders_filled"),
+        ("orders set position_ticket = 2 where state = 'working'", "orders_filled"),
+        ("positions set opened_quantity = 0, quantity = 0", "positions_opened_quantity_positive"),
+        ("positions set quantity = -1", "positions_quantity_counted"),
+        ("positions set open_price = 0", "positions_prices_positive"),
+        ("positions set close_price = -1", "positions_prices_positive"),
+        ("accounts set initial_micros = 0", "accounts_initial_positive"),
+        ("standing_quotes set bid = 0", "standing_quotes_prices_positive"),
+    ] {
+        let refused = sqlx::query(AssertSqlSafe(format!("update {change}"))).execute(&mut connection).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.as_database_error().unwrap().constraint(), Some(constraint), "{change}");
+    }
 }
 
 #[tokio::test]

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use app::AppError;
 use app::identity::{Password, Registration};
 use app::purchases::PurchaseState;
+use app::trading::{ShardError, ShardStore as _};
 use common::{Owner, story};
 use engine::{Key, Status};
 use kernel::{Amount, Span};
-use sqlx::Row;
+use sha2::{Digest as _, Sha256};
+use sqlx::{AssertSqlSafe, Row};
 use store::read::{self, ChallengeState, Orders, Viewer};
 use testkit::{PASSWORD, World, program};
 
@@ -43,13 +45,18 @@ async fn a_person_registers_once_and_comes_back() {
     let world = World::new().await;
     let firm = world.firm("one").await;
     let context = world.context(firm);
-    let (person, token) = world.identity.register(&context, registration("Ada@Example.org ")).await.unwrap();
+    let (person, token) =
+        world.identity.register(&context, registration("Ada@Example.org "), "::1").await.unwrap();
     assert_eq!((person.email.as_str(), person.display_name.as_str()), ("ada@example.org", "Ada"));
     assert_eq!(world.identity.who(firm, token.reveal()).await.unwrap().unwrap(), person);
 
-    assert_eq!(code(world.identity.register(&context, registration("ADA@example.org")).await), "email_taken");
+    assert_eq!(
+        code(world.identity.register(&context, registration("ADA@example.org"), "::1").await),
+        "email_taken"
+    );
     let other = world.firm("two").await;
-    let elsewhere = world.identity.register(&world.context(other), registration("ada@example.org")).await;
+    let elsewhere =
+        world.identity.register(&world.context(other), registration("ada@example.org"), "::1").await;
     assert_ne!(elsewhere.unwrap().0.id, person.id, "another firm knows nothing of her");
 
     let sign_in = async |email: &str, password: &str| {
@@ -93,6 +100,12 @@ async fn guessing_is_stopped() {
     let firm = world.firm("one").await;
     let person = world.person(firm, "ada@example.org").await;
     let context = world.context(firm);
+    // What is no email is no attempt, however long.
+    for _ in 0..20 {
+        let text = "a".repeat(60_000);
+        let guess = world.identity.sign_in(&context, &text, Password::new("guess"), "::1").await;
+        assert_eq!(code(guess), "wrong_credentials");
+    }
     for _ in 0..10 {
         let guess = world.identity.sign_in(&context, &person.email, Password::new("guess"), "::1").await;
         assert_eq!(code(guess), "wrong_credentials");
@@ -104,11 +117,30 @@ async fn guessing_is_stopped() {
 }
 
 #[tokio::test]
+async fn trying_which_emails_are_registered_is_stopped() {
+    let world = World::new().await;
+    let firm = world.firm("one").await;
+    world.person(firm, "ada@example.org").await;
+    let context = world.context(firm);
+    let register = async |email: &str| {
+        world.identity.register(&context, registration(email), "192.0.2.1").await.map(|_| ())
+    };
+    for _ in 0..10 {
+        assert_eq!(code(register("ada@example.org").await), "email_taken");
+    }
+    assert_eq!(code(register("ada@example.org").await), "too_many_requests");
+    for number in 0..50 {
+        register(&format!("{number}@example.org")).await.unwrap();
+    }
+    assert_eq!(code(register("bob@example.org").await), "too_many_requests");
+}
+
+#[tokio::test]
 async fn a_session_lives_from_its_use_but_not_for_ever() {
     let world = World::new().await;
     let firm = world.firm("one").await;
     let (_, token) =
-        world.identity.register(&world.context(firm), registration("ada@example.org")).await.unwrap();
+        world.identity.register(&world.context(firm), registration("ada@example.org"), "::1").await.unwrap();
     let who = async || world.identity.who(firm, token.reveal()).await.unwrap();
     let day = |days| world.clock.advance(Span::from_days(days).unwrap());
     for _ in 0..2 {
@@ -194,7 +226,7 @@ async fn publishing_twice_changes_nothing() {
     assert_eq!(offers.len(), 1);
     let phases = app::catalogue::phases(&offers.first().unwrap().program);
     let daily = phases.first().unwrap().rules.first().unwrap();
-    assert!(daily.sentence.contains("5000.00 USD"), "{}", daily.sentence);
+    assert!(daily.sentence.contains("5,000.00 USD"), "{}", daily.sentence);
     assert_eq!(daily.limit.unwrap().amount, Some(Amount::parse("5000").unwrap()));
 }
 
@@ -277,10 +309,12 @@ async fn screens_show_what_happened() {
     owner.quote("EURUSD", 112_700, 112_702);
     owner.buy(next, "EURUSD", 1).unwrap();
     let _proof = owner.commit().await.unwrap();
-    let open = read::open_positions(store, firm, viewer, next).await.unwrap();
-    assert_eq!(open, owner.engine.account(next).unwrap().positions.values().cloned().collect::<Vec<_>>());
+    let held = owner.engine.account(next).unwrap().positions.values().next().unwrap();
+    let open = read::position(store, firm, viewer, next, held.ticket).await.unwrap();
+    assert_eq!(open.as_ref(), Some(held));
+    assert!(read::closed_positions(store, firm, viewer, next, None, 9).await.unwrap().items.is_empty());
     let stranger = Viewer::Owner(world.person(firm, "stranger@one.example").await.id);
-    assert!(read::open_positions(store, firm, stranger, next).await.unwrap().is_empty());
+    assert!(read::position(store, firm, stranger, next, held.ticket).await.unwrap().is_none());
     world.store.ready().await.unwrap();
 }
 
@@ -319,16 +353,150 @@ async fn a_receipt_that_other_hands_changed_is_not_shown() {
     let world = World::new().await;
     let story = story(&world, "one", 0).await;
     let mut connection = world.database.superuser().await;
-    for sql in [
-        "alter table verdicts disable trigger user",
-        "update verdicts set evidence = jsonb_set(evidence, '{equity}', '\"1.00\"') where kind = 'breach'",
-    ] {
-        sqlx::query(sql).execute(&mut connection).await.unwrap();
-    }
+    sqlx::query("alter table verdicts disable trigger user").execute(&mut connection).await.unwrap();
+    let altered = "replace(evidence, '\"breach\"', '\"pass\"')";
+    let alter = format!("update verdicts set evidence = {altered} where kind = 'breach'");
+    let refused = sqlx::query(AssertSqlSafe(alter.clone())).execute(&mut connection).await.unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().constraint(), Some("verdicts_digest"));
+
     let viewer = Viewer::Owner(story.trader.id);
-    let refused = read::receipt(&world.store, story.firm, viewer, story.breached, 1).await;
-    let Err(AppError::Bug { source, .. }) = refused else { panic!("{refused:?}") };
-    assert!(source.to_string().contains("verdicts"), "{source}");
+    let inconsistent = async || {
+        let refused = read::receipt(&world.store, story.firm, viewer, story.breached, 1).await;
+        let Err(AppError::Bug { source, .. }) = refused else { panic!("{refused:?}") };
+        assert!(source.to_string().contains("verdicts"), "{source}");
+    };
+    sqlx::query("alter table verdicts drop constraint verdicts_digest")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    sqlx::query(AssertSqlSafe(alter)).execute(&mut connection).await.unwrap();
+    inconsistent().await;
+    // An evidence is that of one account at one time, even if the digest was made to fit.
+    let fit =
+        "update verdicts set at = at + interval '1 second', digest = sha256(convert_to(evidence, 'UTF8'))";
+    sqlx::query(fit).execute(&mut connection).await.unwrap();
+    inconsistent().await;
+}
+
+/// What an older or newer program wrote: the same meaning, other bytes.
+fn otherwise_written(program: &rules::Program) -> (String, String) {
+    let value: serde_json::Value = serde_json::from_str(&program.canonical_json().unwrap()).unwrap();
+    // Fields in the order of the alphabet, on lines.
+    let text = serde_json::to_string_pretty(&value).unwrap();
+    let version = hex::encode(Sha256::digest(&text));
+    assert_ne!(version, program.version().unwrap().as_str());
+    (text, version)
+}
+
+#[tokio::test]
+async fn a_version_is_its_stored_text_and_not_what_it_would_be_written_as_today() {
+    let world = World::new().await;
+    let firm = world.firm("one").await;
+    let program = program("Two steps");
+    world.publish(firm, "two-step", program.clone()).await;
+    let (text, version) = otherwise_written(&program);
+    let spaced = format!("{text} ");
+    let mut owner = world.database.superuser().await;
+    let insert = "insert into program_versions (firm_id, version, body, name, currency, created_at)
+                  values ($1, $2, $3, $4, 'USD', now())";
+    let rows = [
+        (version.as_str(), text.as_str(), "Two steps", None),
+        (version.as_str(), spaced.as_str(), "Two steps", Some("program_versions_hash")),
+        (version.as_str(), text.as_str(), "Three steps", Some("program_versions_body_says")),
+    ];
+    for (version, body, name, refused) in rows.into_iter().rev() {
+        let row = sqlx::query(insert).bind(firm.uuid()).bind(version).bind(body).bind(name);
+        match (row.execute(&mut owner).await, refused) {
+            (Ok(_), None) => {}
+            (Err(error), Some(constraint)) => {
+                assert_eq!(error.as_database_error().unwrap().constraint(), Some(constraint));
+            }
+            (done, _) => panic!("{done:?}"),
+        }
+    }
+    sqlx::query("update programs set version = $1").bind(&version).execute(&mut owner).await.unwrap();
+    let offer = world.catalogue.get(firm, "two-step").await.unwrap();
+    assert_eq!((offer.version.as_str(), &*offer.program), (version.as_str(), &program));
+    let kept = world.store.program(&offer.version).await.unwrap().unwrap();
+    assert_eq!(*kept, program);
+    let person = world.person(firm, "ada@example.org").await;
+    let context = world.context_of(firm, &person);
+    let key = Key::parse("first").unwrap();
+    let bought = world.purchases.create(&context, &key, "two-step", &version).await.unwrap();
+    assert_eq!(bought.program_name, "Two steps");
+
+    // Other hands change a digit.
+    for sql in [
+        "alter table program_versions disable trigger user",
+        "alter table program_versions drop constraint program_versions_hash",
+        "update program_versions set body = replace(body, '100000', '100001')",
+    ] {
+        sqlx::query(sql).execute(&mut owner).await.unwrap();
+    }
+    let refused = world.store.program(&offer.version).await.unwrap_err();
+    assert!(matches!(refused, ShardError::Inconsistent { table: "program_versions", .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_password_that_was_lost_is_set_anew_and_ends_every_session() {
+    let world = World::new().await;
+    let firm = world.firm("one").await;
+    let context = world.context(firm);
+    let (ada, token) =
+        world.identity.register(&context, registration("ada@example.org"), "::1").await.unwrap();
+    let new = "another quiet street";
+    let set =
+        |password: &str| world.identity.set_password(&context, "Ada@example.org", Password::new(password));
+    assert!(!set(PASSWORD).await.unwrap(), "it is hers already");
+    assert!(world.identity.who(firm, token.reveal()).await.unwrap().is_some());
+    assert!(matches!(set("short").await, Err(AppError::Invalid(_))));
+    assert!(set(new).await.unwrap());
+    assert!(world.identity.who(firm, token.reveal()).await.unwrap().is_none());
+    let sign_in = async |password: &str| {
+        world.identity.sign_in(&context, &ada.email, Password::new(password), "::1").await
+    };
+    assert_eq!(code(sign_in(PASSWORD).await), "wrong_credentials");
+    assert_eq!(sign_in(new).await.unwrap().0, ada);
+    let actions = ["identity.register", "identity.sign_in", "identity.set_password", "identity.sign_in"];
+    assert_eq!(audit(&world).await, actions);
+    let nobody = world.identity.set_password(&context, "bob@example.org", Password::new(new)).await;
+    assert!(matches!(nobody, Err(AppError::NotFound("person"))));
+}
+
+#[tokio::test]
+async fn ended_sessions_do_not_pile_up() {
+    let world = World::new().await;
+    let firm = world.firm("one").await;
+    let ada = world.person(firm, "ada@example.org").await;
+    let context = world.context(firm);
+    let sign_in = async || {
+        world.identity.sign_in(&context, &ada.email, Password::new(PASSWORD), "::1").await.unwrap().1
+    };
+    for _ in 0..3 {
+        sign_in().await;
+    }
+    world.clock.advance(Span::from_days(13).unwrap());
+    let living = sign_in().await;
+    world.clock.advance(Span::from_days(1).unwrap());
+    sign_in().await;
+    let mut connection = world.database.superuser().await;
+    let sessions: i64 =
+        sqlx::query_scalar("select count(*) from sessions").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(sessions, 2);
+    assert_eq!(world.identity.who(firm, living.reveal()).await.unwrap(), Some(ada));
+}
+
+#[tokio::test]
+async fn messages_to_the_world_name_what_they_are_about_in_one_form() {
+    let world = World::new().await;
+    let told = story(&world, "one", 0).await;
+    let mut connection = world.database.superuser().await;
+    let odd: Vec<String> =
+        sqlx::query_scalar("select aggregate from outbox where aggregate !~ '^(program:[a-z0-9-]+|(purchase|account):[0-9a-f-]{36})$'")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(odd, Vec::<String>::new(), "of {}", told.firm);
 }
 
 #[tokio::test]

@@ -40,6 +40,11 @@ impl TestDatabase {
         with_database(&self.server, &self.name)
     }
 
+    /// The URL of a login that may do what a running platform may, and no more.
+    pub async fn login_url(&self) -> String {
+        Store::ensure_login(&self.url(), "an open secret").await.expect("the login is made")
+    }
+
     /// A connection that no policy binds, to look at what was written.
     pub async fn superuser(&self) -> PgConnection {
         PgConnection::connect(&self.url()).await.expect("the test database answers")
@@ -71,7 +76,19 @@ impl Drop for TestDatabase {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let mut connection = PgConnection::connect(&server).await.unwrap();
+                // Its login belongs to the cluster and would stay.
+                let login: Option<String> = sqlx::query_scalar(
+                    "select rolname::text from pg_roles join pg_database on rolname = 'tradesense_login_' || pg_database.oid
+                     where datname = $1",
+                )
+                .bind(&name)
+                .fetch_optional(&mut connection)
+                .await
+                .unwrap();
                 run(&mut connection, &format!("drop database if exists {name} with (force)")).await;
+                if let Some(login) = login {
+                    run(&mut connection, &format!("drop role {login}")).await;
+                }
             });
         });
         let removed = removal.join().is_ok();

@@ -49,7 +49,7 @@ impl World {
     pub async fn new() -> Self {
         let database = TestDatabase::new().await;
         let settings = Settings {
-            url: database.url(),
+            url: database.login_url().await,
             instruments: instruments(),
             app_connections: 5,
             engine_connections: 3,

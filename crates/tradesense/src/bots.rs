@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use web::Web;
 
 /// Between two looks of a bot at the market.
-const LOOK: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_secs(2);
 
 /// How a bot trades.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +43,10 @@ const BOTS: [(&str, Strategy, &str, &str); 8] = [
 ];
 
 /// Bids that a bot remembers: one minute of looks.
-const MEMORY: usize = 20;
+const MEMORY: usize = 24;
 
 struct Bot {
+    name: &'static str,
     web: Web,
     context: Context,
     strategy: Strategy,
@@ -70,6 +71,7 @@ pub async fn start(web: &Web, firm: FirmId, seed: u64) -> anyhow::Result<Vec<Joi
         let person = person.with_context(|| format!("registering {name}"))?;
         context.actor = Some(Actor { person: person.id, roles: person.roles });
         let bot = Bot {
+            name,
             web: web.clone(),
             context,
             strategy,
@@ -96,7 +98,7 @@ impl Bot {
             }
             if let Err(error) = self.act().await {
                 let error: &dyn std::error::Error = &*error;
-                tracing::warn!(bot = self.symbol, error, "a bot could not act; it looks again later");
+                tracing::warn!(bot = self.name, error, "a bot could not act; it looks again later");
             }
         }
     }
@@ -181,10 +183,10 @@ impl Bot {
         if let Some(position) = mine.min_by_key(|position| position.opened_at) {
             let age = view.as_of.since(position.opened_at).map_or(0, kernel::Span::micros);
             let patience = match self.strategy {
-                Strategy::Scalper => 15,
-                Strategy::Momentum | Strategy::Breakout => 120,
-                Strategy::Reversion => 90,
-                Strategy::Gambler => 300,
+                Strategy::Scalper => 8,
+                Strategy::Momentum | Strategy::Breakout => 45,
+                Strategy::Reversion => 30,
+                Strategy::Gambler => 90,
             };
             let leave = age > i64::saturating_mul(patience, 1_000_000);
             return leave.then_some(Act::Close { position: position.ticket, quantity: None });

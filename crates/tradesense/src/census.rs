@@ -1,7 +1,7 @@
 //! `tradesense replay --ticks DIR`: every recorded tick through the gate and the engine, as fast as it goes, and a
 //! count of what became of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use engine::{Engine, Gate, GateRefusal, Input, Instrument, Instruments, Quote};
 use kernel::{Clock, Currency, Price, Quantity, Span, Symbol};
-use providers::feeds::ticks::{self, TickDay};
+use providers::feeds::ticks::{self, TickDay, TickFile};
 use serde::Serialize;
 
 /// Settings of `tradesense replay`.
@@ -99,57 +99,61 @@ pub fn take(days: Vec<TickDay>, clock: &dyn Clock) -> anyhow::Result<Census> {
 }
 
 fn census_of(source: &str, days: Vec<TickDay>) -> anyhow::Result<Vec<Source>> {
-    let symbols: BTreeSet<Symbol> = days.iter().map(|day| day.symbol.clone()).collect();
-    let list = symbols.iter().map(|symbol| instrument(source, symbol)).collect::<anyhow::Result<Vec<_>>>()?;
-    let instruments = Arc::new(Instruments::new(list).context("checking the instruments")?);
-    let decimals = instruments.iter().map(|(_, it)| (it.symbol.clone(), it.price_decimals)).collect();
-    let mut rows: BTreeMap<Symbol, Source> = symbols
-        .iter()
-        .map(|symbol| {
-            let row = Source {
-                source: source.to_owned(),
-                symbol: symbol.as_str().to_ascii_lowercase(),
-                files: 0,
-                rows: 0,
-                accepted: 0,
-                refused: 0,
-                reasons: BTreeMap::new(),
-            };
-            (symbol.clone(), row)
-        })
-        .collect();
-    for day in &days {
-        if let Some(row) = rows.get_mut(&day.symbol) {
-            row.files = row.files.saturating_add(1);
-        }
+    let mut by_symbol: BTreeMap<Symbol, Vec<TickDay>> = BTreeMap::new();
+    for day in days {
+        by_symbol.entry(day.symbol.clone()).or_default().push(day);
     }
+    by_symbol.into_iter().map(|(symbol, days)| census_of_symbol(source, &symbol, days)).collect()
+}
+
+fn census_of_symbol(source: &str, symbol: &Symbol, days: Vec<TickDay>) -> anyhow::Result<Source> {
+    let instrument = instrument(source, symbol)?;
+    let decimals = instrument.price_decimals;
+    let instruments = Arc::new(Instruments::new(vec![instrument]).context("checking the instrument")?);
+    let id = instruments.find(symbol).context("finding the instrument")?;
     let mut gate = Gate::new(&instruments);
-    let mut engine = Engine::new(Arc::clone(&instruments));
+    let mut engine = Engine::new(instruments);
+    let mut row = Source {
+        source: source.to_owned(),
+        symbol: symbol.as_str().to_ascii_lowercase(),
+        files: 0,
+        rows: 0,
+        accepted: 0,
+        refused: 0,
+        reasons: BTreeMap::new(),
+    };
     let mut events = Vec::new();
-    let mut position = 0_u64;
-    for tick in ticks::merge(days, &decimals).context("opening the ticks")? {
-        let tick = tick.context("reading the ticks")?;
-        let Some(row) = rows.get_mut(&tick.symbol) else { continue };
-        row.rows = row.rows.saturating_add(1);
-        let id = instruments.find(&tick.symbol).context("finding an instrument")?;
-        let quote = Quote { instrument: id, bid: tick.bid, ask: tick.ask, source_time: tick.source_time };
-        match gate.check(&quote) {
-            Ok(()) => {
-                row.accepted = row.accepted.saturating_add(1);
-                position = position.saturating_add(1);
-                let at = tick.source_time.max(engine.now());
-                engine
-                    .apply(at, &Input::Quotes(position, vec![quote]), &mut events)
-                    .context("applying a quote")?;
-            }
-            Err(reason) => {
+    for day in days {
+        row.files = row.files.saturating_add(1);
+        for tick in TickFile::open(&day, decimals).context("opening the ticks")? {
+            row.rows = row.rows.saturating_add(1);
+            let refusal = match tick {
+                Ok(tick) => {
+                    let quote =
+                        Quote { instrument: id, bid: tick.bid, ask: tick.ask, source_time: tick.source_time };
+                    let judged = gate.check(&quote, tick.source_time).map_err(GateRefusal::word);
+                    if judged.is_ok() {
+                        row.accepted = row.accepted.saturating_add(1);
+                        let at = tick.source_time.max(engine.now());
+                        engine
+                            .apply(at, &Input::Quotes(row.accepted, vec![quote]), &mut events)
+                            .context("applying a quote")?;
+                    }
+                    judged.err()
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a row cannot be read");
+                    Some("unreadable")
+                }
+            };
+            if let Some(reason) = refusal {
                 row.refused = row.refused.saturating_add(1);
-                let count = row.reasons.entry(GateRefusal::word(reason)).or_default();
+                let count = row.reasons.entry(reason).or_default();
                 *count = count.saturating_add(1);
             }
         }
     }
-    Ok(rows.into_values().collect())
+    Ok(row)
 }
 
 /// Terms to read a symbol's ticks with, whatever they are: six digits hold any price.
@@ -162,7 +166,7 @@ fn instrument(source: &str, symbol: &Symbol) -> anyhow::Result<Instrument> {
         quote: Currency::parse("USD").context("finding the currency")?,
         price_decimals: 6,
         price_min: Price(1),
-        price_max: Price(1_000_000_000_000),
+        price_max: Price(10_000_000_000_000_000),
         quantity_decimals: 0,
         contract_size: 1,
         quantity_min: Quantity(1),

@@ -65,22 +65,37 @@ pub fn logins(file: &Path, rng: &dyn Rng) -> anyhow::Result<Vec<Login>> {
     Ok(logins)
 }
 
+/// Written beside it, made durable, and given its name: whoever finds the file finds all of it.
 fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut options = std::fs::OpenOptions::new();
-    let mut file_at = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)
-        .with_context(|| format!("writing {}", file.display()))?;
-    file_at.write_all(text.as_bytes()).with_context(|| format!("writing {}", file.display()))
+    let written = write_and_rename(file, text.as_bytes());
+    written.with_context(|| format!("writing {}", file.display()))
 }
 
-/// Five groups of five letters and digits that no one mistakes for each other: 120 bits of chance, 24 by letter.
+fn write_and_rename(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let unfinished = file.with_extension("new");
+    // What a killed start has left; its rights may be others.
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut options = std::fs::OpenOptions::new();
+    let mut to = options.write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    to.write_all(text)?;
+    to.sync_all()?;
+    std::fs::rename(&unfinished, file)?;
+    match file.parent() {
+        // The parent of a bare name is the empty path.
+        Some(directory) if !directory.as_os_str().is_empty() => std::fs::File::open(directory)?.sync_all(),
+        Some(_) | None => std::fs::File::open(".")?.sync_all(),
+    }
+}
+
+/// Five groups of five symbols out of 32: 125 bits of chance, five a symbol. Crockford's alphabet has 0 and 1 but
+/// neither o nor i and l, so that none is mistaken for another.
 pub fn password(rng: &dyn Rng) -> String {
-    const LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz23456789x";
+    const SYMBOLS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut bytes = [0_u8; 25];
     rng.fill(&mut bytes);
     let mut text = String::new();
@@ -88,13 +103,14 @@ pub fn password(rng: &dyn Rng) -> String {
         if number > 0 && number.is_multiple_of(5) {
             text.push('-');
         }
-        let letter = LETTERS.get(usize::from(byte & 31)).copied().unwrap_or(b'x');
-        text.push(char::from(letter));
+        // Five bits are always one of 32.
+        text.extend(SYMBOLS.get(usize::from(byte & 31)).copied().map(char::from));
     }
     text
 }
 
-/// Puts the programs on sale and makes sure that the people exist. Doing it again changes nothing.
+/// Puts the programs on sale and makes sure that the people exist and that the printed passwords are theirs, also when
+/// the file of logins was lost and the database was not. Doing it again changes nothing.
 pub async fn seed(
     firm: FirmId,
     catalogue: &Catalogue,
@@ -117,19 +133,27 @@ pub async fn seed(
     for login in logins {
         let registration = Registration {
             email: login.email.clone(),
-            password: Password::new(login.password.clone()),
+            password: Password::new(&login.password),
             display_name: login.display_name.clone(),
         };
         identity
             .ensure_person(&context, registration, login.roles.clone())
             .await
             .with_context(|| format!("making the {}", login.title))?;
+        identity
+            .set_password(&context, &login.email, Password::new(&login.password))
+            .await
+            .with_context(|| format!("setting the password of the {}", login.title))?;
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use kernel::SeededRng;
+
     use super::*;
 
     #[test]
@@ -139,5 +163,32 @@ mod tests {
             program.check().unwrap_or_else(|error| panic!("{slug}: {error}"));
             assert!(Money::parse(fee, program.currency).unwrap().minor() > 0);
         }
+    }
+
+    #[test]
+    fn logins_are_made_up_once_and_readable_by_their_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("logins.json");
+        // A start that was killed while it wrote.
+        std::fs::write(file.with_extension("new"), "[{").unwrap();
+        let passwords = |seed| {
+            let logins = logins(&file, &SeededRng::new(seed)).unwrap();
+            logins.into_iter().map(|login| login.password).collect::<Vec<_>>()
+        };
+        let first = passwords(1);
+        assert_eq!(passwords(2), first);
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn passwords_are_made_of_32_symbols() {
+        let rng = SeededRng::new(1);
+        let seen: BTreeSet<char> =
+            (0..100).flat_map(|_| password(&rng).chars().collect::<Vec<_>>()).collect();
+        assert_eq!(seen.len(), 33, "{seen:?} and the hyphen");
+        assert!(!seen.iter().any(|symbol| "ilou".contains(*symbol)));
+        assert_eq!(password(&rng).len(), 29);
     }
 }

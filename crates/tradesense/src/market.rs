@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use app::trading::{IncomingQuote, Sequencer};
-use engine::Instruments;
+use app::market::MarketHub;
+use app::trading::{IncomingQuote, LoggedQuote, Sequencer};
+use engine::{InstrumentId, Instruments};
 use kernel::{Clock, Price, Span, Symbol, Timestamp};
 use providers::feeds::{
     Feed, FeedQuote, Pace, Recording, ReplayFeed, ReplaySettings, Simulator, SimulatorSettings, Times,
@@ -34,11 +35,15 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// The shortest: quotes that are due together are taken together.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// The feeds for a table of instruments: what the recording holds is replayed, the rest simulated.
+/// The feeds for a table of instruments: what the recording holds is replayed, the rest simulated. The market began at
+/// `began` and goes on at `from` (which may lie before) where it would be had it never stopped, the simulators from the
+/// latest quotes: a restart moves no price of its own.
 pub fn feeds(
     settings: &MarketSettings,
     instruments: &Instruments,
-    start: Timestamp,
+    latest: &[(InstrumentId, LoggedQuote)],
+    began: Timestamp,
+    from: Timestamp,
 ) -> anyhow::Result<Vec<Box<dyn Feed>>> {
     let mut feeds: Vec<Box<dyn Feed>> = Vec::new();
     if !settings.simulate {
@@ -56,13 +61,21 @@ pub fn feeds(
         let recording = Recording::read(merged).context("reading the ticks")?;
         let pace = Pace::Factor(settings.speed);
         let replay = ReplaySettings { pace, times: Times::Shifted, looping: true };
-        feeds.push(Box::new(ReplayFeed::new(recording, replay, start)));
+        let played =
+            from.since(began).map_or(0, Span::micros).saturating_mul(i64::from(settings.speed.get()));
+        let into = played.checked_rem_euclid(recording.length().micros()).unwrap_or_default();
+        let at =
+            recording.first().after(Span::from_micros(into)).context("finding the place in the recording")?;
+        let mut feed = ReplayFeed::new(recording, replay, from);
+        feed.skip_to(at, from);
+        feeds.push(Box::new(feed));
     }
-    for (number, (_, instrument)) in instruments.iter().enumerate() {
+    for (number, (id, instrument)) in instruments.iter().enumerate() {
         if instrument.source != "simulator" && !settings.simulate {
             continue;
         }
-        let (start_price, spread_points, step_points) = character(instrument.symbol.as_str());
+        let (usual_price, spread_points, step_points) = character(instrument.symbol.as_str());
+        let start_price = latest.iter().find(|(of, _)| *of == id).map_or(usual_price, |(_, quote)| quote.bid);
         let simulator = SimulatorSettings {
             source: Arc::from(instrument.source.as_str()),
             symbol: instrument.symbol.clone(),
@@ -74,10 +87,34 @@ pub fn feeds(
             gap_one_in: 20_000,
         };
         let simulator =
-            Simulator::new(simulator, start).with_context(|| format!("simulating {}", instrument.symbol))?;
+            Simulator::new(simulator, from).with_context(|| format!("simulating {}", instrument.symbol))?;
         feeds.push(Box::new(simulator));
     }
     Ok(feeds)
+}
+
+/// Shows the hub what the feeds quoted up to `now`, so that the first visitor sees a chart. Nobody trades on it: it goes
+/// neither to the gate nor to the log.
+pub fn show_past(feeds: &mut [Box<dyn Feed>], hub: &MarketHub, now: Timestamp) {
+    let mut past: Vec<FeedQuote> = Vec::new();
+    for feed in feeds {
+        while feed.next_due().is_some_and(|due| due < now) {
+            past.clear();
+            feed.take_until(now, &mut past);
+            let shown: Vec<_> = past
+                .drain(..)
+                .map(|FeedQuote { symbol, bid, ask, source_time, .. }| LoggedQuote {
+                    position: 0,
+                    symbol,
+                    bid,
+                    ask,
+                    source_time,
+                    received_at: source_time,
+                })
+                .collect();
+            hub.show_past(&shown);
+        }
+    }
 }
 
 /// The days of instruments in the table from their own source, and the digits to read their prices with.
@@ -126,7 +163,12 @@ pub async fn run(
         if due.is_empty() {
             sequencer.tick().await?;
         } else {
-            let incoming: Vec<_> = due.drain(..).map(incoming).collect();
+            // Sped up, shifted times run ahead of the clock; nothing was made later than it came.
+            let incoming = due.drain(..).map(|quote| {
+                let source_time = quote.source_time.min(now);
+                incoming(FeedQuote { source_time, ..quote })
+            });
+            let incoming: Vec<_> = incoming.collect();
             sequencer.accept(&incoming).await?;
         }
         let next = feeds.iter().filter_map(|feed| feed.next_due()).min();

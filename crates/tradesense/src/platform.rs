@@ -70,6 +70,10 @@ pub struct Platform {
 impl Platform {
     /// Starts everything; returns once it listens.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("listening on {}", settings.listen))?;
+        let address = listener.local_addr().context("reading the address listened on")?;
         let store = Store::connect(&store::Settings {
             url: settings.database_url.clone(),
             instruments: Arc::clone(&settings.instruments),
@@ -131,10 +135,6 @@ impl Platform {
             purchase_paid: Arc::new(Notify::new()),
             stopping: stop,
         };
-        let listener = TcpListener::bind(settings.listen)
-            .await
-            .with_context(|| format!("listening on {}", settings.listen))?;
-        let address = listener.local_addr().context("reading the address listened on")?;
         let service = web::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(serve(listener, service, web.stopping.clone()));
         let opener = tokio::spawn(open_paid_challenges(web.clone()));
@@ -152,15 +152,29 @@ impl Platform {
         self.stopping.send_replace(true);
     }
 
-    /// Answers what was asked, writes what was decided, and ends. Every other desk must be gone by then.
+    /// Answers what was asked, writes what was decided, and ends. Whoever does not end by itself within
+    /// [`LONGEST_STOP`] is ended: what was committed is safe, and nobody was told anything else.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.begin_stop();
-        self.server.await.context("stopping the server")?.context("serving")?;
-        self.opener.await.context("stopping the opener")?;
-        drop((self.desk, self.web, self.sequencer, self.hub));
-        self.shard.await.context("stopping the shard")
+        let Self { desk, web, sequencer, hub, mut server, mut opener, mut shard, .. } = self;
+        drop((desk, web, sequencer, hub));
+        let ended = tokio::time::timeout(LONGEST_STOP, async {
+            (&mut server).await.context("stopping the server")?.context("serving")?;
+            (&mut opener).await.context("stopping the opener")?;
+            (&mut shard).await.context("stopping the shard")
+        });
+        if let Ok(ended) = ended.await {
+            return ended;
+        }
+        for task in [opener.abort_handle(), shard.abort_handle(), server.abort_handle()] {
+            task.abort();
+        }
+        anyhow::bail!("the platform did not stop within {} s and was ended", LONGEST_STOP.as_secs())
     }
 }
+
+/// How long a stop may take.
+const LONGEST_STOP: Duration = Duration::from_secs(15);
 
 /// Quotes read again at a start, for the candles.
 const CANDLE_MEMORY: u64 = 300_000;
@@ -199,8 +213,13 @@ async fn open_paid_challenges(web: Web) {
 
 async fn open_all(web: &Web) -> Result<(), app::AppError> {
     for unopened in web.purchases.unopened(MOST_TO_OPEN).await? {
+        let challenge = unopened.challenge;
         let submitted = web.desk.submit(unopened.command()?, Origin::PLATFORM).await?;
-        tracing::info!(challenge = %unopened.challenge, outcome = ?submitted.outcome, "challenge opened");
+        match submitted.outcome {
+            Ok(_) => tracing::info!(%challenge, "challenge opened"),
+            // The others must not wait for this one.
+            Err(refusal) => tracing::error!(%challenge, %refusal, "a paid challenge cannot be opened"),
+        }
     }
     Ok(())
 }

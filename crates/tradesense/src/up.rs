@@ -10,14 +10,18 @@ use anyhow::Context as _;
 use app::identity::Cost;
 use clap::Args;
 use embedded::{Binaries, Postgres, Purpose};
-use kernel::{Clock, Rng};
+use kernel::{Clock, Rng, Span, Timestamp};
 use store::Store;
+use tokio::task::JoinHandle;
 use web::Firms;
 
 use crate::market::{self, MarketSettings};
 use crate::platform::{Platform, Settings};
 use crate::system::{SystemClock, SystemRng};
 use crate::{bots, demo, instruments};
+
+/// What the charts of a first start show of the time before it.
+const PAST_SHOWN: Span = Span::from_seconds(3_600);
 
 /// Settings of `tradesense up`.
 #[derive(Debug, Clone, Args)]
@@ -87,7 +91,7 @@ fn forget(up: &Up, postgres_dir: &Path) -> anyhow::Result<()> {
         "--fresh does not empty a database of yours; empty it yourself"
     );
     Postgres::erase(postgres_dir).context("removing the private PostgreSQL")?;
-    for name in ["quotes", "logins.json"] {
+    for name in ["quotes", "logins.json", "market-began"] {
         let path = up.data_dir.join(name);
         let removed =
             if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
@@ -109,20 +113,54 @@ fn start_postgres(dir: &Path) -> anyhow::Result<Database> {
     Ok(Database { url: server.url("postgres"), server: Some(server) })
 }
 
+/// What runs until told to stop.
+struct Running {
+    platform: Platform,
+    feed: JoinHandle<Result<(), app::AppError>>,
+    bots: Vec<JoinHandle<()>>,
+}
+
 async fn serve(up: &Up, url: &str) -> anyhow::Result<()> {
+    let mut stop = std::pin::pin!(stop_signal()?);
+    let started = tokio::select! {
+        started = start(up, url) => started?,
+        () = &mut stop => return Ok(()),
+    };
+    let Running { platform, mut feed, bots } = started;
+    let ended = tokio::select! {
+        () = &mut stop => Ok(()),
+        ended = &mut feed => ended.context("running the feeds").and_then(|ended| ended.context("running the feeds")),
+    };
+    // A second signal ends the process at once; the private PostgreSQL is then taken over by the next start.
+    tokio::spawn(async {
+        if let Ok(again) = stop_signal() {
+            again.await;
+            std::process::exit(130);
+        }
+    });
+    platform.begin_stop();
+    feed.abort();
+    for bot in &bots {
+        bot.abort();
+    }
+    platform.stop().await?;
+    ended
+}
+
+async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
-    let stop = stop_signal()?;
     Store::migrate(url).await.context("bringing the database's schema up to date")?;
     let firm =
         store::NewFirm { slug: demo::FIRM.to_owned(), name: demo::FIRM_NAME.to_owned(), domains: Vec::new() };
     let firm = Store::ensure_firm(url, &firm, clock.now()).await.context("making the firm")?;
+    // The platform itself works under a login that may not leave the schema's roles, under a password of its own.
+    let login =
+        Store::ensure_login(url, &demo::password(&*rng)).await.context("making the platform's login")?;
     let logins = demo::logins(&up.data_dir.join("logins.json"), &*rng)?;
     let instruments = Arc::new(instruments::shipped()?);
-    let market =
-        MarketSettings { ticks: up.ticks.clone(), simulate: up.simulate, speed: up.speed, seed: up.seed };
     let mut platform = Platform::start(Settings {
-        database_url: url.to_owned(),
+        database_url: login,
         app_connections: 16,
         instruments: Arc::clone(&instruments),
         clock: Arc::clone(&clock),
@@ -135,28 +173,37 @@ async fn serve(up: &Up, url: &str) -> anyhow::Result<()> {
     })
     .await?;
     demo::seed(firm, &platform.web.catalogue, &platform.web.identity, &logins, clock.now(), &*rng).await?;
-    let feeds = market::feeds(&market, &instruments, clock.now())?;
+    let settings =
+        MarketSettings { ticks: up.ticks.clone(), simulate: up.simulate, speed: up.speed, seed: up.seed };
+    let now = clock.now();
+    let began = market_began(&up.data_dir.join("market-began"), now)?;
+    let latest = platform.hub.quotes();
+    let feeds = if latest.is_empty() {
+        let from = Timestamp::from_micros(now.micros().saturating_sub(PAST_SHOWN.micros()));
+        let mut feeds = market::feeds(&settings, &instruments, &latest, began, from)?;
+        market::show_past(&mut feeds, &platform.hub, now);
+        feeds
+    } else {
+        market::feeds(&settings, &instruments, &latest, began, now)?
+    };
     let sequencer = platform.take_sequencer().context("taking the sequencer")?;
-    let feed = tokio::spawn(market::run(feeds, sequencer, Arc::clone(&clock), platform.web.stopping.clone()));
+    let feed = tokio::spawn(market::run(feeds, sequencer, clock, platform.web.stopping.clone()));
     let bots = if up.no_bots { Vec::new() } else { bots::start(&platform.web, firm, up.seed).await? };
     announce(platform.address, &logins)?;
-    let feed_ended = tokio::select! {
-        () = stop => None,
-        ended = feed_end(feed) => Some(ended),
-    };
-    platform.begin_stop();
-    for bot in bots {
-        bot.await.context("stopping a bot")?;
-    }
-    platform.stop().await?;
-    match feed_ended {
-        Some(ended) => ended,
-        None => Ok(()),
-    }
+    Ok(Running { platform, feed, bots })
 }
 
-async fn feed_end(feed: tokio::task::JoinHandle<Result<(), app::AppError>>) -> anyhow::Result<()> {
-    feed.await.context("running the feeds")?.context("running the feeds")
+/// When this installation's market began: now at the first start, and remembered.
+fn market_began(file: &Path, now: Timestamp) -> anyhow::Result<Timestamp> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => Timestamp::parse(text.trim()).with_context(|| format!("reading {}", file.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::write(file, format!("{now}\n"))
+                .with_context(|| format!("writing {}", file.display()))?;
+            Ok(now)
+        }
+        Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+    }
 }
 
 /// Ends at the first SIGINT or SIGTERM.

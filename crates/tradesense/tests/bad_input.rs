@@ -1,6 +1,6 @@
 //! Nonsense over HTTP: every request gets a clear problem with a documented code, and nothing changes.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod common;
 
@@ -272,9 +272,12 @@ async fn a_retry_gets_the_first_answer_and_the_key_is_bound_to_its_request() {
     let first = trader.post("/v1/purchases", Some("again"), &body).await;
     assert_eq!(first.0, 201);
     assert_eq!(trader.post("/v1/purchases", Some("again"), &body).await, first);
-    let stale = json!({ "program": "plain", "version": "0".repeat(64) });
-    assert_eq!(trader.post("/v1/purchases", Some("again"), &stale).await.1["code"], "idempotency_key_reused");
-    assert_eq!(trader.post("/v1/purchases", Some("new"), &stale).await.1["code"], "program_changed");
+    let outdated = json!({ "program": "plain", "version": "0".repeat(64) });
+    assert_eq!(
+        trader.post("/v1/purchases", Some("again"), &outdated).await.1["code"],
+        "idempotency_key_reused"
+    );
+    assert_eq!(trader.post("/v1/purchases", Some("new"), &outdated).await.1["code"], "program_changed");
     // A declined payment is final, and the page of a settled purchase leads away.
     let page = format!("{}{}", stage.base, first.1["checkout_url"].as_str().unwrap());
     assert_eq!(trader.http.post(format!("{page}/decline")).send().await.unwrap().status(), 303);

@@ -1,6 +1,6 @@
 //! `tradesense replay --ticks DIR --json` as an operator runs it.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use std::process::Command;
 

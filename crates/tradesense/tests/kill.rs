@@ -211,7 +211,7 @@ async fn fifty_kills_lose_no_acknowledged_order_and_double_none() {
 
     let instruments = Arc::new(tradesense::instruments::shipped().unwrap());
     let settings = store::Settings {
-        url: database.url(),
+        url: database.login_url().await,
         instruments: Arc::clone(&instruments),
         app_connections: 1,
         engine_connections: 1,
@@ -219,12 +219,12 @@ async fn fifty_kills_lose_no_acknowledged_order_and_double_none() {
     let store = store::Store::connect(&settings).await.unwrap();
     let loaded = store.take_over(0).await.unwrap();
     let mut again = Engine::new(Arc::clone(&instruments));
-    for program in &loaded.programs {
-        again.learn(Arc::clone(program)).unwrap();
+    for (version, program) in &loaded.programs {
+        again.learn(version.clone(), Arc::clone(program));
     }
     let log = DiskQuoteLog::open(&data.path().join("quotes")).unwrap();
     let journal = store.journal(0, 1, i64::MAX).await.unwrap();
-    replay(&mut again, &journal, log.read(1).unwrap(), loaded.quote_position).unwrap();
+    replay(&mut again, &journal, log.read(1).unwrap(), loaded.quote_position, loaded.at).unwrap();
     let restored = Restored {
         at: loaded.at,
         standing: loaded.standing,

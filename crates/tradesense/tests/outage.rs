@@ -1,7 +1,7 @@
 //! The database cuts every connection, again and again, in the middle of commits: whoever was not answered retries with
 //! the same key, and every order is there once.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
+#![expect(clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! Scripted traders over HTTP on the recorded ticks around the US payrolls of 2 May 2014: one passes, one breaches,
 //! and a program that shares no code with ours names the same tick.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod common;
 
@@ -132,6 +132,12 @@ async fn a_passed_phase_gives_the_account_of_the_next() {
     assert_eq!(board["items"][0]["trader"], "short");
     assert_eq!(board["items"][0]["you"], true);
     assert_eq!(money(&board["items"][0]["balance"]), money(&passed["balance"]));
+
+    // Midnight in Prague comes without a quote: the reset happens all the same, and replays all the same.
+    stage.wait_until("2014-05-02T22:00:01Z").await;
+    let (_, next_day) = trader.get(&format!("/v1/accounts/{}", accounts[1]["id"].as_str().unwrap())).await;
+    assert_eq!(next_day["day"]["date"], "2014-05-03");
+    assert_eq!(next_day["day"]["started_at"], "2014-05-02T22:00:00.000000Z");
     replays_to_the_same_state(stage).await;
 }
 
@@ -139,7 +145,7 @@ async fn a_passed_phase_gives_the_account_of_the_next() {
 async fn replays_to_the_same_state(stage: Stage) {
     let (database, directory, instruments) = stage.close().await;
     let store = store::Store::connect(&store::Settings {
-        url: database.url(),
+        url: database.login_url().await,
         instruments: Arc::clone(&instruments),
         app_connections: 1,
         engine_connections: 1,
@@ -148,12 +154,13 @@ async fn replays_to_the_same_state(stage: Stage) {
     .unwrap();
     let loaded = store.take_over(0).await.unwrap();
     let mut again = Engine::new(Arc::clone(&instruments));
-    for program in &loaded.programs {
-        again.learn(Arc::clone(program)).unwrap();
+    for (version, program) in &loaded.programs {
+        again.learn(version.clone(), Arc::clone(program));
     }
     let journal = store.journal(0, 1, i64::MAX).await.unwrap();
     let log = DiskQuoteLog::open(&directory.path().join("quotes")).unwrap();
-    let replayed = replay(&mut again, &journal, log.read(1).unwrap(), loaded.quote_position).unwrap();
+    let replayed =
+        replay(&mut again, &journal, log.read(1).unwrap(), loaded.quote_position, loaded.at).unwrap();
     assert!(replayed.commands >= 2 && replayed.quotes > 1_000);
     let stored = Restored {
         at: loaded.at,

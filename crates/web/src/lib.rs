@@ -3,8 +3,8 @@
 //! **For:** turning requests into use cases and their answers into JSON; problems with documented codes; security
 //! headers and limits.
 //!
-//! **Must not know:** SQL (it reads screens through `store::read` and nothing else of the store), which clock or feed
-//! is behind it, how a verdict is made.
+//! **Must not know:** SQL (it reads screens through `store::read`, asks whether the store answers, and nothing else),
+//! which clock or feed is behind it, how a verdict is made.
 //!
 //! **To add an endpoint:** see [`v1`].
 
@@ -122,6 +122,7 @@ pub fn router(web: Web) -> Router {
     // Live streams must leave at once; a compressor would keep their messages.
     let compressible = SizeAbove::new(1_024).and(NotForContentType::new("text/event-stream"));
     router
+        .route("/errors/{code}", axum::routing::get(problem::page))
         .route("/health/live", axum::routing::get(|| async { "live\n" }))
         .route("/health/ready", axum::routing::get(ready))
         .route("/v1/{*rest}", axum::routing::any(no_such_operation))

@@ -1,6 +1,7 @@
 //! Every refusal as `application/problem+json` (RFC 9457) with a documented code.
 
 use app::{AppError, FieldError};
+use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use kernel::RequestId;
@@ -41,6 +42,19 @@ pub const CODES: [(&str, u16, &str); 30] = [
     ("validation_failed", 422, "The request has faults"),
     ("wrong_credentials", 401, "E-mail address or password is wrong"),
 ];
+
+/// The pages behind the `type` of every problem.
+#[derive(rust_embed::RustEmbed)]
+#[folder = "../../docs/errors"]
+struct Pages;
+
+/// The page of a code.
+pub async fn page(Path(code): Path<String>) -> Response {
+    match Pages::get(&format!("{code}.md")) {
+        Some(page) => ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], page.data).into_response(),
+        None => Problem::new("not_found", "There is no such error code.").into_response(),
+    }
+}
 
 /// A refusal on its way out. The outermost layer gives it its body, because only there the request id is known.
 #[derive(Debug, Clone)]

@@ -21,11 +21,12 @@ describe("the state of a stream", () => {
 });
 
 describe("the quote book", () => {
-  const tick = (bid: string, second: number) => ({
+  const tick = (bid: string, second: number, stale = false) => ({
     symbol: "EURUSD",
     bid,
     ask: "1.40000",
     at: `2014-05-02T12:30:0${second}.000000Z`,
+    stale,
   });
   const empty: QuoteBook = new Map();
 
@@ -45,7 +46,7 @@ describe("the quote book", () => {
   });
   test("marks a price as stale without a new tick, and a newer tick revives it", () => {
     const book = applyTicks(empty, [tick("1.38600", 5)]);
-    const stale = applyTicks(book, [tick("1.38600", 5)], true);
+    const stale = applyTicks(book, [tick("1.38600", 5, true)]);
     expect(stale.get("EURUSD")?.stale).toBe(true);
     expect(applyTicks(stale, [tick("1.38601", 6)]).get("EURUSD")?.stale).toBe(false);
   });

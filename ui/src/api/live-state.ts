@@ -35,17 +35,16 @@ export function backoff(attempt: number, random: number): number {
 export interface LiveQuote extends Tick {
   /** Where the bid went with the last change: up, down, or not known yet. */
   direction: -1 | 0 | 1;
-  stale: boolean;
 }
 
 export type QuoteBook = ReadonlyMap<string, LiveQuote>;
 
 /** The book with the ticks applied. Older ticks than the one held are ignored; an unchanged book is returned as it is. */
-export function applyTicks(book: QuoteBook, ticks: readonly Tick[], stale = false): QuoteBook {
+export function applyTicks(book: QuoteBook, ticks: readonly Tick[]): QuoteBook {
   let next: Map<string, LiveQuote> | null = null;
   for (const tick of ticks) {
     const held = (next ?? book).get(tick.symbol);
-    if (held && (tick.at < held.at || (tick.at === held.at && held.stale === stale))) continue;
+    if (held && (tick.at < held.at || (tick.at === held.at && held.stale === tick.stale))) continue;
     const moved = held ? compare(dec(tick.bid), dec(held.bid)) : 0;
     next ??= new Map(book);
     next.set(tick.symbol, {
@@ -54,7 +53,7 @@ export function applyTicks(book: QuoteBook, ticks: readonly Tick[], stale = fals
       ask: tick.ask,
       at: tick.at,
       direction: moved === 0 ? (held?.direction ?? 0) : moved,
-      stale,
+      stale: tick.stale,
     });
   }
   return next ?? book;

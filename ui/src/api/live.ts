@@ -100,7 +100,7 @@ function createMarket() {
     for (const ticker of tickers) ticker(ticks);
     tell();
   };
-  // The stream is silent when a market stands still; the quote list says whether its last price may still be traded.
+  // The stream is silent while every market stands still; the list then says whether the last prices may be traded.
   const check = async () => {
     let quotes: Quote[];
     try {
@@ -109,15 +109,7 @@ function createMarket() {
       // The state of the stream already tells the person that the server is away.
       return;
     }
-    const fresh = applyTicks(
-      book,
-      quotes.filter((quote) => !quote.stale),
-    );
-    const next = applyTicks(
-      fresh,
-      quotes.filter((quote) => quote.stale),
-      true,
-    );
+    const next = applyTicks(book, quotes);
     if (next !== book) {
       book = next;
       tell();

@@ -29,8 +29,8 @@ export type OrderKind = Schemas["OrderKind"];
 /** One `account` event of the account's stream: the account with what is open on it. */
 export type AccountSnapshot = Schemas["LiveAccount"];
 
-/** One element of a `quotes` event of the market's stream, as far as screens use it. */
-export type Tick = Pick<Quote, "symbol" | "bid" | "ask" | "at">;
+/** A quote of the list or of the market's stream, as far as screens use it. */
+export type Tick = Pick<Quote, "symbol" | "bid" | "ask" | "at" | "stale">;
 
 export type Interval = operations["candles"]["parameters"]["query"]["interval"];
 export const intervals = ["5s", "1m", "5m", "15m"] as const satisfies readonly Interval[];

@@ -8,10 +8,13 @@ export interface Notice {
   text: string;
 }
 
+/** What of a snapshot is looked at. */
+export type Holdings = Pick<AccountSnapshot, "balance" | "currency" | "positions" | "orders">;
+
 const name = (side: Position["side"]) => (side === "buy" ? "Bought" : "Sold");
 
 /** What happened between two snapshots, in sentences for the eye and for a screen reader. */
-export function notices(previous: AccountSnapshot, next: AccountSnapshot): Notice[] {
+export function notices(previous: Holdings, next: Holdings): Notice[] {
   const found: Notice[] = [];
   const before = new Map(previous.positions.map((position) => [position.ticket, position]));
   const after = new Map(next.positions.map((position) => [position.ticket, position]));

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { problem } from "../api/error";
-import type { AccountSnapshot, Instrument, Order, Position } from "../api/types";
+import type { Instrument, Order, Position } from "../api/types";
 import { withBid } from "./candles";
-import { notices } from "./notices";
+import { type Holdings, notices } from "./notices";
 import { emptyDraft, readDraft, readLots, refusalOf } from "./ticket";
 
 const eurusd: Instrument = {
@@ -88,20 +88,45 @@ describe("the chart's last candle", () => {
 });
 
 describe("what is announced", () => {
-  const position = (ticket: number, quantity: string) =>
-    ({ ticket, symbol: "EURUSD", side: "buy", quantity, open_price: "1.38606" }) as Position;
-  const order = {
+  const position = (ticket: number, quantity: string): Position => ({
+    ticket,
+    symbol: "EURUSD",
+    side: "buy",
+    quantity,
+    open_price: "1.38606",
+    opened_at: "2014-05-02T12:30:00.000000Z",
+    current_price: "1.38600",
+    stop_loss: null,
+    take_profit: null,
+    margin: "138.61",
+    profit: "-0.60",
+    commission: "0.30",
+    closed_at: null,
+    close_price: null,
+    close_reason: null,
+  });
+  const order: Order = {
     ticket: 9,
     symbol: "EURUSD",
     side: "buy",
     kind: "limit",
     quantity: "0.10",
     price: "1.38000",
-  } as Order;
-  const state = (balance: string, positions: Position[], orders: Order[] = []) =>
-    ({ balance, currency: "USD", positions, orders }) as unknown as AccountSnapshot;
-  const texts = (before: AccountSnapshot, after: AccountSnapshot) =>
-    notices(before, after).map(({ text }) => text);
+    stop_loss: null,
+    take_profit: null,
+    state: "working",
+    reason: null,
+    placed_at: "2014-05-02T12:30:00.000000Z",
+    done_at: null,
+    position: null,
+  };
+  const state = (balance: string, positions: Position[], orders: Order[] = []): Holdings => ({
+    balance,
+    currency: "USD",
+    positions,
+    orders,
+  });
+  const texts = (before: Holdings, after: Holdings) => notices(before, after).map(({ text }) => text);
 
   test("an opened, a partly closed and a closed position", () => {
     const none = state("100.00", []);

@@ -1,7 +1,11 @@
 //! People: how they register, prove who they are, and stay signed in.
 //!
 //! A browser holds a random token, the store only its SHA-256. A session lives 14 days from its last use and 30 days
-//! at most. Whether an email is registered shows neither in an answer nor in its time.
+//! at most.
+//!
+//! Signing in tells neither by its answer nor by its time whether an email is registered. Registering does: it answers
+//! `email_taken`. Whoever registers is signed in at once, so there is no mail in which the owner alone could be told.
+//! How many emails somebody can try is limited by email and by network address, like guessing passwords.
 
 mod limiter;
 mod password;
@@ -116,12 +120,21 @@ pub trait IdentityStore: Send + Sync {
     ) -> Result<(), AppError>;
     /// A person by email in lower case.
     async fn credentials(&self, firm: FirmId, email: &str) -> Result<Option<Credentials>, AppError>;
-    /// Adds a session, and puts a stronger hash in place of the old one if there is one.
+    /// Adds a session, clears some away that have ended by then, and puts a stronger hash in place of the old one if
+    /// there is one.
     async fn add_session(
         &self,
         firm: FirmId,
         session: &Session,
         rehash: Option<&str>,
+        audit: &[AuditEntry],
+    ) -> Result<(), AppError>;
+    /// Puts another hash in place of a person's and ends their sessions.
+    async fn set_password(
+        &self,
+        firm: FirmId,
+        person: PersonId,
+        hash: &str,
         audit: &[AuditEntry],
     ) -> Result<(), AppError>;
     /// A session and its person, whether it still lives or not.
@@ -173,14 +186,16 @@ impl Identity {
         Self { store, clock, rng, hashing: Hashing::new(workers, cost), limiter: Limiter::default() }
     }
 
-    /// Registers a trader and signs them in. Refused with `validation_failed`, `email_taken`,
-    /// `too_many_requests`.
+    /// Registers a trader and signs them in. Refused with `validation_failed`, `email_taken`, `too_many_requests`.
+    /// `address` is the caller's network address: registrations are counted for it and for the email.
     pub async fn register(
         &self,
         context: &Context,
         registration: Registration,
+        address: &str,
     ) -> Result<(Person, Token), AppError> {
         let (email, display_name) = checked(&registration)?;
+        self.limiter.register(context.firm, &email, address, self.clock.now())?;
         let password_hash = self.hashing.hash(registration.password, self.salt()).await?;
         let at = self.clock.now();
         let person = Person {
@@ -201,7 +216,7 @@ impl Identity {
     }
 
     /// Signs in. Refused with `wrong_credentials` or `too_many_requests`. `address` is the caller's network address;
-    /// failures are counted for each pair of it and the email.
+    /// failures are counted for it, for the email, and for the two together.
     pub async fn sign_in(
         &self,
         context: &Context,
@@ -209,15 +224,20 @@ impl Identity {
         password: Password,
         address: &str,
     ) -> Result<(Person, Token), AppError> {
+        let wrong = || AppError::refused("wrong_credentials", "The email or the password is wrong.");
         let email = normal(email);
-        self.limiter.attempt(context.firm, &email, address, self.clock.now())?;
+        // Nobody can have registered with it, which the caller can see as well.
+        if !is_email(&email) {
+            return Err(wrong());
+        }
+        self.limiter.sign_in(context.firm, &email, address, self.clock.now())?;
         let found = self.store.credentials(context.firm, &email).await?;
         let stored = found.as_ref().map(|credentials| credentials.password_hash.clone());
         let verified = self.hashing.verify(password, stored, self.salt()).await?;
         let (Some(Credentials { person, .. }), Some(verified)) = (found, verified) else {
-            return Err(AppError::refused("wrong_credentials", "The email or the password is wrong."));
+            return Err(wrong());
         };
-        self.limiter.succeeded(context.firm, &email, address);
+        self.limiter.signed_in(context.firm, &email, address);
         let at = self.clock.now();
         let (session, token) = self.new_session(person.id, at)?;
         let audit = [entry(context, &person, at, "identity.sign_in")];
@@ -263,10 +283,34 @@ impl Identity {
         let at = self.clock.now();
         let person =
             Person { id: PersonId::random(at, &*self.rng), email, display_name, roles, created_at: at };
-        let audit = [entry(context, &person, at, "identity.set_up")];
+        let audit = [AuditEntry { actor: acting(context), ..entry(context, &person, at, "identity.set_up") }];
         let credentials = Credentials { person, password_hash };
         self.store.add_person(context.firm, &credentials, None, &audit).await?;
         Ok(credentials.person)
+    }
+
+    /// Gives somebody this password and ends their sessions; false, and nothing changes, if they have it already. For
+    /// setting up a firm: whether the caller may is not asked here.
+    pub async fn set_password(
+        &self,
+        context: &Context,
+        email: &str,
+        password: Password,
+    ) -> Result<bool, AppError> {
+        let email = normal(email);
+        if let Some(say) = password::fault(&password, &email) {
+            return Err(AppError::field("/password", say));
+        }
+        let found = self.store.credentials(context.firm, &email).await?;
+        let Credentials { person, password_hash } = found.ok_or(AppError::NotFound("person"))?;
+        if self.hashing.verify(password.clone(), Some(password_hash), self.salt()).await?.is_some() {
+            return Ok(false);
+        }
+        let hash = self.hashing.hash(password, self.salt()).await?;
+        let set = entry(context, &person, self.clock.now(), "identity.set_password");
+        let audit = [AuditEntry { actor: acting(context), ..set }];
+        self.store.set_password(context.firm, person.id, &hash, &audit).await?;
+        Ok(true)
     }
 
     fn salt(&self) -> [u8; 16] {
@@ -299,6 +343,12 @@ fn out_of_time(error: Overflow) -> AppError {
     AppError::bug("computing the end of a session")(Box::new(error))
 }
 
+/// Whoever is signed in; nobody when a firm is set up.
+fn acting(context: &Context) -> Option<PersonId> {
+    context.actor.as_ref().map(|actor| actor.person)
+}
+
+/// About a person, done by themselves.
 fn entry(context: &Context, person: &Person, at: Timestamp, action: &str) -> AuditEntry {
     AuditEntry {
         firm: context.firm,

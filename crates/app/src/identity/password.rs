@@ -5,20 +5,21 @@ use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::AppError;
 
 /// Requests that may wait for a free processor.
 const MOST_WAITING: usize = 64;
 
-/// A password as typed. Prints as stars.
+/// A password as typed, in Unicode's composed form (NFC): keyboards differ in how they write an é. Prints as stars.
 #[derive(Clone)]
 pub struct Password(String);
 
 impl Password {
     /// Any text; whether it is taken is checked when registering.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+    pub fn new(text: impl AsRef<str>) -> Self {
+        Self(text.as_ref().nfc().collect())
     }
 }
 
@@ -222,6 +223,14 @@ mod tests {
         let rehash = verify(&dearer, "one").await.unwrap().rehash.unwrap();
         assert!(rehash.contains("m=128"), "{rehash}");
         assert!(dearer.verify(Password::new("one"), None, [3; 16]).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_letter_with_its_accent_is_one_letter_however_it_was_typed() {
+        let hashing = Hashing::new(1, CHEAP);
+        let hash = hashing.hash(Password::new("caf\u{e9}"), [1; 16]).await.unwrap();
+        let typed = Password::new("cafe\u{301}");
+        assert!(hashing.verify(typed, Some(hash), [2; 16]).await.unwrap().is_some());
     }
 
     #[tokio::test]

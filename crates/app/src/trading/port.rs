@@ -140,8 +140,8 @@ pub struct Loaded {
     pub standing: Vec<Standing>,
     /// Every account, with its open positions, working orders and recent answers.
     pub accounts: Vec<Account>,
-    /// The programs they were bought with.
-    pub programs: Vec<Arc<Program>>,
+    /// The programs they were bought with, by the names of their versions.
+    pub programs: Vec<(VersionHash, Arc<Program>)>,
 }
 
 /// Proof that a batch is durable.

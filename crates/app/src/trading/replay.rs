@@ -1,6 +1,7 @@
 //! The history of a shard, applied again: journal and quote log give the same events, answers and state.
 
 use engine::{Engine, EngineError, Event, Input, Outcome};
+use kernel::Timestamp;
 
 use super::port::{Journaled, LoggedQuote, LoggedQuotes};
 use super::shard::apply_quote;
@@ -38,13 +39,14 @@ pub enum ReplayError {
     },
 }
 
-/// Applies a journal and the quotes between its commands, and then the quotes up to a place, to an engine that knows
-/// every program. Every command must get the answer that it got then.
+/// Applies a journal and the quotes between its commands, then the quotes up to a place and the time up to an instant,
+/// to an engine that knows every program. Every command must get the answer that it got then.
 pub fn replay(
     engine: &mut Engine,
     journal: &[Journaled],
     quotes: LoggedQuotes,
     upto: u64,
+    at: Timestamp,
 ) -> Result<Replayed, ReplayError> {
     let mut quotes = quotes.peekable();
     let mut replayed = Replayed::default();
@@ -59,6 +61,7 @@ pub fn replay(
         replayed.commands = replayed.commands.saturating_add(1);
     }
     apply_quotes(engine, &mut quotes, upto, &mut replayed)?;
+    engine.apply(at.max(engine.now()), &Input::Clock, &mut replayed.events)?;
     Ok(replayed)
 }
 

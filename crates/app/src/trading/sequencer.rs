@@ -43,7 +43,7 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// Continues a log. `committed` is the highest place that a shard has stored: should the log have lost its end, or
+    /// Continues a log; the hub has read its end, and the gate measures from there. `committed` is the highest place that a shard has stored: should the log have lost its end, or
     /// be gone, the places up to there are not given again, because a shard takes no place twice.
     pub fn new(
         instruments: Arc<Instruments>,
@@ -65,12 +65,15 @@ impl Sequencer {
             );
         }
         let next_position = last.max(committed).saturating_add(1);
-        let gate = Gate::new(&instruments);
+        let mut gate = Gate::new(&instruments);
+        for (instrument, LoggedQuote { bid, ask, source_time, .. }) in hub.quotes() {
+            gate.remember(&Quote { instrument, bid, ask, source_time });
+        }
         let shards = desks.iter().map(|desk| desk.queue.clone()).collect();
         Self { instruments, clock, gate, log, shards, hub, next_position, now }
     }
 
-    /// Takes what a feed has, in its order. What the gate refuses is handed on to be recorded.
+    /// Takes what a feed has, in its order; each quote is a message of its own, as our feeds send them. What the gate refuses is handed on to be recorded.
     pub async fn accept(&mut self, incoming: &[IncomingQuote]) -> Result<(), AppError> {
         self.now = self.now.max(self.clock.now());
         let mut accepted = Vec::with_capacity(incoming.len());
@@ -135,7 +138,7 @@ impl Sequencer {
             return Err("other_source");
         }
         let quote = Quote { instrument: id, bid: quote.bid, ask: quote.ask, source_time: quote.source_time };
-        self.gate.check(&quote).map_err(engine::GateRefusal::word)
+        self.gate.check(&quote, self.now).map_err(engine::GateRefusal::word)
     }
 }
 

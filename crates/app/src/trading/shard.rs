@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use engine::{
     Act, Engine, EngineError, Event, Input, Instruments, Key, Open, Outcome, Quote, Restored, VerdictKind,
@@ -22,8 +23,14 @@ use crate::BoxError;
 const MOST_IN_BATCH: usize = 512;
 /// Quotes that change nothing are committed as progress this often.
 const PROGRESS: Span = Span::from_seconds(1);
-/// Pause before a shard is loaded again after its store failed.
-const AFTER_FAILURE: std::time::Duration = std::time::Duration::from_millis(200);
+/// Pause before a shard is loaded again after a failure; doubled with each further one.
+const AFTER_FAILURE: Duration = Duration::from_millis(200);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A store that does not answer within this time has failed.
+const STORE_ANSWERS: Duration = Duration::from_secs(10);
+/// Events decided from the quote log while loading that are stored in one go.
+const MOST_WHILE_LOADING: usize = 2_000;
 
 /// What a shard needs.
 #[derive(Clone)]
@@ -44,7 +51,17 @@ pub struct ShardSettings {
 pub struct Shard {
     settings: ShardSettings,
     queue: mpsc::Receiver<Message>,
-    watchers: BTreeMap<AccountId, watch::Sender<Arc<View>>>,
+    watchers: BTreeMap<AccountId, Watcher>,
+    /// Quotes the gate refused that are not stored yet; they outlast a failure.
+    refused: Vec<RefusedQuote>,
+    /// Failures since the last commit.
+    failures: u32,
+}
+
+/// Somebody looks at an account; it is rendered again only after the engine has looked at it too.
+struct Watcher {
+    sender: watch::Sender<Arc<View>>,
+    shown: Option<u64>,
 }
 
 /// Why a shard's state is lost. Whatever waited is dropped unanswered: nobody may say what did not commit.
@@ -56,6 +73,8 @@ enum Failure {
     Engine(#[from] EngineError),
     #[error("reading the quote log")]
     Log(#[source] BoxError),
+    #[error("the store did not answer in time")]
+    Silent(#[from] tokio::time::error::Elapsed),
 }
 
 struct State {
@@ -79,14 +98,14 @@ struct Waiting {
 struct Drained {
     events: Vec<Event>,
     journal: Vec<Journaled>,
-    refused: Vec<RefusedQuote>,
 }
 
 impl Shard {
     /// A shard that has not started, and the desk to it.
     pub fn new(settings: ShardSettings) -> (Self, Desk) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        (Self { settings, queue, watchers: BTreeMap::new() }, Desk { queue: sender })
+        let shard = Self { settings, queue, watchers: BTreeMap::new(), refused: Vec::new(), failures: 0 };
+        (shard, Desk { queue: sender })
     }
 
     /// Runs until every desk is gone or another owner takes over. After a failure of the store the shard forgets
@@ -104,7 +123,14 @@ impl Shard {
                 }
                 Err(failure) => {
                     report(self.settings.shard, &failure);
-                    tokio::time::sleep(AFTER_FAILURE).await;
+                    if self.queue.is_closed() {
+                        // Nobody is left to answer, and what was committed is safe.
+                        return;
+                    }
+                    let doublings = self.failures.min(8);
+                    self.failures = self.failures.saturating_add(1);
+                    let pause = AFTER_FAILURE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+                    tokio::time::sleep(pause).await;
                 }
             }
         }
@@ -128,43 +154,45 @@ impl Shard {
         }
     }
 
-    async fn load(&self) -> Result<State, Failure> {
-        let settings = &self.settings;
-        let loaded = settings.store.take_over(settings.shard).await?;
-        let mut engine = Engine::restore(
-            Arc::clone(&settings.instruments),
-            Restored {
-                at: loaded.at,
-                standing: loaded.standing,
-                accounts: loaded.accounts,
-                programs: loaded.programs,
-            },
-        )?;
-        let from = loaded.quote_position.saturating_add(1);
-        let quotes = {
-            let log = settings.log.lock().unwrap_or_else(PoisonError::into_inner);
-            log.read(from).map_err(Failure::Log)?
+    async fn load(&mut self) -> Result<State, Failure> {
+        let store = Arc::clone(&self.settings.store);
+        let loaded = tokio::time::timeout(STORE_ANSWERS, store.take_over(self.settings.shard)).await??;
+        let restored = Restored {
+            at: loaded.at,
+            standing: loaded.standing,
+            accounts: loaded.accounts,
+            programs: loaded.programs,
         };
-        let mut drained = Drained::default();
-        let mut quote_position = loaded.quote_position;
-        for quote in quotes {
-            let quote = quote.map_err(Failure::Log)?;
-            apply_quote(&mut engine, &quote, &mut drained.events)?;
-            quote_position = quote.position;
-        }
         let mut state = State {
-            engine,
+            engine: Engine::restore(Arc::clone(&self.settings.instruments), restored)?,
             epoch: loaded.epoch,
             seq: loaded.seq,
-            quote_position,
+            quote_position: loaded.quote_position,
             committed_quote: loaded.quote_position,
             committed_at: loaded.at,
         };
+        // What is appended from here on arrives through the queue.
+        let (mut quotes, last) = {
+            let log = self.settings.log.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = log.last().map_or(0, |last| last.position);
+            (log.read(loaded.quote_position.saturating_add(1)).map_err(Failure::Log)?, last)
+        };
+        let mut drained = Drained::default();
+        while state.quote_position < last
+            && let Some(quote) = quotes.next()
+        {
+            let quote = quote.map_err(Failure::Log)?;
+            apply_quote(&mut state.engine, &quote, &mut drained.events)?;
+            state.quote_position = quote.position;
+            if drained.events.len() >= MOST_WHILE_LOADING {
+                self.commit(&mut state, std::mem::take(&mut drained)).await?;
+            }
+        }
         tracing::info!(
-            shard = settings.shard,
+            shard = self.settings.shard,
             epoch = state.epoch,
             accounts = state.engine.accounts().count(),
-            quotes_replayed = quote_position.saturating_sub(loaded.quote_position),
+            quotes_replayed = state.quote_position.saturating_sub(loaded.quote_position),
             "shard loaded"
         );
         self.commit(&mut state, drained).await?;
@@ -188,7 +216,7 @@ impl Shard {
                     }
                 }
             }
-            Message::RefusedQuotes(refused) => drained.refused.extend(refused),
+            Message::RefusedQuotes(refused) => self.refused.extend(refused),
             Message::Clock(at) => {
                 let at = at.max(state.engine.now());
                 state.engine.apply(at, &Input::Clock, &mut drained.events)?;
@@ -230,22 +258,24 @@ impl Shard {
         if !state.engine.knows(&open.version)
             && let Some(program) = self.settings.store.program(&open.version).await?
         {
-            state.engine.learn(program)?;
+            state.engine.learn(open.version.clone(), program);
         }
         Ok(())
     }
 
     /// Writes what a batch did. Quotes that changed nothing are written as progress now and then only.
-    async fn commit(&self, state: &mut State, drained: Drained) -> Result<(), Failure> {
+    async fn commit(&mut self, state: &mut State, drained: Drained) -> Result<(), Failure> {
         let now = state.engine.now();
         let overdue = now.since(state.committed_at).is_ok_and(|age| age >= PROGRESS);
         let progress = state.quote_position > state.committed_quote && overdue;
-        let nothing = drained.events.is_empty() && drained.journal.is_empty() && drained.refused.is_empty();
+        let nothing = drained.events.is_empty() && drained.journal.is_empty() && self.refused.is_empty();
         if nothing && !progress {
             return Ok(());
         }
         let changed: BTreeSet<AccountId> = state.engine.take_changed();
-        let accounts: Vec<_> = changed.iter().filter_map(|id| state.engine.account(*id).cloned()).collect();
+        let accounts =
+            changed.iter().filter_map(|id| state.engine.account(*id)).map(engine::Account::without_answers);
+        let accounts = accounts.collect();
         let standing = state.engine.market().all().iter().flatten();
         let standing =
             standing.filter(|standing| standing.position > state.committed_quote).copied().collect();
@@ -269,9 +299,15 @@ impl Shard {
             accounts,
             events,
             standing,
-            refused_quotes: drained.refused,
+            refused_quotes: std::mem::take(&mut self.refused),
         };
-        let _proof = self.settings.store.commit(&batch).await?;
+        let stored = tokio::time::timeout(STORE_ANSWERS, self.settings.store.commit(&batch)).await;
+        if !matches!(stored, Ok(Ok(_))) {
+            // The rest of the batch is in the quote log or was not answered; these are nowhere else.
+            self.refused = batch.refused_quotes;
+        }
+        let _proof = stored??;
+        self.failures = 0;
         state.committed_quote = state.quote_position;
         state.committed_at = now;
         Ok(())
@@ -287,20 +323,25 @@ impl Shard {
         }
         for (account, reply) in waiting.watches {
             let receiver = match (self.watchers.get(&account), state.engine.view(account)?) {
-                (Some(sender), Some(_)) => Some(sender.subscribe()),
+                (Some(watcher), Some(_)) => Some(watcher.sender.subscribe()),
                 (None, Some(view)) => {
                     let (sender, receiver) = watch::channel(Arc::new(view));
-                    self.watchers.insert(account, sender);
+                    let shown = state.engine.looks(account);
+                    self.watchers.insert(account, Watcher { sender, shown });
                     Some(receiver)
                 }
                 (_, None) => None,
             };
             drop(reply.send(receiver));
         }
-        self.watchers.retain(|_, sender| sender.receiver_count() > 0);
-        for (account, sender) in &self.watchers {
-            if let Some(view) = state.engine.view(*account)? {
-                sender.send_replace(Arc::new(view));
+        self.watchers.retain(|_, watcher| watcher.sender.receiver_count() > 0);
+        for (account, watcher) in &mut self.watchers {
+            let looks = state.engine.looks(*account);
+            if watcher.shown != looks
+                && let Some(view) = state.engine.view(*account)?
+            {
+                watcher.sender.send_replace(Arc::new(view));
+                watcher.shown = looks;
             }
         }
         Ok(())

@@ -208,7 +208,7 @@ impl Desk {
 
     /// Opens phase 0 of the numbered challenge.
     pub fn open(&mut self, program: &Program, challenge: u128) -> AccountId {
-        self.engine.learn(Arc::new(program.clone())).unwrap();
+        self.engine.learn(program.version().unwrap(), Arc::new(program.clone()));
         let open = opening(program, challenge, 0);
         let account = open.account();
         assert_eq!(self.tell(account, Act::Open(open)), Ok(Done::Opened));
@@ -433,7 +433,10 @@ pub fn restored(engine: &Engine, programs: &[Program]) -> Engine {
         at: engine.now(),
         standing: engine.market().all().iter().flatten().copied().collect(),
         accounts: engine.accounts().map(through_bytes).collect(),
-        programs: programs.iter().cloned().map(Arc::new).collect(),
+        programs: programs
+            .iter()
+            .map(|program| (program.version().unwrap(), Arc::new(program.clone())))
+            .collect(),
     };
     Engine::restore(Arc::clone(engine.market().instruments()), stored).unwrap()
 }

@@ -82,7 +82,7 @@ impl<'a> Owner<'a> {
 
     pub async fn open(&mut self, unopened: &Unopened) -> AccountId {
         let program = self.world.store.program(&unopened.version).await.unwrap().unwrap();
-        self.engine.learn(program).unwrap();
+        self.engine.learn(unopened.version.clone(), program);
         let command = unopened.command().unwrap();
         let account = command.account;
         self.command(command, None).unwrap();
@@ -120,7 +120,7 @@ impl<'a> Owner<'a> {
         let outbox = events.iter().map(|(firm, event)| OutboxEntry {
             firm: *firm,
             at: event.at,
-            aggregate: event.account.to_string(),
+            aggregate: format!("account:{}", event.account),
             topic: "test",
             payload: serde_json::json!({}),
         });

@@ -18,7 +18,9 @@ use app::catalogue::Publication;
 use app::identity::Cost;
 use app::trading::{IncomingQuote, Sequencer};
 use engine::Instruments;
-use kernel::{Clock as _, Currency, FirmId, ManualClock, Money, RequestId, SeededRng, Symbol, Timestamp};
+use kernel::{
+    Clock as _, Currency, FirmId, ManualClock, Money, RequestId, SeededRng, Span, Symbol, Timestamp,
+};
 use providers::feeds::{FeedQuote, extract, ticks};
 use rules::Program;
 use serde_json::{Value, json};
@@ -116,7 +118,7 @@ impl Stage {
         ticks: Ticks,
     ) -> Self {
         let mut platform = Platform::start(Settings {
-            database_url: database.url(),
+            database_url: database.login_url().await,
             app_connections: 4,
             instruments: Arc::clone(&instruments),
             clock: clock.clone(),
@@ -161,9 +163,11 @@ impl Stage {
         loop {
             let tick = self.ticks.next().expect("the recording is long enough");
             let (reached, time) = (tick.source_time >= until, tick.source_time);
-            let starts_anew = batch
-                .last()
-                .is_some_and(|last| time.since(last.source_time).unwrap().micros() > 0 && batch.len() >= 64);
+            // A quote is taken soon after it was made, as a live one would be.
+            let starts_anew = batch.first().is_some_and(|first| {
+                let span = time.since(first.source_time).unwrap();
+                span.micros() > 0 && (batch.len() >= 64 || span >= Span::from_seconds(5))
+            });
             if starts_anew {
                 self.hand_over(&mut batch).await;
             }

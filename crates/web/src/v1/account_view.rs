@@ -389,12 +389,12 @@ pub fn order_view(order: &Order, instruments: &Instruments) -> Result<OrderView,
 
 /// How a floor follows from its reference, as a sentence.
 pub fn derivation(floor: &rules::Floor, currency: Currency) -> String {
-    let (reference, limit) = (floor.reference.text(currency), floor.limit.text(currency));
+    let (reference, limit) = (floor.reference.grouped(currency), floor.limit.grouped(currency));
     match floor.locked_at {
         Some(lock) => format!(
             "The {} {reference} minus {limit} would be higher; the floor is locked at {}.",
             floor.reference_name,
-            lock.text(currency)
+            lock.grouped(currency)
         ),
         None => format!("The {} {reference} minus {limit}.", floor.reference_name),
     }

@@ -9,7 +9,8 @@ use axum::extract::State;
 use axum::response::sse::{Event, Sse};
 use engine::View;
 use futures_util::Stream;
-use kernel::AccountId;
+use kernel::{AccountId, Span, Timestamp};
+use rules::Reach;
 use serde::{Deserialize, Serialize};
 use store::read::{self, Viewer};
 use tokio::sync::watch;
@@ -470,6 +471,14 @@ fn render_receipt(receipt: &read::Receipt) -> Result<Receipt, Problem> {
         arithmetic.push(ReceiptLine { label: "Floor".to_owned(), amount: text(floor.amount) });
         arithmetic.push(ReceiptLine { label: "Below the floor by".to_owned(), amount: text(shortfall) });
     }
+    let reached = verdict.objectives.iter().filter(|_| verdict.kind == engine::VerdictKind::Pass);
+    for objective in reached {
+        if let (Reach::Amount(target), Reach::Amount(current)) = (objective.target, objective.current) {
+            let above = current.minus(target).map_err(broken)?;
+            arithmetic.push(ReceiptLine { label: "Balance to reach".to_owned(), amount: text(target) });
+            arithmetic.push(ReceiptLine { label: "Above it by".to_owned(), amount: text(above) });
+        }
+    }
     let cause = match verdict.cause {
         engine::Cause::Quote(place) => verdict.quotes.iter().find(|quote| quote.position == place),
         engine::Cause::Command | engine::Cause::Reset | engine::Cause::Deadline => None,
@@ -530,7 +539,7 @@ fn explanation(
     });
     if let Some(floor) = &verdict.floor {
         let derived = derivation(floor, currency);
-        sentences.push(format!("The floor was {} {currency}. {derived}", floor.amount.text(currency)));
+        sentences.push(format!("The floor was {} {currency}. {derived}", floor.amount.grouped(currency)));
     }
     match (&verdict.cause, cause) {
         (_, Some(quote)) => sentences.push(format!(
@@ -551,6 +560,13 @@ fn explanation(
         }
         (engine::Cause::Quote(place), None) => sentences.push(format!("The quote at place {place} decided.")),
     }
+    if verdict.kind == engine::VerdictKind::Pass {
+        for objective in &verdict.objectives {
+            if let (Reach::Days(target), Reach::Days(current)) = (objective.target, objective.current) {
+                sentences.push(format!("Trading days were {current}; at least {target} were needed."));
+            }
+        }
+    }
     let open = verdict.positions.len();
     let held = match open {
         0 => "no position was open".to_owned(),
@@ -559,8 +575,8 @@ fn explanation(
     };
     sentences.push(format!(
         "The balance was {} {currency} and {held}, so the equity was {} {currency}.",
-        verdict.balance.text(currency),
-        verdict.equity.text(currency)
+        verdict.balance.grouped(currency),
+        verdict.equity.grouped(currency)
     ));
     sentences
 }
@@ -608,7 +624,12 @@ struct Watching {
     sent: Option<LiveAccount>,
     verdicts_seen: u32,
     verdicts_due: Vec<Verdict>,
+    /// When the session was last seen to be alive.
+    signed_in_at: Timestamp,
 }
+
+/// A stream outlives the end of its session by no more than this.
+const SESSION_CHECK: Span = Span::from_seconds(30);
 
 /// The account as it changes, as server-sent events: `account` with the live numbers, open positions and working
 /// orders, at once and then at most five times a second; `verdict` when a rule speaks.
@@ -633,6 +654,7 @@ async fn account_stream(
         sent: None,
         verdicts_seen,
         verdicts_due: Vec::new(),
+        signed_in_at: web.clock.now(),
     };
     let stream = futures_util::stream::unfold(watching, |watching| async move {
         let (event, watching) = watching.next().await?;
@@ -652,6 +674,7 @@ impl Watching {
                 self.views.changed().await.ok()?;
             }
             self.throttle.wait().await;
+            self.still_signed_in().await?;
             let view = Arc::clone(&self.views.borrow_and_update());
             if view.account.next.verdict > self.verdicts_seen {
                 self.verdicts_due = self.new_verdicts().await.ok()?;
@@ -674,6 +697,17 @@ impl Watching {
                 return Some((event, self));
             }
         }
+    }
+
+    /// Ends the stream once nobody is signed in any more.
+    async fn still_signed_in(&mut self) -> Option<()> {
+        let now = self.web.clock.now();
+        if now.since(self.signed_in_at).is_ok_and(|age| age < SESSION_CHECK) {
+            return Some(());
+        }
+        let token = self.caller.session.as_deref()?;
+        self.signed_in_at = now;
+        self.web.identity.who(self.caller.context.firm, token).await.ok()?.map(|_| ())
     }
 
     /// Verdicts since the last message, the newest first: they are sent from the end.

@@ -85,7 +85,7 @@ async fn register(
 ) -> Result<Response, Problem> {
     let Register { email, password, display_name } = body;
     let registration = Registration { email, password: Password::new(password), display_name };
-    let (person, token) = web.identity.register(&caller.context, registration).await?;
+    let (person, token) = web.identity.register(&caller.context, registration, &caller.address).await?;
     Ok((StatusCode::CREATED, signed_in(&web, &token)?, Json(Person::from(person))).into_response())
 }
 

@@ -4,2214 +4,2289 @@
  */
 
 export interface paths {
-    "/v1/accounts/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The account with its live numbers, as of the last commit. */
-        get: operations["account"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+  "/v1/accounts/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/fills": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Executions, the newest first. */
-        get: operations["fills"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** The account with its live numbers, as of the last commit. */
+    get: operations["account"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/fills": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/orders": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Orders, the newest first. */
-        get: operations["orders"];
-        put?: never;
-        /**
-         * Places an order. A market order is filled, or refused, before the answer; a retry under the same key gets the
-         *     first answer.
-         */
-        post: operations["place_order"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Executions, the newest first. */
+    get: operations["fills"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/orders": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/orders/{ticket}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        /** Takes a working order back. */
-        delete: operations["cancel_order"];
-        options?: never;
-        head?: never;
-        /** Changes a working order. */
-        patch: operations["change_order"];
-        trace?: never;
+    /** Orders, the newest first. */
+    get: operations["orders"];
+    put?: never;
+    /**
+     * Places an order. A market order is filled, or refused, before the answer; a retry under the same key gets the
+     *     first answer.
+     */
+    post: operations["place_order"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/orders/{ticket}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/positions": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Positions: open ones by ticket with their open result, closed ones the newest first with the realised. */
-        get: operations["positions"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    post?: never;
+    /** Takes a working order back. */
+    delete: operations["cancel_order"];
+    options?: never;
+    head?: never;
+    /** Changes a working order. */
+    patch: operations["change_order"];
+    trace?: never;
+  };
+  "/v1/accounts/{id}/positions": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/positions/{ticket}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        /** Changes the exits of a position. */
-        patch: operations["change_position"];
-        trace?: never;
+    /** Positions: open ones by ticket with their open result, closed ones the newest first with the realised. */
+    get: operations["positions"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/positions/{ticket}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/positions/{ticket}/close": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Closes a position or a part of it at the current quote. */
-        post: operations["close_position"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    /** Changes the exits of a position. */
+    patch: operations["change_position"];
+    trace?: never;
+  };
+  "/v1/accounts/{id}/positions/{ticket}/close": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/receipts/{number}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** A verdict with its evidence. */
-        get: operations["receipt"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Closes a position or a part of it at the current quote. */
+    post: operations["close_position"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/receipts/{number}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/stream": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * The account as it changes, as server-sent events: `account` with the live numbers, open positions and working
-         *     orders, at once and then at most five times a second; `verdict` when a rule speaks.
-         */
-        get: operations["account_stream"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** A verdict with its evidence. */
+    get: operations["receipt"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/stream": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/verdicts": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Verdicts, the newest first. */
-        get: operations["verdicts"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /**
+     * The account as it changes, as server-sent events: `account` with the live numbers, open positions and working
+     *     orders, at once and then at most five times a second; `verdict` when a rule speaks.
+     */
+    get: operations["account_stream"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/verdicts": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/auth/register": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Registers a trader and signs them in. */
-        post: operations["register"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Verdicts, the newest first. */
+    get: operations["verdicts"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/auth/register": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/auth/sign-in": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Signs in with e-mail address and password. */
-        post: operations["sign_in"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Registers a trader and signs them in. */
+    post: operations["register"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/auth/sign-in": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/auth/sign-out": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Signs out; without a session nothing happens. */
-        post: operations["sign_out"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Signs in with e-mail address and password. */
+    post: operations["sign_in"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/auth/sign-out": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/challenges": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One's own challenges, the newest first. */
-        get: operations["challenges"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Signs out; without a session nothing happens. */
+    post: operations["sign_out"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/challenges": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/firm": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The firm behind this host name. */
-        get: operations["firm"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** One's own challenges, the newest first. */
+    get: operations["challenges"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/firm": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/leaderboard": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The accounts of a program's phase by closed profit. Open to everybody. */
-        get: operations["leaderboard"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** The firm behind this host name. */
+    get: operations["firm"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/leaderboard": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/market/candles": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The newest candles, oldest first. */
-        get: operations["candles"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** The accounts of a program's phase by closed profit. Open to everybody. */
+    get: operations["leaderboard"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/market/candles": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/market/instruments": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Every instrument, by symbol. */
-        get: operations["instruments"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** The newest candles, oldest first. */
+    get: operations["candles"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/market/instruments": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/market/quotes": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The latest quote of every instrument that has one. */
-        get: operations["quotes"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Every instrument, by symbol. */
+    get: operations["instruments"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/market/quotes": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/market/stream": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Quotes as they come, at most five times a second, as server-sent events named `quotes`. */
-        get: operations["market_stream"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** The latest quote of every instrument that has one. */
+    get: operations["quotes"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/market/stream": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/me": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Who is signed in. */
-        get: operations["me"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Quotes as they come, at most five times a second, as server-sent events named `quotes`. */
+    get: operations["market_stream"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/me": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/programs": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Every program on sale, in the firm's order. */
-        get: operations["programs"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Who is signed in. */
+    get: operations["me"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/programs": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/programs/{slug}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One program on sale. */
-        get: operations["program"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Every program on sale, in the firm's order. */
+    get: operations["programs"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/programs/{slug}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/purchases": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One's own purchases, the newest first. */
-        get: operations["purchases"];
-        put?: never;
-        /** Starts a purchase; pay at `checkout_url`. A retry under the same key gives the same purchase. */
-        post: operations["create_purchase"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** One program on sale. */
+    get: operations["program"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/purchases": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/purchases/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One of one's own purchases. */
-        get: operations["purchase"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** One's own purchases, the newest first. */
+    get: operations["purchases"];
+    put?: never;
+    /** Starts a purchase; pay at `checkout_url`. A retry under the same key gives the same purchase. */
+    post: operations["create_purchase"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/purchases/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
+    /** One of one's own purchases. */
+    get: operations["purchase"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
 }
 export type webhooks = Record<string, never>;
 export interface components {
-    schemas: {
-        /** @description An account with its live numbers. */
-        Account: {
-            /** @description Time of the last input seen. */
-            as_of: string;
-            /** @description Closed results. */
-            balance: string;
-            /** @description Its challenge. */
-            challenge_id: string;
-            /** @description When it ended. */
-            closed_at: string | null;
-            /** @description Currency of every amount. */
-            currency: string;
-            /** @description The running day. */
-            day: components["schemas"]["Day"];
-            /** @description Balance and open results. */
-            equity: string;
-            /** @description Open results. */
-            floating: string;
-            /** @description Every floor. */
-            floors: components["schemas"]["Floor"][];
-            /** @description Its id. */
-            id: string;
-            /** @description Balance at opening. */
-            initial_balance: string;
-            /** @description Such as `1:100`. */
-            leverage: string;
-            /** @description Equity minus margin bound. */
-            margin_free: string;
-            /** @description Margin bound. */
-            margin_used: string;
-            /** @description When it ends. */
-            next_reset: components["schemas"]["NextReset"];
-            /** @description Short, for people. */
-            number: string;
-            /** @description What passing needs. */
-            objectives: components["schemas"]["Objective"][];
-            /** @description When it opened. */
-            opened_at: string;
-            /** @description Its phase. */
-            phase: components["schemas"]["PhaseRef"];
-            /** @description Its program. */
-            program: components["schemas"]["ProgramRef"];
-            /** @description Room to the nearest floor. */
-            room: string;
-            /** @description Where it stands. */
-            status: components["schemas"]["AccountStatus"];
-        };
+  schemas: {
+    /** @description An account with its live numbers. */
+    Account: {
+      /** @description Time of the last input seen. */
+      as_of: string;
+      /** @description Closed results. */
+      balance: string;
+      /** @description Its challenge. */
+      challenge_id: string;
+      /** @description When it ended. */
+      closed_at: string | null;
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description The running day. */
+      day: components["schemas"]["Day"];
+      /** @description Balance and open results. */
+      equity: string;
+      /** @description Open results. */
+      floating: string;
+      /** @description Every floor. */
+      floors: components["schemas"]["Floor"][];
+      /** @description Its id. */
+      id: string;
+      /** @description Balance at opening. */
+      initial_balance: string;
+      /** @description Such as `1:100`. */
+      leverage: string;
+      /** @description Equity minus margin bound. */
+      margin_free: string;
+      /** @description Margin bound. */
+      margin_used: string;
+      /** @description When it ends. */
+      next_reset: components["schemas"]["NextReset"];
+      /** @description Short, for people. */
+      number: string;
+      /** @description What passing needs. */
+      objectives: components["schemas"]["Objective"][];
+      /** @description When it opened. */
+      opened_at: string;
+      /** @description Its phase. */
+      phase: components["schemas"]["PhaseRef"];
+      /** @description Its program. */
+      program: components["schemas"]["ProgramRef"];
+      /** @description Room to the nearest floor. */
+      room: string;
+      /** @description Where it stands. */
+      status: components["schemas"]["AccountStatus"];
+    };
+    /**
+     * @description Where an account stands.
+     * @enum {string}
+     */
+    AccountStatus: "active" | "passed" | "breached" | "expired";
+    /** @description An account as it was last stored. */
+    AccountSummary: {
+      /** @description Closed results. */
+      balance: string;
+      /** @description When it ended. */
+      closed_at: string | null;
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description Its id. */
+      id: string;
+      /** @description Balance at opening. */
+      initial_balance: string;
+      /** @description Short, for people. */
+      number: string;
+      /** @description When it opened. */
+      opened_at: string;
+      /** @description Its phase. */
+      phase: components["schemas"]["PhaseRef"];
+      /** @description Where it stands. */
+      status: components["schemas"]["AccountStatus"];
+    };
+    /** @description The bid over one interval. */
+    Candle: {
+      /** @description Last bid. */
+      close: string;
+      /** @description Highest bid. */
+      high: string;
+      /** @description Lowest bid. */
+      low: string;
+      /** @description First bid. */
+      open: string;
+      /**
+       * Format: int64
+       * @description Its start, in seconds since 1970.
+       */
+      time: number;
+    };
+    /** @description One purchase and its accounts. */
+    Challenge: {
+      /** @description By phase. */
+      accounts: components["schemas"]["AccountSummary"][];
+      /** @description When it was paid. */
+      created_at: string;
+      /** @description Its id. */
+      id: string;
+      /** @description What was bought. */
+      program: components["schemas"]["ProgramRef"];
+      /** @description Where it stands. */
+      state: components["schemas"]["ChallengeState"];
+    };
+    /**
+     * @description Where a challenge stands.
+     * @enum {string}
+     */
+    ChallengeState: "running" | "passed" | "failed";
+    /** @description How much of a position to close. */
+    ClosePosition: {
+      /** @description Lots; all of it if not said. */
+      quantity?: string | null;
+    };
+    /**
+     * @description When equity has crossed a floor.
+     * @enum {string}
+     */
+    Comparison: "below" | "at_or_below";
+    /** @description The running trading day. */
+    Day: {
+      /** @description Its name. */
+      date: string;
+      /** @description Balance then. */
+      start_balance: string;
+      /** @description Equity then. */
+      start_equity: string;
+      /** @description When it began. */
+      started_at: string;
+    };
+    /** @description Nothing. */
+    Empty: Record<string, never>;
+    /** @description One wrong field. */
+    FieldProblem: {
+      /** @description Stable, for programs. */
+      code: string;
+      /** @description What is wrong and what would be right. */
+      detail: string;
+      /** @description JSON pointer to the field. */
+      pointer: string;
+    };
+    /** @description One execution. */
+    Fill: {
+      /** @description When. */
+      at: string;
+      /** @description Commission charged. */
+      commission: string;
+      /**
+       * Format: int32
+       * @description Its number within the account.
+       */
+      number: number;
+      /**
+       * Format: int32
+       * @description The order's ticket.
+       */
+      order: number | null;
+      /** @description At which price. */
+      price: string;
+      /** @description Result realised. */
+      profit: string;
+      /** @description Lots. */
+      quantity: string;
+      /** @description Why it happened. */
+      reason: components["schemas"]["FillReason"];
+      /** @description Of the trade: a long closes by `sell`. */
+      side: components["schemas"]["Side"];
+      /** @description What. */
+      symbol: string;
+      /**
+       * Format: int32
+       * @description The position's ticket.
+       */
+      ticket: number;
+    };
+    /**
+     * @description Why a fill happened.
+     * @enum {string}
+     */
+    FillReason:
+      | "market"
+      | "limit"
+      | "stop"
+      | "close"
+      | "stop_loss"
+      | "take_profit"
+      | "stop_out"
+      | "liquidation";
+    /** @description The firm whose pages these are. */
+    Firm: {
+      /** @description Whether this installation is for trying out: prices and payments are not real. */
+      demo: boolean;
+      /** @description For people. */
+      name: string;
+      /** @description In addresses. */
+      slug: string;
+    };
+    /** @description A floor and the room above it. */
+    Floor: {
+      /** @description When it is crossed. */
+      comparison: components["schemas"]["Comparison"];
+      /** @description How the floor follows from its reference. */
+      derivation: string;
+      /** @description The equity below or at which the rule fires. */
+      floor: string;
+      /** @description For people. */
+      label: string;
+      /** @description The loss allowed from the reference. */
+      limit: string;
+      /** @description Equity minus floor, exact. */
+      room: string;
+      /** @description The rule's kind. */
+      rule: components["schemas"]["RuleKind"];
+    };
+    /** @description What can be traded. */
+    Instrument: {
+      /** @description What a lot holds. */
+      base_currency: string;
+      /**
+       * Format: int32
+       * @description Units in a lot.
+       */
+      contract_size: number;
+      /** @description For people. */
+      description: string;
+      /**
+       * Format: int32
+       * @description Digits after the point of a price.
+       */
+      price_decimals: number;
+      /** @description Largest order, in lots. */
+      quantity_max: string;
+      /** @description Smallest order, in lots. */
+      quantity_min: string;
+      /** @description Steps between sizes, in lots. */
+      quantity_step: string;
+      /** @description Currency of its price. */
+      quote_currency: string;
+      /** @description Its name. */
+      symbol: string;
+    };
+    /** @description A list that ends. */
+    Items_Candle: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description Last bid. */
+        close: string;
+        /** @description Highest bid. */
+        high: string;
+        /** @description Lowest bid. */
+        low: string;
+        /** @description First bid. */
+        open: string;
         /**
-         * @description Where an account stands.
-         * @enum {string}
+         * Format: int64
+         * @description Its start, in seconds since 1970.
          */
-        AccountStatus: "active" | "passed" | "breached" | "expired";
-        /** @description An account as it was last stored. */
-        AccountSummary: {
-            /** @description Closed results. */
-            balance: string;
-            /** @description When it ended. */
-            closed_at: string | null;
-            /** @description Currency of every amount. */
-            currency: string;
-            /** @description Its id. */
-            id: string;
-            /** @description Balance at opening. */
-            initial_balance: string;
-            /** @description Short, for people. */
-            number: string;
-            /** @description When it opened. */
-            opened_at: string;
-            /** @description Its phase. */
-            phase: components["schemas"]["PhaseRef"];
-            /** @description Where it stands. */
-            status: components["schemas"]["AccountStatus"];
-        };
-        /** @description The bid over one interval. */
-        Candle: {
-            /** @description Last bid. */
-            close: string;
-            /** @description Highest bid. */
-            high: string;
-            /** @description Lowest bid. */
-            low: string;
-            /** @description First bid. */
-            open: string;
-            /**
-             * Format: int64
-             * @description Its start, in seconds since 1970.
-             */
-            time: number;
-        };
-        /** @description One purchase and its accounts. */
-        Challenge: {
-            /** @description By phase. */
-            accounts: components["schemas"]["AccountSummary"][];
-            /** @description When it was paid. */
-            created_at: string;
-            /** @description Its id. */
-            id: string;
-            /** @description What was bought. */
-            program: components["schemas"]["ProgramRef"];
-            /** @description Where it stands. */
-            state: components["schemas"]["ChallengeState"];
-        };
+        time: number;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_Challenge: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description By phase. */
+        accounts: components["schemas"]["AccountSummary"][];
+        /** @description When it was paid. */
+        created_at: string;
+        /** @description Its id. */
+        id: string;
+        /** @description What was bought. */
+        program: components["schemas"]["ProgramRef"];
+        /** @description Where it stands. */
+        state: components["schemas"]["ChallengeState"];
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_Instrument: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What a lot holds. */
+        base_currency: string;
         /**
-         * @description Where a challenge stands.
-         * @enum {string}
+         * Format: int32
+         * @description Units in a lot.
          */
-        ChallengeState: "running" | "passed" | "failed";
-        /** @description How much of a position to close. */
-        ClosePosition: {
-            /** @description Lots; all of it if not said. */
-            quantity?: string | null;
-        };
+        contract_size: number;
+        /** @description For people. */
+        description: string;
         /**
-         * @description When equity has crossed a floor.
-         * @enum {string}
+         * Format: int32
+         * @description Digits after the point of a price.
          */
-        Comparison: "below" | "at_or_below";
-        /** @description The running trading day. */
-        Day: {
-            /** @description Its name. */
-            date: string;
-            /** @description Balance then. */
-            start_balance: string;
-            /** @description Equity then. */
-            start_equity: string;
-            /** @description When it began. */
-            started_at: string;
-        };
-        /** @description Nothing. */
-        Empty: Record<string, never>;
-        /** @description One wrong field. */
-        FieldProblem: {
-            /** @description Stable, for programs. */
-            code: string;
-            /** @description What is wrong and what would be right. */
-            detail: string;
-            /** @description JSON pointer to the field. */
-            pointer: string;
-        };
-        /** @description One execution. */
-        Fill: {
-            /** @description When. */
-            at: string;
-            /** @description Commission charged. */
-            commission: string;
-            /**
-             * Format: int32
-             * @description Its number within the account.
-             */
-            number: number;
-            /**
-             * Format: int32
-             * @description The order's ticket.
-             */
-            order: number | null;
-            /** @description At which price. */
-            price: string;
-            /** @description Result realised. */
-            profit: string;
-            /** @description Lots. */
-            quantity: string;
-            /** @description Why it happened. */
-            reason: components["schemas"]["FillReason"];
-            /** @description Of the trade: a long closes by `sell`. */
-            side: components["schemas"]["Side"];
-            /** @description What. */
-            symbol: string;
-            /**
-             * Format: int32
-             * @description The position's ticket.
-             */
-            ticket: number;
-        };
-        /**
-         * @description Why a fill happened.
-         * @enum {string}
-         */
-        FillReason: "market" | "limit" | "stop" | "close" | "stop_loss" | "take_profit" | "stop_out" | "liquidation";
-        /** @description The firm whose pages these are. */
-        Firm: {
-            /** @description Whether this installation is for trying out: prices and payments are not real. */
-            demo: boolean;
-            /** @description For people. */
-            name: string;
-            /** @description In addresses. */
-            slug: string;
-        };
-        /** @description A floor and the room above it. */
-        Floor: {
-            /** @description When it is crossed. */
-            comparison: components["schemas"]["Comparison"];
-            /** @description How the floor follows from its reference. */
-            derivation: string;
-            /** @description The equity below or at which the rule fires. */
-            floor: string;
-            /** @description For people. */
-            label: string;
-            /** @description The loss allowed from the reference. */
-            limit: string;
-            /** @description Equity minus floor, exact. */
-            room: string;
-            /** @description The rule's kind. */
-            rule: components["schemas"]["RuleKind"];
-        };
-        /** @description What can be traded. */
-        Instrument: {
-            /** @description What a lot holds. */
-            base_currency: string;
-            /**
-             * Format: int32
-             * @description Units in a lot.
-             */
-            contract_size: number;
-            /** @description For people. */
-            description: string;
-            /**
-             * Format: int32
-             * @description Digits after the point of a price.
-             */
-            price_decimals: number;
-            /** @description Largest order, in lots. */
-            quantity_max: string;
-            /** @description Smallest order, in lots. */
-            quantity_min: string;
-            /** @description Steps between sizes, in lots. */
-            quantity_step: string;
-            /** @description Currency of its price. */
-            quote_currency: string;
-            /** @description Its name. */
-            symbol: string;
-        };
-        /** @description A list that ends. */
-        Items_Candle: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description Last bid. */
-                close: string;
-                /** @description Highest bid. */
-                high: string;
-                /** @description Lowest bid. */
-                low: string;
-                /** @description First bid. */
-                open: string;
-                /**
-                 * Format: int64
-                 * @description Its start, in seconds since 1970.
-                 */
-                time: number;
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Challenge: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description By phase. */
-                accounts: components["schemas"]["AccountSummary"][];
-                /** @description When it was paid. */
-                created_at: string;
-                /** @description Its id. */
-                id: string;
-                /** @description What was bought. */
-                program: components["schemas"]["ProgramRef"];
-                /** @description Where it stands. */
-                state: components["schemas"]["ChallengeState"];
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Instrument: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description What a lot holds. */
-                base_currency: string;
-                /**
-                 * Format: int32
-                 * @description Units in a lot.
-                 */
-                contract_size: number;
-                /** @description For people. */
-                description: string;
-                /**
-                 * Format: int32
-                 * @description Digits after the point of a price.
-                 */
-                price_decimals: number;
-                /** @description Largest order, in lots. */
-                quantity_max: string;
-                /** @description Smallest order, in lots. */
-                quantity_min: string;
-                /** @description Steps between sizes, in lots. */
-                quantity_step: string;
-                /** @description Currency of its price. */
-                quote_currency: string;
-                /** @description Its name. */
-                symbol: string;
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Program: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description Per lot, when opening and when closing. */
-                commission_per_lot: string;
-                /** @description Currency of every amount but the fee. */
-                currency: string;
-                /** @description Its price. */
-                fee: string;
-                /** @description Currency of the price. */
-                fee_currency: string;
-                /** @description Balance of every phase. */
-                initial_balance: string;
-                /** @description Symbols. */
-                instruments: string[];
-                /** @description Such as `1:100`. */
-                leverage: string;
-                /** @description For people. */
-                name: string;
-                /** @description In order. */
-                phases: components["schemas"]["Phase"][];
-                /** @description When the trading day ends. */
-                reset: components["schemas"]["ResetClock"];
-                /** @description Its name in addresses. */
-                slug: string;
-                /** @description In one sentence. */
-                summary: string;
-                /** @description Hash of its content; a purchase names it. */
-                version: string;
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Purchase: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description The challenge, once paid. */
-                challenge_id: string | null;
-                /** @description Where to pay. */
-                checkout_url: string;
-                /** @description When it was created. */
-                created_at: string;
-                /** @description Currency of the price. */
-                currency: string;
-                /** @description The price. */
-                fee: string;
-                /** @description Its id. */
-                id: string;
-                /** @description What is bought. */
-                program: components["schemas"]["ProgramRef"];
-                /** @description Where it stands. */
-                state: components["schemas"]["PurchaseState"];
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Quote: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description What a buyer pays. */
-                ask: string;
-                /** @description When the platform received it. */
-                at: string;
-                /** @description What a seller gets. */
-                bid: string;
-                /** @description When the source says it was made. */
-                source_time: string;
-                /** @description Whether it is too old to trade on. */
-                stale: boolean;
-                /** @description Whose. */
-                symbol: string;
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Verdict: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description When. */
-                at: string;
-                /** @description In one line. */
-                headline: string;
-                /** @description What it means for the account. */
-                kind: components["schemas"]["VerdictKind"];
-                /**
-                 * Format: int32
-                 * @description Its number within the account.
-                 */
-                number: number;
-                /** @description The rule's kind. */
-                rule: components["schemas"]["RuleKind"];
-            }[];
-        };
-        /** @description A board, ranked by closed profit as a share of the initial balance. */
-        Leaderboard: {
-            /** @description When it was read. */
-            as_of: string;
-            /** @description By rank. */
-            items: components["schemas"]["Ranked"][];
-            /** @description The phase, from 0. */
-            phase: number;
-            /** @description The program's slug. */
-            program: string;
-        };
-        /** @description How much may be lost or must be earned. */
-        Limit: {
-            /** @description Where it is known before trading. */
-            amount?: string;
-            /** @description Where the program says a share. */
-            percent?: string;
-        };
-        /** @description A message of the live stream. */
-        LiveAccount: components["schemas"]["Account"] & {
-            /** @description Its working orders. */
-            orders: components["schemas"]["Order"][];
-            /** @description Its open positions. */
-            positions: components["schemas"]["Position"][];
-        };
-        /** @description A new order. */
-        NewOrder: {
-            /** @description How. */
-            kind: components["schemas"]["OrderKind"];
-            /** @description For a limit or stop, as a decimal string. */
-            price?: string | null;
-            /** @description Lots, as a decimal string. */
-            quantity: string;
-            /** @description Which way. */
-            side: components["schemas"]["Side"];
-            /** @description Closes the position it opens. */
-            stop_loss?: string | null;
-            /** @description What. */
-            symbol: string;
-            /** @description Closes the position it opens. */
-            take_profit?: string | null;
-        };
-        /** @description What to buy. The price is ours. */
-        NewPurchase: {
-            /** @description The program's slug. */
-            program: string;
-            /** @description The version whose rules the buyer has read. */
-            version: string;
-        };
-        /** @description The next reset. */
-        NextReset: {
-            /** @description The instant. */
-            at: string;
-            /** @description The instant on that zone's clock. */
-            local: string;
-            /** @description The program's zone. */
-            zone: string;
-        };
-        /** @description A condition of passing. */
-        Objective: {
-            /** @description Reached so far. */
-            current: string;
-            /** @description For people. */
-            label: string;
-            /** @description Whether it holds now. */
-            met: boolean;
-            /** @description The rule's kind. */
-            rule: components["schemas"]["RuleKind"];
-            /** @description To reach: an amount or a count of days. */
-            target: string;
-        };
-        /** @description An order to trade. */
-        Order: {
-            /** @description When it stopped working. */
-            done_at: string | null;
-            /** @description How it is filled. */
-            kind: components["schemas"]["OrderKind"];
-            /** @description When it came. */
-            placed_at: string;
-            /**
-             * Format: int32
-             * @description The position it opened.
-             */
-            position: number | null;
-            /** @description For a limit or stop. */
-            price: string | null;
-            /** @description Lots. */
-            quantity: string;
-            reason: components["schemas"]["OrderReason"] | null;
-            /** @description Which way. */
-            side: components["schemas"]["Side"];
-            /** @description Where it stands. */
-            state: components["schemas"]["OrderState"];
-            /** @description Given to the position it opens. */
-            stop_loss: string | null;
-            /** @description What. */
-            symbol: string;
-            /** @description Given to the position it opens. */
-            take_profit: string | null;
-            /**
-             * Format: int32
-             * @description Its number within the account.
-             */
-            ticket: number;
-        };
-        /** @description Changes of a working order. Absent: unchanged. `null`: removed. */
-        OrderChange: {
-            /** @description Its new price. */
-            price?: string | null;
-            /** @description Its new stop loss. */
-            stop_loss?: string | null;
-            /** @description Its new take profit. */
-            take_profit?: string | null;
-        };
-        /**
-         * @description How an order is to be filled.
-         * @enum {string}
-         */
-        OrderKind: "market" | "limit" | "stop";
-        /**
-         * @description Why an order ended without a fill.
-         * @enum {string}
-         */
-        OrderReason: "by_trader" | "account_ended" | "insufficient_margin";
-        /**
-         * @description Where an order stands.
-         * @enum {string}
-         */
-        OrderState: "working" | "filled" | "cancelled" | "rejected";
-        /** @description A page of a longer list. */
-        Page_Fill: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description When. */
-                at: string;
-                /** @description Commission charged. */
-                commission: string;
-                /**
-                 * Format: int32
-                 * @description Its number within the account.
-                 */
-                number: number;
-                /**
-                 * Format: int32
-                 * @description The order's ticket.
-                 */
-                order: number | null;
-                /** @description At which price. */
-                price: string;
-                /** @description Result realised. */
-                profit: string;
-                /** @description Lots. */
-                quantity: string;
-                /** @description Why it happened. */
-                reason: components["schemas"]["FillReason"];
-                /** @description Of the trade: a long closes by `sell`. */
-                side: components["schemas"]["Side"];
-                /** @description What. */
-                symbol: string;
-                /**
-                 * Format: int32
-                 * @description The position's ticket.
-                 */
-                ticket: number;
-            }[];
-            /** @description Give it as `cursor` to read on; nothing at the end. */
-            next_cursor: string | null;
-        };
-        /** @description A page of a longer list. */
-        Page_Order: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description When it stopped working. */
-                done_at: string | null;
-                /** @description How it is filled. */
-                kind: components["schemas"]["OrderKind"];
-                /** @description When it came. */
-                placed_at: string;
-                /**
-                 * Format: int32
-                 * @description The position it opened.
-                 */
-                position: number | null;
-                /** @description For a limit or stop. */
-                price: string | null;
-                /** @description Lots. */
-                quantity: string;
-                reason: components["schemas"]["OrderReason"] | null;
-                /** @description Which way. */
-                side: components["schemas"]["Side"];
-                /** @description Where it stands. */
-                state: components["schemas"]["OrderState"];
-                /** @description Given to the position it opens. */
-                stop_loss: string | null;
-                /** @description What. */
-                symbol: string;
-                /** @description Given to the position it opens. */
-                take_profit: string | null;
-                /**
-                 * Format: int32
-                 * @description Its number within the account.
-                 */
-                ticket: number;
-            }[];
-            /** @description Give it as `cursor` to read on; nothing at the end. */
-            next_cursor: string | null;
-        };
-        /** @description A page of a longer list. */
-        Page_Position: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description At which price. */
-                close_price: string | null;
-                close_reason: components["schemas"]["FillReason"] | null;
-                /** @description When it closed. */
-                closed_at: string | null;
-                /** @description Commission charged so far. */
-                commission: string;
-                /** @description What it would close at now. */
-                current_price: string | null;
-                /** @description Margin it binds. */
-                margin: string;
-                /** @description Opened at. */
-                open_price: string;
-                /** @description When. */
-                opened_at: string;
-                /** @description Open result; for a closed one, the realised. */
-                profit: string;
-                /** @description Lots still open; for a closed one, lots it opened with. */
-                quantity: string;
-                /** @description Which way. */
-                side: components["schemas"]["Side"];
-                /** @description Its stop loss. */
-                stop_loss: string | null;
-                /** @description What. */
-                symbol: string;
-                /** @description Its take profit. */
-                take_profit: string | null;
-                /**
-                 * Format: int32
-                 * @description Its number within the account.
-                 */
-                ticket: number;
-            }[];
-            /** @description Give it as `cursor` to read on; nothing at the end. */
-            next_cursor: string | null;
-        };
-        /** @description Somebody who can sign in. */
-        Person: {
-            /** @description Shown on leaderboards. */
-            display_name: string;
-            /** @description Their e-mail address. */
-            email: string;
-            /** @description Their id. */
-            id: string;
-            /** @description What they may do. */
-            roles: components["schemas"]["Role"][];
-        };
-        /** @description One phase. */
-        Phase: {
-            /** @description For people. */
-            name: string;
-            /** @description In order. */
-            rules: components["schemas"]["Rule"][];
-        };
-        /** @description A phase within its program. */
-        PhaseRef: {
-            /** @description From 0. */
-            index: number;
-            /** @description Its name. */
-            name: string;
-            /** @description How many phases there are. */
-            of: number;
-        };
-        /** @description An open or closed position. */
-        Position: {
-            /** @description At which price. */
-            close_price: string | null;
-            close_reason: components["schemas"]["FillReason"] | null;
-            /** @description When it closed. */
-            closed_at: string | null;
-            /** @description Commission charged so far. */
-            commission: string;
-            /** @description What it would close at now. */
-            current_price: string | null;
-            /** @description Margin it binds. */
-            margin: string;
-            /** @description Opened at. */
-            open_price: string;
-            /** @description When. */
-            opened_at: string;
-            /** @description Open result; for a closed one, the realised. */
-            profit: string;
-            /** @description Lots still open; for a closed one, lots it opened with. */
-            quantity: string;
-            /** @description Which way. */
-            side: components["schemas"]["Side"];
-            /** @description Its stop loss. */
-            stop_loss: string | null;
-            /** @description What. */
-            symbol: string;
-            /** @description Its take profit. */
-            take_profit: string | null;
-            /**
-             * Format: int32
-             * @description Its number within the account.
-             */
-            ticket: number;
-        };
-        /** @description Changes of a position's exits. Absent: unchanged. `null`: removed. */
-        PositionChange: {
-            /** @description Its new stop loss. */
-            stop_loss?: string | null;
-            /** @description Its new take profit. */
-            take_profit?: string | null;
-        };
-        /** @description The body of a refusal. */
-        Problem: {
-            /** @enum {string} */
-            code: "account_not_active" | "body_too_large" | "conflict" | "email_taken" | "engine_unavailable" | "forbidden" | "idempotency_key_missing" | "idempotency_key_reused" | "instrument_not_in_program" | "insufficient_margin" | "internal" | "malformed_json" | "market_stale" | "method_not_allowed" | "no_quote" | "not_found" | "order_not_found" | "payment_settled" | "position_not_found" | "price_invalid" | "program_changed" | "quantity_out_of_range" | "too_many_orders" | "too_many_requests" | "unauthenticated" | "unavailable" | "unknown_instrument" | "unsupported_media_type" | "validation_failed" | "wrong_credentials";
-            /** @description What happened this time. */
-            detail: string;
-            /** @description The faults of a request, all at once. */
-            errors?: components["schemas"]["FieldProblem"][];
-            /** @description Quote it when asking for help. */
-            request_id: string;
-            /**
-             * Format: int32
-             * @description The HTTP status.
-             */
-            status: number;
-            /** @description The same for every occurrence of the code. */
-            title: string;
-            /** @description Ends in the code; its page explains it. */
-            type: string;
-        };
-        /** @description What can be bought. */
-        Program: {
-            /** @description Per lot, when opening and when closing. */
-            commission_per_lot: string;
-            /** @description Currency of every amount but the fee. */
-            currency: string;
-            /** @description Its price. */
-            fee: string;
-            /** @description Currency of the price. */
-            fee_currency: string;
-            /** @description Balance of every phase. */
-            initial_balance: string;
-            /** @description Symbols. */
-            instruments: string[];
-            /** @description Such as `1:100`. */
-            leverage: string;
-            /** @description For people. */
-            name: string;
-            /** @description In order. */
-            phases: components["schemas"]["Phase"][];
-            /** @description When the trading day ends. */
-            reset: components["schemas"]["ResetClock"];
-            /** @description Its name in addresses. */
-            slug: string;
-            /** @description In one sentence. */
-            summary: string;
-            /** @description Hash of its content; a purchase names it. */
-            version: string;
-        };
-        /** @description Which program, in which version. */
-        ProgramRef: {
-            /** @description Its name for people. */
-            name: string;
-            /** @description Its name in addresses. */
-            slug: string;
-            /** @description Hash of its content. */
-            version: string;
-        };
-        /** @description The buying of a program. */
-        Purchase: {
-            /** @description The challenge, once paid. */
-            challenge_id: string | null;
-            /** @description Where to pay. */
-            checkout_url: string;
-            /** @description When it was created. */
-            created_at: string;
-            /** @description Currency of the price. */
-            currency: string;
-            /** @description The price. */
-            fee: string;
-            /** @description Its id. */
-            id: string;
-            /** @description What is bought. */
-            program: components["schemas"]["ProgramRef"];
-            /** @description Where it stands. */
-            state: components["schemas"]["PurchaseState"];
-        };
-        /**
-         * @description Where a purchase stands.
-         * @enum {string}
-         */
-        PurchaseState: "awaiting_payment" | "paid" | "declined" | "cancelled";
-        /** @description Both sides of a price. */
-        Quote: {
-            /** @description What a buyer pays. */
-            ask: string;
-            /** @description When the platform received it. */
-            at: string;
-            /** @description What a seller gets. */
-            bid: string;
-            /** @description When the source says it was made. */
-            source_time: string;
-            /** @description Whether it is too old to trade on. */
-            stale: boolean;
-            /** @description Whose. */
-            symbol: string;
-        };
-        /** @description One account on the board. */
-        Ranked: {
-            /** @description Short name of the account. */
-            account: string;
-            /** @description Closed balance. */
-            balance: string;
-            /** @description Currency of every amount. */
-            currency: string;
-            /** @description Closed profit. */
-            profit: string;
-            /** @description Of the initial balance. */
-            profit_percent: string;
-            /**
-             * Format: int64
-             * @description From 1; equals share a rank.
-             */
-            rank: number;
-            /** @description Where the account stands. */
-            status: components["schemas"]["AccountStatus"];
-            /** @description The trader's display name. */
-            trader: string;
-            /**
-             * Format: int64
-             * @description Positions closed.
-             */
-            trades: number;
-            /** @description Whether it is the caller's own. */
-            you: boolean;
-        };
-        /**
-         * @description How a rate was applied.
-         * @enum {string}
-         */
-        RateUse: "times" | "divided_by";
-        /** @description A verdict with everything needed to check it. */
-        Receipt: {
-            /** @description Whose. */
-            account: components["schemas"]["ReceiptAccount"];
-            /** @description The sum, line by line. */
-            arithmetic: components["schemas"]["ReceiptLine"][];
-            /** @description When. */
-            at: string;
-            /** @description Balance then. */
-            balance: string;
-            /** @description Currency of every amount. */
-            currency: string;
-            /** @description SHA-256 over the stored evidence. */
-            digest: string;
-            /** @description Equity then. */
-            equity: string;
-            /** @description How it came about, sentence by sentence. */
-            explanation: string[];
-            floor: components["schemas"]["ReceiptFloor"] | null;
-            /** @description In one line. */
-            headline: string;
-            /** @description What it means for the account. */
-            kind: components["schemas"]["VerdictKind"];
-            /** @description How long it took. */
-            latency: components["schemas"]["ReceiptLatency"];
-            /**
-             * Format: int32
-             * @description Its number within the account.
-             */
-            number: number;
-            /** @description The open positions, valued at them. */
-            positions: components["schemas"]["ReceiptPosition"][];
-            /** @description Judged by. */
-            program: components["schemas"]["ProgramRef"];
-            /** @description The quotes it was judged at. */
-            quotes: components["schemas"]["ReceiptQuote"][];
-            /** @description The rule's kind. */
-            rule: components["schemas"]["RuleKind"];
-            /** @description How far equity was below the floor. */
-            shortfall: string | null;
-        };
-        /** @description The account of a receipt. */
-        ReceiptAccount: {
-            /** @description Its id. */
-            id: string;
-            /** @description Short, for people. */
-            number: string;
-            /** @description Its phase. */
-            phase: components["schemas"]["PhaseRef"];
-        };
-        /** @description The floor of a receipt. */
-        ReceiptFloor: {
-            /** @description The equity below or at which the rule fires. */
-            amount: string;
-            /** @description When it is crossed. */
-            comparison: components["schemas"]["Comparison"];
-            /** @description How it follows from its reference. */
-            derivation: string;
-        };
-        /** @description How long a verdict took. */
-        ReceiptLatency: {
-            /**
-             * Format: int64
-             * @description From the receipt of the quote that caused it to the end of the batch that decided it, in microseconds.
-             */
-            tick_to_decision_us: number | null;
-        };
-        /** @description A line of a receipt's sum. */
-        ReceiptLine: {
-            /** @description How much. */
-            amount: string;
-            /** @description What it is. */
-            label: string;
-        };
-        /** @description A position of a receipt. */
-        ReceiptPosition: {
-            /** @description Valued at: the bid for a long, the ask for a short. */
-            close_price: string;
-            /**
-             * Format: int32
-             * @description Units in a lot.
-             */
-            contract_size: number;
-            /** @description Opened at. */
-            open_price: string;
-            /** @description Result in the account's currency. */
-            profit: string;
-            /** @description Result in the instrument's quote currency. */
-            profit_quote: string;
-            /** @description Lots. */
-            quantity: string;
-            /** @description That currency. */
-            quote_currency: string;
-            rate: components["schemas"]["ReceiptRate"] | null;
-            /** @description Which way. */
-            side: components["schemas"]["Side"];
-            /** @description What. */
-            symbol: string;
-            /**
-             * Format: int32
-             * @description Its ticket.
-             */
-            ticket: number;
-        };
-        /** @description A quote of a receipt. */
-        ReceiptQuote: {
-            /** @description What a buyer pays. */
-            ask: string;
-            /** @description What a seller gets. */
-            bid: string;
-            /**
-             * Format: int64
-             * @description Its place in the quote log.
-             */
-            position: number;
-            /** @description When the platform received it. */
-            received_at: string;
-            /** @description The feed. */
-            source: string;
-            /** @description When the source says it was made. */
-            source_time: string;
-            /** @description Whose. */
-            symbol: string;
-        };
-        /** @description A conversion rate of a receipt. */
-        ReceiptRate: {
-            /** @description How it was applied. */
-            how: components["schemas"]["RateUse"];
-            /** @description The price. */
-            price: string;
-            /** @description The instrument whose price it is. */
-            symbol: string;
-        };
-        /** @description A new trader. */
-        Register: {
-            /** @description 1 to 40 characters, shown on leaderboards. */
-            display_name: string;
-            /** @description Any case. */
-            email: string;
-            /** @description 15 to 128 characters of any kind. */
-            password: string;
-        };
+        price_decimals: number;
+        /** @description Largest order, in lots. */
+        quantity_max: string;
+        /** @description Smallest order, in lots. */
+        quantity_min: string;
+        /** @description Steps between sizes, in lots. */
+        quantity_step: string;
+        /** @description Currency of its price. */
+        quote_currency: string;
+        /** @description Its name. */
+        symbol: string;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_Program: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description Per lot, when opening and when closing. */
+        commission_per_lot: string;
+        /** @description Currency of every amount but the fee. */
+        currency: string;
+        /** @description Its price. */
+        fee: string;
+        /** @description Currency of the price. */
+        fee_currency: string;
+        /** @description Balance of every phase. */
+        initial_balance: string;
+        /** @description Symbols. */
+        instruments: string[];
+        /** @description Such as `1:100`. */
+        leverage: string;
+        /** @description For people. */
+        name: string;
+        /** @description In order. */
+        phases: components["schemas"]["Phase"][];
         /** @description When the trading day ends. */
-        ResetClock: {
-            /** @description Local time. */
-            time: string;
-            /** @description Of the tz database. */
-            zone: string;
-        };
-        /**
-         * @description What somebody may do.
-         * @enum {string}
-         */
-        Role: "trader" | "support" | "risk" | "finance" | "admin" | "auditor";
-        /** @description One rule in words. */
-        Rule: {
-            /** @description Its kind. */
-            kind: components["schemas"]["RuleKind"];
-            /** @description How much, where it says so. */
-            limit?: components["schemas"]["Limit"];
-            /** @description What it means. */
-            sentence: string;
-        };
-        /**
-         * @description What kind of rule speaks.
-         * @enum {string}
-         */
-        RuleKind: "daily_loss" | "max_loss" | "profit_target" | "min_trading_days" | "inactivity" | "calendar_limit" | "ruin";
-        /**
-         * @description Which way.
-         * @enum {string}
-         */
-        Side: "buy" | "sell";
-        /** @description Proof of who one is. */
-        SignIn: {
-            /** @description Any case. */
-            email: string;
-            /** @description The password. */
-            password: string;
-        };
-        /** @description What a rule said. */
-        Verdict: {
-            /** @description When. */
-            at: string;
-            /** @description In one line. */
-            headline: string;
-            /** @description What it means for the account. */
-            kind: components["schemas"]["VerdictKind"];
-            /**
-             * Format: int32
-             * @description Its number within the account.
-             */
-            number: number;
-            /** @description The rule's kind. */
-            rule: components["schemas"]["RuleKind"];
-        };
-        /**
-         * @description What a verdict means for its account.
-         * @enum {string}
-         */
-        VerdictKind: "breach" | "pass" | "expiry";
+        reset: components["schemas"]["ResetClock"];
+        /** @description Its name in addresses. */
+        slug: string;
+        /** @description In one sentence. */
+        summary: string;
+        /** @description Hash of its content; a purchase names it. */
+        version: string;
+      }[];
     };
-    responses: {
-        /** @description Refused; the code says why */
-        ProblemBody: {
-            headers: {
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": {
-                    /** @enum {string} */
-                    code: "account_not_active" | "body_too_large" | "conflict" | "email_taken" | "engine_unavailable" | "forbidden" | "idempotency_key_missing" | "idempotency_key_reused" | "instrument_not_in_program" | "insufficient_margin" | "internal" | "malformed_json" | "market_stale" | "method_not_allowed" | "no_quote" | "not_found" | "order_not_found" | "payment_settled" | "position_not_found" | "price_invalid" | "program_changed" | "quantity_out_of_range" | "too_many_orders" | "too_many_requests" | "unauthenticated" | "unavailable" | "unknown_instrument" | "unsupported_media_type" | "validation_failed" | "wrong_credentials";
-                    /** @description What happened this time. */
-                    detail: string;
-                    /** @description The faults of a request, all at once. */
-                    errors?: components["schemas"]["FieldProblem"][];
-                    /** @description Quote it when asking for help. */
-                    request_id: string;
-                    /**
-                     * Format: int32
-                     * @description The HTTP status.
-                     */
-                    status: number;
-                    /** @description The same for every occurrence of the code. */
-                    title: string;
-                    /** @description Ends in the code; its page explains it. */
-                    type: string;
-                };
-            };
-        };
+    /** @description A list that ends. */
+    Items_Purchase: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description The challenge, once paid. */
+        challenge_id: string | null;
+        /** @description Where to pay. */
+        checkout_url: string;
+        /** @description When it was created. */
+        created_at: string;
+        /** @description Currency of the price. */
+        currency: string;
+        /** @description The price. */
+        fee: string;
+        /** @description Its id. */
+        id: string;
+        /** @description What is bought. */
+        program: components["schemas"]["ProgramRef"];
+        /** @description Where it stands. */
+        state: components["schemas"]["PurchaseState"];
+      }[];
     };
-    parameters: never;
-    requestBodies: never;
-    headers: never;
-    pathItems: never;
+    /** @description A list that ends. */
+    Items_Quote: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What a buyer pays. */
+        ask: string;
+        /** @description When the platform received it. */
+        at: string;
+        /** @description What a seller gets. */
+        bid: string;
+        /** @description When the source says it was made. */
+        source_time: string;
+        /** @description Whether it is too old to trade on. */
+        stale: boolean;
+        /** @description Whose. */
+        symbol: string;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_Verdict: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description When. */
+        at: string;
+        /** @description In one line. */
+        headline: string;
+        /** @description What it means for the account. */
+        kind: components["schemas"]["VerdictKind"];
+        /**
+         * Format: int32
+         * @description Its number within the account.
+         */
+        number: number;
+        /** @description The rule's kind. */
+        rule: components["schemas"]["RuleKind"];
+      }[];
+    };
+    /** @description A board, ranked by closed profit as a share of the initial balance. */
+    Leaderboard: {
+      /** @description When it was read. */
+      as_of: string;
+      /** @description By rank. */
+      items: components["schemas"]["Ranked"][];
+      /** @description The phase, from 0. */
+      phase: number;
+      /** @description The program's slug. */
+      program: string;
+    };
+    /** @description How much may be lost or must be earned. */
+    Limit: {
+      /** @description Where it is known before trading. */
+      amount?: string;
+      /** @description Where the program says a share. */
+      percent?: string;
+    };
+    /** @description A message of the live stream. */
+    LiveAccount: components["schemas"]["Account"] & {
+      /** @description Its working orders. */
+      orders: components["schemas"]["Order"][];
+      /** @description Its open positions. */
+      positions: components["schemas"]["Position"][];
+    };
+    /** @description A new order. */
+    NewOrder: {
+      /** @description How. */
+      kind: components["schemas"]["OrderKind"];
+      /** @description For a limit or stop, as a decimal string. */
+      price?: string | null;
+      /** @description Lots, as a decimal string. */
+      quantity: string;
+      /** @description Which way. */
+      side: components["schemas"]["Side"];
+      /** @description Closes the position it opens. */
+      stop_loss?: string | null;
+      /** @description What. */
+      symbol: string;
+      /** @description Closes the position it opens. */
+      take_profit?: string | null;
+    };
+    /** @description What to buy. The price is ours. */
+    NewPurchase: {
+      /** @description The program's slug. */
+      program: string;
+      /** @description The version whose rules the buyer has read. */
+      version: string;
+    };
+    /** @description The next reset. */
+    NextReset: {
+      /** @description The instant. */
+      at: string;
+      /** @description The instant on that zone's clock. */
+      local: string;
+      /** @description The program's zone. */
+      zone: string;
+    };
+    /** @description A condition of passing. */
+    Objective: {
+      /** @description Reached so far. */
+      current: string;
+      /** @description For people. */
+      label: string;
+      /** @description Whether it holds now. */
+      met: boolean;
+      /** @description The rule's kind. */
+      rule: components["schemas"]["RuleKind"];
+      /** @description To reach: an amount or a count of days. */
+      target: string;
+    };
+    /** @description An order to trade. */
+    Order: {
+      /** @description When it stopped working. */
+      done_at: string | null;
+      /** @description How it is filled. */
+      kind: components["schemas"]["OrderKind"];
+      /** @description When it came. */
+      placed_at: string;
+      /**
+       * Format: int32
+       * @description The position it opened.
+       */
+      position: number | null;
+      /** @description For a limit or stop. */
+      price: string | null;
+      /** @description Lots. */
+      quantity: string;
+      reason: components["schemas"]["OrderReason"] | null;
+      /** @description Which way. */
+      side: components["schemas"]["Side"];
+      /** @description Where it stands. */
+      state: components["schemas"]["OrderState"];
+      /** @description Given to the position it opens. */
+      stop_loss: string | null;
+      /** @description What. */
+      symbol: string;
+      /** @description Given to the position it opens. */
+      take_profit: string | null;
+      /**
+       * Format: int32
+       * @description Its number within the account.
+       */
+      ticket: number;
+    };
+    /** @description Changes of a working order. Absent: unchanged. `null`: removed. */
+    OrderChange: {
+      /** @description Its new price. */
+      price?: string | null;
+      /** @description Its new stop loss. */
+      stop_loss?: string | null;
+      /** @description Its new take profit. */
+      take_profit?: string | null;
+    };
+    /**
+     * @description How an order is to be filled.
+     * @enum {string}
+     */
+    OrderKind: "market" | "limit" | "stop";
+    /**
+     * @description Why an order ended without a fill.
+     * @enum {string}
+     */
+    OrderReason: "by_trader" | "account_ended" | "insufficient_margin";
+    /**
+     * @description Where an order stands.
+     * @enum {string}
+     */
+    OrderState: "working" | "filled" | "cancelled" | "rejected";
+    /** @description A page of a longer list. */
+    Page_Fill: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description When. */
+        at: string;
+        /** @description Commission charged. */
+        commission: string;
+        /**
+         * Format: int32
+         * @description Its number within the account.
+         */
+        number: number;
+        /**
+         * Format: int32
+         * @description The order's ticket.
+         */
+        order: number | null;
+        /** @description At which price. */
+        price: string;
+        /** @description Result realised. */
+        profit: string;
+        /** @description Lots. */
+        quantity: string;
+        /** @description Why it happened. */
+        reason: components["schemas"]["FillReason"];
+        /** @description Of the trade: a long closes by `sell`. */
+        side: components["schemas"]["Side"];
+        /** @description What. */
+        symbol: string;
+        /**
+         * Format: int32
+         * @description The position's ticket.
+         */
+        ticket: number;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
+    Page_Order: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description When it stopped working. */
+        done_at: string | null;
+        /** @description How it is filled. */
+        kind: components["schemas"]["OrderKind"];
+        /** @description When it came. */
+        placed_at: string;
+        /**
+         * Format: int32
+         * @description The position it opened.
+         */
+        position: number | null;
+        /** @description For a limit or stop. */
+        price: string | null;
+        /** @description Lots. */
+        quantity: string;
+        reason: components["schemas"]["OrderReason"] | null;
+        /** @description Which way. */
+        side: components["schemas"]["Side"];
+        /** @description Where it stands. */
+        state: components["schemas"]["OrderState"];
+        /** @description Given to the position it opens. */
+        stop_loss: string | null;
+        /** @description What. */
+        symbol: string;
+        /** @description Given to the position it opens. */
+        take_profit: string | null;
+        /**
+         * Format: int32
+         * @description Its number within the account.
+         */
+        ticket: number;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
+    Page_Position: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description At which price. */
+        close_price: string | null;
+        close_reason: components["schemas"]["FillReason"] | null;
+        /** @description When it closed. */
+        closed_at: string | null;
+        /** @description Commission charged so far. */
+        commission: string;
+        /** @description What it would close at now. */
+        current_price: string | null;
+        /** @description Margin it binds. */
+        margin: string;
+        /** @description Opened at. */
+        open_price: string;
+        /** @description When. */
+        opened_at: string;
+        /** @description Open result; for a closed one, the realised. */
+        profit: string;
+        /** @description Lots still open; for a closed one, lots it opened with. */
+        quantity: string;
+        /** @description Which way. */
+        side: components["schemas"]["Side"];
+        /** @description Its stop loss. */
+        stop_loss: string | null;
+        /** @description What. */
+        symbol: string;
+        /** @description Its take profit. */
+        take_profit: string | null;
+        /**
+         * Format: int32
+         * @description Its number within the account.
+         */
+        ticket: number;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description Somebody who can sign in. */
+    Person: {
+      /** @description Shown on leaderboards. */
+      display_name: string;
+      /** @description Their e-mail address. */
+      email: string;
+      /** @description Their id. */
+      id: string;
+      /** @description What they may do. */
+      roles: components["schemas"]["Role"][];
+    };
+    /** @description One phase. */
+    Phase: {
+      /** @description For people. */
+      name: string;
+      /** @description In order. */
+      rules: components["schemas"]["Rule"][];
+    };
+    /** @description A phase within its program. */
+    PhaseRef: {
+      /** @description From 0. */
+      index: number;
+      /** @description Its name. */
+      name: string;
+      /** @description How many phases there are. */
+      of: number;
+    };
+    /** @description An open or closed position. */
+    Position: {
+      /** @description At which price. */
+      close_price: string | null;
+      close_reason: components["schemas"]["FillReason"] | null;
+      /** @description When it closed. */
+      closed_at: string | null;
+      /** @description Commission charged so far. */
+      commission: string;
+      /** @description What it would close at now. */
+      current_price: string | null;
+      /** @description Margin it binds. */
+      margin: string;
+      /** @description Opened at. */
+      open_price: string;
+      /** @description When. */
+      opened_at: string;
+      /** @description Open result; for a closed one, the realised. */
+      profit: string;
+      /** @description Lots still open; for a closed one, lots it opened with. */
+      quantity: string;
+      /** @description Which way. */
+      side: components["schemas"]["Side"];
+      /** @description Its stop loss. */
+      stop_loss: string | null;
+      /** @description What. */
+      symbol: string;
+      /** @description Its take profit. */
+      take_profit: string | null;
+      /**
+       * Format: int32
+       * @description Its number within the account.
+       */
+      ticket: number;
+    };
+    /** @description Changes of a position's exits. Absent: unchanged. `null`: removed. */
+    PositionChange: {
+      /** @description Its new stop loss. */
+      stop_loss?: string | null;
+      /** @description Its new take profit. */
+      take_profit?: string | null;
+    };
+    /** @description The body of a refusal. */
+    Problem: {
+      /** @enum {string} */
+      code:
+        | "account_not_active"
+        | "body_too_large"
+        | "conflict"
+        | "email_taken"
+        | "engine_unavailable"
+        | "forbidden"
+        | "idempotency_key_missing"
+        | "idempotency_key_reused"
+        | "instrument_not_in_program"
+        | "insufficient_margin"
+        | "internal"
+        | "malformed_json"
+        | "market_stale"
+        | "method_not_allowed"
+        | "no_quote"
+        | "not_found"
+        | "order_not_found"
+        | "payment_settled"
+        | "position_not_found"
+        | "price_invalid"
+        | "program_changed"
+        | "quantity_out_of_range"
+        | "too_many_orders"
+        | "too_many_requests"
+        | "unauthenticated"
+        | "unavailable"
+        | "unknown_instrument"
+        | "unsupported_media_type"
+        | "validation_failed"
+        | "wrong_credentials";
+      /** @description What happened this time. */
+      detail: string;
+      /** @description The faults of a request, all at once. */
+      errors?: components["schemas"]["FieldProblem"][];
+      /** @description Quote it when asking for help. */
+      request_id: string;
+      /**
+       * Format: int32
+       * @description The HTTP status.
+       */
+      status: number;
+      /** @description The same for every occurrence of the code. */
+      title: string;
+      /** @description Ends in the code; its page explains it. */
+      type: string;
+    };
+    /** @description What can be bought. */
+    Program: {
+      /** @description Per lot, when opening and when closing. */
+      commission_per_lot: string;
+      /** @description Currency of every amount but the fee. */
+      currency: string;
+      /** @description Its price. */
+      fee: string;
+      /** @description Currency of the price. */
+      fee_currency: string;
+      /** @description Balance of every phase. */
+      initial_balance: string;
+      /** @description Symbols. */
+      instruments: string[];
+      /** @description Such as `1:100`. */
+      leverage: string;
+      /** @description For people. */
+      name: string;
+      /** @description In order. */
+      phases: components["schemas"]["Phase"][];
+      /** @description When the trading day ends. */
+      reset: components["schemas"]["ResetClock"];
+      /** @description Its name in addresses. */
+      slug: string;
+      /** @description In one sentence. */
+      summary: string;
+      /** @description Hash of its content; a purchase names it. */
+      version: string;
+    };
+    /** @description Which program, in which version. */
+    ProgramRef: {
+      /** @description Its name for people. */
+      name: string;
+      /** @description Its name in addresses. */
+      slug: string;
+      /** @description Hash of its content. */
+      version: string;
+    };
+    /** @description The buying of a program. */
+    Purchase: {
+      /** @description The challenge, once paid. */
+      challenge_id: string | null;
+      /** @description Where to pay. */
+      checkout_url: string;
+      /** @description When it was created. */
+      created_at: string;
+      /** @description Currency of the price. */
+      currency: string;
+      /** @description The price. */
+      fee: string;
+      /** @description Its id. */
+      id: string;
+      /** @description What is bought. */
+      program: components["schemas"]["ProgramRef"];
+      /** @description Where it stands. */
+      state: components["schemas"]["PurchaseState"];
+    };
+    /**
+     * @description Where a purchase stands.
+     * @enum {string}
+     */
+    PurchaseState: "awaiting_payment" | "paid" | "declined" | "cancelled";
+    /** @description Both sides of a price. */
+    Quote: {
+      /** @description What a buyer pays. */
+      ask: string;
+      /** @description When the platform received it. */
+      at: string;
+      /** @description What a seller gets. */
+      bid: string;
+      /** @description When the source says it was made. */
+      source_time: string;
+      /** @description Whether it is too old to trade on. */
+      stale: boolean;
+      /** @description Whose. */
+      symbol: string;
+    };
+    /** @description One account on the board. */
+    Ranked: {
+      /** @description Short name of the account. */
+      account: string;
+      /** @description Closed balance. */
+      balance: string;
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description Closed profit. */
+      profit: string;
+      /** @description Of the initial balance. */
+      profit_percent: string;
+      /**
+       * Format: int64
+       * @description From 1; equals share a rank.
+       */
+      rank: number;
+      /** @description Where the account stands. */
+      status: components["schemas"]["AccountStatus"];
+      /** @description The trader's display name. */
+      trader: string;
+      /**
+       * Format: int64
+       * @description Positions closed.
+       */
+      trades: number;
+      /** @description Whether it is the caller's own. */
+      you: boolean;
+    };
+    /**
+     * @description How a rate was applied.
+     * @enum {string}
+     */
+    RateUse: "times" | "divided_by";
+    /** @description A verdict with everything needed to check it. */
+    Receipt: {
+      /** @description Whose. */
+      account: components["schemas"]["ReceiptAccount"];
+      /** @description The sum, line by line. */
+      arithmetic: components["schemas"]["ReceiptLine"][];
+      /** @description When. */
+      at: string;
+      /** @description Balance then. */
+      balance: string;
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description SHA-256 over the stored evidence. */
+      digest: string;
+      /** @description Equity then. */
+      equity: string;
+      /** @description How it came about, sentence by sentence. */
+      explanation: string[];
+      floor: components["schemas"]["ReceiptFloor"] | null;
+      /** @description In one line. */
+      headline: string;
+      /** @description What it means for the account. */
+      kind: components["schemas"]["VerdictKind"];
+      /** @description How long it took. */
+      latency: components["schemas"]["ReceiptLatency"];
+      /**
+       * Format: int32
+       * @description Its number within the account.
+       */
+      number: number;
+      /** @description The open positions, valued at them. */
+      positions: components["schemas"]["ReceiptPosition"][];
+      /** @description Judged by. */
+      program: components["schemas"]["ProgramRef"];
+      /** @description The quotes it was judged at. */
+      quotes: components["schemas"]["ReceiptQuote"][];
+      /** @description The rule's kind. */
+      rule: components["schemas"]["RuleKind"];
+      /** @description How far equity was below the floor. */
+      shortfall: string | null;
+    };
+    /** @description The account of a receipt. */
+    ReceiptAccount: {
+      /** @description Its id. */
+      id: string;
+      /** @description Short, for people. */
+      number: string;
+      /** @description Its phase. */
+      phase: components["schemas"]["PhaseRef"];
+    };
+    /** @description The floor of a receipt. */
+    ReceiptFloor: {
+      /** @description The equity below or at which the rule fires. */
+      amount: string;
+      /** @description When it is crossed. */
+      comparison: components["schemas"]["Comparison"];
+      /** @description How it follows from its reference. */
+      derivation: string;
+    };
+    /** @description How long a verdict took. */
+    ReceiptLatency: {
+      /**
+       * Format: int64
+       * @description From the receipt of the quote that caused it to the end of the batch that decided it, in microseconds.
+       */
+      tick_to_decision_us: number | null;
+    };
+    /** @description A line of a receipt's sum. */
+    ReceiptLine: {
+      /** @description How much. */
+      amount: string;
+      /** @description What it is. */
+      label: string;
+    };
+    /** @description A position of a receipt. */
+    ReceiptPosition: {
+      /** @description Valued at: the bid for a long, the ask for a short. */
+      close_price: string;
+      /**
+       * Format: int32
+       * @description Units in a lot.
+       */
+      contract_size: number;
+      /** @description Opened at. */
+      open_price: string;
+      /** @description Result in the account's currency. */
+      profit: string;
+      /** @description Result in the instrument's quote currency. */
+      profit_quote: string;
+      /** @description Lots. */
+      quantity: string;
+      /** @description That currency. */
+      quote_currency: string;
+      rate: components["schemas"]["ReceiptRate"] | null;
+      /** @description Which way. */
+      side: components["schemas"]["Side"];
+      /** @description What. */
+      symbol: string;
+      /**
+       * Format: int32
+       * @description Its ticket.
+       */
+      ticket: number;
+    };
+    /** @description A quote of a receipt. */
+    ReceiptQuote: {
+      /** @description What a buyer pays. */
+      ask: string;
+      /** @description What a seller gets. */
+      bid: string;
+      /**
+       * Format: int64
+       * @description Its place in the quote log.
+       */
+      position: number;
+      /** @description When the platform received it. */
+      received_at: string;
+      /** @description The feed. */
+      source: string;
+      /** @description When the source says it was made. */
+      source_time: string;
+      /** @description Whose. */
+      symbol: string;
+    };
+    /** @description A conversion rate of a receipt. */
+    ReceiptRate: {
+      /** @description How it was applied. */
+      how: components["schemas"]["RateUse"];
+      /** @description The price. */
+      price: string;
+      /** @description The instrument whose price it is. */
+      symbol: string;
+    };
+    /** @description A new trader. */
+    Register: {
+      /** @description 1 to 40 characters, shown on leaderboards. */
+      display_name: string;
+      /** @description Any case. */
+      email: string;
+      /** @description 15 to 128 characters of any kind. */
+      password: string;
+    };
+    /** @description When the trading day ends. */
+    ResetClock: {
+      /** @description Local time. */
+      time: string;
+      /** @description Of the tz database. */
+      zone: string;
+    };
+    /**
+     * @description What somebody may do.
+     * @enum {string}
+     */
+    Role: "trader" | "support" | "risk" | "finance" | "admin" | "auditor";
+    /** @description One rule in words. */
+    Rule: {
+      /** @description Its kind. */
+      kind: components["schemas"]["RuleKind"];
+      /** @description How much, where it says so. */
+      limit?: components["schemas"]["Limit"];
+      /** @description What it means. */
+      sentence: string;
+    };
+    /**
+     * @description What kind of rule speaks.
+     * @enum {string}
+     */
+    RuleKind:
+      | "daily_loss"
+      | "max_loss"
+      | "profit_target"
+      | "min_trading_days"
+      | "inactivity"
+      | "calendar_limit"
+      | "ruin";
+    /**
+     * @description Which way.
+     * @enum {string}
+     */
+    Side: "buy" | "sell";
+    /** @description Proof of who one is. */
+    SignIn: {
+      /** @description Any case. */
+      email: string;
+      /** @description The password. */
+      password: string;
+    };
+    /** @description What a rule said. */
+    Verdict: {
+      /** @description When. */
+      at: string;
+      /** @description In one line. */
+      headline: string;
+      /** @description What it means for the account. */
+      kind: components["schemas"]["VerdictKind"];
+      /**
+       * Format: int32
+       * @description Its number within the account.
+       */
+      number: number;
+      /** @description The rule's kind. */
+      rule: components["schemas"]["RuleKind"];
+    };
+    /**
+     * @description What a verdict means for its account.
+     * @enum {string}
+     */
+    VerdictKind: "breach" | "pass" | "expiry";
+  };
+  responses: {
+    /** @description Refused; the code says why */
+    ProblemBody: {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": {
+          /** @enum {string} */
+          code:
+            | "account_not_active"
+            | "body_too_large"
+            | "conflict"
+            | "email_taken"
+            | "engine_unavailable"
+            | "forbidden"
+            | "idempotency_key_missing"
+            | "idempotency_key_reused"
+            | "instrument_not_in_program"
+            | "insufficient_margin"
+            | "internal"
+            | "malformed_json"
+            | "market_stale"
+            | "method_not_allowed"
+            | "no_quote"
+            | "not_found"
+            | "order_not_found"
+            | "payment_settled"
+            | "position_not_found"
+            | "price_invalid"
+            | "program_changed"
+            | "quantity_out_of_range"
+            | "too_many_orders"
+            | "too_many_requests"
+            | "unauthenticated"
+            | "unavailable"
+            | "unknown_instrument"
+            | "unsupported_media_type"
+            | "validation_failed"
+            | "wrong_credentials";
+          /** @description What happened this time. */
+          detail: string;
+          /** @description The faults of a request, all at once. */
+          errors?: components["schemas"]["FieldProblem"][];
+          /** @description Quote it when asking for help. */
+          request_id: string;
+          /**
+           * Format: int32
+           * @description The HTTP status.
+           */
+          status: number;
+          /** @description The same for every occurrence of the code. */
+          title: string;
+          /** @description Ends in the code; its page explains it. */
+          type: string;
+        };
+      };
+    };
+  };
+  parameters: never;
+  requestBodies: never;
+  headers: never;
+  pathItems: never;
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    account: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Account"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+  account: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    fills: {
-        parameters: {
-            query?: {
-                /** @description `next_cursor` of the page before. */
-                cursor?: string;
-            };
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_Fill"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Account"];
         };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    orders: {
-        parameters: {
-            query?: {
-                /** @description `working` or `all`; working if not said. */
-                state?: "working" | "all";
-                /** @description `next_cursor` of the page before. */
-                cursor?: string;
-            };
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_Order"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  fills: {
+    parameters: {
+      query?: {
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    place_order: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description New for each new order */
-                "Idempotency-Key": string;
-            };
-            path: {
-                id: string;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["NewOrder"];
-            };
+        content: {
+          "application/json": components["schemas"]["Page_Fill"];
         };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Order"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            413: components["responses"]["ProblemBody"];
-            415: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
-        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    cancel_order: {
-        parameters: {
-            query?: never;
-            header: {
-                "Idempotency-Key": string;
-            };
-            path: {
-                id: string;
-                ticket: number;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Order"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
-        };
+  };
+  orders: {
+    parameters: {
+      query?: {
+        /** @description `working` or `all`; working if not said. */
+        state?: "working" | "all";
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    change_order: {
-        parameters: {
-            query?: never;
-            header: {
-                "Idempotency-Key": string;
-            };
-            path: {
-                id: string;
-                ticket: number;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["OrderChange"];
-            };
+        content: {
+          "application/json": components["schemas"]["Page_Order"];
         };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Order"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
-        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    positions: {
-        parameters: {
-            query?: {
-                /** @description `open` or `closed`; open if not said. */
-                state?: "open" | "closed";
-                /** @description `next_cursor` of the page before. */
-                cursor?: string;
-            };
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_Position"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  place_order: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description New for each new order */
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    change_position: {
-        parameters: {
-            query?: never;
-            header: {
-                "Idempotency-Key": string;
-            };
-            path: {
-                id: string;
-                ticket: number;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["PositionChange"];
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Position"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
-        };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewOrder"];
+      };
     };
-    close_position: {
-        parameters: {
-            query?: never;
-            header: {
-                "Idempotency-Key": string;
-            };
-            path: {
-                id: string;
-                ticket: number;
-            };
-            cookie?: never;
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["ClosePosition"];
-            };
+        content: {
+          "application/json": components["schemas"]["Order"];
         };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Position"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
-        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      413: components["responses"]["ProblemBody"];
+      415: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    receipt: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-                number: number;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Receipt"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  cancel_order: {
+    parameters: {
+      query?: never;
+      header: {
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+        ticket: number;
+      };
+      cookie?: never;
     };
-    account_stream: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/event-stream": components["schemas"]["LiveAccount"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Order"];
         };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    verdicts: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Verdict"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  change_order: {
+    parameters: {
+      query?: never;
+      header: {
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+        ticket: number;
+      };
+      cookie?: never;
     };
-    register: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["Register"];
-            };
-        };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Person"];
-                };
-            };
-            409: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-            429: components["responses"]["ProblemBody"];
-        };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["OrderChange"];
+      };
     };
-    sign_in: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["SignIn"];
-            };
+        content: {
+          "application/json": components["schemas"]["Order"];
         };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Person"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            429: components["responses"]["ProblemBody"];
-        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    sign_out: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["Empty"];
-            };
-        };
-        responses: {
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-        };
+  };
+  positions: {
+    parameters: {
+      query?: {
+        /** @description `open` or `closed`; open if not said. */
+        state?: "open" | "closed";
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    challenges: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Challenge"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Page_Position"];
         };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    firm: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Firm"];
-                };
-            };
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  change_position: {
+    parameters: {
+      query?: never;
+      header: {
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+        ticket: number;
+      };
+      cookie?: never;
     };
-    leaderboard: {
-        parameters: {
-            query?: {
-                /** @description The program's slug; the first on sale if not said. */
-                program?: string;
-                /** @description The phase, from 0. */
-                phase?: number;
-                /** @description Rows, at most 200. */
-                limit?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Leaderboard"];
-                };
-            };
-            404: components["responses"]["ProblemBody"];
-        };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["PositionChange"];
+      };
     };
-    candles: {
-        parameters: {
-            query: {
-                /** @description Whose. */
-                symbol: string;
-                /** @description The length of each. */
-                interval: "5s" | "1m" | "5m" | "15m";
-                /** @description How many of the newest, at most 1000. */
-                limit?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Candle"];
-                };
-            };
-            422: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Position"];
         };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    instruments: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Instrument"];
-                };
-            };
-        };
+  };
+  close_position: {
+    parameters: {
+      query?: never;
+      header: {
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+        ticket: number;
+      };
+      cookie?: never;
     };
-    quotes: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Quote"];
-                };
-            };
-        };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["ClosePosition"];
+      };
     };
-    market_stream: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/event-stream": components["schemas"]["Quote"][];
-                };
-            };
+        content: {
+          "application/json": components["schemas"]["Position"];
         };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    me: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Person"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-        };
+  };
+  receipt: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+        number: number;
+      };
+      cookie?: never;
     };
-    programs: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Program"];
-                };
-            };
+        content: {
+          "application/json": components["schemas"]["Receipt"];
         };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    program: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                slug: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Program"];
-                };
-            };
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  account_stream: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    purchases: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Purchase"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
+        content: {
+          "text/event-stream": components["schemas"]["LiveAccount"];
         };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    create_purchase: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description New for each new purchase */
-                "Idempotency-Key": string;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["NewPurchase"];
-            };
-        };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Purchase"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-        };
+  };
+  verdicts: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    purchase: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Purchase"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Items_Verdict"];
         };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
+  };
+  register: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["Register"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Person"];
+        };
+      };
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      429: components["responses"]["ProblemBody"];
+    };
+  };
+  sign_in: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["SignIn"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Person"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      429: components["responses"]["ProblemBody"];
+    };
+  };
+  sign_out: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["Empty"];
+      };
+    };
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  challenges: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Challenge"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+    };
+  };
+  firm: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Firm"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  leaderboard: {
+    parameters: {
+      query?: {
+        /** @description The program's slug; the first on sale if not said. */
+        program?: string;
+        /** @description The phase, from 0. */
+        phase?: number;
+        /** @description Rows, at most 200. */
+        limit?: number;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Leaderboard"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  candles: {
+    parameters: {
+      query: {
+        /** @description Whose. */
+        symbol: string;
+        /** @description The length of each. */
+        interval: "5s" | "1m" | "5m" | "15m";
+        /** @description How many of the newest, at most 1000. */
+        limit?: number;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Candle"];
+        };
+      };
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  instruments: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Instrument"];
+        };
+      };
+    };
+  };
+  quotes: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Quote"];
+        };
+      };
+    };
+  };
+  market_stream: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/event-stream": components["schemas"]["Quote"][];
+        };
+      };
+    };
+  };
+  me: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Person"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+    };
+  };
+  programs: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Program"];
+        };
+      };
+    };
+  };
+  program: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Program"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  purchases: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Purchase"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+    };
+  };
+  create_purchase: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description New for each new purchase */
+        "Idempotency-Key": string;
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewPurchase"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Purchase"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  purchase: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Purchase"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
 }

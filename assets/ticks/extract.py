@@ -47,7 +47,7 @@ def main():
     parser.add_argument("--source", default="oanda")
     parser.add_argument("--symbols", nargs="+", default=["eurusd", "xauusd"])
     parser.add_argument("--date", default="20140502", help="YYYYMMDD as in the file name")
-    parser.add_argument("--from", dest="start", type=milliseconds, default="12:25:00", help="HH:MM:SS, included")
+    parser.add_argument("--from", dest="start", type=milliseconds, default="11:55:00", help="HH:MM:SS, included")
     parser.add_argument("--to", dest="end", type=milliseconds, default="14:27:00", help="HH:MM:SS, excluded")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent)
     options = parser.parse_args()

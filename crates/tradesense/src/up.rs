@@ -20,8 +20,9 @@ use crate::platform::{Platform, Settings};
 use crate::system::{SystemClock, SystemRng};
 use crate::{bots, demo, instruments};
 
-/// What the charts of a first start show of the time before it.
-const PAST_SHOWN: Span = Span::from_seconds(3_600);
+/// How far into the recording a first start begins: in the shipped one at 12:25 UTC, five minutes before the payrolls.
+/// What comes before is shown as the charts' past.
+const PAST_SHOWN: Span = Span::from_seconds(1_797);
 
 /// Settings of `tradesense up`.
 #[derive(Debug, Clone, Args)]
@@ -179,8 +180,7 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
     let began = market_began(&up.data_dir.join("market-began"), now)?;
     let latest = platform.hub.quotes();
     let feeds = if latest.is_empty() {
-        let from = Timestamp::from_micros(now.micros().saturating_sub(PAST_SHOWN.micros()));
-        let mut feeds = market::feeds(&settings, &instruments, &latest, began, from)?;
+        let mut feeds = market::feeds(&settings, &instruments, &latest, began, earlier(now, PAST_SHOWN))?;
         market::show_past(&mut feeds, &platform.hub, now);
         feeds
     } else {
@@ -193,17 +193,22 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
     Ok(Running { platform, feed, bots })
 }
 
-/// When this installation's market began: now at the first start, and remembered.
+/// When this installation's market began: a little before its first start, and remembered.
 fn market_began(file: &Path, now: Timestamp) -> anyhow::Result<Timestamp> {
     match std::fs::read_to_string(file) {
         Ok(text) => Timestamp::parse(text.trim()).with_context(|| format!("reading {}", file.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::write(file, format!("{now}\n"))
+            let began = earlier(now, PAST_SHOWN);
+            std::fs::write(file, format!("{began}\n"))
                 .with_context(|| format!("writing {}", file.display()))?;
-            Ok(now)
+            Ok(began)
         }
         Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
     }
+}
+
+fn earlier(at: Timestamp, by: Span) -> Timestamp {
+    Timestamp::from_micros(at.micros().saturating_sub(by.micros()))
 }
 
 /// Ends at the first SIGINT or SIGTERM.

@@ -23,7 +23,7 @@ fn the_shipped_ticks_are_counted_by_source() {
     assert!(census["quotes_per_second"].as_u64().unwrap() > 0);
     let rows: Vec<_> =
         census["sources"].as_array().unwrap().iter().map(|row| (&row["symbol"], &row["rows"])).collect();
-    assert_eq!(rows, [(&json!("eurusd"), &json!(19_322)), (&json!("xauusd"), &json!(82_771))]);
+    assert_eq!(rows, [(&json!("eurusd"), &json!(20_776)), (&json!("xauusd"), &json!(87_322))]);
     for row in census["sources"].as_array().unwrap() {
         assert_eq!(row["source"], "oanda");
         assert_eq!(row["files"], 1);

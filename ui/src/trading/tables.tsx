@@ -131,6 +131,7 @@ function Positions({ accountId, positions, instruments, active, onSymbol }: Tabl
       <caption className="hidden">Open positions</caption>
       <Head
         columns={[
+          ["Ticket", true],
           ["Symbol", false],
           ["Side", false],
           ["Lots", true],
@@ -142,7 +143,6 @@ function Positions({ accountId, positions, instruments, active, onSymbol }: Tabl
           ["Commission", true],
           ["Margin", true],
           ["Opened", false],
-          ["Ticket", true],
           ["(Actions)", true],
         ]}
       />
@@ -182,6 +182,7 @@ function PositionRow({ accountId, position, instrument, active, onSymbol }: Posi
   const name = `position ${position.ticket}`;
   return (
     <tr data-ticket={position.ticket}>
+      <td className="num">{position.ticket}</td>
       <td>
         <SymbolCell symbol={position.symbol} onSymbol={onSymbol} />
       </td>
@@ -209,7 +210,6 @@ function PositionRow({ accountId, position, instrument, active, onSymbol }: Posi
       <td className="tab" title={`${utcSeconds(position.opened_at)} UTC`}>
         {localShort(position.opened_at)}
       </td>
-      <td className="num">{position.ticket}</td>
       <td className="num row-actions">
         {active && (
           <>

@@ -32,7 +32,7 @@ fn the_reader_and_an_independent_script_agree_on_the_extract() {
         format!("0:oanda:{symbol}:{decimals}:{}", zip.display())
     };
     let expected = oracle(&[argument("EURUSD", 5), argument("XAUUSD", 3)]);
-    assert_eq!(expected.lines().count(), 19_322 + 82_771);
+    assert_eq!(expected.lines().count(), 20_776 + 87_322);
     assert!(reader(extract().unwrap()) == expected, "the embedded extract");
     assert!(reader(scan(&assets).unwrap()) == expected, "the extract on the disk");
 }
@@ -52,7 +52,7 @@ fn the_reader_and_an_independent_script_agree_on_zones_and_ties() {
 #[test]
 fn the_default_market_loops_without_turning_time_back() {
     let recording = Recording::read(merge(extract().unwrap(), &decimals()).unwrap()).unwrap();
-    assert_eq!(recording.first(), at("2014-05-02T12:25:00.020908Z"));
+    assert_eq!(recording.first(), at("2014-05-02T11:55:03.097223Z"));
     let count = recording.count();
     let length = recording.length();
     let start = at("2026-03-02T09:00:00Z");

@@ -31,6 +31,9 @@ use web::Firms;
 
 pub use testkit::PASSWORD;
 
+/// Where the stage's market begins: five minutes before the release.
+const OPENING: &str = "2014-05-02T12:25:00Z";
+
 /// The platform and the hands that move its world.
 pub struct Stage {
     pub platform: Platform,
@@ -58,7 +61,8 @@ fn recorded(symbol: &str, instruments: &Instruments) -> Box<dyn Iterator<Item = 
     let symbol = Symbol::parse(symbol).unwrap();
     let days = extract().unwrap().into_iter().filter(|day| day.symbol == symbol).collect();
     let decimals = instruments.iter().map(|(_, it)| (it.symbol.clone(), it.price_decimals)).collect();
-    Box::new(ticks::merge(days, &decimals).unwrap().map(|tick| tick.unwrap()))
+    let merged = ticks::merge(days, &decimals).unwrap().map(|tick| tick.unwrap());
+    Box::new(merged.skip_while(|tick| tick.source_time < at(OPENING)))
 }
 
 /// The zip that the recorded ticks come from, for a program that shares no code with ours.
@@ -80,7 +84,7 @@ impl Stage {
     /// A platform at 12:25 UTC of 2 May 2014 with these programs on sale, before its first quote.
     pub async fn open(programs: &[(&str, Program)]) -> Self {
         let database = TestDatabase::new().await;
-        let clock = Arc::new(ManualClock::new(at("2014-05-02T12:25:00Z")));
+        let clock = Arc::new(ManualClock::new(at(OPENING)));
         let new = store::NewFirm { slug: "stage".to_owned(), name: "Stage".to_owned(), domains: Vec::new() };
         let firm = store::Store::ensure_firm(&database.url(), &new, clock.now()).await.unwrap();
         let instruments = Arc::new(tradesense::instruments::shipped().unwrap());

@@ -12,7 +12,7 @@ use app::market::MarketHub;
 use app::purchases::Purchases;
 use app::trading::{Desk, Origin, QuoteLog, Sequencer, Shard, ShardSettings, ShardStore as _};
 use engine::Instruments;
-use kernel::{Clock, Rng};
+use kernel::{Clock, FirmId, Rng};
 use providers::quote_log::DiskQuoteLog;
 use store::Store;
 use tokio::net::TcpListener;
@@ -42,8 +42,8 @@ pub struct Settings {
     pub quotes: PathBuf,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Who lives where.
-    pub firms: Arc<Firms>,
+    /// The firm for host names that no firm has; none on an installation that serves several.
+    pub otherwise: Option<FirmId>,
     /// Whether to serve what only a demonstration may.
     pub demo: bool,
     /// How hard passwords are hashed.
@@ -97,6 +97,7 @@ impl Platform {
             store: store.clone(),
             log: Arc::clone(&log),
         });
+        let by_host = store.domains().await.context("reading the firms' host names")?.into_iter().collect();
         let committed = store.quote_position().await.context("reading the shards")?;
         let sequencer = Sequencer::new(
             Arc::clone(&settings.instruments),
@@ -129,7 +130,7 @@ impl Platform {
             store,
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
-            firms: settings.firms,
+            firms: Arc::new(Firms { by_host, otherwise: settings.otherwise }),
             demo: settings.demo,
             secure_cookies: !settings.demo,
             purchase_paid: Arc::new(Notify::new()),

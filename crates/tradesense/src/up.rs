@@ -13,7 +13,6 @@ use embedded::{Binaries, Postgres, Purpose};
 use kernel::{Clock, Rng, Span, Timestamp};
 use store::Store;
 use tokio::task::JoinHandle;
-use web::Firms;
 
 use crate::market::{self, MarketSettings};
 use crate::platform::{Platform, Settings};
@@ -168,7 +167,7 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         rng: Arc::clone(&rng),
         quotes: up.data_dir.join("quotes"),
         listen: SocketAddr::new(up.host, up.port),
-        firms: Arc::new(Firms { otherwise: Some(firm), ..Firms::default() }),
+        otherwise: Some(firm),
         demo: true,
         password_cost: Cost::STANDARD,
     })

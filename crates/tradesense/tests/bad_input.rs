@@ -285,3 +285,55 @@ async fn a_retry_gets_the_first_answer_and_the_key_is_bound_to_its_request() {
     assert_eq!(trader.http.get(&page).send().await.unwrap().status(), 303);
     stage.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_firm_on_the_same_platform_sees_nothing() {
+    let mut stage = Stage::open(&[("plain", program(PLAIN))]).await;
+    let owner = stage.visitor();
+    let person = json!({ "email": "ada@example.com", "password": testkit::PASSWORD, "display_name": "Ada" });
+    let registered =
+        owner.http.post(format!("{}/v1/auth/register", stage.base)).json(&person).send().await.unwrap();
+    let cookie = registered.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let account = owner.buy("plain").await;
+    stage.play_through("2014-05-02T12:26:00Z").await;
+    let order = json!({ "symbol": "EURUSD", "side": "buy", "kind": "market", "quantity": "0.10" });
+    let orders = format!("/v1/accounts/{account}/orders");
+    assert_eq!(owner.post(&orders, Some("in"), &order).await.0, 201);
+    let (_, purchases) = owner.get("/v1/purchases").await;
+    let purchase = purchases["items"][0]["id"].as_str().unwrap();
+    let before = everything(&owner, &account).await;
+
+    // Our session says nothing at the neighbour's door, and the same address is free to register there.
+    let smuggler = stage.neighbours_visitor(Some(&cookie));
+    assert_eq!(smuggler.get("/v1/me").await.0, 401);
+    let neighbour = stage.neighbours_visitor(None);
+    assert_eq!(neighbour.post("/v1/auth/register", None, &person).await.0, 201);
+    assert_eq!(neighbour.get("/v1/firm").await.1["name"], "Neighbour");
+    assert_eq!(neighbour.get("/v1/programs").await.1["items"], json!([]));
+    assert_eq!(neighbour.get("/v1/challenges").await.1["items"], json!([]));
+    assert_eq!(neighbour.get("/v1/purchases").await.1["items"], json!([]));
+    for path in ["/v1/programs/plain", "/v1/leaderboard?program=plain", "/v1/leaderboard"] {
+        assert_eq!(neighbour.get(path).await.0, 404, "{path}");
+    }
+    let offer = owner.get("/v1/programs/plain").await.1;
+    let buy = json!({ "program": "plain", "version": offer["version"] });
+    for (stranger, status) in [(&smuggler, 401), (&neighbour, 404)] {
+        for path in ["", "/positions", "/orders", "/fills", "/verdicts", "/receipts/1", "/stream"] {
+            assert_eq!(stranger.get(&format!("/v1/accounts/{account}{path}")).await.0, status, "{path}");
+        }
+        assert_eq!(stranger.get(&format!("/v1/purchases/{purchase}")).await.0, status);
+        assert_eq!(stranger.post("/v1/purchases", Some("mine"), &buy).await.0, status);
+        assert_eq!(stranger.post(&orders, Some("theirs"), &order).await.0, status);
+        let close = format!("/v1/accounts/{account}/positions/2/close");
+        assert_eq!(stranger.post(&close, Some("close"), &json!({})).await.0, status);
+        let pay = stranger
+            .http
+            .post(format!("{}/sandbox/pay/{purchase}/decline", stage.base))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(pay.status(), status);
+    }
+    assert_eq!(everything(&owner, &account).await, before, "nothing changed");
+    stage.close().await;
+}

@@ -27,12 +27,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::TestDatabase;
 use tradesense::platform::{Platform, Settings};
-use web::Firms;
 
 pub use testkit::PASSWORD;
 
 /// Where the stage's market begins: five minutes before the release.
 const OPENING: &str = "2014-05-02T12:25:00Z";
+
+/// The host name of another firm on the same platform.
+pub const NEIGHBOUR: &str = "neighbour.example";
 
 /// The platform and the hands that move its world.
 pub struct Stage {
@@ -87,6 +89,12 @@ impl Stage {
         let clock = Arc::new(ManualClock::new(at(OPENING)));
         let new = store::NewFirm { slug: "stage".to_owned(), name: "Stage".to_owned(), domains: Vec::new() };
         let firm = store::Store::ensure_firm(&database.url(), &new, clock.now()).await.unwrap();
+        let neighbour = store::NewFirm {
+            slug: "neighbour".to_owned(),
+            name: "Neighbour".to_owned(),
+            domains: vec![NEIGHBOUR.to_owned()],
+        };
+        store::Store::ensure_firm(&database.url(), &neighbour, clock.now()).await.unwrap();
         let instruments = Arc::new(tradesense::instruments::shipped().unwrap());
         let ticks = recorded("EURUSD", &instruments).peekable();
         let stage =
@@ -129,7 +137,7 @@ impl Stage {
             rng: Arc::new(SeededRng::new(u64::try_from(clock.now().micros()).unwrap())),
             quotes: directory.path().join("quotes"),
             listen: "127.0.0.1:0".parse().unwrap(),
-            firms: Arc::new(Firms { otherwise: Some(firm), ..Firms::default() }),
+            otherwise: Some(firm),
             demo: true,
             password_cost: Cost { memory: 64, passes: 1, lanes: 1 },
         })
@@ -142,7 +150,22 @@ impl Stage {
 
     /// A browser that nobody has signed in with.
     pub fn visitor(&self) -> Trader {
+        self.browser(reqwest::header::HeaderMap::new())
+    }
+
+    /// A browser at the neighbour's host name, with a session cookie of ours if one is given.
+    pub fn neighbours_visitor(&self, session: Option<&str>) -> Trader {
+        let mut headers = reqwest::header::HeaderMap::new();
+        headers.insert("host", NEIGHBOUR.parse().unwrap());
+        if let Some(session) = session {
+            headers.insert("cookie", session.parse().unwrap());
+        }
+        self.browser(headers)
+    }
+
+    fn browser(&self, headers: reqwest::header::HeaderMap) -> Trader {
         let http = reqwest::Client::builder()
+            .default_headers(headers)
             .cookie_store(true)
             .redirect(reqwest::redirect::Policy::none())
             .build()

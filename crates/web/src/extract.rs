@@ -58,6 +58,20 @@ impl FromRequestParts<Web> for Caller {
     }
 }
 
+/// A caller who is signed in; nobody else's body is even read.
+#[derive(Debug, Clone)]
+pub struct SignedIn(pub Caller);
+
+impl FromRequestParts<Web> for SignedIn {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, web).await?;
+        caller.actor()?;
+        Ok(Self(caller))
+    }
+}
+
 fn cookie<'a>(headers: &'a http::HeaderMap, name: &str) -> Option<&'a str> {
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     pairs.flat_map(|value| value.split(';')).find_map(|pair| {

@@ -26,7 +26,7 @@ use super::text::time;
 use super::words::{Comparison, FillReason, RateUse, RuleKind, Side, VerdictKind};
 use super::{Cursor, Items, PAGE, Page};
 use crate::Web;
-use crate::extract::{Caller, Path, Query};
+use crate::extract::{Caller, Path, Query, SignedIn};
 use crate::live::{self, Throttle};
 use crate::problem::{Problem, ProblemBody};
 
@@ -296,7 +296,7 @@ pub struct ReceiptLatency {
     (status = 200, body = Account), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn account(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     Path(id): Path<AccountId>,
 ) -> Result<Json<Account>, Problem> {
     let (stored, _) = visible(&web, &caller, id).await?;
@@ -310,7 +310,7 @@ async fn account(
     (status = 200, body = Page<PositionView>), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn positions(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     Path(id): Path<AccountId>,
     Query(wanted): Query<PositionsWanted>,
 ) -> Result<Json<Page<PositionView>>, Problem> {
@@ -339,7 +339,7 @@ async fn positions(
     (status = 200, body = Page<OrderView>), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn orders(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     Path(id): Path<AccountId>,
     Query(wanted): Query<OrdersWanted>,
 ) -> Result<Json<Page<OrderView>>, Problem> {
@@ -360,7 +360,7 @@ async fn orders(
     (status = 200, body = Page<Fill>), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn fills(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     Path(id): Path<AccountId>,
     Query(wanted): Query<Cursor>,
 ) -> Result<Json<Page<Fill>>, Problem> {
@@ -396,7 +396,7 @@ async fn fills(
     (status = 200, body = Items<Verdict>), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn verdicts(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     Path(id): Path<AccountId>,
 ) -> Result<Json<Items<Verdict>>, Problem> {
     let (stored, viewer) = visible(&web, &caller, id).await?;
@@ -432,7 +432,7 @@ fn headline(verdict: &engine::Verdict, rule: RuleKind, account: &read::Account) 
     (status = 200, body = Receipt), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn receipt(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     Path((id, number)): Path<(AccountId, u32)>,
 ) -> Result<Json<Receipt>, Problem> {
     let (_, viewer) = visible(&web, &caller, id).await?;
@@ -638,7 +638,7 @@ const SESSION_CHECK: Span = Span::from_seconds(30);
     (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn account_stream(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     Path(id): Path<AccountId>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let (stored, _) = visible(&web, &caller, id).await?;

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::words::Role;
 use crate::Web;
-use crate::extract::{Body, Caller, SESSION_COOKIE};
+use crate::extract::{Body, Caller, SESSION_COOKIE, SignedIn};
 use crate::problem::{Problem, ProblemBody};
 
 pub(super) fn router() -> OpenApiRouter<Web> {
@@ -120,8 +120,7 @@ async fn sign_out(
 /// Who is signed in.
 #[utoipa::path(get, path = "/v1/me", tag = "auth", responses(
     (status = 200, body = Person), (status = 401, response = ProblemBody)))]
-async fn me(State(web): State<Web>, caller: Caller) -> Result<Json<Person>, Problem> {
-    caller.actor()?;
+async fn me(State(web): State<Web>, SignedIn(caller): SignedIn) -> Result<Json<Person>, Problem> {
     let person = match &caller.session {
         Some(token) => web.identity.who(caller.context.firm, token).await?,
         None => None,

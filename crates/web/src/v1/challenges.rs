@@ -13,7 +13,7 @@ use super::account_view::{PhaseView, ProgramRef};
 use super::text::time;
 use super::words::{AccountStatus, ChallengeState};
 use crate::Web;
-use crate::extract::Caller;
+use crate::extract::SignedIn;
 use crate::problem::{Problem, ProblemBody};
 
 pub(super) fn router() -> OpenApiRouter<Web> {
@@ -82,7 +82,10 @@ fn summary(account: &read::Account) -> AccountSummary {
 /// One's own challenges, the newest first.
 #[utoipa::path(get, path = "/v1/challenges", tag = "challenges", responses(
     (status = 200, body = Items<Challenge>), (status = 401, response = ProblemBody)))]
-async fn challenges(State(web): State<Web>, caller: Caller) -> Result<Json<Items<Challenge>>, Problem> {
+async fn challenges(
+    State(web): State<Web>,
+    SignedIn(caller): SignedIn,
+) -> Result<Json<Items<Challenge>>, Problem> {
     let person = caller.actor()?.person;
     let challenges = read::challenges(&web.store, caller.context.firm, person).await?;
     let render = |challenge: read::Challenge| Challenge {

@@ -15,7 +15,7 @@ use super::account_view::ProgramRef;
 use super::text::time;
 use super::words::PurchaseState;
 use crate::Web;
-use crate::extract::{Body, Caller, IdempotencyKey, Path};
+use crate::extract::{Body, IdempotencyKey, Path, SignedIn};
 use crate::problem::{Problem, ProblemBody};
 
 pub(super) fn router() -> OpenApiRouter<Web> {
@@ -78,7 +78,7 @@ fn render(purchase: PurchaseOf) -> Purchase {
     (status = 404, response = ProblemBody), (status = 409, response = ProblemBody), (status = 422, response = ProblemBody)))]
 async fn create_purchase(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<NewPurchase>,
 ) -> Result<(StatusCode, Json<Purchase>), Problem> {
@@ -89,7 +89,10 @@ async fn create_purchase(
 /// One's own purchases, the newest first.
 #[utoipa::path(get, path = "/v1/purchases", tag = "purchases", responses(
     (status = 200, body = Items<Purchase>), (status = 401, response = ProblemBody)))]
-async fn purchases(State(web): State<Web>, caller: Caller) -> Result<Json<Items<Purchase>>, Problem> {
+async fn purchases(
+    State(web): State<Web>,
+    SignedIn(caller): SignedIn,
+) -> Result<Json<Items<Purchase>>, Problem> {
     let purchases = web.purchases.list(&caller.context).await?;
     Ok(Json(Items { items: purchases.into_iter().map(render).collect() }))
 }
@@ -99,7 +102,7 @@ async fn purchases(State(web): State<Web>, caller: Caller) -> Result<Json<Items<
     (status = 200, body = Purchase), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn purchase(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     Path(id): Path<PurchaseId>,
 ) -> Result<Json<Purchase>, Problem> {
     Ok(Json(render(web.purchases.get(&caller.context, id).await?)))

@@ -17,7 +17,7 @@ use super::account_view::{OrderView, PositionView, order_view, position_view};
 use super::accounts::own;
 use super::words::{OrderKind, Side};
 use crate::Web;
-use crate::extract::{Body, Caller, IdempotencyKey, Path};
+use crate::extract::{Body, Caller, IdempotencyKey, Path, SignedIn};
 use crate::problem::{Problem, ProblemBody};
 
 pub(super) fn router() -> OpenApiRouter<Web> {
@@ -215,7 +215,7 @@ fn instrument<'a>(web: &'a Web, symbol: &Symbol) -> Result<&'a Instrument, Probl
     (status = 415, response = ProblemBody), (status = 422, response = ProblemBody), (status = 503, response = ProblemBody)))]
 async fn place_order(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     Path(id): Path<AccountId>,
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<NewOrder>,
@@ -260,7 +260,7 @@ async fn place_order(
     (status = 503, response = ProblemBody)))]
 async fn change_order(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     Path((id, ticket)): Path<(AccountId, u32)>,
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<OrderChange>,
@@ -291,7 +291,7 @@ async fn change_order(
     (status = 404, response = ProblemBody), (status = 409, response = ProblemBody), (status = 503, response = ProblemBody)))]
 async fn cancel_order(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     Path((id, ticket)): Path<(AccountId, u32)>,
     IdempotencyKey(key): IdempotencyKey,
 ) -> Result<Json<OrderView>, Problem> {
@@ -308,7 +308,7 @@ async fn cancel_order(
     (status = 503, response = ProblemBody)))]
 async fn change_position(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     Path((id, ticket)): Path<(AccountId, u32)>,
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<PositionChange>,
@@ -337,7 +337,7 @@ async fn change_position(
     (status = 503, response = ProblemBody)))]
 async fn close_position(
     State(web): State<Web>,
-    caller: Caller,
+    SignedIn(caller): SignedIn,
     Path((id, ticket)): Path<(AccountId, u32)>,
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<ClosePosition>,

@@ -1,0 +1,122 @@
+//! Every operation of the API by everybody who might call it, as the table `web::v1::access` says.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod common;
+
+use app::Role;
+use app::identity::{Password, Registration};
+use common::{PASSWORD, Stage, Trader, program};
+use kernel::{RequestId, SeededRng};
+use reqwest::Method;
+use serde_json::{Value, json};
+use web::v1::access::{ACCESS, Access};
+
+const PLAIN: &str = r#"
+    name = "Plain"
+    currency = "USD"
+    initial_balance = "10000"
+    reset = { zone = "Etc/UTC", time = "00:00" }
+    [terms]
+    instruments = ["EURUSD"]
+    leverage = 30
+    commission_per_lot = "3"
+    stop_out = "50"
+    [[phases]]
+    name = "Evaluation"
+    rules = [{ kind = "max_loss", trail = "static", limit = { percent_of_initial = "10" }, breach = "below" }]
+"#;
+
+/// The status of an operation on the owner's things. Only who calls is looked at; what an operation then says to its
+/// body is for others to test.
+async fn call(caller: &Trader, method: &str, path: &str, account: &str, purchase: &str) -> u16 {
+    let id = if path.contains("purchases") { purchase } else { account };
+    let path =
+        path.replace("{id}", id).replace("{ticket}", "2").replace("{number}", "1").replace("{slug}", "plain");
+    let url = format!("{}{path}", caller.base);
+    let request =
+        caller.http.request(method.parse::<Method>().unwrap(), url).header("Idempotency-Key", "walk");
+    let request = if method == "GET" || method == "DELETE" { request } else { request.json(&body(&path)) };
+    request.send().await.unwrap().status().as_u16()
+}
+
+/// A body that can be read, so that the answer depends on the caller.
+fn body(path: &str) -> Value {
+    match path.rsplit('/').next() {
+        Some("orders") => json!({ "symbol": "EURUSD", "side": "buy", "kind": "market", "quantity": "0.10" }),
+        Some("purchases") => json!({ "program": "plain", "version": "0".repeat(64) }),
+        _ => json!({}),
+    }
+}
+
+/// Somebody of the firm's staff, signed in.
+async fn staff(stage: &Stage, email: &str, role: Role) -> Trader {
+    let rng = SeededRng::new(9);
+    let request = RequestId::random(kernel::Clock::now(&*stage.clock), &rng);
+    let context = app::Context { firm: stage.firm, actor: None, request };
+    let registration = Registration {
+        email: email.to_owned(),
+        password: Password::new(PASSWORD),
+        display_name: "Staff".to_owned(),
+    };
+    stage.platform.web.identity.ensure_person(&context, registration, vec![role]).await.unwrap();
+    let staff = stage.visitor();
+    let body = json!({ "email": email, "password": PASSWORD });
+    assert_eq!(staff.post("/v1/auth/sign-in", None, &body).await.0, 200);
+    staff
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_lets_in_whom_the_table_says() {
+    let mut stage = Stage::open(&[("plain", program(PLAIN))]).await;
+    let owner = stage.trader("owner").await;
+    let account = owner.buy("plain").await;
+    stage.play_through("2014-05-02T12:26:00Z").await;
+    let purchases = owner.get("/v1/purchases").await.1;
+    let purchase = purchases.pointer("/items/0/id").and_then(|id| id.as_str()).unwrap().to_owned();
+    let order = json!({ "symbol": "EURUSD", "side": "buy", "kind": "market", "quantity": "0.10" });
+    assert_eq!(owner.post(&format!("/v1/accounts/{account}/orders"), Some("in"), &order).await.0, 201);
+    let visitor = stage.visitor();
+    let stranger = stage.trader("stranger").await;
+    let risk = staff(&stage, "risk@example.com", Role::Risk).await;
+    let finance = staff(&stage, "finance@example.com", Role::Finance).await;
+
+    let things_of_their_owner = [Access::Owner, Access::OwnerOrStaff];
+    for (method, path, access) in ACCESS {
+        let at = |caller| call(caller, method, path, &account, &purchase);
+        let name = format!("{method} {path}");
+        // Signing out with nobody signed in is fine; nobody else is signed out on the way.
+        let anonymous = at(&visitor).await;
+        assert_eq!(anonymous == 401, access != Access::Public, "{name} by a visitor: {anonymous}");
+        if path == "/v1/auth/sign-out" {
+            continue;
+        }
+        // There is no receipt and no working order, whoever asks; everything else of the owner's is there.
+        if !path.contains("receipts") && !path.contains("orders/") {
+            let own = at(&owner).await;
+            assert!(![401, 403, 404].contains(&own), "{name} by the owner: {own}");
+        }
+        let other = at(&stranger).await;
+        if things_of_their_owner.contains(&access) {
+            assert_eq!(other, 404, "{name} by a stranger");
+            assert_eq!(
+                at(&finance).await == 404,
+                method == "GET" || path.contains("purchases"),
+                "{name} by finance"
+            );
+        } else {
+            assert!(![401, 403, 404].contains(&other), "{name} by a stranger: {other}");
+        }
+        match access {
+            // Staff may read every account, but nobody trades another's.
+            Access::OwnerOrStaff if !path.contains("receipts") => {
+                assert_eq!(at(&risk).await, 200, "{name} by risk")
+            }
+            Access::Owner | Access::Trader if !path.contains("purchases/") => {
+                assert_eq!(at(&risk).await, 403, "{name} by risk");
+            }
+            Access::Public | Access::SignedIn | Access::Trader | Access::Owner | Access::OwnerOrStaff => {}
+        }
+    }
+    stage.close().await;
+}

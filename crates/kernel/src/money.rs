@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Amount, Currency, DecimalError, Overflow, decimal};
+use crate::{Currency, DecimalError, Overflow, decimal};
 
 /// An integer count of a currency's minor unit. Two currencies never meet in one sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,13 +64,6 @@ impl Money {
         }
         let minor = self.minor.checked_add(other.minor).ok_or(Overflow)?;
         Ok(Self { minor, ..self })
-    }
-
-    /// The same value in the engine's micro-units.
-    pub fn to_amount(self) -> Result<Amount, Overflow> {
-        let spare = Amount::SCALE.checked_sub(self.currency.exponent()).ok_or(Overflow)?;
-        let unit = decimal::power_of_ten(spare).ok_or(Overflow)?;
-        Amount::from_wide(i128::from(self.minor).checked_mul(unit).ok_or(Overflow)?)
     }
 }
 

@@ -24,11 +24,6 @@ impl Percent {
     pub const fn millionths(self) -> i64 {
         self.0
     }
-
-    /// From millionths of the whole.
-    pub const fn from_millionths(millionths: i64) -> Self {
-        Self(millionths)
-    }
 }
 
 impl fmt::Display for Percent {

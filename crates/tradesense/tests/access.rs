@@ -110,7 +110,7 @@ async fn every_operation_lets_in_whom_the_table_says() {
         match access {
             // Staff may read every account, but nobody trades another's.
             Access::OwnerOrStaff if !path.contains("receipts") => {
-                assert_eq!(at(&risk).await, 200, "{name} by risk")
+                assert_eq!(at(&risk).await, 200, "{name} by risk");
             }
             Access::Owner | Access::Trader if !path.contains("purchases/") => {
                 assert_eq!(at(&risk).await, 403, "{name} by risk");

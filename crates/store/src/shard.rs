@@ -7,7 +7,7 @@ use app::trading::{Batch, Journaled, Loaded, Origin, RefusedQuote, ShardCommit, 
 use async_trait::async_trait;
 use engine::{
     Account, Answer, Command, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Order,
-    Position, Quote, Reset, Standing, Ticket, Verdict, What,
+    Position, Quote, Reset, Restored, Standing, Ticket, Verdict, What,
 };
 use kernel::{AccountId, Amount, ChallengeId, FirmId, PersonId, Price, RequestId, Timestamp, TradingDay};
 use rules::{Program, VersionHash};
@@ -55,10 +55,12 @@ impl ShardStore for Store {
             epoch: row.epoch,
             seq: row.seq,
             quote_position: place("shards", row.quote_position)?,
-            at: row.at.into(),
-            standing: load_standing(connection, shard, &self.instruments).await?,
-            accounts: load_accounts(connection, shard, &self.instruments).await?,
-            programs: load_programs(connection, shard).await?,
+            state: Restored {
+                at: row.at.into(),
+                standing: load_standing(connection, shard, &self.instruments).await?,
+                accounts: load_accounts(connection, shard, &self.instruments).await?,
+                programs: load_programs(connection, shard).await?,
+            },
         };
         tx.commit().await.map_err(storage)?;
         Ok(loaded)

@@ -212,7 +212,7 @@ async fn the_ends_of_the_integers_survive() {
     batch.quote_position = u64::try_from(i64::MAX).unwrap();
     let _proof = world.store.commit(&batch).await.unwrap();
     let loaded = world.store.take_over(0).await.unwrap();
-    let found = loaded.accounts.into_iter().find(|found| found.id == account.id).unwrap();
+    let found = loaded.state.accounts.into_iter().find(|found| found.id == account.id).unwrap();
     assert_eq!(found.balance, account.balance);
     assert_eq!(found.track, account.track);
     assert_eq!(found.next, account.next);
@@ -375,8 +375,15 @@ async fn a_row_that_other_hands_changed_is_named() {
 async fn an_empty_shard_begins_at_nothing() {
     let world = World::new().await;
     let loaded = world.store.take_over(9).await.unwrap();
-    assert_eq!((loaded.epoch, loaded.seq, loaded.quote_position, loaded.at), (1, 0, 0, Timestamp::EPOCH));
-    assert!(loaded.accounts.is_empty() && loaded.standing.is_empty() && loaded.programs.is_empty());
+    assert_eq!(
+        (loaded.epoch, loaded.seq, loaded.quote_position, loaded.state.at),
+        (1, 0, 0, Timestamp::EPOCH)
+    );
+    assert!(
+        loaded.state.accounts.is_empty()
+            && loaded.state.standing.is_empty()
+            && loaded.state.programs.is_empty()
+    );
     assert_eq!(world.store.journal(9, 1, 10).await.unwrap().len(), 0);
     let nobody = rules::VersionHash::parse(&"0".repeat(64)).unwrap();
     assert!(world.store.program(&nobody).await.unwrap().is_none());

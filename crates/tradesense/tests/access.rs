@@ -6,26 +6,11 @@ mod common;
 
 use app::Role;
 use app::identity::{Password, Registration};
-use common::{PASSWORD, Stage, Trader, program};
+use common::{PASSWORD, PLAIN, Stage, Trader, program};
 use kernel::{RequestId, SeededRng};
 use reqwest::Method;
 use serde_json::{Value, json};
 use web::v1::access::{ACCESS, Access};
-
-const PLAIN: &str = r#"
-    name = "Plain"
-    currency = "USD"
-    initial_balance = "10000"
-    reset = { zone = "Etc/UTC", time = "00:00" }
-    [terms]
-    instruments = ["EURUSD"]
-    leverage = 30
-    commission_per_lot = "3"
-    stop_out = "50"
-    [[phases]]
-    name = "Evaluation"
-    rules = [{ kind = "max_loss", trail = "static", limit = { percent_of_initial = "10" }, breach = "below" }]
-"#;
 
 /// The status of an operation on the owner's things. Only who calls is looked at; what an operation then says to its
 /// body is for others to test.

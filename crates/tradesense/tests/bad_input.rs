@@ -4,26 +4,8 @@
 
 mod common;
 
-use common::{Stage, Trader, program};
+use common::{PLAIN, Stage, Trader, program};
 use serde_json::{Value, json};
-
-const PLAIN: &str = r#"
-    name = "Plain"
-    currency = "USD"
-    initial_balance = "10000"
-    reset = { zone = "Etc/UTC", time = "00:00" }
-    [terms]
-    instruments = ["EURUSD", "USDJPY"]
-    leverage = 30
-    commission_per_lot = "3"
-    stop_out = "50"
-    [[phases]]
-    name = "Evaluation"
-    rules = [
-      { kind = "max_loss", trail = "static", limit = { percent_of_initial = "10" }, breach = "below" },
-      { kind = "profit_target", limit = { percent_of_initial = "10" }, flat = true },
-    ]
-"#;
 
 /// Everything of an account that a mistake could change.
 async fn everything(trader: &Trader, account: &str) -> Vec<Value> {

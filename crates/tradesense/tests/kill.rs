@@ -3,17 +3,15 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
-use app::trading::{QuoteLog as _, ShardStore as _, replay};
-use engine::{Engine, Restored};
 use kernel::SeededRng;
-use providers::quote_log::DiskQuoteLog;
 use serde_json::{Value, json};
 use testkit::TestDatabase;
 
@@ -209,30 +207,7 @@ async fn fifty_kills_lose_no_acknowledged_order_and_double_none() {
     println!("{ROUNDS} kills, {} orders, {settled_by_retry} settled by a retry", tickets.len());
     process.kill();
 
-    let instruments = Arc::new(tradesense::instruments::shipped().unwrap());
-    let settings = store::Settings {
-        url: database.login_url().await,
-        instruments: Arc::clone(&instruments),
-        app_connections: 1,
-        engine_connections: 1,
-    };
-    let store = store::Store::connect(&settings).await.unwrap();
-    let loaded = store.take_over(0).await.unwrap();
-    let mut again = Engine::new(Arc::clone(&instruments));
-    for (version, program) in &loaded.programs {
-        again.learn(version.clone(), Arc::clone(program));
-    }
-    let log = DiskQuoteLog::open(&data.path().join("quotes")).unwrap();
-    let journal = store.journal(0, 1, i64::MAX).await.unwrap();
-    replay(&mut again, &journal, log.read(1).unwrap(), loaded.quote_position, loaded.at).unwrap();
-    let restored = Restored {
-        at: loaded.at,
-        standing: loaded.standing,
-        accounts: loaded.accounts,
-        programs: loaded.programs,
-    };
-    let restored = Engine::restore(instruments, restored).unwrap();
-    assert_eq!(again.state_hash().unwrap(), restored.state_hash().unwrap());
+    common::replays_to_the_stored_state(&database, data.path()).await;
 }
 
 async fn wait_for_market(http: &reqwest::Client, base: &str) {

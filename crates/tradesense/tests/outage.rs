@@ -7,27 +7,12 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Stage, Trader, program};
+use common::{PLAIN, Stage, Trader, program};
 use serde_json::{Value, json};
 
 /// Connections that must have been cut for the test to mean something.
 const LEAST_CUT: i64 = 5;
 const ORDERS: usize = 150;
-
-const PLAIN: &str = r#"
-    name = "Plain"
-    currency = "USD"
-    initial_balance = "10000"
-    reset = { zone = "Etc/UTC", time = "00:00" }
-    [terms]
-    instruments = ["EURUSD"]
-    leverage = 30
-    commission_per_lot = "3"
-    stop_out = "50"
-    [[phases]]
-    name = "Evaluation"
-    rules = [{ kind = "max_loss", trail = "static", limit = { percent_of_initial = "10" }, breach = "below" }]
-"#;
 
 /// Retries one order until somebody answers. Gives its ticket.
 async fn insist(trader: &Trader, path: &str, key: &str) -> Value {

@@ -6,12 +6,8 @@
 mod common;
 
 use std::process::Command;
-use std::sync::Arc;
 
-use app::trading::{QuoteLog as _, ShardStore as _, replay};
-use common::{Stage, program, recorded_zip};
-use engine::{Engine, Restored};
-use providers::quote_log::DiskQuoteLog;
+use common::{Stage, program, recorded_zip, replays_to_the_stored_state};
 use serde_json::{Value, json};
 
 const TWO_STEP: &str = r#"
@@ -143,33 +139,9 @@ async fn a_passed_phase_gives_the_account_of_the_next() {
 
 /// The journal and the quote log, applied to an empty engine, give what is stored.
 async fn replays_to_the_same_state(stage: Stage) {
-    let (database, directory, instruments) = stage.close().await;
-    let store = store::Store::connect(&store::Settings {
-        url: database.login_url().await,
-        instruments: Arc::clone(&instruments),
-        app_connections: 1,
-        engine_connections: 1,
-    })
-    .await
-    .unwrap();
-    let loaded = store.take_over(0).await.unwrap();
-    let mut again = Engine::new(Arc::clone(&instruments));
-    for (version, program) in &loaded.programs {
-        again.learn(version.clone(), Arc::clone(program));
-    }
-    let journal = store.journal(0, 1, i64::MAX).await.unwrap();
-    let log = DiskQuoteLog::open(&directory.path().join("quotes")).unwrap();
-    let replayed =
-        replay(&mut again, &journal, log.read(1).unwrap(), loaded.quote_position, loaded.at).unwrap();
+    let (database, directory) = stage.close().await;
+    let replayed = replays_to_the_stored_state(&database, directory.path()).await;
     assert!(replayed.commands >= 2 && replayed.quotes > 1_000);
-    let stored = Restored {
-        at: loaded.at,
-        standing: loaded.standing,
-        accounts: loaded.accounts,
-        programs: loaded.programs,
-    };
-    let stored = Engine::restore(instruments, stored).unwrap();
-    assert_eq!(again.state_hash().unwrap(), stored.state_hash().unwrap());
 }
 
 /// Amounts are compared as numbers of the sixth digit: `"100.5"` and `"100.50"` are one.

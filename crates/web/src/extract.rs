@@ -1,5 +1,6 @@
 //! What handlers take: the caller, a checked body, an idempotency key. Their rejections are problems too.
 
+use app::identity::Person;
 use app::{Actor, Context, Permission};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -19,6 +20,8 @@ pub const SESSION_COOKIE: &str = "ts_session";
 pub struct Caller {
     /// Firm, person, request.
     pub context: Context,
+    /// Who is signed in.
+    pub person: Option<Person>,
     /// The session cookie as sent.
     pub session: Option<String>,
     /// The peer's address, for limits.
@@ -46,15 +49,20 @@ impl FromRequestParts<Web> for Caller {
         let request = parts.extensions.get::<RequestId>().copied();
         let request = request.unwrap_or_else(|| RequestId::random(web.clock.now(), &*web.rng));
         let session = cookie(&parts.headers, SESSION_COOKIE).map(str::to_owned);
-        let actor = match &session {
-            Some(token) => web.identity.who(firm, token).await?.map(|signed_in| signed_in.actor()),
+        let person = match &session {
+            Some(token) => web.identity.who(firm, token).await?,
             None => None,
         };
         let address = parts
             .extensions
             .get::<axum::extract::ConnectInfo<std::net::SocketAddr>>()
             .map_or_else(|| "unknown".to_owned(), |info| info.0.ip().to_string());
-        Ok(Self { context: Context { firm, actor, request }, session, address })
+        Ok(Self {
+            context: Context { firm, actor: person.as_ref().map(Person::actor), request },
+            person,
+            session,
+            address,
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use engine::{Account, Command, Event, Outcome, Standing};
+use engine::{Account, Command, Event, Outcome, Restored, Standing};
 use kernel::{FirmId, PersonId, Price, RequestId, Symbol, Timestamp};
 use rules::{Program, VersionHash};
 
@@ -132,16 +132,10 @@ pub struct Loaded {
     pub epoch: i64,
     /// The last journal row.
     pub seq: i64,
-    /// The place in the quote log up to which the accounts have seen quotes.
+    /// The place in the quote log up to which the state has seen quotes.
     pub quote_position: u64,
-    /// Time of the last input.
-    pub at: Timestamp,
-    /// The standing quotes at that place.
-    pub standing: Vec<Standing>,
-    /// Every account, with its open positions, working orders and recent answers.
-    pub accounts: Vec<Account>,
-    /// The programs they were bought with, by the names of their versions.
-    pub programs: Vec<(VersionHash, Arc<Program>)>,
+    /// The engine's state there, every account with its open positions, working orders and recent answers.
+    pub state: Restored,
 }
 
 /// Proof that a batch is durable.

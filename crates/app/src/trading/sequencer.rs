@@ -43,8 +43,9 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// Continues a log; the hub has read its end, and the gate measures from there. `committed` is the highest place that a shard has stored: should the log have lost its end, or
-    /// be gone, the places up to there are not given again, because a shard takes no place twice.
+    /// Continues a log; the hub has read its end, and the gate measures from there. `committed` is the highest place
+    /// that a shard has stored: should the log have lost its end, or be gone, the places up to there are not given
+    /// again, because a shard takes no place twice.
     pub fn new(
         instruments: Arc<Instruments>,
         clock: Arc<dyn Clock>,
@@ -73,7 +74,8 @@ impl Sequencer {
         Self { instruments, clock, gate, log, shards, hub, next_position, now }
     }
 
-    /// Takes what a feed has, in its order; each quote is a message of its own, as our feeds send them. What the gate refuses is handed on to be recorded.
+    /// Takes what a feed has, in its order; each quote is a message of its own, as our feeds send them. What the gate
+    /// refuses is handed on to be recorded.
     pub async fn accept(&mut self, incoming: &[IncomingQuote]) -> Result<(), AppError> {
         self.now = self.now.max(self.clock.now());
         let mut accepted = Vec::with_capacity(incoming.len());

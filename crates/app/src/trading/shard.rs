@@ -5,8 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use engine::{
-    Act, Engine, EngineError, Event, Input, Instruments, Key, Open, Outcome, Quote, Restored, VerdictKind,
-    View, What,
+    Act, Engine, EngineError, Event, Input, Instruments, Key, Open, Outcome, Quote, VerdictKind, View, What,
 };
 use kernel::{AccountId, Clock, FirmId, Span, Timestamp};
 use serde_json::json;
@@ -157,19 +156,13 @@ impl Shard {
     async fn load(&mut self) -> Result<State, Failure> {
         let store = Arc::clone(&self.settings.store);
         let loaded = tokio::time::timeout(STORE_ANSWERS, store.take_over(self.settings.shard)).await??;
-        let restored = Restored {
-            at: loaded.at,
-            standing: loaded.standing,
-            accounts: loaded.accounts,
-            programs: loaded.programs,
-        };
         let mut state = State {
-            engine: Engine::restore(Arc::clone(&self.settings.instruments), restored)?,
+            committed_at: loaded.state.at,
+            engine: Engine::restore(Arc::clone(&self.settings.instruments), loaded.state)?,
             epoch: loaded.epoch,
             seq: loaded.seq,
             quote_position: loaded.quote_position,
             committed_quote: loaded.quote_position,
-            committed_at: loaded.at,
         };
         // What is appended from here on arrives through the queue.
         let (mut quotes, last) = {

@@ -5,7 +5,7 @@
 use app::identity::Person;
 use app::purchases::Unopened;
 use app::trading::{AuditEntry, Batch, Journaled, Origin, OutboxEntry, ShardCommit, ShardError, ShardStore};
-use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Restored, Ticket};
+use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Ticket};
 use kernel::{AccountId, FirmId, Price, Quantity, Side, Span, Symbol, Timestamp};
 use testkit::{START, World, instruments, program};
 
@@ -27,10 +27,8 @@ impl<'a> Owner<'a> {
     /// Takes a shard over and restores its engine.
     pub async fn take(world: &'a World, shard: i16) -> Self {
         let loaded = world.store.take_over(shard).await.unwrap();
-        let (epoch, seq, position, at) = (loaded.epoch, loaded.seq, loaded.quote_position, loaded.at);
-        let restored =
-            Restored { at, standing: loaded.standing, accounts: loaded.accounts, programs: loaded.programs };
-        let engine = Engine::restore(instruments(), restored).unwrap();
+        let (epoch, seq, position, at) = (loaded.epoch, loaded.seq, loaded.quote_position, loaded.state.at);
+        let engine = Engine::restore(instruments(), loaded.state).unwrap();
         let now = at.max(Timestamp::parse(START).unwrap());
         let (events, journal) = (Vec::new(), Vec::new());
         let committed = position;

@@ -9,19 +9,20 @@
 )]
 
 use std::iter::Peekable;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use app::Context;
 use app::catalogue::Publication;
 use app::identity::Cost;
-use app::trading::{IncomingQuote, Sequencer};
-use engine::Instruments;
+use app::trading::{IncomingQuote, QuoteLog as _, Replayed, Sequencer, ShardStore as _, replay};
+use engine::{Engine, Instruments};
 use kernel::{
     Clock as _, Currency, FirmId, ManualClock, Money, RequestId, SeededRng, Span, Symbol, Timestamp,
 };
 use providers::feeds::{FeedQuote, extract, ticks};
+use providers::quote_log::DiskQuoteLog;
 use rules::Program;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -35,6 +36,25 @@ const OPENING: &str = "2014-05-02T12:25:00Z";
 
 /// The host name of another firm on the same platform.
 pub const NEIGHBOUR: &str = "neighbour.example";
+
+/// A program with little in it.
+pub const PLAIN: &str = r#"
+    name = "Plain"
+    currency = "USD"
+    initial_balance = "10000"
+    reset = { zone = "Etc/UTC", time = "00:00" }
+    [terms]
+    instruments = ["EURUSD", "USDJPY"]
+    leverage = 30
+    commission_per_lot = "3"
+    stop_out = "50"
+    [[phases]]
+    name = "Evaluation"
+    rules = [
+      { kind = "max_loss", trail = "static", limit = { percent_of_initial = "10" }, breach = "below" },
+      { kind = "profit_target", limit = { percent_of_initial = "10" }, flat = true },
+    ]
+"#;
 
 /// The platform and the hands that move its world.
 pub struct Stage {
@@ -75,6 +95,32 @@ pub fn recorded_zip(symbol: &str) -> PathBuf {
 
 pub fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
+}
+
+/// Applies the journal and the quote log of shard 0 to an empty engine: it must reach what is stored, bit for bit. The
+/// platform has stopped.
+pub async fn replays_to_the_stored_state(database: &TestDatabase, directory: &Path) -> Replayed {
+    let instruments = Arc::new(tradesense::instruments::shipped().unwrap());
+    let store = store::Store::connect(&store::Settings {
+        url: database.login_url().await,
+        instruments: Arc::clone(&instruments),
+        app_connections: 1,
+        engine_connections: 1,
+    })
+    .await
+    .unwrap();
+    let loaded = store.take_over(0).await.unwrap();
+    let mut again = Engine::new(Arc::clone(&instruments));
+    for (version, program) in &loaded.state.programs {
+        again.learn(version.clone(), Arc::clone(program));
+    }
+    let journal = store.journal(0, 1, i64::MAX).await.unwrap();
+    let log = DiskQuoteLog::open(&directory.join("quotes")).unwrap();
+    let quotes = log.read(1).unwrap();
+    let replayed = replay(&mut again, &journal, quotes, loaded.quote_position, loaded.state.at).unwrap();
+    let stored = Engine::restore(instruments, loaded.state).unwrap();
+    assert_eq!(again.state_hash().unwrap(), stored.state_hash().unwrap());
+    replayed
 }
 
 /// A program from TOML.
@@ -227,11 +273,11 @@ impl Stage {
     }
 
     /// Stops everything; the database and the quote log stay until the parts are dropped.
-    pub async fn close(self) -> (TestDatabase, TempDir, Arc<Instruments>) {
-        let Self { platform, sequencer, database, directory, instruments, .. } = self;
+    pub async fn close(self) -> (TestDatabase, TempDir) {
+        let Self { platform, sequencer, database, directory, .. } = self;
         drop(sequencer);
         platform.stop().await.unwrap();
-        (database, directory, instruments)
+        (database, directory)
     }
 }
 

@@ -120,12 +120,8 @@ async fn sign_out(
 /// Who is signed in.
 #[utoipa::path(get, path = "/v1/me", tag = "auth", responses(
     (status = 200, body = Person), (status = 401, response = ProblemBody)))]
-async fn me(State(web): State<Web>, SignedIn(caller): SignedIn) -> Result<Json<Person>, Problem> {
-    let person = match &caller.session {
-        Some(token) => web.identity.who(caller.context.firm, token).await?,
-        None => None,
-    };
-    let person = person.ok_or(app::AppError::Unauthenticated)?;
+async fn me(SignedIn(caller): SignedIn) -> Result<Json<Person>, Problem> {
+    let person = caller.person.ok_or(app::AppError::Unauthenticated)?;
     Ok(Json(person.into()))
 }
 

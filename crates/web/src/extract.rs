@@ -5,6 +5,7 @@ use app::{Actor, Context, Permission};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use engine::Key;
+use futures_util::StreamExt as _;
 use http::header;
 use kernel::RequestId;
 use serde::de::DeserializeOwned;
@@ -103,6 +104,21 @@ impl<T: DeserializeOwned> FromRequest<Web> for Body<T> {
         if !is_json {
             return Err(Problem::new("unsupported_media_type", "Send the body as application/json."));
         }
+        let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        if length
+            .and_then(|length| length.parse().ok())
+            .is_some_and(|length: usize| length > crate::MOST_BODY_BYTES)
+        {
+            // A sender that is cut off in the middle never reads the answer.
+            let mut sent = request.into_body().into_data_stream();
+            let mut thrown_away = 0_usize;
+            while thrown_away < MOST_THROWN_AWAY
+                && let Some(Ok(part)) = sent.next().await
+            {
+                thrown_away = thrown_away.saturating_add(part.len());
+            }
+            return Err(too_large());
+        }
         let bytes = axum::body::Bytes::from_request(request, web).await.map_err(|rejection| {
             if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
                 Problem::new(
@@ -119,6 +135,13 @@ impl<T: DeserializeOwned> FromRequest<Web> for Body<T> {
             Err(error) => Err(Problem::new("malformed_json", sentence(&error))),
         }
     }
+}
+
+/// So much of a body that is too large is read and thrown away before the answer.
+const MOST_THROWN_AWAY: usize = 16 << 20;
+
+fn too_large() -> Problem {
+    Problem::new("body_too_large", format!("A body may have at most {} bytes.", crate::MOST_BODY_BYTES))
 }
 
 fn sentence(error: &serde_json::Error) -> String {

@@ -12,6 +12,18 @@ use crate::error::{Error, io};
 /// Files of root's servers whose project lies where the server's user cannot go (typically below /root).
 const ELSEWHERE: &str = "/var/lib/tradesense";
 
+/// The right to be the one owner of a directory.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that another thread is just starting holds a copy of every open
+        // file until it becomes its program, and the lock would live on in that copy.
+        let _released_by_the_end_of_the_process_at_the_latest = self.0.unlock();
+    }
+}
+
 /// A private directory: `data/`, `password`, `server.log`, `lock`.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -63,8 +75,8 @@ impl Place {
         fs::set_permissions(&self.dir, Permissions::from_mode(0o700)).map_err(io(operation()))
     }
 
-    /// Takes the lock. It is held as long as the file is open and falls with its process.
-    pub(crate) fn lock(&self) -> Result<File, Error> {
+    /// Takes the lock. It falls with the guard, and with its process.
+    pub(crate) fn lock(&self) -> Result<Lock, Error> {
         let path = self.dir.join("lock");
         let operation = || format!("lock {}", path.display());
         let mut file = File::options()
@@ -88,7 +100,7 @@ impl Place {
         }
         file.set_len(0).map_err(io(operation()))?;
         writeln!(file, "{}", std::process::id()).map_err(io(operation()))?;
-        Ok(file)
+        Ok(Lock(file))
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -145,5 +157,17 @@ mod tests {
         let moved = Place::of(&wanted, stranger).unwrap().dir;
         assert_eq!(moved.parent(), Some(Path::new(ELSEWHERE)));
         assert_eq!(moved, Place::of(&wanted, stranger).unwrap().dir);
+    }
+
+    #[test]
+    fn a_copy_of_the_file_in_a_process_being_started_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place { dir: dir.path().to_owned() };
+        let lock = place.lock().unwrap();
+        let copy = lock.0.try_clone().unwrap();
+        assert!(matches!(place.lock(), Err(Error::InUse { .. })));
+        drop(lock);
+        drop(place.lock().unwrap());
+        drop(copy);
     }
 }

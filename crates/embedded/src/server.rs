@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use crate::account::RunAs;
 use crate::binaries::Binaries;
 use crate::error::{Error, io};
-use crate::place::{Place, remove_tree};
+use crate::place::{Lock, Place, remove_tree};
 use crate::process::{lives, signal, wait_for, working_in, works_in};
 
 /// The superuser of every private cluster.
@@ -63,7 +63,7 @@ pub struct Postgres {
     access: Access,
     /// `None` once stopped or left running.
     child: Option<Child>,
-    _lock: File,
+    _lock: Lock,
 }
 
 /// A server that runs without an owner, see [`Postgres::leave_running`].

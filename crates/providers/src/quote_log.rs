@@ -59,12 +59,20 @@ pub struct DiskQuoteLog {
     in_segment: u64,
     last: Option<LoggedQuote>,
     /// Held as long as the log is open.
-    _lock: File,
+    lock: File,
 }
 
 fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> QuoteLogError {
     let path = path.display().to_string();
     move |source| QuoteLogError::Io { doing, path, source }
+}
+
+impl Drop for DiskQuoteLog {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that another thread is just starting holds a copy of every open
+        // file until it becomes its program, and the lock would live on in that copy.
+        let _released_by_the_end_of_the_process_at_the_latest = self.lock.unlock();
+    }
 }
 
 impl DiskQuoteLog {
@@ -78,7 +86,7 @@ impl DiskQuoteLog {
             TryLockError::Error(error) => io_error("locking", &lock)(error),
         })?;
         let mut log =
-            Self { directory: directory.to_owned(), file: None, in_segment: 0, last: None, _lock: lock_file };
+            Self { directory: directory.to_owned(), file: None, in_segment: 0, last: None, lock: lock_file };
         while let Some(path) = segments(directory)?.pop() {
             let (good, last) = mend(&path)?;
             if let Some(last) = last {

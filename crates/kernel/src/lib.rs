@@ -1,7 +1,7 @@
 //! The words every other crate speaks: exact numbers, time, identity.
 //!
 //! **For:** values whose meaning is the same everywhere: [`Money`], [`Amount`], [`Price`], [`Quantity`],
-//! [`Percent`], [`Timestamp`], [`ResetClock`], [`Id`], and the two windows to the outside, [`Clock`] and [`Rng`].
+//! [`Percent`], [`Lots`], [`Timestamp`], [`ResetClock`], [`Id`], and the two windows to the outside, [`Clock`] and [`Rng`].
 //!
 //! **Must not know:** programs, accounts, storage, HTTP. There is no IO here, no wall clock, no randomness and no
 //! float; arithmetic that can leave its range returns [`Overflow`].
@@ -14,11 +14,13 @@ mod currency;
 pub mod decimal;
 mod env;
 mod id;
+mod lots;
 mod market;
 mod money;
 mod percent;
 mod reset;
 mod rounding;
+mod schema;
 mod time;
 
 pub use amount::Amount;
@@ -29,10 +31,11 @@ pub use id::{
     AccountId, ChallengeId, FirmId, Id, IdKind, PersonId, PurchaseId, RequestId, SessionId, kinds,
     name_based_uuid,
 };
+pub use lots::Lots;
 pub use market::{Price, Quantity, Side, Symbol, SymbolError};
 pub use money::{Money, MoneyError};
 pub use percent::Percent;
-pub use reset::{ResetClock, ResetClockError, TradingDay};
+pub use reset::{LocalTime, ResetClock, ResetClockError, TradingDay, Zone};
 pub use rounding::{Rounding, divide};
 pub use time::{Span, TimeError, Timestamp};
 

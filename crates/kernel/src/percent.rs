@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{DecimalError, decimal};
+use crate::{DecimalError, Overflow, Rounding, decimal, divide};
 
 /// A share in per cent with four digits after the point: `"5"` is five per cent, one twentieth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +18,22 @@ impl Percent {
     /// Reads `"5"` or `"0.5"`: per cent, not a fraction.
     pub fn parse(text: &str) -> Result<Self, DecimalError> {
         decimal::parse(text, Self::SCALE).map(Self)
+    }
+
+    /// `part` of `whole` for reading, rounded half to even at the fourth digit; nothing of nothing is nothing.
+    /// Comparisons are made on products and never on this.
+    pub fn of(part: i64, whole: i64) -> Result<Self, Overflow> {
+        if whole == 0 {
+            return Ok(Self(0));
+        }
+        let millionths = i128::from(part).checked_mul(i128::from(Self::WHOLE.0)).ok_or(Overflow)?;
+        let share = divide(millionths, i128::from(whole), Rounding::HalfEven)?;
+        i64::try_from(share).map(Self).map_err(|_| Overflow)
+    }
+
+    /// What is left of the whole.
+    pub fn rest(self) -> Result<Self, Overflow> {
+        Self::WHOLE.0.checked_sub(self.0).map(Self).ok_or(Overflow)
     }
 
     /// As millionths of the whole.

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use jiff::civil::{Date, Time};
-use jiff::tz::TimeZone;
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::{Offset, TimeZone};
+use jiff::{SignedDuration, Span};
 use serde::{Deserialize, Serialize};
 
 use crate::{TimeError, Timestamp};
@@ -15,9 +16,149 @@ use crate::{TimeError, Timestamp};
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "ResetClockText", into = "ResetClockText")]
 pub struct ResetClock {
-    zone: TimeZone,
-    zone_name: String,
+    zone: Zone,
     time: Time,
+}
+
+/// A zone of the tz database, or the clock of a server that keeps a fixed number of hours ahead of one, written
+/// `America/New_York+07:00`: the platforms whose midnight is 17:00 in New York show GMT+2 in winter and GMT+3 in
+/// summer, changing on the days of New York.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Zone {
+    zone: TimeZone,
+    ahead: SignedDuration,
+    name: String,
+}
+
+impl Zone {
+    /// Finds a zone by its name. The bundled database is asked, not the machine's: a verdict must not depend on which
+    /// files a host has.
+    pub fn parse(name: &str) -> Result<Self, ResetClockError> {
+        let unknown = || ResetClockError::UnknownZone(name.to_owned());
+        let find = |name: &str| jiff::tz::TimeZoneDatabase::bundled().get(name).map_err(|_| unknown());
+        if let Ok(zone) = find(name) {
+            return Ok(Self { zone, ahead: SignedDuration::ZERO, name: name.to_owned() });
+        }
+        let at = name.rfind(['+', '-']).filter(|at| *at > 0).ok_or_else(unknown)?;
+        let (base, shift) = name.split_at_checked(at).ok_or_else(unknown)?;
+        let (sign, hours) = shift.split_at_checked(1).ok_or_else(unknown)?;
+        let hours = Time::strptime("%H:%M", hours).map_err(|_| unknown())?;
+        let ahead = hours.duration_since(Time::midnight());
+        let ahead = if sign == "-" { ahead.checked_neg().ok_or_else(unknown)? } else { ahead };
+        Ok(Self { zone: find(base)?, ahead, name: name.to_owned() })
+    }
+
+    /// The name it was found by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the wall clocks of the zone show at an instant.
+    fn wall(&self, at: Timestamp) -> Result<DateTime, TimeError> {
+        let shown = at.to_jiff()?.to_zoned(self.zone.clone()).datetime();
+        shown.checked_add(self.ahead).map_err(|_| TimeError)
+    }
+
+    /// The instant at which the wall clocks of the zone show a time; see [`ResetClock`] for the times they skip or show
+    /// twice.
+    fn instant(&self, shown: DateTime) -> Result<Timestamp, TimeError> {
+        let shown = shown.checked_sub(self.ahead).map_err(|_| TimeError)?;
+        let zoned = shown.to_zoned(self.zone.clone()).map_err(|_| TimeError)?;
+        Ok(Timestamp::from_micros(zoned.timestamp().as_microsecond()))
+    }
+
+    /// The offset from UTC at an instant, such as `+02:00`.
+    fn offset(&self, at: Timestamp) -> Result<Offset, TimeError> {
+        let offset = self.zone.to_offset(at.to_jiff()?);
+        offset.checked_add(self.ahead).map_err(|_| TimeError)
+    }
+
+    /// An instant on the wall clock of the zone, with its offset, such as `2026-03-29 00:00 +02:00`.
+    pub fn local(&self, at: Timestamp) -> Result<String, TimeError> {
+        let zoned = at.to_jiff()?.to_zoned(TimeZone::fixed(self.offset(at)?));
+        Ok(zoned.strftime("%Y-%m-%d %H:%M %:z").to_string())
+    }
+
+    /// The instant of a local time on a date.
+    pub fn at(&self, date: TradingDay, time: LocalTime) -> Result<Timestamp, TimeError> {
+        self.instant(date.0.to_datetime(time.0))
+    }
+
+    /// The first instant strictly after `at` at which the clocks of the zone show `time` on one of the weekdays, given as
+    /// numbers from Monday, 0, to Sunday, 6.
+    pub fn next_weekly(
+        &self,
+        at: Timestamp,
+        time: LocalTime,
+        weekdays: &[u8],
+    ) -> Result<Timestamp, TimeError> {
+        let mut date = self.wall(at)?.date().yesterday().map_err(|_| TimeError)?;
+        for _ in 0..10 {
+            let weekday = u8::try_from(date.weekday().to_monday_zero_offset()).map_err(|_| TimeError)?;
+            if weekdays.contains(&weekday) {
+                let instant = self.instant(date.to_datetime(time.0))?;
+                if instant > at {
+                    return Ok(instant);
+                }
+            }
+            date = date.tomorrow().map_err(|_| TimeError)?;
+        }
+        Err(TimeError)
+    }
+
+    /// Whether the offset from UTC differs between two instants: the clocks have changed in between.
+    pub fn changes_between(&self, from: Timestamp, to: Timestamp) -> Result<bool, TimeError> {
+        Ok(self.offset(from)? != self.offset(to)?)
+    }
+}
+
+/// A time of day on a wall clock, to the minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LocalTime(Time);
+
+impl LocalTime {
+    /// Reads `HH:MM`.
+    pub fn parse(text: &str) -> Result<Self, ResetClockError> {
+        Time::strptime("%H:%M", text).map(Self).map_err(|_| ResetClockError::BadTime(text.to_owned()))
+    }
+}
+
+impl fmt::Display for LocalTime {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:02}:{:02}", self.0.hour(), self.0.minute())
+    }
+}
+
+impl TryFrom<String> for LocalTime {
+    type Error = ResetClockError;
+    fn try_from(text: String) -> Result<Self, ResetClockError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<LocalTime> for String {
+    fn from(time: LocalTime) -> Self {
+        time.to_string()
+    }
+}
+
+impl fmt::Debug for Zone {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.name)
+    }
+}
+
+impl Serialize for Zone {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
 }
 
 /// The name of a trading day: the local date that holds most of it. A day from midnight to midnight has that
@@ -48,13 +189,7 @@ struct ResetClockText {
 impl ResetClock {
     /// A clock for a zone name and a local `HH:MM`.
     pub fn parse(zone: &str, time: &str) -> Result<Self, ResetClockError> {
-        // The bundled database, not the machine's: a verdict must not depend on which files a host has.
-        let found = jiff::tz::TimeZoneDatabase::bundled()
-            .get(zone)
-            .map_err(|_| ResetClockError::UnknownZone(zone.to_owned()))?;
-        let bad_time = || ResetClockError::BadTime(time.to_owned());
-        let parsed = Time::strptime("%H:%M", time).map_err(|_| bad_time())?;
-        Ok(Self { zone: found, zone_name: zone.to_owned(), time: parsed })
+        Ok(Self { zone: Zone::parse(zone)?, time: LocalTime::parse(time)?.0 })
     }
 
     /// The first reset strictly after an instant.
@@ -86,15 +221,24 @@ impl ResetClock {
 
     /// The trading day an instant belongs to.
     pub fn day_of(&self, at: Timestamp) -> Result<TradingDay, TimeError> {
-        let start = self.last_at(at)?.to_jiff()?.to_zoned(self.zone.clone()).date();
-        let ends_on_its_date = self.time.hour() >= 12;
-        let date = if ends_on_its_date { start.tomorrow().map_err(|_| TimeError)? } else { start };
+        let start = self.date_of(self.last_at(at)?)?;
+        let date = if self.ends_on_its_date() { start.tomorrow().map_err(|_| TimeError)? } else { start };
         Ok(TradingDay(date))
+    }
+
+    /// When a trading day begins: the reset that ends the day before it.
+    pub fn start_of(&self, day: TradingDay) -> Result<Timestamp, TimeError> {
+        let date = if self.ends_on_its_date() { day.0.yesterday().map_err(|_| TimeError)? } else { day.0 };
+        self.on(date)
+    }
+
+    fn ends_on_its_date(&self) -> bool {
+        self.time.hour() >= 12
     }
 
     /// The zone's name.
     pub fn zone(&self) -> &str {
-        &self.zone_name
+        self.zone.name()
     }
 
     /// The local time as `HH:MM`.
@@ -102,19 +246,22 @@ impl ResetClock {
         format!("{:02}:{:02}", self.time.hour(), self.time.minute())
     }
 
-    /// An instant on the wall clock of the zone, with its offset, such as `2026-03-29 00:00 +02:00`.
+    /// An instant on the wall clock of the zone, see [`Zone::local`].
     pub fn local(&self, at: Timestamp) -> Result<String, TimeError> {
-        let zoned = at.to_jiff()?.to_zoned(self.zone.clone());
-        Ok(zoned.strftime("%Y-%m-%d %H:%M %:z").to_string())
+        self.zone.local(at)
+    }
+
+    /// Whether the clocks of the zone change between two instants.
+    pub fn changes_between(&self, from: Timestamp, to: Timestamp) -> Result<bool, TimeError> {
+        self.zone.changes_between(from, to)
     }
 
     fn date_of(&self, at: Timestamp) -> Result<Date, TimeError> {
-        Ok(at.to_jiff()?.to_zoned(self.zone.clone()).date())
+        Ok(self.zone.wall(at)?.date())
     }
 
     fn on(&self, date: Date) -> Result<Timestamp, TimeError> {
-        let zoned = date.to_datetime(self.time).to_zoned(self.zone.clone()).map_err(|_| TimeError)?;
-        Ok(Timestamp::from_micros(zoned.timestamp().as_microsecond()))
+        self.zone.instant(date.to_datetime(self.time))
     }
 }
 
@@ -122,6 +269,37 @@ impl TradingDay {
     /// Reads `YYYY-MM-DD`.
     pub fn parse(text: &str) -> Result<Self, TimeError> {
         text.parse().map(Self).map_err(|_| TimeError)
+    }
+
+    /// The day so many days later.
+    pub fn plus_days(self, days: u32) -> Result<Self, TimeError> {
+        self.0
+            .checked_add(Span::new().try_days(days).map_err(|_| TimeError)?)
+            .map(Self)
+            .map_err(|_| TimeError)
+    }
+
+    /// The day so many months later; the last of the month where it has no such day.
+    pub fn plus_months(self, months: u32) -> Result<Self, TimeError> {
+        self.0
+            .checked_add(Span::new().try_months(months).map_err(|_| TimeError)?)
+            .map(Self)
+            .map_err(|_| TimeError)
+    }
+
+    /// Whether it is a Saturday or a Sunday.
+    pub fn is_weekend(self) -> bool {
+        self.0.weekday().to_monday_zero_offset() >= 5
+    }
+
+    /// Days from another to this one; negative if the other is later.
+    pub fn days_since(self, other: Self) -> i32 {
+        self.0
+            .duration_since(other.0)
+            .as_hours()
+            .checked_div(24)
+            .and_then(|days| i32::try_from(days).ok())
+            .unwrap_or(i32::MAX)
     }
 }
 
@@ -139,7 +317,7 @@ impl fmt::Debug for TradingDay {
 
 impl fmt::Debug for ResetClock {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}", self.time(), self.zone_name)
+        write!(formatter, "{} {}", self.time(), self.zone())
     }
 }
 
@@ -152,7 +330,7 @@ impl TryFrom<ResetClockText> for ResetClock {
 
 impl From<ResetClock> for ResetClockText {
     fn from(clock: ResetClock) -> Self {
-        Self { time: clock.time(), zone: clock.zone_name }
+        Self { time: clock.time(), zone: clock.zone().to_owned() }
     }
 }
 
@@ -221,6 +399,28 @@ mod tests {
                 assert!(reset.ends_with("T21:00Z"), "{reset}");
             }
         }
+    }
+
+    #[test]
+    fn a_server_seven_hours_ahead_of_new_york_has_its_midnight_at_its_close() {
+        for from in ["2026-03-07T12:00:00Z", "2026-10-31T12:00:00Z", "2027-03-13T12:00:00Z"] {
+            assert_eq!(
+                resets("America/New_York+07:00", "00:00", from, 5),
+                resets("America/New_York", "17:00", from, 5)
+            );
+        }
+        let server = Zone::parse("America/New_York+07:00").unwrap();
+        assert_eq!(server.local(at("2023-03-14T23:00:00Z")).unwrap(), "2023-03-15 02:00 +03:00");
+        assert_eq!(server.local(at("2023-01-14T23:00:00Z")).unwrap(), "2023-01-15 01:00 +02:00");
+    }
+
+    #[test]
+    fn a_weekly_time_is_found_across_a_change() {
+        let new_york = Zone::parse("America/New_York").unwrap();
+        let time = LocalTime::parse("15:45").unwrap();
+        let friday = new_york.next_weekly(at("2026-03-06T20:45:00Z"), time, &[4]).unwrap();
+        assert_eq!(friday, at("2026-03-13T19:45:00Z"), "strictly after, and summer time has begun");
+        assert!(new_york.changes_between(at("2026-03-06T20:45:00Z"), friday).unwrap());
     }
 
     #[test]

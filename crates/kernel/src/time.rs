@@ -15,7 +15,7 @@ pub struct Timestamp(i64);
 pub struct Span(i64);
 
 /// A text that is not an instant, or an instant outside the years the calendar covers.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an RFC 3339 instant such as 2026-03-08T21:00:00Z")]
 pub struct TimeError;
 
@@ -48,6 +48,18 @@ impl Timestamp {
         self.0.checked_add(span.0).map(Self).ok_or(Overflow)
     }
 
+    /// The instant a span earlier.
+    pub fn before(self, span: Span) -> Result<Self, Overflow> {
+        self.0.checked_sub(span.0).map(Self).ok_or(Overflow)
+    }
+
+    /// Whether it is a Saturday or a Sunday in UTC.
+    pub fn is_weekend(self) -> bool {
+        // Day 0 of the epoch was a Thursday.
+        let days = self.0.div_euclid(86_400_000_000);
+        matches!(days.rem_euclid(7), 2 | 3)
+    }
+
     /// How long ago `earlier` was; negative if it lies ahead.
     pub fn since(self, earlier: Self) -> Result<Span, Overflow> {
         self.0.checked_sub(earlier.0).map(Span).ok_or(Overflow)
@@ -59,6 +71,14 @@ impl Timestamp {
 }
 
 impl Span {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+
+    /// From minutes.
+    pub fn from_minutes(minutes: u32) -> Result<Self, Overflow> {
+        i64::from(minutes).checked_mul(60_000_000).map(Self).ok_or(Overflow)
+    }
+
     /// From microseconds.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
@@ -127,6 +147,19 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weekends_are_known() {
+        for (text, weekend) in [
+            ("1970-01-01T00:00:00Z", false),
+            ("2026-11-20T23:59:59Z", false),
+            ("2026-11-21T00:00:00Z", true),
+            ("2026-11-22T23:59:59Z", true),
+            ("2026-11-23T00:00:00Z", false),
+        ] {
+            assert_eq!(Timestamp::parse(text).unwrap().is_weekend(), weekend, "{text}");
+        }
+    }
 
     #[test]
     fn text_keeps_microseconds_and_refuses_less() {

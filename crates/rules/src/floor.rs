@@ -1,16 +1,17 @@
-//! What the rules of a phase say about a track: floors, objectives, deadlines.
+//! What the rules of a phase say about a track: floors, objectives, deadlines, figures.
 
 use std::borrow::Cow;
 
-use kernel::{Amount, Overflow, Timestamp};
+use kernel::{Amount, Overflow, Percent, Rounding, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Phase, Rule, Track, calendar_limit, daily_loss, inactivity, max_loss, min_trading_days, profit_target,
-};
+use crate::effect::{Figure, Figured, RuleError, figure};
+use crate::kinds::ProfitTarget;
+use crate::{Effect, Opening, Phase, Rule, Scene, Track, is_default};
 
 /// When a value has crossed a floor. Firms differ, so it is a setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Comparison {
     /// Touching the floor is safe.
@@ -37,7 +38,45 @@ impl Comparison {
     }
 }
 
-/// The equity below or at which a loss rule ends the account, and where it comes from.
+/// Which value of an account is tested against a floor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tested {
+    /// The equity at every price: open positions, commission and all.
+    #[default]
+    Equity,
+    /// The balance: closed results only.
+    Balance,
+    /// The lower of the two at every price.
+    LowerOf,
+    /// The balance at the reset only.
+    DayEndBalance,
+}
+
+impl Tested {
+    /// For sentences: the subject that is tested.
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Equity => "open positions count, and equity",
+            Self::Balance => "only closed results count, and a balance",
+            Self::LowerOf => "open positions count, and equity or a balance",
+            Self::DayEndBalance => "only the balance at the reset counts, and one",
+        }
+    }
+}
+
+/// What an account is worth at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worth {
+    /// Closed results.
+    pub balance: Amount,
+    /// Open ones included.
+    pub equity: Amount,
+    /// Whether the instant is a reset.
+    pub at_reset: bool,
+}
+
+/// Where a rule fires on the way down, or, for a cap, on the way up, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Floor {
     /// The rule's place in its phase.
@@ -46,142 +85,262 @@ pub struct Floor {
     pub kind: Cow<'static, str>,
     /// The floor itself.
     pub amount: Amount,
-    /// When it is crossed.
+    /// When it is crossed; mirrored for a cap.
     pub comparison: Comparison,
+    /// Whether it caps from above.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cap: bool,
+    /// What is tested against it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tests: Tested,
+    /// What happens when it is crossed.
+    pub effect: Effect,
     /// What it is measured from, for instance `("balance at the reset", 100000)`.
     pub reference_name: Cow<'static, str>,
     /// The value measured from.
     pub reference: Amount,
-    /// The loss allowed from there.
+    /// The loss, for a cap the profit, allowed from there.
     pub limit: Amount,
     /// The lock that holds the floor in place of reference − limit, if it does.
     pub locked_at: Option<Amount>,
+    /// For a warning: the share of the limit that is used up here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Percent>,
 }
 
 impl Floor {
-    /// Equity above the floor; negative once crossed.
-    pub fn room(&self, equity: Amount) -> Result<Amount, Overflow> {
-        equity.minus(self.amount)
+    /// What is left of a worth before it fires; negative once crossed.
+    pub fn room(&self, worth: Worth) -> Result<Amount, Overflow> {
+        let value = self.value(worth);
+        if self.cap { self.amount.minus(value) } else { value.minus(self.amount) }
+    }
+
+    fn value(&self, worth: Worth) -> Amount {
+        match self.tests {
+            Tested::Equity => worth.equity,
+            Tested::Balance | Tested::DayEndBalance => worth.balance,
+            Tested::LowerOf => worth.balance.min(worth.equity),
+        }
+    }
+
+    fn is_crossed(&self, worth: Worth) -> bool {
+        if self.tests == Tested::DayEndBalance && !worth.at_reset {
+            return false;
+        }
+        let value = self.value(worth);
+        if self.cap {
+            self.comparison.crossed(self.amount, value)
+        } else {
+            self.comparison.crossed(value, self.amount)
+        }
+    }
+
+    /// What is remembered when it was told of and must not be told of again on the same day.
+    pub fn told(&self) -> Option<(usize, Percent)> {
+        match self.effect {
+            Effect::Warn => Some((self.rule, self.used.unwrap_or(Percent::WHOLE))),
+            Effect::Flag => Some((self.rule, Percent::WHOLE)),
+            _ => None,
+        }
+    }
+
+    /// What crossing it means.
+    pub fn finding(&self, worth: Worth) -> Result<crate::Finding, Overflow> {
+        let name = if self.cap { "cap" } else { "floor" };
+        let mut figures = vec![
+            figure(name, self.amount),
+            figure("reference", self.reference),
+            figure("limit", self.limit),
+            figure("value", self.value(worth)),
+            figure("room", self.room(worth)?),
+        ];
+        figures.extend(self.used.map(|used| figure("used", used)));
+        Ok(crate::Finding {
+            rule: self.rule,
+            kind: self.kind.clone(),
+            effect: self.effect,
+            trade: None,
+            figures,
+        })
+    }
+
+    /// The point on the way to this floor at which a share of its limit is used up.
+    fn warning(&self, used: Percent) -> Result<Self, Overflow> {
+        let way = self.limit.share(used, Rounding::Floor)?;
+        let start = if self.cap { self.amount.minus(self.limit)? } else { self.amount.plus(self.limit)? };
+        let amount = if self.cap { start.plus(way)? } else { start.minus(way)? };
+        let comparison = Comparison::AtOrBelow;
+        Ok(Self { amount, comparison, effect: Effect::Warn, used: Some(used), ..self.clone() })
     }
 }
 
-/// A condition of passing, with its number.
+/// A condition of passing or of a payout, with its number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Objective {
-    /// The rule's place in its phase.
+    /// The rule's place in its phase, or the condition's place in its payout policy.
     pub rule: usize,
     /// The rule's kind.
     pub kind: Cow<'static, str>,
-    /// The value to reach.
-    pub target: Reach,
+    /// The value to reach, or, for a ceiling, not to pass.
+    pub target: Figure,
     /// The value now.
-    pub current: Reach,
+    pub current: Figure,
     /// Whether it holds now.
     pub met: bool,
 }
 
-/// A value of an objective.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reach {
-    /// Money.
-    Amount(Amount),
-    /// Days.
-    Days(u32),
-}
-
-/// An instant at which a rule ends the account by itself.
+/// An instant at which a rule acts by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deadline {
     /// The rule's place in its phase.
     pub rule: usize,
     /// The rule's kind.
     pub kind: Cow<'static, str>,
-    /// The instant; the account has ended when it is reached.
+    /// The instant; the rule has acted when it is reached.
     pub at: Timestamp,
+    /// What it then does.
+    pub effect: Effect,
 }
 
-/// All floors of a phase, in the order of its rules. A loss of everything ends any account, so the last is the
-/// one that no program writes: equity at or below zero.
-pub fn floors(phase: &Phase, track: &Track) -> Result<Vec<Floor>, Overflow> {
+/// The kind of the floor that no program writes: equity at or below zero.
+pub const RUIN: &str = "ruin";
+
+/// All floors of a phase, in the order of its rules, each after its warnings. A loss of everything ends any account, so
+/// the last is the one that no program writes: equity at or below zero. A soft floor is silent while the account is held
+/// back by one, and a warning is given once a day.
+pub fn floors(phase: &Phase, track: &Track) -> Result<Vec<Floor>, RuleError> {
     let mut floors = Vec::new();
     for (index, rule) in phase.rules.iter().enumerate() {
-        match rule {
-            Rule::DailyLoss(rule) => floors.push(daily_loss::floor(rule, index, track)?),
-            Rule::MaxLoss(rule) => floors.push(max_loss::floor(rule, index, track)?),
-            Rule::ProfitTarget(_)
-            | Rule::MinTradingDays(_)
-            | Rule::Inactivity(_)
-            | Rule::CalendarLimit(_) => {}
+        let rule = rule.answers();
+        for floor in rule.floors(index, track)? {
+            let told = track.warned.contains(&(index, Percent::WHOLE));
+            match floor.effect {
+                Effect::Pause | Effect::Soft if track.held_back.is_some() => continue,
+                Effect::Flag if told => continue,
+                _ => {}
+            }
+            for used in rule.warnings() {
+                if !track.warned.contains(&(index, *used)) {
+                    floors.push(floor.warning(*used)?);
+                }
+            }
+            floors.push(floor);
         }
     }
     floors.push(Floor {
         rule: phase.rules.len(),
-        kind: Cow::Borrowed("ruin"),
+        kind: Cow::Borrowed(RUIN),
         amount: Amount::ZERO,
         comparison: Comparison::AtOrBelow,
+        cap: false,
+        tests: Tested::Equity,
+        effect: Effect::Hard,
         reference_name: Cow::Borrowed("initial balance"),
         reference: track.initial,
         limit: track.initial,
         locked_at: None,
+        used: None,
     });
     Ok(floors)
 }
 
-/// The floor that an equity has crossed. Of several the highest is the cause: it was crossed first on the way
-/// down; at equal height the one named first in the program.
-pub fn breached(floors: &[Floor], equity: Amount) -> Option<&Floor> {
+/// The floor that a worth has crossed. Of several the one with the hardest effect speaks; among these the highest is
+/// the cause, for it was crossed first on the way down; at equal height the one named first in the program. A cap, on
+/// the way up, comes after every floor of the same effect.
+pub fn breached(floors: &[Floor], worth: Worth) -> Option<&Floor> {
+    let weight = |floor: &Floor| (floor.effect, !floor.cap, floor.amount);
     floors
         .iter()
-        .filter(|floor| floor.comparison.crossed(equity, floor.amount))
-        .reduce(|highest, floor| if floor.amount > highest.amount { floor } else { highest })
+        .filter(|floor| floor.is_crossed(worth))
+        .reduce(|cause, floor| if weight(floor) > weight(cause) { floor } else { cause })
 }
 
-/// What passing the phase needs, each with its number. Empty for a phase that cannot be passed, such as a funded
-/// one.
-pub fn objectives(phase: &Phase, track: &Track, balance: Amount) -> Result<Vec<Objective>, Overflow> {
+/// What passing the phase needs, each with its number. Empty for a phase that asks for nothing.
+pub fn objectives(scene: &Scene<'_>, track: &Track) -> Result<Vec<Objective>, RuleError> {
     let mut objectives = Vec::new();
-    for (index, rule) in phase.rules.iter().enumerate() {
-        match rule {
-            Rule::ProfitTarget(rule) => {
-                objectives.push(profit_target::objective(rule, index, track, balance)?);
-            }
-            Rule::MinTradingDays(rule) => objectives.push(min_trading_days::objective(rule, index, track)),
-            Rule::DailyLoss(_) | Rule::MaxLoss(_) | Rule::Inactivity(_) | Rule::CalendarLimit(_) => {}
-        }
+    for (index, rule) in scene.phase.rules.iter().enumerate() {
+        objectives.extend(rule.answers().objective(index, scene, track)?);
     }
     Ok(objectives)
 }
 
-/// Whether the phase is passed: it has a profit target, every objective holds, and the account is flat. Where the
-/// target lets positions stay open, their loss must not eat what the balance shows: equity has to reach the target
-/// too. Ask only after the floors.
-pub fn passed(phase: &Phase, objectives: &[Objective], flat: bool, equity: Amount) -> bool {
-    let target = phase.rules.iter().find_map(|rule| match rule {
-        Rule::ProfitTarget(target) => Some(target),
-        Rule::DailyLoss(_)
-        | Rule::MaxLoss(_)
-        | Rule::MinTradingDays(_)
-        | Rule::Inactivity(_)
-        | Rule::CalendarLimit(_) => None,
-    });
-    let held = |objective: &Objective| match objective.target {
-        Reach::Amount(amount) => objective.met && equity >= amount,
-        Reach::Days(_) => objective.met,
-    };
-    target.is_some_and(|target| (flat || !target.flat) && objectives.iter().all(held))
+/// The phase's profit target.
+pub fn profit_target(phase: &Phase) -> Option<&ProfitTarget> {
+    phase
+        .rules
+        .iter()
+        .find_map(|rule| if let Rule::ProfitTarget(target) = rule { Some(target) } else { None })
 }
 
-/// When rules end the account if nothing changes, earliest first.
-pub fn deadlines(phase: &Phase, track: &Track) -> Result<Vec<Deadline>, Overflow> {
-    let mut deadlines = Vec::new();
-    for (index, rule) in phase.rules.iter().enumerate() {
-        match rule {
-            Rule::Inactivity(rule) => deadlines.push(inactivity::deadline(rule, index, track)?),
-            Rule::CalendarLimit(rule) => deadlines.push(calendar_limit::deadline(rule, index, track)?),
-            Rule::DailyLoss(_) | Rule::MaxLoss(_) | Rule::ProfitTarget(_) | Rule::MinTradingDays(_) => {}
+/// Whether the phase is passed: it has a profit target, every objective holds, and the account is as flat as the target
+/// asks. Where the target lets positions stay open, their loss must not eat what the balance shows: equity has to reach
+/// the target too. Ask only after the floors.
+pub fn passed(scene: &Scene<'_>, objectives: &[Objective], flat: bool, orders: bool) -> bool {
+    let Some(target) = profit_target(scene.phase) else { return false };
+    let held = |objective: &Objective| match objective.target {
+        Figure::Amount(amount) if objective.kind == "profit_target" => {
+            objective.met && target.reached.reached(scene.equity, amount)
         }
+        _ => objective.met,
+    };
+    (flat || !target.flat) && (!orders || !target.no_orders) && objectives.iter().all(held)
+}
+
+/// When rules act by themselves if nothing changes, earliest first.
+pub fn deadlines(scene: &Scene<'_>, track: &Track) -> Result<Vec<Deadline>, RuleError> {
+    let mut deadlines = Vec::new();
+    for (index, rule) in scene.phase.rules.iter().enumerate() {
+        deadlines.extend(rule.answers().deadlines(index, scene, track)?);
     }
     deadlines.sort_by_key(|deadline| (deadline.at, deadline.rule));
     Ok(deadlines)
+}
+
+/// What speaks against opening a position: the rule's place, its kind and its numbers.
+pub fn objection(
+    scene: &Scene<'_>,
+    track: &Track,
+    opening: &Opening,
+) -> Result<Option<(usize, &'static str, Vec<Figured>)>, RuleError> {
+    for (index, rule) in scene.phase.rules.iter().enumerate() {
+        if rule.answers().effect() == Effect::Refuse
+            && let Some(figures) = rule.answers().objection(index, scene, track, opening)?
+        {
+            return Ok(Some((index, rule.kind(), figures)));
+        }
+    }
+    Ok(None)
+}
+
+/// Every number of a rule: of its floor and its objective, and its own.
+pub fn figures(
+    index: usize,
+    rule: &Rule,
+    scene: &Scene<'_>,
+    track: &Track,
+) -> Result<Vec<Figured>, RuleError> {
+    let mut figures = Vec::new();
+    let worth = Worth { balance: scene.balance, equity: scene.equity, at_reset: false };
+    for floor in rule.answers().floors(index, track)? {
+        let [level, room] = if floor.cap { ["cap", "room_above"] } else { ["floor", "room"] };
+        figures.push(figure(level, floor.amount));
+        figures.push(figure(room, floor.room(worth)?));
+        if !floor.cap {
+            figures.push(figure("room_of_balance", scene.balance.minus(floor.amount)?));
+            figures.push(figure("reference", floor.reference));
+            figures.push(figure("limit", floor.limit));
+            figures.push(figure("locked", floor.locked_at.is_some()));
+        }
+    }
+    if let Some(objective) = rule.answers().objective(index, scene, track)? {
+        figures.push(Figured { name: Cow::Borrowed("target"), value: objective.target });
+        figures.push(Figured { name: Cow::Borrowed("current"), value: objective.current });
+        figures.push(figure("met", objective.met));
+    }
+    if let Some(deadline) = rule.answers().deadlines(index, scene, track)?.into_iter().min_by_key(|at| at.at)
+    {
+        figures.push(figure("deadline", deadline.at));
+    }
+    figures.extend(rule.answers().figures(index, scene, track)?);
+    Ok(figures)
 }

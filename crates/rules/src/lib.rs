@@ -1,29 +1,46 @@
 //! Challenge programs as data, and what they say about an account.
 //!
 //! **For:** the vocabulary of rules ([`Rule`]), the [`Program`] that combines them, the [`Track`] of an account that
-//! they look at, and the answers: [`floors`] (equity below or at which a loss rule fires), [`objectives`] (what a
-//! pass still needs) and [`deadlines`].
+//! they look at, and the answers: [`floors`] (where a loss rule fires), [`objectives`] (what a pass still needs),
+//! [`deadlines`], [`payout`] (what may be paid and why not), [`scaling`], the [`difference`] between two programs in
+//! sentences, and [`example`]s that show what a program means.
 //!
-//! **Must not know:** quotes, positions, storage, the time of day. Everything arrives as an argument; the engine
-//! asks at every price, and nothing else in the system gives a verdict.
+//! **Must not know:** quotes, storage, the time of day. Everything arrives as an argument; the engine asks at every
+//! price, and nothing else in the system gives a verdict.
 //!
-//! **To add a rule kind:** one file like [`max_loss`] with its settings, its arithmetic, its sentence and its
-//! examples; one variant of [`Rule`], and the compiler lists the matches to extend.
+//! **To add a rule kind:** one file in `kinds/` like [`kinds::MaxLoss`]'s, with its settings (which are its schema),
+//! its arithmetic, its sentence and its examples, and one line in the list of `rule.rs`. Everything else follows: the
+//! JSON Schema, reading and checking, the floors or objectives it answers, screens, receipts and `rules check`.
 
-pub mod calendar_limit;
-pub mod daily_loss;
+mod difference;
+mod effect;
+pub mod example;
+mod facts;
 mod floor;
-pub mod inactivity;
+pub mod kinds;
 mod limit;
-pub mod max_loss;
-pub mod min_trading_days;
-pub mod profit_target;
+pub mod merge;
+pub mod payout;
 mod program;
+mod rule;
+pub mod scaling;
 mod track;
 
+pub use difference::{Change, difference};
+pub use effect::{Effect, Figure, Figured, Finding, RuleError};
+pub use facts::{CloseReason, Closing, Fact, NewsEvent, OpenTrade, Opening};
 pub use floor::{
-    Comparison, Deadline, Floor, Objective, Reach, breached, deadlines, floors, objectives, passed,
+    Comparison, Deadline, Floor, Objective, RUIN, Tested, Worth, breached, deadlines, figures, floors,
+    objection, objectives, passed, profit_target,
 };
-pub use limit::Limit;
-pub use program::{Invalid, Phase, Program, ProgramError, Rule, Terms, VersionHash};
-pub use track::Track;
+pub use limit::{Limit, Offset, Reached, Since};
+pub use payout::Payout;
+pub use program::{Invalid, Phase, Program, ProgramError, Promotion, Terms, VersionHash};
+pub use rule::{Rule, Scene, Words};
+pub use scaling::Scaling;
+pub use track::{Activity, Clocks, Day, HeldBack, Lock, Paid, Peaks, Track};
+
+/// For settings that are written only where they differ.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

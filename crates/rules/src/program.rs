@@ -2,20 +2,18 @@
 
 use std::fmt;
 
-use kernel::{Amount, Currency, DecimalError, Percent, ResetClock, Symbol};
+use kernel::{Amount, Currency, Percent, ResetClock, Symbol};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::calendar_limit::CalendarLimit;
-use crate::daily_loss::DailyLoss;
-use crate::inactivity::Inactivity;
-use crate::max_loss::MaxLoss;
-use crate::min_trading_days::MinTradingDays;
-use crate::profit_target::ProfitTarget;
-use crate::{calendar_limit, daily_loss, inactivity, max_loss, min_trading_days, profit_target};
+use crate::merge::Merge;
+use crate::rule::Words;
+use crate::{Clocks, Payout, Rule, Scaling, is_default};
 
 /// What a trader buys: immutable, named by the hash of its content, kept by an account for life.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
     /// Shown to traders.
@@ -24,17 +22,23 @@ pub struct Program {
     pub currency: Currency,
     /// Balance that every phase opens with.
     pub initial_balance: Amount,
-    /// When the trading day ends.
+    /// When the trading day ends that losses are measured in.
     pub reset: ResetClock,
+    /// When the days end that are counted, if by another clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counting: Option<ResetClock>,
     /// The terms of trading.
     pub terms: Terms,
     /// From the first evaluation to the funded account. The last has no profit target or ends the challenge when
     /// passed.
     pub phases: Vec<Phase>,
+    /// What several accounts of this program become when they are merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Merge>,
 }
 
 /// The terms of trading, the same in every phase.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
     /// What may be traded.
@@ -48,56 +52,68 @@ pub struct Terms {
 }
 
 /// One phase of a program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Phase {
     /// Shown to traders.
     pub name: String,
     /// In the order in which they are explained and, at equal height, named as the cause.
     pub rules: Vec<Rule>,
+    /// How a trader who has reached everything gets on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub promotion: Promotion,
+    /// What may be paid out, for a funded phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payout: Option<Payout>,
+    /// How the account grows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
 }
 
-/// One rule. The words are the field's; each kind has its own file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Rule {
-    /// Loss within a trading day.
-    DailyLoss(DailyLoss),
-    /// Loss in all.
-    MaxLoss(MaxLoss),
-    /// Profit to pass.
-    ProfitTarget(ProfitTarget),
-    /// Days to pass.
-    MinTradingDays(MinTradingDays),
-    /// Rest allowed.
-    Inactivity(Inactivity),
-    /// Time allowed.
-    CalendarLimit(CalendarLimit),
+/// How a trader who has reached everything gets on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Promotion {
+    /// At once.
+    #[default]
+    Automatic,
+    /// When the trader asks for it.
+    OnRequest,
 }
 
-impl Rule {
-    /// The kind's word in data, API and receipts.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::DailyLoss(_) => "daily_loss",
-            Self::MaxLoss(_) => "max_loss",
-            Self::ProfitTarget(_) => "profit_target",
-            Self::MinTradingDays(_) => "min_trading_days",
-            Self::Inactivity(_) => "inactivity",
-            Self::CalendarLimit(_) => "calendar_limit",
-        }
+impl Phase {
+    /// The conditions of its payouts, numbered on from its rules; the place between them is the floor that no program
+    /// writes.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = (usize, &Rule)> {
+        let first = self.rules.len().saturating_add(1);
+        let conditions = self.payout.as_ref().map_or(&[][..], |payout| payout.conditions.as_slice());
+        conditions.iter().enumerate().map(move |(index, rule)| (first.saturating_add(index), rule))
     }
 
-    /// What the rule means, for a trader.
-    pub fn sentence(&self, initial: Amount, currency: Currency) -> String {
-        match self {
-            Self::DailyLoss(rule) => daily_loss::sentence(rule, initial, currency),
-            Self::MaxLoss(rule) => max_loss::sentence(rule, initial, currency),
-            Self::ProfitTarget(rule) => profit_target::sentence(rule, initial, currency),
-            Self::MinTradingDays(rule) => min_trading_days::sentence(rule),
-            Self::Inactivity(rule) => inactivity::sentence(rule),
-            Self::CalendarLimit(rule) => calendar_limit::sentence(rule),
+    /// Its rules and the conditions of its payouts, with their places.
+    pub(crate) fn rules_and_conditions(&self) -> impl Iterator<Item = (usize, &Rule)> {
+        self.rules.iter().enumerate().chain(self.conditions())
+    }
+
+    /// Whether a rule must be told of every new peak of the equity.
+    pub fn needs_peaks(&self) -> bool {
+        self.rules.iter().any(|rule| rule.answers().needs_peaks())
+    }
+
+    /// Whether a rule must be told of what every open position would bring, at every price.
+    pub fn needs_floating(&self) -> bool {
+        self.rules.iter().any(|rule| rule.answers().needs_floating())
+    }
+
+    /// What it means, one sentence for each rule and each part of its policies.
+    pub fn sentences(&self, words: &Words) -> Vec<String> {
+        let mut lines: Vec<_> = self.rules.iter().map(|rule| rule.sentence(words)).collect();
+        if self.promotion == Promotion::OnRequest {
+            lines.push("When everything is reached you ask for the next phase yourself.".to_owned());
         }
+        lines.extend(self.payout.iter().flat_map(|payout| payout.sentences(words)));
+        lines.extend(self.scaling.iter().map(|scaling| scaling.sentence(words)));
+        lines
     }
 }
 
@@ -136,15 +152,31 @@ pub struct Invalid {
 /// Why a program cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// Not JSON of the right shape.
-    #[error("reading a program")]
-    Unreadable(#[source] serde_json::Error),
+    /// Not of the right shape.
+    #[error("{}{say}", if .path.is_empty() { String::new() } else { format!("{}: ", .path) })]
+    Unreadable {
+        /// Where, as in `phases[0].rules[2]`.
+        path: String,
+        /// What is wrong and what would be right.
+        say: String,
+    },
     /// Well formed, but it makes no sense.
     #[error("a program with {} fault(s): {}", .0.len(), summary(.0))]
     Invalid(Vec<Invalid>),
-    /// A number in it is not exact.
-    #[error("a number in a program")]
-    Number(#[from] DecimalError),
+    /// It cannot be written down.
+    #[error("writing a program down")]
+    Encoding(#[source] serde_json::Error),
+}
+
+impl ProgramError {
+    /// Every fault with its place.
+    pub fn faults(&self) -> Vec<Invalid> {
+        match self {
+            Self::Unreadable { path, say } => vec![Invalid { path: path.clone(), say: say.clone() }],
+            Self::Invalid(faults) => faults.clone(),
+            Self::Encoding(error) => vec![Invalid { path: String::new(), say: error.to_string() }],
+        }
+    }
 }
 
 fn summary(faults: &[Invalid]) -> String {
@@ -152,17 +184,43 @@ fn summary(faults: &[Invalid]) -> String {
     lines.join("; ")
 }
 
+/// Reads a document and names the place of what is wrong in it.
+pub(crate) fn read<'de, T, D>(deserializer: D) -> Result<T, ProgramError>
+where
+    T: DeserializeOwned,
+    D: serde::Deserializer<'de>,
+    D::Error: fmt::Display,
+{
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let path = if path == "." { String::new() } else { path };
+        let say = error.inner().to_string();
+        let number = say.contains("invalid type: floating point") || say.contains("invalid type: integer");
+        let hint = if number { "; write the number in quotes, such as \"5.5\"" } else { "" };
+        ProgramError::Unreadable { path, say: format!("{}{hint}", say.trim()) }
+    })
+}
+
 impl Program {
     /// Reads and checks a program's JSON.
     pub fn from_json(text: &str) -> Result<Self, ProgramError> {
-        let program: Self = serde_json::from_str(text).map_err(ProgramError::Unreadable)?;
+        let program: Self = read(&mut serde_json::Deserializer::from_str(text))?;
+        program.check()?;
+        Ok(program)
+    }
+
+    /// Reads and checks a program's TOML.
+    pub fn from_toml(text: &str) -> Result<Self, ProgramError> {
+        let document = toml::Deserializer::parse(text)
+            .map_err(|error| ProgramError::Unreadable { path: String::new(), say: error.to_string() })?;
+        let program: Self = read(document)?;
         program.check()?;
         Ok(program)
     }
 
     /// The canonical JSON: fields in the order of this type, numbers in their one text form, no spaces.
     pub fn canonical_json(&self) -> Result<String, ProgramError> {
-        serde_json::to_string(self).map_err(ProgramError::Unreadable)
+        serde_json::to_string(self).map_err(ProgramError::Encoding)
     }
 
     /// The name of this version.
@@ -170,66 +228,67 @@ impl Program {
         Ok(VersionHash(hex::encode(Sha256::digest(self.canonical_json()?))))
     }
 
+    /// The JSON Schema of programs.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
+    /// The clocks that end its days.
+    pub fn clocks(&self) -> Clocks<'_> {
+        Clocks { reset: &self.reset, counting: self.counting.as_ref().unwrap_or(&self.reset) }
+    }
+
+    /// What its sentences name amounts in.
+    pub const fn words(&self) -> Words {
+        Words { initial: self.initial_balance, currency: self.currency }
+    }
+
     /// Everything wrong with it at once.
     pub fn check(&self) -> Result<(), ProgramError> {
         let mut faults = Vec::new();
-        let mut fault = |path: String, say: &str| faults.push(Invalid { path, say: say.to_owned() });
+        let mut fault =
+            |path: &str, say: &str| faults.push(Invalid { path: path.to_owned(), say: say.to_owned() });
         if self.name.trim().is_empty() {
-            fault("name".to_owned(), "give the program a name");
+            fault("name", "give the program a name");
         }
         if self.initial_balance <= Amount::ZERO || self.initial_balance > MOST_INITIAL_BALANCE {
-            fault("initial_balance".to_owned(), "must be above 0 and at most 1000000000");
+            fault("initial_balance", "must be above 0 and at most 1000000000");
         }
         if self.terms.instruments.is_empty() {
-            fault("terms.instruments".to_owned(), "name at least one instrument");
+            fault("terms.instruments", "name at least one instrument");
         }
         if self.terms.leverage == 0 || self.terms.leverage > 1_000 {
-            fault("terms.leverage".to_owned(), "must be from 1 to 1000");
+            fault("terms.leverage", "must be from 1 to 1000");
         }
         if self.terms.commission_per_lot.is_negative() || self.terms.commission_per_lot > MOST_COMMISSION {
-            fault("terms.commission_per_lot".to_owned(), "must be from 0 to 10000");
+            fault("terms.commission_per_lot", "must be from 0 to 10000");
         }
         if self.terms.stop_out.millionths() < 0 || self.terms.stop_out > Percent::WHOLE {
-            fault("terms.stop_out".to_owned(), "must be from 0 to 100 per cent");
+            fault("terms.stop_out", "must be from 0 to 100 per cent");
         }
         if self.phases.is_empty() {
-            fault("phases".to_owned(), "add at least one phase");
+            fault("phases", "add at least one phase");
         }
         for (number, phase) in self.phases.iter().enumerate() {
+            let at = format!("phases[{number}]");
             if phase.name.trim().is_empty() {
-                fault(format!("phases[{number}].name"), "give the phase a name");
+                fault(&format!("{at}.name"), "give the phase a name");
             }
             let targets = phase.rules.iter().filter(|rule| matches!(rule, Rule::ProfitTarget(_))).count();
             if targets > 1 {
-                fault(format!("phases[{number}].rules"), "have at most one profit target");
+                fault(&format!("{at}.rules"), "have at most one profit target");
             }
             if targets == 0 && number.saturating_add(1) < self.phases.len() {
-                fault(
-                    format!("phases[{number}].rules"),
-                    "a phase before the last needs a profit target to be passed",
-                );
+                fault(&format!("{at}.rules"), "a phase before the last needs a profit target to be passed");
             }
             for (index, rule) in phase.rules.iter().enumerate() {
-                let path = format!("phases[{number}].rules[{index}]");
-                match rule {
-                    Rule::DailyLoss(DailyLoss { limit, .. })
-                    | Rule::MaxLoss(MaxLoss { limit, .. })
-                    | Rule::ProfitTarget(ProfitTarget { limit, .. }) => {
-                        if !limit.is_sensible() {
-                            fault(
-                                format!("{path}.limit"),
-                                "must be above 0, a share at most 100 per cent, an amount at most 1000000000",
-                            );
-                        }
-                    }
-                    Rule::MinTradingDays(MinTradingDays { days })
-                    | Rule::Inactivity(Inactivity { days })
-                    | Rule::CalendarLimit(CalendarLimit { days }) => {
-                        if !(1..=3_650).contains(days) {
-                            fault(format!("{path}.days"), "must be from 1 to 3650");
-                        }
-                    }
-                }
+                rule.faults(&mut |field, say| fault(&format!("{at}.rules[{index}].{field}"), &say));
+            }
+            if let Some(payout) = &phase.payout {
+                payout.faults(&mut |field, say| fault(&format!("{at}.payout.{field}"), &say));
+            }
+            if let Some(scaling) = &phase.scaling {
+                scaling.faults(&mut |field, say| fault(&format!("{at}.scaling.{field}"), &say));
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(ProgramError::Invalid(faults)) }
@@ -298,7 +357,7 @@ mod tests {
     #[test]
     fn sentences_name_amounts() {
         let program: Program = toml::from_str(PROGRAM).unwrap();
-        let say = |rule: &Rule| rule.sentence(program.initial_balance, program.currency);
+        let say = |rule: &Rule| rule.sentence(&program.words());
         assert!(
             say(&program.phases[0].rules[0]).contains(
                 "5% of the initial balance (5,000.00 USD), measured from the balance at the reset;"
@@ -312,7 +371,7 @@ mod tests {
         let mut program: Program = toml::from_str(PROGRAM).unwrap();
         program.terms.leverage = 0;
         program.phases[0].rules.retain(|rule| rule.kind() != "profit_target");
-        program.phases[1].rules.push(Rule::Inactivity(Inactivity { days: 0 }));
+        program.phases[1].rules.push(calendar_limit(0));
         let ProgramError::Invalid(faults) = program.check().unwrap_err() else { panic!("expected faults") };
         let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
         assert_eq!(paths, ["terms.leverage", "phases[0].rules", "phases[1].rules[1].days"]);

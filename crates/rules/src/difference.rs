@@ -1,0 +1,107 @@
+//! What distinguishes two programs, in sentences.
+
+use crate::{Phase, Program};
+
+/// One difference: where, what held before and what holds after.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Change {
+    /// Such as `Evaluation` or `Terms`.
+    pub place: String,
+    /// The sentence before; none for what is new.
+    pub before: Option<String>,
+    /// The sentence after; none for what is gone.
+    pub after: Option<String>,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.before, &self.after) {
+            (Some(before), Some(after)) => {
+                write!(formatter, "{}: before: {before} Now: {after}", self.place)
+            }
+            (None, Some(after)) => write!(formatter, "{}: new: {after}", self.place),
+            (Some(before), None) => write!(formatter, "{}: no longer: {before}", self.place),
+            (None, None) => write!(formatter, "{}: nothing", self.place),
+        }
+    }
+}
+
+/// What distinguishes a program from the one before it. Empty if both mean the same in every sentence.
+pub fn difference(before: &Program, after: &Program) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut compare = |place: &str, before: Option<String>, after: Option<String>| {
+        if before != after {
+            changes.push(Change { place: place.to_owned(), before, after });
+        }
+    };
+    for (before, after) in terms(before).into_iter().zip(terms(after)) {
+        compare("Terms", before, after);
+    }
+    let count = before.phases.len().max(after.phases.len());
+    for number in 0..count {
+        let sides = [(before, before.phases.get(number)), (after, after.phases.get(number))];
+        let [old, new] =
+            sides.map(|(program, phase)| phase.map_or_else(Vec::new, |phase| lines(program, phase)));
+        let name = |program: &Program| program.phases.get(number).map(|phase| phase.name.clone());
+        let place = name(after).or_else(|| name(before)).unwrap_or_default();
+        compare(&place, name(before).map(named), name(after).map(named));
+        let mut new = new;
+        for (key, sentence) in old {
+            // Of several with one key the first that is left is its counterpart; the same sentence comes first.
+            let same = new.iter().position(|(other, text)| *other == key && *text == sentence);
+            let counterpart = same.or_else(|| new.iter().position(|(other, _)| *other == key));
+            let after = counterpart.map(|place| new.remove(place).1);
+            compare(&place, Some(sentence), after);
+        }
+        for (_, sentence) in new {
+            compare(&place, None, Some(sentence));
+        }
+    }
+    changes
+}
+
+fn named(name: String) -> String {
+    format!("The phase is called {name}.")
+}
+
+fn terms(program: &Program) -> Vec<Option<String>> {
+    let words = program.words();
+    let terms = &program.terms;
+    let symbols: Vec<_> = terms.instruments.iter().map(|symbol| symbol.as_str()).collect();
+    let counting = program.counting.as_ref();
+    vec![
+        Some(format!("The program is called {}.", program.name)),
+        Some(format!("Every phase opens with {}.", words.amount(program.initial_balance))),
+        Some(format!("The trading day ends at {} {}.", program.reset.time(), program.reset.zone())),
+        counting.map(|clock| format!("Days are counted by {} {}.", clock.time(), clock.zone())),
+        Some(format!("Instruments: {}.", symbols.join(", "))),
+        Some(format!("Leverage is 1:{}.", terms.leverage)),
+        Some(format!("Commission is {} for each lot and side.", words.amount(terms.commission_per_lot))),
+        Some(format!("Positions are closed while equity is below {}% of the margin.", terms.stop_out)),
+        program.merge.map(|merge| merge.sentence().to_owned()),
+    ]
+}
+
+/// The sentences of a phase, each with the word that finds its counterpart.
+fn lines(program: &Program, phase: &Phase) -> Vec<(String, String)> {
+    let words = program.words();
+    let mut lines: Vec<_> =
+        phase.rules.iter().map(|rule| (rule.kind().to_owned(), rule.sentence(&words))).collect();
+    if let Some(payout) = &phase.payout {
+        for sentence in payout.sentences(&words) {
+            // The first words of a part of the policy are the same whatever its numbers are.
+            let key: Vec<_> = sentence
+                .split(' ')
+                .filter(|word| !word.contains(|c: char| c.is_ascii_digit()))
+                .take(4)
+                .collect();
+            lines.push((format!("payout {}", key.join(" ")), sentence));
+        }
+    }
+    lines.extend(phase.scaling.iter().map(|scaling| ("scaling".to_owned(), scaling.sentence(&words))));
+    if phase.promotion == crate::Promotion::OnRequest {
+        let sentence = "The next phase must be asked for.".to_owned();
+        lines.push(("promotion".to_owned(), sentence));
+    }
+    lines
+}

@@ -1,0 +1,417 @@
+//! Examples of a program: what happens to an account, and what a firm says must come of it.
+//!
+//! A file of examples is TOML (or JSON of the same shape) and holds a program, timelines and expectations; the guide
+//! `docs/guides/write-a-program.md` explains it. [`check`] runs a file and compares every expectation.
+
+mod expect;
+mod timeline;
+
+use std::collections::BTreeMap;
+
+use kernel::{Amount, Currency, Lots, ResetClock, Side, Symbol};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use expect::Checked;
+pub use timeline::{Status, Timeline};
+
+use crate::merge::{Merge, Merged};
+use crate::program::read;
+use crate::{
+    CloseReason, NewsEvent, Payout, Phase, Program, ProgramError, Promotion, Rule, RuleError, Scaling, Terms,
+};
+
+/// A file of examples.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExampleFile {
+    /// The firm whose page shows the examples; each may name its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firm: Option<String>,
+    /// The address of that page; each may name its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The program of all examples that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<ExampleProgram>,
+    /// The examples.
+    #[serde(rename = "example")]
+    pub examples: Vec<Example>,
+}
+
+/// One example.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// Its name, unique in the file.
+    pub id: String,
+    /// The firm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firm: Option<String>,
+    /// The address of the page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The kind of rule that the example is about, such as `daily_loss.balance_based.fixed_amount`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
+    /// What else is to be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Which reading of a page that contradicts itself this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading: Option<String>,
+    /// Whether numbers were added to what the page prints.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub some_added: bool,
+    /// The program; the file's if none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<ExampleProgram>,
+    /// The firm's calendar of releases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calendar: Vec<NewsEvent>,
+    /// When the account opens: an instant, or a local time of the reset zone, or a date. Noon UTC on Monday, 5 January
+    /// 2026 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// Which phase the account is in, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<usize>,
+    /// What happens, in order.
+    #[serde(rename = "step", default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+}
+
+/// The program of an example: a whole one, a file beside the examples, or only what matters. Whatever is left out is
+/// filled in: USD, a reset at midnight UTC, one phase with the rules given here.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExampleProgram {
+    /// A program's file, its path seen from the file of the examples. Nothing else may be given then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// See [`Program`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// See [`Program`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+    /// See [`Program`]; 100000 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_balance: Option<Amount>,
+    /// See [`Program`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset: Option<ResetClock>,
+    /// See [`Program`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counting: Option<ResetClock>,
+    /// See [`Program`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Terms>,
+    /// The rules of the only phase.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
+    /// How the only phase is passed on from.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub promotion: Promotion,
+    /// The payout policy of the only phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payout: Option<Payout>,
+    /// How the account of the only phase grows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
+    /// See [`Program`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Merge>,
+    /// See [`Program`]; in place of rules, payout and scaling.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
+}
+
+/// One step: the clock moves first, then what is given happens in the order of these fields, then the expectations are
+/// compared. Without `at`, `after` or `reset` a step happens one minute after the one before it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Moves the clock to an instant: RFC 3339, or `2026-01-05 14:30` in the reset zone, or a date, meaning the start of
+    /// that day. Every reset on the way happens with what the account is then worth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// Moves the clock on, such as `90s`, `5m`, `2h`, `3d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Moves the clock to the next reset.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub reset: bool,
+    /// An order is placed.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub order: bool,
+    /// Positions open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<OpenStep>,
+    /// Stop losses are set, moved or taken away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<StopStep>,
+    /// What open positions would bring now, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub open_profit: BTreeMap<String, Amount>,
+    /// Positions, or parts of them, close.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub close: Vec<CloseStep>,
+    /// Positions open, and close in the same step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trade: Vec<TradeStep>,
+    /// Results are closed: the balance moves by so much, and so does the equity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Amount>,
+    /// The balance is now so much. What it moved by counts as closed on this day. The equity follows unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Amount>,
+    /// Open results are now so much: the equity is the balance and this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floating: Option<Amount>,
+    /// The equity is now so much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equity: Option<Amount>,
+    /// Balances one after the other, a minute apart, flat.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub balances: Vec<Amount>,
+    /// Equities one after the other, a minute apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub equities: Vec<Amount>,
+    /// Days one after the other, each with one trade that closes with this result, and then a reset; `none` is a day
+    /// without a trade.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub day_profits: Vec<String>,
+    /// Days one after the other, each ending with this balance, and the equity if another is given, and then a reset.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub day_ends: Vec<DayEnd>,
+    /// The account is looked through, as before a payout.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub review: bool,
+    /// Money is taken out: an amount, or `all` for the most that is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payout: Option<String>,
+    /// The account grows by so many steps of its scaling plan, whether it is eligible or not.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub grow: u32,
+    /// Accounts are merged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merge: Vec<Merged>,
+    /// What must be true then, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub expect: BTreeMap<String, serde_json::Value>,
+}
+
+/// A position that opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenStep {
+    /// Its name in this example.
+    pub position: String,
+    /// What; EURUSD if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<Symbol>,
+    /// Which way; buy if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
+    /// How much; one lot if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lots: Option<Lots>,
+    /// Units of the underlying in all; as many as lots if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<Amount>,
+    /// Opening price in the account's currency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Amount>,
+    /// Price of the stop loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Amount>,
+    /// The loss at the stop loss, where it is known without prices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Amount>,
+    /// By a working order that fired.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub pending: bool,
+    /// Commission charged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commission: Option<Amount>,
+}
+
+/// A stop loss that is set, moved or taken away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StopStep {
+    /// The position's name.
+    pub position: String,
+    /// The loss at it; none takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Amount>,
+}
+
+/// A position, or a part of it, that closes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloseStep {
+    /// The position's name.
+    pub position: String,
+    /// How much of it; all that is left if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lots: Option<Lots>,
+    /// What it brought, after commission.
+    pub profit: Amount,
+    /// Why; the trader if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<CloseReason>,
+}
+
+/// A position that opens and closes in one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TradeStep {
+    /// What; EURUSD if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<Symbol>,
+    /// Which way; buy if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
+    /// How much; one lot if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lots: Option<Lots>,
+    /// How long it is held, such as `10s`; not at all if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// The loss at its stop loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Amount>,
+    /// What it brought, after commission.
+    pub profit: Amount,
+    /// How often the same trade is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u32>,
+}
+
+/// How a day ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DayEnd {
+    /// The balance.
+    pub balance: Amount,
+    /// The equity, if another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equity: Option<Amount>,
+}
+
+/// Why an example cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExampleError {
+    /// The file, or a program it names, cannot be read.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// Something in a step makes no sense.
+    #[error("example {example}, step {step}: {say}")]
+    Step {
+        /// The example.
+        example: String,
+        /// The step, from 1; 0 is the example itself.
+        step: usize,
+        /// What is wrong and what would be right.
+        say: String,
+    },
+    /// A rule cannot answer.
+    #[error("example {example}, step {step}")]
+    Rule {
+        /// The example.
+        example: String,
+        /// The step, from 1.
+        step: usize,
+        /// Why.
+        #[source]
+        source: RuleError,
+    },
+}
+
+/// Reads a program's file that an example names.
+pub type Load<'a> = &'a dyn Fn(&str) -> Result<Program, ProgramError>;
+
+impl ExampleFile {
+    /// Reads a file of examples in TOML.
+    pub fn from_toml(text: &str) -> Result<Self, ProgramError> {
+        let document = toml::Deserializer::parse(text)
+            .map_err(|error| ProgramError::Unreadable { path: String::new(), say: error.to_string() })?;
+        read(document)
+    }
+
+    /// Reads a file of examples in JSON.
+    pub fn from_json(text: &str) -> Result<Self, ProgramError> {
+        read(&mut serde_json::Deserializer::from_str(text))
+    }
+
+    /// The JSON Schema of such files.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
+    /// The program of an example, with everything filled in.
+    pub fn program_of(&self, example: &Example, load: Load<'_>) -> Result<Program, ProgramError> {
+        let given = example.program.as_ref().or(self.program.as_ref()).cloned().unwrap_or_default();
+        given.fill(load)
+    }
+}
+
+impl ExampleProgram {
+    fn fill(self, load: Load<'_>) -> Result<Program, ProgramError> {
+        if let Some(file) = &self.file {
+            if self != (Self { file: Some(file.clone()), ..Self::default() }) {
+                let say = "give either a file or the program itself".to_owned();
+                return Err(ProgramError::Unreadable { path: "program.file".to_owned(), say });
+            }
+            return load(file);
+        }
+        let own = Phase {
+            name: "Account".to_owned(),
+            rules: self.rules,
+            promotion: self.promotion,
+            payout: self.payout,
+            scaling: self.scaling,
+        };
+        let phases = if self.phases.is_empty() { vec![own] } else { self.phases };
+        let missing =
+            |text: &str, say: &str| ProgramError::Unreadable { path: text.to_owned(), say: say.to_owned() };
+        let usd = Currency::parse("USD").map_err(|error| missing("currency", &error.to_string()))?;
+        let clock =
+            ResetClock::parse("Etc/UTC", "00:00").map_err(|error| missing("reset", &error.to_string()))?;
+        let symbol = Symbol::parse("EURUSD").map_err(|error| missing("terms", &error.to_string()))?;
+        let program = Program {
+            name: self.name.unwrap_or_else(|| "Example".to_owned()),
+            currency: self.currency.unwrap_or(usd),
+            initial_balance: self.initial_balance.unwrap_or(DEFAULT_BALANCE),
+            reset: self.reset.unwrap_or(clock),
+            counting: self.counting,
+            terms: self.terms.unwrap_or(Terms {
+                instruments: vec![symbol],
+                leverage: 100,
+                commission_per_lot: Amount::ZERO,
+                stop_out: kernel::Percent::WHOLE,
+            }),
+            phases,
+            merge: self.merge,
+        };
+        program.check()?;
+        Ok(program)
+    }
+}
+
+const DEFAULT_BALANCE: Amount = Amount::from_micros(100_000_000_000);
+
+/// Runs every example of a file; one entry for each expectation, in order.
+pub fn check(file: &ExampleFile, load: Load<'_>) -> Result<Vec<Checked>, ExampleError> {
+    let mut all = Vec::new();
+    for example in &file.examples {
+        let program = file.program_of(example, load)?;
+        let mut timeline = Timeline::open(&program, example)?;
+        for step in &example.steps {
+            all.extend(timeline.step(&program, example, step)?);
+        }
+    }
+    Ok(all)
+}

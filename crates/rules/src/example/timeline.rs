@@ -1,0 +1,768 @@
+//! An account that lives through an example.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use kernel::{Amount, Lots, Rounding, Side, Span, Symbol, Timestamp, TradingDay, Zone};
+use serde::{Deserialize, Serialize};
+
+use super::expect::{self, Checked};
+use super::{CloseStep, Example, ExampleError, OpenStep, Step, TradeStep};
+use crate::effect::{Figure, Figured, figure};
+use crate::payout::Holding;
+use crate::{
+    CloseReason, Closing, Effect, Fact, Finding, Floor, HeldBack, Opening, Phase, Program, Promotion,
+    RuleError, Scene, Track, Worth, breached, deadlines, figures, floors, objection, objectives, passed,
+};
+
+/// The state of an account in an example; what a step leaves is all that the next one needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    at: Timestamp,
+    phase: usize,
+    track: Track,
+    balance: Amount,
+    floating: Amount,
+    /// Open positions by their names in the example.
+    tickets: BTreeMap<String, u32>,
+    next_ticket: u32,
+    status: Status,
+    /// The kind of the rule that ended the account, and when.
+    ended: Option<(Cow<'static, str>, Timestamp)>,
+    /// How many steps were taken.
+    steps: usize,
+    /// What was found in the last step.
+    found: Vec<Finding>,
+    passed: bool,
+    merged: Option<Amount>,
+}
+
+/// Whether the account of an example lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It trades.
+    Active,
+    /// It passed its phase.
+    Passed,
+    /// A hard rule ended it.
+    Breached,
+    /// Its time is over.
+    Expired,
+}
+
+enum Failure {
+    Say(String),
+    Rule(RuleError),
+}
+
+impl<E: Into<RuleError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Rule(error.into())
+    }
+}
+
+fn say<T>(text: impl Into<String>) -> Result<T, Failure> {
+    Err(Failure::Say(text.into()))
+}
+
+impl Timeline {
+    /// The account of an example as it opens.
+    pub fn open(program: &Program, example: &Example) -> Result<Self, ExampleError> {
+        let open = || -> Result<Self, Failure> {
+            let at = match &example.start {
+                Some(text) => instant(program, text)?,
+                None => Timestamp::parse("2026-01-05T12:00:00Z")?,
+            };
+            let phase = example.phase.unwrap_or(1).saturating_sub(1);
+            if phase >= program.phases.len() {
+                return say(format!("the program has {} phases", program.phases.len()));
+            }
+            Ok(Self {
+                at,
+                phase,
+                track: Track::open(program.initial_balance, at, program.clocks())?,
+                balance: program.initial_balance,
+                floating: Amount::ZERO,
+                tickets: BTreeMap::new(),
+                next_ticket: 1,
+                status: Status::Active,
+                ended: None,
+                steps: 0,
+                found: Vec::new(),
+                passed: false,
+                merged: None,
+            })
+        };
+        open().map_err(|failure| located(example, 0, failure))
+    }
+
+    /// Takes one step and compares what it expects.
+    pub fn step(
+        &mut self,
+        program: &Program,
+        example: &Example,
+        step: &Step,
+    ) -> Result<Vec<Checked>, ExampleError> {
+        self.steps = self.steps.saturating_add(1);
+        let number = self.steps;
+        let taken = self.take(program, example, step);
+        let compared = taken.and_then(|()| self.compare(program, example, step));
+        compared.map_err(|failure| located(example, number, failure))
+    }
+
+    fn take(&mut self, program: &Program, example: &Example, step: &Step) -> Result<(), Failure> {
+        self.found.clear();
+        let mut run = Run { state: self, program, example };
+        run.move_clock(step)?;
+        if step.order {
+            run.tell(&Fact::Ordered)?;
+        }
+        for open in &step.open {
+            run.open(open)?;
+        }
+        for stop in &step.stop {
+            let trade = run.ticket(&stop.position)?;
+            run.tell(&Fact::StopMoved { trade, risk: stop.risk })?;
+        }
+        if !step.open_profit.is_empty() {
+            run.open_profit(&step.open_profit)?;
+        }
+        for close in &step.close {
+            run.close(close)?;
+        }
+        for trade in &step.trade {
+            run.trade(trade)?;
+        }
+        run.worth(step)?;
+        for balance in &step.balances {
+            run.wait(MINUTE)?;
+            run.set(*balance, Amount::ZERO)?;
+        }
+        for equity in &step.equities {
+            run.wait(MINUTE)?;
+            run.set(run.state.balance, equity.minus(run.state.balance)?)?;
+        }
+        for profit in &step.day_profits {
+            if profit != "none" {
+                let profit =
+                    Amount::parse(profit).or_else(|error| say(format!("day_profits: {profit}: {error}")))?;
+                let trade = TradeStep {
+                    profit,
+                    symbol: None,
+                    side: None,
+                    lots: None,
+                    held: None,
+                    risk: None,
+                    times: None,
+                };
+                run.trade(&trade)?;
+            }
+            run.advance(run.state.track.next_reset)?;
+        }
+        for end in &step.day_ends {
+            run.wait(MINUTE)?;
+            run.set(end.balance, end.equity.unwrap_or(end.balance).minus(end.balance)?)?;
+            run.advance(run.state.track.next_reset)?;
+        }
+        if step.review {
+            run.tell(&Fact::Review)?;
+        }
+        if let Some(amount) = &step.payout {
+            run.pay(amount)?;
+        }
+        for _ in 0..step.grow {
+            run.grow()?;
+        }
+        if !step.merge.is_empty() {
+            let Some(merge) = program.merge else { return say("the program says nothing about merging") };
+            run.state.merged = Some(merge.start_balance(&step.merge)?);
+        }
+        Ok(())
+    }
+
+    fn compare(&self, program: &Program, example: &Example, step: &Step) -> Result<Vec<Checked>, Failure> {
+        if step.expect.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known = self.known(program, &example.calendar)?;
+        let mut all = Vec::new();
+        for (name, expected) in &step.expect {
+            let checked = expect::compare(program, &known, name, expected).or_else(say)?;
+            all.push(Checked { example: example.id.clone(), step: self.steps, ..checked });
+        }
+        Ok(all)
+    }
+
+    fn scene<'a>(
+        &self,
+        program: &'a Program,
+        calendar: &'a [crate::NewsEvent],
+    ) -> Result<Scene<'a>, Failure> {
+        let Some(phase) = program.phases.get(self.phase) else { return say("the program has no such phase") };
+        let equity = self.balance.plus(self.floating)?;
+        Ok(Scene { phase, calendar, at: self.at, balance: self.balance, equity })
+    }
+
+    /// Everything that can be expected, by name.
+    fn known(
+        &self,
+        program: &Program,
+        calendar: &[crate::NewsEvent],
+    ) -> Result<BTreeMap<String, Figure>, Failure> {
+        let scene = self.scene(program, calendar)?;
+        let clocks = program.clocks();
+        let mut known = BTreeMap::new();
+        let mut add = |prefix: &str, figures: Vec<Figured>| {
+            for Figured { name, value } in figures {
+                known.insert(format!("{prefix}.{name}"), value);
+            }
+        };
+        let word = |text: &'static str| Figure::Word(Cow::Borrowed(text));
+        let held = self.track.held_back_at(self.at);
+        let mut account = vec![
+            figure("balance", self.balance),
+            figure("equity", scene.equity),
+            figure("initial_balance", self.track.initial),
+            figure("status", word(status_word(self.status))),
+            figure("locked", held.is_some()),
+        ];
+        account.extend(held.map(|held| figure("locked_until", held.until)));
+        let all = floors(scene.phase, &self.track)?;
+        let effective = |floor: &&Floor| floor.effect != Effect::Warn && !floor.cap;
+        if let Some(floor) = all.iter().filter(effective).rev().max_by_key(|floor| floor.amount) {
+            let worth = Worth { balance: self.balance, equity: scene.equity, at_reset: false };
+            account.push(figure("floor", floor.amount));
+            account.push(figure("floor_rule", Figure::Word(floor.kind.clone())));
+            account.push(figure("room", floor.room(worth)?));
+        }
+        add("account", account);
+        add(
+            "clock",
+            vec![
+                figure("now", self.at),
+                figure("day", self.track.day),
+                figure("day_began", self.track.day_started_at),
+                figure("day_starts", clocks.reset.start_of(self.track.day)?),
+                figure("next_reset", self.track.next_reset),
+                figure("counted_day", self.track.today.day),
+            ],
+        );
+        let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
+        for (index, rule) in scene.phase.rules_and_conditions() {
+            let times = seen.entry(rule.kind()).or_default();
+            *times = times.saturating_add(1);
+            let name = if *times == 1 { rule.kind().to_owned() } else { format!("{}#{times}", rule.kind()) };
+            add(&name, figures(index, rule, &scene, &self.track)?);
+        }
+        if let Some(payout) = &scene.phase.payout {
+            let precheck = payout.precheck(&scene, &self.track, clocks, program.currency, self.holding())?;
+            let mut figures = precheck.figures;
+            figures.push(figure("eligible", precheck.eligible));
+            let missing: Vec<_> = precheck
+                .conditions
+                .iter()
+                .filter(|condition| !condition.met)
+                .map(|it| it.kind.as_ref())
+                .collect();
+            figures.push(figure("missing", Figure::Word(Cow::Owned(missing.join(", ")))));
+            add("payout", figures);
+            for condition in precheck.conditions {
+                let name = format!("payout.{}", condition.kind);
+                add(
+                    &name,
+                    vec![
+                        figure("met", condition.met),
+                        figure("current", condition.current),
+                        figure("target", condition.target),
+                    ],
+                );
+            }
+        }
+        if let Some(scaling) = &scene.phase.scaling {
+            add("scaling", scaling.figures(&scene, &self.track, clocks)?);
+        }
+        if let Some(balance) = self.merged {
+            add("merge", vec![figure("start_balance", balance)]);
+        }
+        let (verdict, rule) = self.verdict();
+        known.insert("verdict".to_owned(), Figure::Word(Cow::Borrowed(verdict)));
+        known.insert("rule".to_owned(), Figure::Word(rule));
+        let violations =
+            self.found.iter().filter(|finding| matches!(finding.effect, Effect::Flag | Effect::Deduct));
+        known.insert(
+            "violations".to_owned(),
+            Figure::Count(u32::try_from(violations.count()).unwrap_or(u32::MAX)),
+        );
+        let warnings = self.found.iter().filter(|finding| finding.effect == Effect::Warn).count();
+        known.insert("warnings".to_owned(), Figure::Count(u32::try_from(warnings).unwrap_or(u32::MAX)));
+        Ok(known)
+    }
+
+    fn holding(&self) -> Holding {
+        Holding {
+            flat: self.track.open.is_empty() && self.floating == Amount::ZERO,
+            no_orders: true,
+            ended: self.ended.clone(),
+        }
+    }
+
+    /// The outcome of the last step: its hardest finding, a pass, or the end the account came to before.
+    fn verdict(&self) -> (&'static str, Cow<'static, str>) {
+        let hardest =
+            self.found.iter().reduce(|cause, next| if next.effect > cause.effect { next } else { cause });
+        match (self.status, hardest) {
+            (_, Some(finding)) if !self.passed => (finding.effect.outcome(), finding.kind.clone()),
+            (Status::Passed, _) => ("passed", Cow::Borrowed("profit_target")),
+            (Status::Breached, _) => ("breach", self.ended_by()),
+            (Status::Expired, _) => ("expiry", self.ended_by()),
+            (Status::Active, _) => ("ok", Cow::Borrowed("")),
+        }
+    }
+
+    fn ended_by(&self) -> Cow<'static, str> {
+        self.ended.as_ref().map_or(Cow::Borrowed(""), |(kind, _)| kind.clone())
+    }
+}
+
+const MINUTE: Span = Span::from_seconds(60);
+
+fn status_word(status: Status) -> &'static str {
+    match status {
+        Status::Active => "active",
+        Status::Passed => "passed",
+        Status::Breached => "breached",
+        Status::Expired => "expired",
+    }
+}
+
+fn located(example: &Example, step: usize, failure: Failure) -> ExampleError {
+    let example = example.id.clone();
+    match failure {
+        Failure::Say(say) => ExampleError::Step { example, step, say },
+        Failure::Rule(source) => ExampleError::Rule { example, step, source },
+    }
+}
+
+/// RFC 3339, or a local time of the reset zone, or a date, meaning the start of that day of counting.
+fn instant(program: &Program, text: &str) -> Result<Timestamp, Failure> {
+    if let Ok(at) = Timestamp::parse(text) {
+        return Ok(at);
+    }
+    if let Some((date, time)) = text.split_once(' ')
+        && let (Ok(date), Ok(time)) = (TradingDay::parse(date), kernel::LocalTime::parse(time))
+        && let Ok(zone) = Zone::parse(program.reset.zone())
+    {
+        return Ok(zone.at(date, time)?);
+    }
+    match TradingDay::parse(text) {
+        Ok(day) => Ok(program.clocks().counting.start_of(day)?),
+        Err(_) => say(format!(
+            "{text} is not an instant such as 2026-01-05T12:00:00Z, a local time such as 2026-01-05 14:30, or a date"
+        )),
+    }
+}
+
+/// `90s`, `5m`, `2h`, `3d`.
+fn span(text: &str) -> Result<Span, Failure> {
+    let wrong = || Failure::Say(format!("{text} is not a time such as 90s, 5m, 2h or 3d"));
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let count: i64 = digits.parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let micros =
+        count.checked_mul(seconds).and_then(|seconds| seconds.checked_mul(1_000_000)).ok_or_else(wrong)?;
+    if micros < 0 { Err(wrong()) } else { Ok(Span::from_micros(micros)) }
+}
+
+/// A timeline with the program it runs under.
+struct Run<'a> {
+    state: &'a mut Timeline,
+    program: &'a Program,
+    example: &'a Example,
+}
+
+impl<'a> Run<'a> {
+    fn scene(&self) -> Result<Scene<'a>, Failure> {
+        self.state.scene(self.program, &self.example.calendar)
+    }
+
+    fn phase(&self) -> Result<&'a Phase, Failure> {
+        Ok(self.scene()?.phase)
+    }
+
+    fn active(&self) -> bool {
+        self.state.status == Status::Active
+    }
+
+    fn move_clock(&mut self, step: &Step) -> Result<(), Failure> {
+        let to = match (&step.at, &step.after, step.reset) {
+            (Some(text), None, false) => instant(self.program, text)?,
+            (None, Some(text), false) => self.state.at.after(span(text)?)?,
+            (None, None, true) => self.state.track.next_reset,
+            (None, None, false) if self.state.steps <= 1 => self.state.at,
+            (None, None, false) => self.state.at.after(MINUTE)?,
+            _ => return say("give only one of at, after and reset"),
+        };
+        if to < self.state.at {
+            return say(format!(
+                "{to} lies before {}, where the step before it left the clock",
+                self.state.at
+            ));
+        }
+        self.advance(to)
+    }
+
+    fn wait(&mut self, span: Span) -> Result<(), Failure> {
+        self.advance(self.state.at.after(span)?)
+    }
+
+    /// Lets everything happen that falls due on the way, each at its own instant.
+    fn advance(&mut self, to: Timestamp) -> Result<(), Failure> {
+        loop {
+            let due = self.next_due()?;
+            let Some(due) = due.filter(|due| *due <= to) else { break };
+            self.state.at = due.max(self.state.at);
+            self.time_passed()?;
+        }
+        self.state.at = to.max(self.state.at);
+        Ok(())
+    }
+
+    fn next_due(&self) -> Result<Option<Timestamp>, Failure> {
+        if !self.active() {
+            return Ok(None);
+        }
+        let track = &self.state.track;
+        let own = deadlines(&self.scene()?, track)?.first().map(|deadline| deadline.at);
+        let ends = track.next_reset.min(track.next_day);
+        Ok(Some(own.map_or(ends, |own| own.min(ends))))
+    }
+
+    fn time_passed(&mut self) -> Result<(), Failure> {
+        let clocks = self.program.clocks();
+        let scene = self.scene()?;
+        let track = &mut self.state.track;
+        if track.next_day <= scene.at {
+            track.end_day(clocks, scene.equity)?;
+        }
+        if track.next_reset <= scene.at {
+            track.reset(clocks, scene.balance, scene.equity)?;
+            self.judge(true)?;
+        }
+        if self.active()
+            && deadlines(&self.scene()?, &self.state.track)?
+                .first()
+                .is_some_and(|due| due.at <= self.state.at)
+        {
+            self.tell(&Fact::Time)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the rules of a fact and does what they find.
+    fn tell(&mut self, fact: &Fact) -> Result<(), Failure> {
+        let scene = self.scene()?;
+        let found = self.state.track.notice(&scene, fact)?;
+        for finding in found {
+            if self.active() {
+                self.carry_out(finding)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, finding: Finding) -> Result<(), Failure> {
+        let (rule, effect) = (finding.rule, finding.effect);
+        self.state.ended =
+            effect.ends().then(|| (finding.kind.clone(), self.state.at)).or(self.state.ended.take());
+        self.state.found.push(finding);
+        match effect {
+            Effect::Warn | Effect::Flag | Effect::Deduct | Effect::Refuse => {}
+            Effect::Close => self.flatten()?,
+            Effect::Pause | Effect::Soft => {
+                if effect == Effect::Soft {
+                    self.flatten()?;
+                }
+                let until = self.state.track.next_reset;
+                self.state.track.held_back = Some(HeldBack { until, rule, effect });
+            }
+            Effect::Expire | Effect::Hard => {
+                self.state.status = if effect == Effect::Hard { Status::Breached } else { Status::Expired };
+                self.flatten()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes everything at what it is worth.
+    fn flatten(&mut self) -> Result<(), Failure> {
+        let open: Vec<_> =
+            self.state.track.open.iter().map(|(trade, position)| (*trade, position.lots)).collect();
+        let mut floating = std::mem::take(&mut self.state.floating);
+        self.state.balance = self.state.balance.plus(floating)?;
+        if open.is_empty() {
+            self.state.track.today.profit = self.state.track.today.profit.plus(floating)?;
+        }
+        self.state.tickets.clear();
+        for (trade, lots) in open {
+            // What is open is worth so much together; the first carries it all.
+            let profit = std::mem::take(&mut floating);
+            let closing = Closing { trade, lots, profit, reason: CloseReason::Platform, whole: true };
+            let scene = self.scene()?;
+            self.state.track.notice(&scene, &Fact::Closed(closing))?;
+        }
+        Ok(())
+    }
+
+    /// Looks at losses first, then at the target, as the engine does after every change.
+    fn judge(&mut self, at_reset: bool) -> Result<(), Failure> {
+        while self.active() {
+            let scene = self.scene()?;
+            let equity = scene.phase.needs_peaks().then_some(scene.equity);
+            self.state.track.observe(scene.phase, scene.at, scene.balance, equity)?;
+            let floors = floors(scene.phase, &self.state.track)?;
+            let worth = Worth { balance: scene.balance, equity: scene.equity, at_reset };
+            let Some(floor) = breached(&floors, worth).cloned() else { break };
+            if let Some(told) = floor.told() {
+                self.state.track.warned.insert(told);
+            }
+            self.carry_out(floor.finding(worth)?)?;
+        }
+        self.judge_pass(false)
+    }
+
+    fn judge_pass(&mut self, asked: bool) -> Result<(), Failure> {
+        let scene = self.scene()?;
+        if !self.active() || (scene.phase.promotion == Promotion::OnRequest && !asked) {
+            return Ok(());
+        }
+        let holding = self.state.holding();
+        let ready = |state: &Timeline| -> Result<bool, Failure> {
+            Ok(passed(&scene, &objectives(&scene, &state.track)?, holding.flat, !holding.no_orders))
+        };
+        if ready(self.state)? {
+            self.tell(&Fact::Review)?;
+            if self.active() && ready(self.state)? {
+                self.state.status = Status::Passed;
+                self.state.passed = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, balance: Amount, floating: Amount) -> Result<(), Failure> {
+        if !self.active() {
+            return Ok(());
+        }
+        let closed = balance.minus(self.state.balance)?;
+        let today = &mut self.state.track.today;
+        today.profit = today.profit.plus(closed)?;
+        today.booked = today.booked.plus(closed)?;
+        self.state.balance = balance;
+        self.state.floating = floating;
+        self.judge(false)
+    }
+
+    fn worth(&mut self, step: &Step) -> Result<(), Failure> {
+        let mut balance = self.state.balance;
+        let mut floating = None;
+        let told = step.closed.is_some()
+            || step.balance.is_some()
+            || step.floating.is_some()
+            || step.equity.is_some();
+        if let Some(closed) = step.closed {
+            balance = balance.plus(closed)?;
+        }
+        if let Some(told) = step.balance {
+            balance = told;
+            floating = Some(Amount::ZERO);
+        }
+        if let Some(told) = step.floating {
+            floating = Some(told);
+        }
+        if let Some(equity) = step.equity {
+            floating = Some(equity.minus(balance)?);
+        }
+        if told { self.set(balance, floating.unwrap_or(self.state.floating)) } else { Ok(()) }
+    }
+
+    fn ticket(&self, position: &str) -> Result<u32, Failure> {
+        match self.state.tickets.get(position) {
+            Some(ticket) => Ok(*ticket),
+            None => say(format!("no position {position} is open")),
+        }
+    }
+
+    fn open(&mut self, open: &OpenStep) -> Result<(), Failure> {
+        let lots = match open.lots {
+            Some(lots) => lots,
+            None => Lots::from_steps(1, 0)?,
+        };
+        let units = match open.units {
+            Some(units) => units,
+            None => Amount::from_micros(lots.millionths()),
+        };
+        let times_units = |price: Amount| price.scaled(units.micros(), 1_000_000, Rounding::HalfEven);
+        let risk = match (open.risk, open.stop, open.price) {
+            (Some(risk), _, _) => Some(risk),
+            (None, Some(stop), Some(price)) => {
+                let distance = match open.side.unwrap_or(Side::Buy) {
+                    Side::Buy => price.minus(stop)?,
+                    Side::Sell => stop.minus(price)?,
+                };
+                Some(times_units(distance)?)
+            }
+            (None, Some(_), None) => return say("a stop needs a price, or give the risk"),
+            (None, None, _) => None,
+        };
+        let symbol = match &open.symbol {
+            Some(symbol) => symbol.clone(),
+            None => Symbol::parse("EURUSD").or_else(|error| say(error.to_string()))?,
+        };
+        let opening = Opening {
+            trade: self.state.next_ticket,
+            symbol,
+            side: open.side.unwrap_or(Side::Buy),
+            lots,
+            pending: open.pending,
+            risk,
+            notional: open.price.map_or(Ok(Amount::ZERO), times_units)?,
+            cost: open.commission.unwrap_or_default(),
+        };
+        self.open_as(&open.position, opening)
+    }
+
+    fn open_as(&mut self, name: &str, opening: Opening) -> Result<(), Failure> {
+        if !self.active() {
+            return Ok(());
+        }
+        if self.state.tickets.contains_key(name) {
+            return say(format!("a position {name} is open already"));
+        }
+        let scene = self.scene()?;
+        let held = self.state.track.held_back_at(scene.at).map(|held| (held.rule, Vec::new()));
+        let objection =
+            objection(&scene, &self.state.track, &opening)?.map(|(rule, _, figures)| (rule, figures));
+        if let Some((rule, figures)) = held.or(objection) {
+            let kind = scene.phase.rules.get(rule).map_or("", |rule| rule.kind());
+            let trade = Some(opening.trade);
+            self.state.found.push(Finding {
+                rule,
+                kind: kind.into(),
+                effect: Effect::Refuse,
+                trade,
+                figures,
+            });
+            return Ok(());
+        }
+        self.state.next_ticket = self.state.next_ticket.saturating_add(1);
+        self.state.tickets.insert(name.to_owned(), opening.trade);
+        self.state.balance = self.state.balance.minus(opening.cost)?;
+        self.tell(&Fact::Opened(opening))?;
+        self.judge(false)
+    }
+
+    fn open_profit(&mut self, profits: &BTreeMap<String, Amount>) -> Result<(), Failure> {
+        let mut told = Vec::new();
+        let mut floating = Amount::ZERO;
+        for (name, profit) in profits {
+            told.push((self.ticket(name)?, *profit));
+            floating = floating.plus(*profit)?;
+        }
+        self.state.floating = floating;
+        self.tell(&Fact::Floating(told))?;
+        self.judge(false)
+    }
+
+    fn close(&mut self, close: &CloseStep) -> Result<(), Failure> {
+        if !self.active() {
+            return Ok(());
+        }
+        let trade = self.ticket(&close.position)?;
+        let left = self.state.track.open.get(&trade).map_or(Lots::ZERO, |trade| trade.lots);
+        let lots = close.lots.unwrap_or(left);
+        if lots > left || lots <= Lots::ZERO {
+            return say(format!("{left} lots of {} are open", close.position));
+        }
+        let whole = lots == left;
+        let reason = close.reason.unwrap_or(CloseReason::Trader);
+        if whole {
+            self.state.tickets.remove(&close.position);
+        }
+        self.state.balance = self.state.balance.plus(close.profit)?;
+        if self.state.tickets.is_empty() {
+            self.state.floating = Amount::ZERO;
+        }
+        self.tell(&Fact::Closed(Closing { trade, lots, profit: close.profit, reason, whole }))?;
+        self.judge(false)
+    }
+
+    fn trade(&mut self, trade: &TradeStep) -> Result<(), Failure> {
+        for _ in 0..trade.times.unwrap_or(1) {
+            let open = OpenStep {
+                position: "\u{0}".to_owned(),
+                symbol: trade.symbol.clone(),
+                side: trade.side,
+                lots: trade.lots,
+                units: None,
+                price: None,
+                stop: None,
+                risk: trade.risk,
+                pending: false,
+                commission: None,
+            };
+            self.open(&open)?;
+            if let Some(held) = &trade.held {
+                self.wait(span(held)?)?;
+            }
+            if self.state.tickets.contains_key(&open.position) {
+                let CloseStep { position, .. } =
+                    CloseStep { position: open.position, lots: None, profit: trade.profit, reason: None };
+                self.close(&CloseStep { position, lots: None, profit: trade.profit, reason: None })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pay(&mut self, amount: &str) -> Result<(), Failure> {
+        let scene = self.scene()?;
+        let Some(payout) = &self.phase()?.payout else { return say("the phase pays nothing out") };
+        self.tell(&Fact::Review)?;
+        let clocks = self.program.clocks();
+        let currency = self.program.currency;
+        let precheck = payout.precheck(&scene, &self.state.track, clocks, currency, self.state.holding())?;
+        let taken = match amount {
+            "all" => precheck.withdrawable,
+            amount => Amount::parse(amount).or_else(|error| say(format!("payout: {amount}: {error}")))?,
+        };
+        let allowed = precheck.eligible && taken <= precheck.withdrawable && taken > Amount::ZERO;
+        if !allowed || !self.active() {
+            let missing = precheck.conditions.iter().find(|condition| !condition.met);
+            let kind = missing.map_or(Cow::Borrowed("amount"), |condition| condition.kind.clone());
+            let rule = scene.phase.rules.len();
+            self.state.found.push(Finding {
+                rule,
+                kind,
+                effect: Effect::Refuse,
+                trade: None,
+                figures: precheck.figures,
+            });
+            return Ok(());
+        }
+        self.state.balance = payout.pay(&scene, &mut self.state.track, taken)?;
+        self.judge(false)
+    }
+
+    fn grow(&mut self) -> Result<(), Failure> {
+        let scene = self.scene()?;
+        let Some(scaling) = &scene.phase.scaling else { return say("the phase has no scaling plan") };
+        self.state.balance = scaling.grow(&scene, &mut self.state.track)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! How far one trading day may go, down and up.
+
+use std::borrow::Cow;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::RuleError;
+use crate::rule::{Kind, Words};
+use crate::{Comparison, Effect, Floor, Limit, Tested, Track};
+
+use super::daily_loss::Reference;
+use super::effect_fault;
+
+/// Bounds on both sides of `reference ± limit`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DailyCap {
+    /// What the day is measured from.
+    pub reference: Reference,
+    /// How far it may go from there, either way.
+    pub limit: Limit,
+    /// Whether touching a bound reaches it.
+    pub breach: Comparison,
+    /// What happens: `soft` or `pause`.
+    pub effect: Effect,
+}
+
+impl Kind for DailyCap {
+    fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
+        self.limit.faults("limit", fault);
+        effect_fault(self.effect, &[Effect::Soft, Effect::Pause], fault);
+    }
+
+    fn sentence(&self, words: &Words) -> String {
+        let limit = self.limit.words_from(words, self.reference.words());
+        format!("A trading day ends early at a loss or a profit of {limit}: {}.", self.effect.words())
+    }
+
+    fn floors(&self, index: usize, track: &Track) -> Result<Vec<Floor>, RuleError> {
+        let reference = self.reference.value(track);
+        let limit = self.limit.amount(track.initial, reference)?;
+        let floor = Floor {
+            rule: index,
+            kind: Cow::Borrowed("daily_cap"),
+            amount: reference.minus(limit)?,
+            comparison: self.breach,
+            cap: false,
+            tests: Tested::Equity,
+            effect: self.effect,
+            reference_name: Cow::Borrowed(self.reference.words()),
+            reference,
+            limit,
+            locked_at: None,
+            used: None,
+        };
+        let cap = Floor { amount: reference.plus(limit)?, cap: true, ..floor.clone() };
+        Ok(vec![floor, cap])
+    }
+
+    fn effect(&self) -> Effect {
+        self.effect
+    }
+}

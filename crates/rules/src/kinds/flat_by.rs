@@ -1,0 +1,161 @@
+//! Nothing open over night, or over the weekend.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use kernel::{LocalTime, TimeError, Timestamp, TradingDay, Zone};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{RuleError, figure};
+use crate::rule::{Kind, Words};
+use crate::{Deadline, Effect, Fact, Finding, Rule, Scene, Track};
+
+use super::{Note, effect_fault};
+
+/// Every position is closed by a local time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlatBy {
+    /// The zone of the time.
+    pub zone: Zone,
+    /// The time.
+    pub time: LocalTime,
+    /// On which days of the week; Friday alone asks for a flat weekend.
+    pub weekdays: BTreeSet<Weekday>,
+    /// Days on which another time holds, such as the early close before a holiday.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub early: Vec<EarlyClose>,
+    /// What happens to what is still open: `close`, `flag`, `warn`, `soft` or `hard`.
+    pub effect: Effect,
+}
+
+/// A day on which another time holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyClose {
+    /// The date in the zone.
+    pub date: TradingDay,
+    /// The time.
+    pub time: LocalTime,
+}
+
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Weekday {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
+}
+
+impl Weekday {
+    const fn number(self) -> u8 {
+        match self {
+            Self::Mon => 0,
+            Self::Tue => 1,
+            Self::Wed => 2,
+            Self::Thu => 3,
+            Self::Fri => 4,
+            Self::Sat => 5,
+            Self::Sun => 6,
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Mon => "Monday",
+            Self::Tue => "Tuesday",
+            Self::Wed => "Wednesday",
+            Self::Thu => "Thursday",
+            Self::Fri => "Friday",
+            Self::Sat => "Saturday",
+            Self::Sun => "Sunday",
+        }
+    }
+}
+
+impl FlatBy {
+    /// The first cut-off strictly after an instant.
+    fn next(&self, after: Timestamp) -> Result<Timestamp, TimeError> {
+        let weekdays: Vec<_> = self.weekdays.iter().map(|weekday| weekday.number()).collect();
+        let mut next = self.zone.next_weekly(after, self.time, &weekdays)?;
+        for early in &self.early {
+            let at = self.zone.at(early.date, early.time)?;
+            if after < at && at < next {
+                next = at;
+            }
+        }
+        Ok(next)
+    }
+
+    fn due(&self, index: usize, track: &Track) -> Result<Timestamp, TimeError> {
+        let acted = match track.notes.get(&index) {
+            Some(Note::Acted(at)) => *at,
+            _ => track.opened_at,
+        };
+        // What was opened after the last cut-off it acted on is judged by the first one after its opening.
+        let opened = track.open.values().map(|trade| trade.opened_at).min().unwrap_or(acted);
+        self.next(acted.max(opened))
+    }
+}
+
+impl Kind for FlatBy {
+    fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
+        if self.weekdays.is_empty() {
+            fault("weekdays", "name at least one day".to_owned());
+        }
+        let allowed = [Effect::Close, Effect::Flag, Effect::Warn, Effect::Soft, Effect::Hard];
+        effect_fault(self.effect, &allowed, fault);
+    }
+
+    fn sentence(&self, _: &Words) -> String {
+        let days: Vec<_> = self.weekdays.iter().map(|weekday| weekday.words()).collect();
+        let days = if days.len() == 7 { "every day".to_owned() } else { format!("on {}", days.join(", ")) };
+        format!(
+            "Nothing may be open at {} {} {days}; otherwise {}.",
+            self.time,
+            self.zone.name(),
+            self.effect.words()
+        )
+    }
+
+    fn deadlines(&self, index: usize, _: &Scene<'_>, track: &Track) -> Result<Vec<Deadline>, RuleError> {
+        if track.open.is_empty() {
+            return Ok(Vec::new());
+        }
+        let at = self.due(index, track)?;
+        Ok(vec![Deadline { rule: index, kind: Cow::Borrowed("flat_by"), at, effect: self.effect }])
+    }
+
+    fn notice(
+        &self,
+        index: usize,
+        scene: &Scene<'_>,
+        track: &mut Track,
+        fact: &Fact,
+    ) -> Result<Vec<Finding>, RuleError> {
+        if !matches!(fact, Fact::Time) || track.open.is_empty() {
+            return Ok(Vec::new());
+        }
+        let due = self.due(index, track)?;
+        if due > scene.at {
+            return Ok(Vec::new());
+        }
+        track.notes.insert(index, Note::Acted(scene.at));
+        let figures =
+            vec![figure("deadline", due), super::min_trading_days::count("open_positions", track.open.len())];
+        let mut finding = Rule::finding(index, "flat_by", self.effect, figures);
+        finding.trade = track.open.keys().next().copied();
+        Ok(vec![finding])
+    }
+
+    fn effect(&self) -> Effect {
+        self.effect
+    }
+}

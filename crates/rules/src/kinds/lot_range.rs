@@ -1,0 +1,217 @@
+//! Sizes that stay in a range.
+
+use std::borrow::Cow;
+
+use kernel::{Lots, Overflow, Percent, Rounding, divide};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Figure, Figured, RuleError, figure};
+use crate::rule::{Kind, Words};
+use crate::{Effect, Fact, Finding, Objective, Rule, Scene, Track};
+
+use super::{Note, effect_fault};
+
+/// Every size lies between two multiples of a reference, both ends included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LotRange {
+    /// The reference.
+    pub around: Around,
+    /// The least size, in per cent of the reference.
+    pub lower: Percent,
+    /// The largest size, in per cent of the reference.
+    pub upper: Percent,
+    /// What happens: `flag`, `deduct`, `warn`, `soft`, `hard`, or `refuse` around the first trade.
+    pub effect: Effect,
+}
+
+/// What sizes are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Around {
+    /// The average size of all closing orders so far; parts count. It is known only in the end, so sizes are judged
+    /// together when the phase is passed or money is paid.
+    Average,
+    /// The size of the first trade; every later one is judged as it opens.
+    FirstTrade,
+}
+
+/// Sizes of trades so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LotNotes {
+    /// The first trade opened.
+    pub first: Option<Lots>,
+    /// All closed sizes together.
+    pub total: Lots,
+    /// How many they were.
+    pub orders: u32,
+    /// The least of them.
+    pub least: Option<Lots>,
+    /// The largest of them.
+    pub most: Option<Lots>,
+}
+
+struct Range {
+    reference: Lots,
+    least: Lots,
+    most: Lots,
+}
+
+impl LotRange {
+    fn notes(track: &Track, index: usize) -> LotNotes {
+        match track.notes.get(&index) {
+            Some(Note::Lots(notes)) => *notes,
+            _ => LotNotes::default(),
+        }
+    }
+
+    fn range(&self, notes: &LotNotes) -> Result<Option<Range>, Overflow> {
+        let reference = match self.around {
+            Around::FirstTrade => notes.first,
+            Around::Average if notes.orders > 0 => {
+                let average = divide(
+                    i128::from(notes.total.millionths()),
+                    i128::from(notes.orders),
+                    Rounding::HalfEven,
+                )?;
+                Some(Lots::from_wide(average)?)
+            }
+            Around::Average => None,
+        };
+        let Some(reference) = reference else { return Ok(None) };
+        let least = reference.share(self.lower, Rounding::Ceiling)?;
+        let most = reference.share(self.upper, Rounding::Floor)?;
+        Ok(Some(Range { reference, least, most }))
+    }
+
+    /// Whether all closed sizes lie in the range of their average; compared as products, nothing is rounded.
+    fn all_inside(&self, notes: &LotNotes) -> Result<bool, Overflow> {
+        let wide = |left: i64, right: i64| i128::from(left).checked_mul(i128::from(right)).ok_or(Overflow);
+        let whole = Percent::WHOLE.millionths();
+        let orders = i64::from(notes.orders);
+        let scaled = |size: Option<Lots>| match size {
+            None => Ok(None),
+            Some(size) => {
+                wide(size.millionths(), orders)?.checked_mul(i128::from(whole)).ok_or(Overflow).map(Some)
+            }
+        };
+        let lower = wide(notes.total.millionths(), self.lower.millionths())?;
+        let upper = wide(notes.total.millionths(), self.upper.millionths())?;
+        Ok(scaled(notes.least)?.is_none_or(|least| least >= lower)
+            && scaled(notes.most)?.is_none_or(|most| most <= upper))
+    }
+}
+
+impl Kind for LotRange {
+    fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
+        if self.lower.millionths() < 0 || self.lower > self.upper {
+            fault("lower", "must be from 0 to the upper end".to_owned());
+        }
+        let mut allowed = vec![Effect::Flag, Effect::Deduct, Effect::Warn, Effect::Soft, Effect::Hard];
+        if self.around == Around::FirstTrade {
+            allowed.push(Effect::Refuse);
+        }
+        effect_fault(self.effect, &allowed, fault);
+    }
+
+    fn sentence(&self, _: &Words) -> String {
+        let around = match self.around {
+            Around::Average => "average size of your trades, judged when you pass or are paid",
+            Around::FirstTrade => "size of your first trade",
+        };
+        let effect = self.effect.words();
+        format!(
+            "Every size stays between {}% and {}% of the {around}; otherwise {effect}.",
+            self.lower, self.upper
+        )
+    }
+
+    fn objective(&self, index: usize, _: &Scene<'_>, track: &Track) -> Result<Option<Objective>, RuleError> {
+        if self.around == Around::FirstTrade {
+            return Ok(None);
+        }
+        let notes = Self::notes(track, index);
+        let met = self.all_inside(&notes)?;
+        let target = self.range(&notes)?.map_or(Lots::ZERO, |range| range.most);
+        Ok(Some(Objective {
+            rule: index,
+            kind: Cow::Borrowed("lot_range"),
+            target: Figure::Lots(target),
+            current: Figure::Lots(notes.most.unwrap_or_default()),
+            met,
+        }))
+    }
+
+    fn notice(
+        &self,
+        index: usize,
+        _: &Scene<'_>,
+        track: &mut Track,
+        fact: &Fact,
+    ) -> Result<Vec<Finding>, RuleError> {
+        let mut notes = Self::notes(track, index);
+        let mut found = Vec::new();
+        match fact {
+            Fact::Opened(opening) => {
+                if self.around == Around::FirstTrade
+                    && let Some(range) = self.range(&notes)?
+                    && !(range.least..=range.most).contains(&opening.lots)
+                {
+                    let mut finding =
+                        Rule::finding(index, "lot_range", self.effect, range.figures(Some(opening.lots)));
+                    finding.trade = Some(opening.trade);
+                    found.push(finding);
+                }
+                notes.first.get_or_insert(opening.lots);
+            }
+            Fact::Closed(closing) => {
+                notes.total = notes.total.plus(closing.lots)?;
+                notes.orders = notes.orders.saturating_add(1);
+                notes.least = Some(notes.least.map_or(closing.lots, |least| least.min(closing.lots)));
+                notes.most = Some(notes.most.map_or(closing.lots, |most| most.max(closing.lots)));
+            }
+            Fact::Ordered | Fact::StopMoved { .. } | Fact::Floating(_) | Fact::Time | Fact::Review => {
+                return Ok(found);
+            }
+        }
+        track.notes.insert(index, Note::Lots(notes));
+        Ok(found)
+    }
+
+    fn objection(
+        &self,
+        index: usize,
+        _: &Scene<'_>,
+        track: &Track,
+        opening: &crate::Opening,
+    ) -> Result<Option<Vec<Figured>>, RuleError> {
+        let notes = Self::notes(track, index);
+        let outside = |range: &Range| !(range.least..=range.most).contains(&opening.lots);
+        Ok(self.range(&notes)?.filter(outside).map(|range| range.figures(Some(opening.lots))))
+    }
+
+    fn figures(&self, index: usize, _: &Scene<'_>, track: &Track) -> Result<Vec<Figured>, RuleError> {
+        let notes = Self::notes(track, index);
+        let mut figures = self.range(&notes)?.map(|range| range.figures(None)).unwrap_or_default();
+        figures.push(figure("orders", notes.orders));
+        figures.push(figure("total", notes.total));
+        Ok(figures)
+    }
+
+    fn effect(&self) -> Effect {
+        self.effect
+    }
+}
+
+impl Range {
+    fn figures(&self, lots: Option<Lots>) -> Vec<Figured> {
+        let mut figures = vec![
+            figure("reference", self.reference),
+            figure("min_lots", self.least),
+            figure("max_lots", self.most),
+        ];
+        figures.extend(lots.map(|lots| figure("lots", lots)));
+        figures
+    }
+}

@@ -1,0 +1,225 @@
+//! Rest around releases that move markets.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use kernel::{Overflow, Span, Symbol, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Figure, Figured, RuleError, figure};
+use crate::rule::{Kind, Words};
+use crate::{
+    CloseReason, Deadline, Effect, Fact, Finding, NewsEvent, Opening, Rule, Scene, Track, is_default,
+};
+
+use super::{Note, effect_fault};
+
+/// Some actions are not allowed on the targeted instruments from some minutes before a release to some after. The
+/// releases are the firm's calendar; they are data and not part of the program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewsWindow {
+    /// Minutes before the release.
+    pub before_minutes: u32,
+    /// Minutes after it.
+    pub after_minutes: u32,
+    /// Whether the first and the last instant belong to the window.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ends: Ends,
+    /// What is not allowed.
+    pub actions: BTreeSet<NewsAction>,
+    /// What happens: `flag`, `deduct`, `warn`, `soft`, `hard`, or `refuse` where only opening is not allowed.
+    pub effect: Effect,
+}
+
+/// Whether the ends of a window belong to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ends {
+    /// They do.
+    #[default]
+    Closed,
+    /// They do not.
+    Open,
+}
+
+/// What may not happen within a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NewsAction {
+    /// A position is opened by hand.
+    Open,
+    /// A working order fires.
+    PendingFill,
+    /// A position is closed by hand.
+    Close,
+    /// A stop loss fires.
+    StopLossFill,
+    /// A take profit fires.
+    TakeProfitFill,
+    /// A position is held at the release.
+    Hold,
+}
+
+impl NewsAction {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Open => "open a position",
+            Self::PendingFill => "let a working order fire",
+            Self::Close => "close a position",
+            Self::StopLossFill => "let a stop loss fire",
+            Self::TakeProfitFill => "let a take profit fire",
+            Self::Hold => "hold a position",
+        }
+    }
+}
+
+impl NewsWindow {
+    fn window(&self, event: &NewsEvent) -> Result<(Timestamp, Timestamp), Overflow> {
+        let before = Span::from_minutes(self.before_minutes)?;
+        Ok((event.at.before(before)?, event.at.after(Span::from_minutes(self.after_minutes)?)?))
+    }
+
+    /// The release whose window holds an instant, for an instrument.
+    fn event<'a>(&self, scene: &Scene<'a>, symbol: &Symbol) -> Result<Option<&'a NewsEvent>, Overflow> {
+        for event in scene.calendar {
+            let (from, to) = self.window(event)?;
+            let inside = match self.ends {
+                Ends::Closed => (from..=to).contains(&scene.at),
+                Ends::Open => from < scene.at && scene.at < to,
+            };
+            if inside && event.targets(symbol) {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    fn finding(&self, index: usize, trade: u32, action: NewsAction, event: &NewsEvent) -> Finding {
+        // What the market does cannot be refused.
+        let effect = if self.effect == Effect::Refuse { Effect::Flag } else { self.effect };
+        let mut finding = Rule::finding(index, "news_window", effect, figures(action, event));
+        finding.trade = Some(trade);
+        finding
+    }
+}
+
+fn figures(action: NewsAction, event: &NewsEvent) -> Vec<Figured> {
+    vec![
+        figure("action", Figure::Word(Cow::Borrowed(action.words()))),
+        figure("event", Figure::Word(Cow::Owned(event.name.clone()))),
+        figure("event_at", event.at),
+    ]
+}
+
+impl Kind for NewsWindow {
+    fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
+        if self.before_minutes > 1_440 || self.after_minutes > 1_440 {
+            fault("before_minutes", "must be at most 1440, a day".to_owned());
+        }
+        if self.actions.is_empty() {
+            fault("actions", "name at least one action".to_owned());
+        }
+        let allowed =
+            [Effect::Refuse, Effect::Flag, Effect::Deduct, Effect::Warn, Effect::Soft, Effect::Hard];
+        effect_fault(self.effect, &allowed, fault);
+    }
+
+    fn sentence(&self, _: &Words) -> String {
+        let mut actions: Vec<_> = self.actions.iter().map(|action| action.words()).collect();
+        let last = actions.pop().unwrap_or_default();
+        let actions =
+            if actions.is_empty() { last.to_owned() } else { format!("{} or {last}", actions.join(", ")) };
+        format!(
+            "From {} minutes before to {} minutes after a release that targets an instrument you may not {actions} in it; \
+             otherwise {}.",
+            self.before_minutes,
+            self.after_minutes,
+            self.effect.words()
+        )
+    }
+
+    fn deadlines(&self, index: usize, scene: &Scene<'_>, track: &Track) -> Result<Vec<Deadline>, RuleError> {
+        let mut deadlines = Vec::new();
+        if !self.actions.contains(&NewsAction::Hold) {
+            return Ok(deadlines);
+        }
+        let acted = match track.notes.get(&index) {
+            Some(Note::Acted(at)) => *at,
+            _ => track.opened_at,
+        };
+        let held = |event: &&NewsEvent| track.open.values().any(|trade| event.targets(&trade.symbol));
+        for event in scene.calendar.iter().filter(|event| event.at > acted).filter(held) {
+            let kind = Cow::Borrowed("news_window");
+            deadlines.push(Deadline { rule: index, kind, at: event.at, effect: self.effect });
+        }
+        Ok(deadlines)
+    }
+
+    fn notice(
+        &self,
+        index: usize,
+        scene: &Scene<'_>,
+        track: &mut Track,
+        fact: &Fact,
+    ) -> Result<Vec<Finding>, RuleError> {
+        let mut found = Vec::new();
+        match fact {
+            Fact::Opened(opening) => {
+                let action = if opening.pending { NewsAction::PendingFill } else { NewsAction::Open };
+                if self.actions.contains(&action)
+                    && let Some(event) = self.event(scene, &opening.symbol)?
+                {
+                    found.push(self.finding(index, opening.trade, action, event));
+                }
+            }
+            Fact::Closed(closing) => {
+                let action = match closing.reason {
+                    CloseReason::Trader => NewsAction::Close,
+                    CloseReason::StopLoss => NewsAction::StopLossFill,
+                    CloseReason::TakeProfit => NewsAction::TakeProfitFill,
+                    CloseReason::Platform => return Ok(found),
+                };
+                if self.actions.contains(&action)
+                    && let Some(trade) = track.open.get(&closing.trade)
+                    && let Some(event) = self.event(scene, &trade.symbol)?
+                {
+                    found.push(self.finding(index, closing.trade, action, event));
+                }
+            }
+            Fact::Time if self.actions.contains(&NewsAction::Hold) => {
+                let due = self.deadlines(index, scene, track)?.iter().any(|deadline| deadline.at <= scene.at);
+                if due {
+                    for event in scene.calendar.iter().filter(|event| event.at == scene.at) {
+                        for (ticket, trade) in &track.open {
+                            if event.targets(&trade.symbol) {
+                                found.push(self.finding(index, *ticket, NewsAction::Hold, event));
+                            }
+                        }
+                    }
+                    track.notes.insert(index, Note::Acted(scene.at));
+                }
+            }
+            Fact::Ordered | Fact::StopMoved { .. } | Fact::Floating(_) | Fact::Time | Fact::Review => {}
+        }
+        Ok(found)
+    }
+
+    fn objection(
+        &self,
+        _: usize,
+        scene: &Scene<'_>,
+        _: &Track,
+        opening: &Opening,
+    ) -> Result<Option<Vec<Figured>>, RuleError> {
+        if !self.actions.contains(&NewsAction::Open) {
+            return Ok(None);
+        }
+        Ok(self.event(scene, &opening.symbol)?.map(|event| figures(NewsAction::Open, event)))
+    }
+
+    fn effect(&self) -> Effect {
+        self.effect
+    }
+}

@@ -1,0 +1,157 @@
+//! How far open positions may be under water.
+
+use std::collections::BTreeSet;
+
+use kernel::{Amount, Percent, Rounding};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Figured, RuleError, figure};
+use crate::limit::Reached;
+use crate::rule::{Kind, Words};
+use crate::{Effect, Fact, Finding, Rule, Scene, Track, is_default};
+
+use super::{Note, effect_fault};
+
+/// The open loss of one position, or of all together, against a limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenLoss {
+    /// Whether each position counts alone.
+    pub per: OpenLossPer,
+    /// The largest open loss.
+    pub limit: LossBase,
+    /// Whether the limit itself is too much.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub breach: Reached,
+    /// What happens: `hard`, `soft`, `close`, `flag` or `warn`.
+    pub effect: Effect,
+}
+
+/// What an open loss is added up over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenLossPer {
+    /// Each position.
+    Trade,
+    /// All open positions.
+    Account,
+}
+
+/// What an open loss is measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossBase {
+    /// A fixed amount.
+    Amount(Amount),
+    /// A share of the initial balance.
+    PercentOfInitial(Percent),
+    /// A share of the profit that stood when the day began; without a profit the rule rests.
+    PercentOfDayStartProfit(Percent),
+}
+
+impl OpenLoss {
+    fn limit(&self, track: &Track) -> Result<Option<Amount>, RuleError> {
+        Ok(match self.limit {
+            LossBase::Amount(amount) => Some(amount),
+            LossBase::PercentOfInitial(percent) => Some(track.initial.share(percent, Rounding::Floor)?),
+            LossBase::PercentOfDayStartProfit(percent) => {
+                let profit = track.day_start_balance.minus(track.initial)?;
+                if profit > Amount::ZERO { Some(profit.share(percent, Rounding::Floor)?) } else { None }
+            }
+        })
+    }
+}
+
+impl Kind for OpenLoss {
+    fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
+        let positive = match self.limit {
+            LossBase::Amount(amount) => amount > Amount::ZERO,
+            LossBase::PercentOfInitial(percent) | LossBase::PercentOfDayStartProfit(percent) => {
+                percent.millionths() > 0
+            }
+        };
+        if !positive {
+            fault("limit", "must be above 0".to_owned());
+        }
+        let allowed = [Effect::Hard, Effect::Soft, Effect::Close, Effect::Flag, Effect::Warn];
+        effect_fault(self.effect, &allowed, fault);
+    }
+
+    fn sentence(&self, words: &Words) -> String {
+        let who = match self.per {
+            OpenLossPer::Trade => "one position",
+            OpenLossPer::Account => "all positions together",
+        };
+        let limit = match self.limit {
+            LossBase::Amount(amount) => words.amount(amount),
+            LossBase::PercentOfInitial(percent) => format!("{percent}% of the initial balance"),
+            LossBase::PercentOfDayStartProfit(percent) => {
+                format!("{percent}% of the profit that stood when the day began")
+            }
+        };
+        let than = self.breach.words();
+        format!("If the open loss of {who} is {than} {limit}, {}.", self.effect.words())
+    }
+
+    fn notice(
+        &self,
+        index: usize,
+        _: &Scene<'_>,
+        track: &mut Track,
+        fact: &Fact,
+    ) -> Result<Vec<Finding>, RuleError> {
+        let Fact::Floating(floating) = fact else { return Ok(Vec::new()) };
+        let Some(limit) = self.limit(track)? else { return Ok(Vec::new()) };
+        let mut losses: Vec<(u32, Amount)> = Vec::new();
+        match self.per {
+            OpenLossPer::Trade => {
+                for (trade, profit) in floating {
+                    losses.push((*trade, profit.negated()?));
+                }
+            }
+            OpenLossPer::Account => {
+                let mut sum = Amount::ZERO;
+                for (_, profit) in floating {
+                    sum = sum.plus(*profit)?;
+                }
+                losses.extend(
+                    floating
+                        .first()
+                        .map(|(trade, _)| sum.negated().map(|loss| (*trade, loss)))
+                        .transpose()?,
+                );
+            }
+        }
+        let spoken = match track.notes.entry(index).or_insert_with(|| Note::Spoken(BTreeSet::new())) {
+            Note::Spoken(spoken) => spoken,
+            other => {
+                *other = Note::Spoken(BTreeSet::new());
+                return Ok(Vec::new());
+            }
+        };
+        spoken.retain(|trade| floating.iter().any(|(open, _)| open == trade));
+        let mut found = Vec::new();
+        for (trade, loss) in losses {
+            if loss > Amount::ZERO && self.breach.reached(loss, limit) && spoken.insert(trade) {
+                let figures = vec![figure("loss", loss), figure("limit", limit)];
+                let mut finding = Rule::finding(index, "open_loss", self.effect, figures);
+                finding.trade = Some(trade);
+                found.push(finding);
+            }
+        }
+        Ok(found)
+    }
+
+    fn figures(&self, _: usize, _: &Scene<'_>, track: &Track) -> Result<Vec<Figured>, RuleError> {
+        Ok(self.limit(track)?.map(|limit| figure("limit", limit)).into_iter().collect())
+    }
+
+    fn needs_floating(&self) -> bool {
+        true
+    }
+
+    fn effect(&self) -> Effect {
+        self.effect
+    }
+}

@@ -1,0 +1,102 @@
+//! A stop loss that must be there soon after a position opens.
+
+use std::borrow::Cow;
+
+use kernel::{Overflow, Span, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{RuleError, figure};
+use crate::rule::{Kind, Words};
+use crate::{Deadline, Effect, Fact, Finding, OpenTrade, Rule, Scene, Track};
+
+use super::effect_fault;
+
+/// Every position has a stop loss within some minutes of its opening, and keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StopRequired {
+    /// Minutes after the opening; 0 asks for one from the start.
+    pub minutes: u32,
+    /// First a warning, and so many minutes to cure it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cure_minutes: Option<u32>,
+    /// What happens then: `flag`, `deduct`, `warn`, `close`, `soft` or `hard`.
+    pub effect: Effect,
+}
+
+impl StopRequired {
+    /// When the rule next speaks about a position.
+    fn due(&self, index: usize, trade: &OpenTrade) -> Result<Option<(Timestamp, Effect)>, Overflow> {
+        let spoken = trade.warned.iter().filter(|rule| **rule == index).count();
+        let grace = Span::from_minutes(self.minutes)?;
+        let first = trade.opened_at.after(grace)?;
+        Ok(match (trade.risk, self.cure_minutes, spoken) {
+            (None, None, 0) => Some((first, self.effect)),
+            (None, Some(_), 0) => Some((first, Effect::Warn)),
+            (None, Some(cure), 1) => Some((first.after(Span::from_minutes(cure)?)?, self.effect)),
+            _ => None,
+        })
+    }
+}
+
+impl Kind for StopRequired {
+    fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
+        if self.minutes > 1_440 || self.cure_minutes.is_some_and(|minutes| !(1..=1_440).contains(&minutes)) {
+            fault("minutes", "must be at most 1440, a day".to_owned());
+        }
+        let allowed = [Effect::Flag, Effect::Deduct, Effect::Warn, Effect::Close, Effect::Soft, Effect::Hard];
+        effect_fault(self.effect, &allowed, fault);
+    }
+
+    fn sentence(&self, _: &Words) -> String {
+        let within = match self.minutes {
+            0 => "from the start".to_owned(),
+            minutes => format!("within {minutes} minutes of its opening"),
+        };
+        let cure = self.cure_minutes.map_or(String::new(), |minutes| {
+            format!(" you are warned first and have {minutes} more minutes;")
+        });
+        format!("Every position must have a stop loss {within};{cure} otherwise {}.", self.effect.words())
+    }
+
+    fn deadlines(&self, index: usize, _: &Scene<'_>, track: &Track) -> Result<Vec<Deadline>, RuleError> {
+        let mut deadlines = Vec::new();
+        for trade in track.open.values() {
+            if let Some((at, effect)) = self.due(index, trade)? {
+                deadlines.push(Deadline { rule: index, kind: Cow::Borrowed("stop_required"), at, effect });
+            }
+        }
+        Ok(deadlines)
+    }
+
+    fn notice(
+        &self,
+        index: usize,
+        scene: &Scene<'_>,
+        track: &mut Track,
+        fact: &Fact,
+    ) -> Result<Vec<Finding>, RuleError> {
+        let speaks = matches!(fact, Fact::Time) || (self.minutes == 0 && matches!(fact, Fact::Opened(_)));
+        if !speaks {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for (ticket, trade) in &mut track.open {
+            if let Some((at, effect)) = self.due(index, trade)?
+                && at <= scene.at
+            {
+                trade.warned.push(index);
+                let figures = vec![figure("opened_at", trade.opened_at), figure("deadline", at)];
+                let mut finding = Rule::finding(index, "stop_required", effect, figures);
+                finding.trade = Some(*ticket);
+                found.push(finding);
+            }
+        }
+        Ok(found)
+    }
+
+    fn effect(&self) -> Effect {
+        self.effect
+    }
+}

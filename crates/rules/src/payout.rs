@@ -1,0 +1,705 @@
+//! What may be paid out of a funded account, and why not yet.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use kernel::{Amount, Currency, Overflow, Percent, Rounding, Span, Timestamp, TradingDay};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Figure, Figured, RuleError, figure};
+use crate::kinds::lock_on_payout;
+use crate::limit::Since;
+use crate::rule::Words;
+use crate::{Clocks, Effect, Limit, Objective, Rule, Scene, Track, floors, is_default};
+
+/// When, how often and how much is paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Payout {
+    /// The trader's share of what is taken out.
+    pub split: Percent,
+    /// Other shares from a total on: each part of a payout gets the share of its own step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub split_steps: Vec<SplitStep>,
+    /// When the first payout and the following may be asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycle: Option<Cycle>,
+    /// The least profit over the initial balance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_profit: Option<Limit>,
+    /// The least profit closed since the last payout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_cycle_profit: Option<Limit>,
+    /// The least amount that is taken out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_amount: Option<Amount>,
+    /// What may be taken out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub from: PaidFrom,
+    /// What must stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buffer: Option<Buffer>,
+    /// The most that is paid at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<Cap>,
+    /// Whether every position must be closed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub flat: bool,
+    /// Whether no order may be working.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub no_orders: bool,
+    /// Rules that must hold: trading days, profitable days, consistency, lot range. By default they count from the
+    /// opening; `since = "payout"` lets them start anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Rule>,
+    /// How often an account is paid at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_payouts: Option<u32>,
+    /// What a payout leaves behind.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub after: After,
+    /// What is still paid when a rule has ended the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_breach: Option<AfterBreach>,
+}
+
+/// Another share from a total on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SplitStep {
+    /// What has been taken out of the account in all before this share holds.
+    pub from_total: Amount,
+    /// The share.
+    pub split: Percent,
+}
+
+/// When payouts may be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cycle {
+    /// Days of the first cycle.
+    pub first_days: u32,
+    /// Days of every other.
+    pub next_days: u32,
+    /// Where the first begins.
+    pub from: CycleStart,
+    /// Which days count.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub count: CycleCount,
+    /// Whether both end days count: a cycle of 14 days from the 1st ends with the 14th, and the payout may be asked for
+    /// after it. Otherwise the days are a delay: 14 days after the 1st is the 15th.
+    pub inclusive: bool,
+    /// Where every other begins.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub next_from: NextCycle,
+    /// Days that are no business days.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub holidays: BTreeSet<TradingDay>,
+}
+
+/// Where the first cycle begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CycleStart {
+    /// On the day on which the account opened.
+    Opening,
+    /// On the day of the first trade.
+    FirstTrade,
+}
+
+/// Which days of a cycle count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CycleCount {
+    /// All.
+    #[default]
+    Calendar,
+    /// Monday to Friday without holidays.
+    Business,
+}
+
+/// Where every cycle but the first begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NextCycle {
+    /// On the day after the one before.
+    #[default]
+    CycleEnd,
+    /// On the day of the last payout.
+    Payout,
+}
+
+/// What may be taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PaidFrom {
+    /// The profit over the initial balance.
+    #[default]
+    Profit,
+    /// The whole balance.
+    Balance,
+}
+
+/// What must stay in the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Buffer {
+    /// How much.
+    pub keep: Share,
+    /// For how many payouts; for good if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payouts: Option<u32>,
+}
+
+/// An amount, or a share of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Share {
+    /// A fixed amount.
+    Amount(Amount),
+    /// Of the initial balance.
+    PercentOfInitial(Percent),
+    /// Of the profit over the initial balance.
+    PercentOfProfit(Percent),
+    /// Of the balance.
+    PercentOfBalance(Percent),
+}
+
+/// The most that is paid at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cap {
+    /// By the number of the payout, from the first; the last holds for all that follow unless `then_none`.
+    pub ladder: Vec<Share>,
+    /// Whether no cap holds beyond the ladder.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub then_none: bool,
+    /// What is capped.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on: CapOn,
+}
+
+/// What a cap caps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CapOn {
+    /// What is taken out, before it is split.
+    #[default]
+    TakenOut,
+    /// What the trader gets.
+    Paid,
+}
+
+/// What a payout leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct After {
+    /// Whether the balance is set back to the initial balance, whatever was taken out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub to_initial: bool,
+    /// Whether the peaks that floors follow are set back to the balance that is left.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rebase_peaks: bool,
+    /// Whether the days that conditions count go on instead of starting anew.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keep_days: bool,
+}
+
+/// What is still paid when a rule has ended the account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AfterBreach {
+    /// The kinds of rules that may have ended it.
+    pub rules: BTreeSet<String>,
+    /// The share of the profit that is paid.
+    pub share: Percent,
+    /// Days within which it must be claimed.
+    pub claim_days: u32,
+    /// Whether every trade must have had a stop loss.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub every_stop: bool,
+    /// The most that one trade may have lost, that much included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worst_trade: Option<Limit>,
+}
+
+/// Whether a payout may be asked for, with every condition and every number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Precheck {
+    /// Whether every condition holds.
+    pub eligible: bool,
+    /// Each condition, by its word.
+    pub conditions: Vec<Objective>,
+    /// The most that may be taken out now.
+    pub withdrawable: Amount,
+    /// What the trader gets of it.
+    pub payout: Amount,
+    /// Every number on the way.
+    pub figures: Vec<Figured>,
+}
+
+/// What the account holds beside its balance, for the conditions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// No position is open.
+    pub flat: bool,
+    /// No order works.
+    pub no_orders: bool,
+    /// The kind of the rule that ended the account, and when.
+    pub ended: Option<(Cow<'static, str>, Timestamp)>,
+}
+
+/// A cycle by its days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct CycleDays {
+    start: TradingDay,
+    end: TradingDay,
+    /// The first day on which a payout may be asked for.
+    open: TradingDay,
+}
+
+impl Payout {
+    /// Everything wrong with it: the field and what would be right.
+    pub(crate) fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
+        let share = |percent: Percent| percent.millionths() >= 0 && percent <= Percent::WHOLE;
+        if !share(self.split) || !self.split_steps.iter().all(|step| share(step.split)) {
+            fault("split", "must be from 0 to 100 per cent".to_owned());
+        }
+        if !self.split_steps.is_sorted_by(|left, right| left.from_total < right.from_total) {
+            fault("split_steps", "must be in the order of their totals".to_owned());
+        }
+        if let Some(cycle) = &self.cycle
+            && (cycle.first_days > 3_650
+                || cycle.next_days > 3_650
+                || (cycle.inclusive && (cycle.first_days == 0 || cycle.next_days == 0)))
+        {
+            fault("cycle", "days must be at most 3650, and at least 1 where both ends count".to_owned());
+        }
+        for (name, limit) in [("min_profit", self.min_profit), ("min_cycle_profit", self.min_cycle_profit)] {
+            if let Some(limit) = limit {
+                limit.faults(name, fault);
+            }
+        }
+        if self.cap.as_ref().is_some_and(|cap| cap.ladder.is_empty()) {
+            fault("cap.ladder", "give at least one".to_owned());
+        }
+        for (index, rule) in self.conditions.iter().enumerate() {
+            let can = matches!(
+                rule,
+                Rule::MinTradingDays(_)
+                    | Rule::MinProfitableDays(_)
+                    | Rule::Consistency(_)
+                    | Rule::ProfitTarget(_)
+                    | Rule::LotRange(_)
+            );
+            if !can {
+                let say = "only min_trading_days, min_profitable_days, consistency, lot_range and profit_target can be conditions";
+                fault(&format!("conditions[{index}]"), say.to_owned());
+            }
+            rule.faults(&mut |field, say| fault(&format!("conditions[{index}].{field}"), say));
+        }
+        if let Some(after) = &self.after_breach {
+            for rule in &after.rules {
+                if !Rule::KINDS.contains(&rule.as_str()) {
+                    fault("after_breach.rules", format!("{rule} is not a kind of rule"));
+                }
+            }
+        }
+    }
+
+    /// What it means, one sentence for each part.
+    pub fn sentences(&self, words: &Words) -> Vec<String> {
+        let mut lines = Vec::new();
+        let from = match self.from {
+            PaidFrom::Profit => "profit over the initial balance",
+            PaidFrom::Balance => "balance",
+        };
+        lines.push(format!("You get {}% of the {from} that you take out.", self.split));
+        for step in &self.split_steps {
+            lines.push(format!("Beyond {} in all you get {}%.", words.amount(step.from_total), step.split));
+        }
+        if let Some(cycle) = &self.cycle {
+            let days = match cycle.count {
+                CycleCount::Calendar => "days",
+                CycleCount::Business => "business days",
+            };
+            let from = match cycle.from {
+                CycleStart::Opening => "the opening of the account",
+                CycleStart::FirstTrade => "the first trade",
+            };
+            let both = if cycle.inclusive { ", both end days counted" } else { "" };
+            lines.push(format!(
+                "The first payout may be asked for {} {days} after {from}, every other after {} {days}{both}.",
+                cycle.first_days, cycle.next_days
+            ));
+        }
+        if let Some(limit) = self.min_profit {
+            lines.push(format!("The profit must be at least {}.", limit.words(words, "initial balance")));
+        }
+        if let Some(limit) = self.min_cycle_profit {
+            let limit = limit.words(words, "initial balance");
+            lines.push(format!("Since the last payout you must have earned at least {limit}."));
+        }
+        if let Some(amount) = self.min_amount {
+            lines.push(format!("At least {} is taken out.", words.amount(amount)));
+        }
+        if let Some(buffer) = self.buffer {
+            let keep = buffer.keep.words(words);
+            let payouts =
+                buffer.payouts.map_or(String::new(), |count| format!(" for the first {count} payouts"));
+            lines.push(format!("{keep} must stay in the account{payouts}."));
+        }
+        if let Some(cap) = &self.cap {
+            let what = match cap.on {
+                CapOn::TakenOut => "is taken out",
+                CapOn::Paid => "is paid to you",
+            };
+            let ladder: Vec<_> = cap.ladder.iter().map(|share| share.words(words)).collect();
+            let then = if cap.then_none { ", then no limit" } else { "" };
+            lines.push(format!("At most {} {what} at once{then}.", ladder.join(", then ")));
+        }
+        match (self.flat, self.no_orders) {
+            (true, true) => lines.push("No position may be open and no order working.".to_owned()),
+            (true, false) => lines.push("No position may be open.".to_owned()),
+            (false, true) => lines.push("No order may be working.".to_owned()),
+            (false, false) => {}
+        }
+        lines.extend(self.conditions.iter().map(|rule| rule.sentence(words)));
+        if let Some(most) = self.most_payouts {
+            lines.push(format!("An account is paid at most {most} times."));
+        }
+        if self.after.to_initial {
+            lines.push("A payout sets the balance back to the initial balance.".to_owned());
+        }
+        if self.after.rebase_peaks {
+            lines.push(
+                "A payout sets the peaks that levels follow back to the balance that is left.".to_owned(),
+            );
+        }
+        if let Some(after) = &self.after_breach {
+            let rules: Vec<_> = after.rules.iter().map(String::as_str).collect();
+            let stop = if after.every_stop { ", every trade had a stop loss" } else { "" };
+            let worst = after.worst_trade.map_or(String::new(), |limit| {
+                format!(", no trade lost more than {}", limit.words(words, "initial balance"))
+            });
+            lines.push(format!(
+                "If only {} has ended the account{stop}{worst}, {}% of the profit is still paid when claimed within {} \
+                 days.",
+                rules.join(" or "),
+                after.share,
+                after.claim_days
+            ));
+        }
+        lines
+    }
+
+    /// Looks at every condition at an instant and says what could be taken out.
+    pub fn precheck(
+        &self,
+        scene: &Scene<'_>,
+        track: &Track,
+        clocks: Clocks<'_>,
+        currency: Currency,
+        holding: Holding,
+    ) -> Result<Precheck, RuleError> {
+        if let (Some((rule, at)), Some(after)) = (&holding.ended, &self.after_breach) {
+            return after.precheck(scene, track, currency, rule.clone(), *at);
+        }
+        let mut conditions = self.conditions_met(scene, track, clocks, &holding)?;
+        let number = track.payouts.len();
+        let profit = scene.balance.minus(track.initial)?.minus(track.deducted)?.max(Amount::ZERO);
+        let base = match self.from {
+            PaidFrom::Profit => profit,
+            PaidFrom::Balance => scene.balance,
+        };
+        let share = |share: Share| share.amount(track.initial, profit, scene.balance);
+        let buffer = match self.buffer {
+            Some(buffer)
+                if buffer.payouts.is_none_or(|most| number < usize::try_from(most).unwrap_or(usize::MAX)) =>
+            {
+                share(buffer.keep)?.rounded(currency, Rounding::Ceiling)?
+            }
+            Some(_) | None => Amount::ZERO,
+        };
+        let mut taken = base.minus(buffer)?.max(Amount::ZERO).rounded(currency, Rounding::Floor)?;
+        let mut cap = None;
+        if let Some(limits) = &self.cap {
+            let beyond = if limits.then_none { None } else { limits.ladder.last() };
+            cap = limits.ladder.get(number).or(beyond).map(|limit| share(*limit)).transpose()?;
+        }
+        let on = self.cap.as_ref().map_or(CapOn::TakenOut, |cap| cap.on);
+        if let (Some(cap), CapOn::TakenOut) = (cap, on) {
+            taken = taken.min(cap.rounded(currency, Rounding::Floor)?);
+        }
+        let mut payout = self.split_of(track, taken, currency)?;
+        if let (Some(cap), CapOn::Paid) = (cap, on)
+            && payout > cap
+        {
+            payout = cap.rounded(currency, Rounding::Floor)?;
+            if self.split.millionths() > 0 && self.split_steps.is_empty() {
+                let whole = Percent::WHOLE.millionths();
+                let least = payout.scaled(whole, self.split.millionths(), Rounding::Ceiling)?;
+                taken = taken.min(least.rounded(currency, Rounding::Ceiling)?);
+            }
+        }
+        let something = self.min_amount.unwrap_or(Amount::from_micros(1));
+        conditions.push(condition(
+            "amount",
+            Figure::Amount(taken),
+            Figure::Amount(something),
+            taken >= something,
+        ));
+        let mut figures = vec![figure("profit", profit), figure("buffer", buffer)];
+        figures.extend(cap.map(|cap| figure("cap", cap)));
+        figures.extend(self.min_amount.map(|amount| figure("min_payout", amount)));
+        figures.push(figure("withdrawable", taken));
+        figures.push(figure("payout", payout));
+        figures.extend(self.cycle_figures(track, clocks)?);
+        figures.extend(self.left(scene, track, taken)?);
+        let eligible = conditions.iter().all(|condition| condition.met);
+        Ok(Precheck { eligible, conditions, withdrawable: taken, payout, figures })
+    }
+
+    fn conditions_met(
+        &self,
+        scene: &Scene<'_>,
+        track: &Track,
+        clocks: Clocks<'_>,
+        holding: &Holding,
+    ) -> Result<Vec<Objective>, RuleError> {
+        let mut conditions = Vec::new();
+        let active = holding.ended.is_none();
+        conditions.push(condition("active", Figure::Flag(active), Figure::Flag(true), active));
+        if self.cycle.is_some() {
+            let open = self
+                .current_cycle(track, clocks)?
+                .map(|cycle| clocks.counting.start_of(cycle.open))
+                .transpose()?;
+            let met = open.is_some_and(|open| scene.at >= open);
+            let target = open.map_or(Figure::Word(Cow::Borrowed("the first trade")), Figure::At);
+            conditions.push(condition("cycle", Figure::At(scene.at), target, met));
+        }
+        let profit = scene.balance.minus(track.initial)?;
+        if let Some(limit) = self.min_profit {
+            let least = limit.amount(track.initial, track.initial)?;
+            conditions.push(condition(
+                "min_profit",
+                Figure::Amount(profit),
+                Figure::Amount(least),
+                profit >= least,
+            ));
+        }
+        if let Some(limit) = self.min_cycle_profit {
+            let least = limit.amount(track.initial, track.initial)?;
+            let mut earned = Amount::ZERO;
+            for day in track.days_since(Since::Payout, scene.equity)? {
+                earned = earned.plus(day.profit)?;
+            }
+            let met = earned >= least;
+            conditions.push(condition(
+                "min_cycle_profit",
+                Figure::Amount(earned),
+                Figure::Amount(least),
+                met,
+            ));
+        }
+        if self.flat {
+            conditions.push(condition("flat", Figure::Flag(holding.flat), Figure::Flag(true), holding.flat));
+        }
+        if self.no_orders {
+            let none = holding.no_orders;
+            conditions.push(condition("no_orders", Figure::Flag(none), Figure::Flag(true), none));
+        }
+        if let Some(most) = self.most_payouts {
+            let made = u32::try_from(track.payouts.len()).unwrap_or(u32::MAX);
+            conditions.push(condition("most_payouts", Figure::Count(made), Figure::Count(most), made < most));
+        }
+        for (index, rule) in scene.phase.conditions() {
+            conditions.extend(rule.answers().objective(index, scene, track)?);
+        }
+        Ok(conditions)
+    }
+
+    fn split_of(&self, track: &Track, taken: Amount, currency: Currency) -> Result<Amount, Overflow> {
+        let mut total = Amount::ZERO;
+        for paid in &track.payouts {
+            total = total.plus(paid.amount)?;
+        }
+        let end = total.plus(taken)?;
+        let mut payout = Amount::ZERO;
+        let mut from = total;
+        let mut split = self.split;
+        let far = SplitStep { from_total: end, split: self.split };
+        for step in self.split_steps.iter().chain(std::iter::once(&far)) {
+            let to = step.from_total.clamp(from, end.max(from));
+            payout = payout.plus(to.minus(from)?.share(split, Rounding::Floor)?)?;
+            (from, split) = (to, step.split);
+        }
+        payout.rounded(currency, Rounding::Floor)
+    }
+
+    /// The cycle that must have ended before the next payout; `None` before the first trade where it begins there.
+    fn current_cycle(&self, track: &Track, clocks: Clocks<'_>) -> Result<Option<CycleDays>, RuleError> {
+        let Some(cycle) = &self.cycle else { return Ok(None) };
+        let begun = match cycle.from {
+            CycleStart::Opening => Some(track.opened_at),
+            CycleStart::FirstTrade => track.activity.first_open,
+        };
+        let Some(begun) = begun else { return Ok(None) };
+        let mut current = cycle.days(clocks.counting.day_of(begun)?, cycle.first_days)?;
+        for paid in &track.payouts {
+            let start = match cycle.next_from {
+                NextCycle::CycleEnd if cycle.inclusive => current.end.plus_days(1)?,
+                NextCycle::CycleEnd => current.end,
+                NextCycle::Payout => clocks.counting.day_of(paid.at)?,
+            };
+            current = cycle.days(start, cycle.next_days)?;
+        }
+        Ok(Some(current))
+    }
+
+    fn cycle_figures(&self, track: &Track, clocks: Clocks<'_>) -> Result<Vec<Figured>, RuleError> {
+        let (Some(cycle), Some(current)) = (&self.cycle, self.current_cycle(track, clocks)?) else {
+            return Ok(Vec::new());
+        };
+        let mut figures = vec![
+            figure("cycle_start", current.start),
+            figure("cycle_end", current.end),
+            figure("eligible_from", clocks.counting.start_of(current.open)?),
+        ];
+        if cycle.next_from == NextCycle::CycleEnd {
+            let start = if cycle.inclusive { current.end.plus_days(1)? } else { current.end };
+            let next = cycle.days(start, cycle.next_days)?;
+            figures.push(figure("next_cycle_start", next.start));
+            figures.push(figure("next_cycle_end", next.end));
+        }
+        Ok(figures)
+    }
+
+    /// What taking an amount out leaves: the balance, the highest floor of a hard rule and the room above it.
+    fn left(&self, scene: &Scene<'_>, track: &Track, taken: Amount) -> Result<Vec<Figured>, RuleError> {
+        let mut after = track.clone();
+        let balance = self.pay(scene, &mut after, taken)?;
+        let floors = floors(scene.phase, &after)?;
+        let highest = floors
+            .iter()
+            .filter(|floor| floor.effect == Effect::Hard && !floor.cap)
+            .max_by_key(|floor| floor.amount);
+        let mut figures = vec![figure("balance_after", balance)];
+        if let Some(floor) = highest {
+            figures.push(figure("floor_after", floor.amount));
+            figures.push(figure("room_after", balance.minus(floor.amount)?));
+            figures.push(figure("locked_after", floor.locked_at.is_some()));
+        }
+        Ok(figures)
+    }
+
+    /// Takes an amount out: moves the marks as the policy says and gives the balance that is left. Whether it may be
+    /// taken is [`Payout::precheck`]'s to say.
+    pub fn pay(&self, scene: &Scene<'_>, track: &mut Track, taken: Amount) -> Result<Amount, RuleError> {
+        let left = scene.balance.minus(taken)?;
+        let balance = if self.after.to_initial { track.initial } else { left };
+        let equity = scene.equity.minus(scene.balance)?.plus(balance)?;
+        lock_on_payout(scene.phase, track, scene.at)?;
+        track.paid(scene.at, scene.equity, equity, taken, !self.after.keep_days)?;
+        if self.after.rebase_peaks {
+            track.rebase(balance.max(track.initial));
+        }
+        Ok(balance)
+    }
+}
+
+impl Cycle {
+    fn days(&self, start: TradingDay, days: u32) -> Result<CycleDays, RuleError> {
+        let counts = |day: TradingDay| match self.count {
+            CycleCount::Calendar => true,
+            CycleCount::Business => !day.is_weekend() && !self.holidays.contains(&day),
+        };
+        let mut end = start;
+        let mut left = days;
+        if self.inclusive && counts(start) {
+            left = left.saturating_sub(1);
+        }
+        while left > 0 {
+            end = end.plus_days(1)?;
+            if counts(end) {
+                left = left.saturating_sub(1);
+            }
+        }
+        let open = if self.inclusive { end.plus_days(1)? } else { end };
+        Ok(CycleDays { start, end, open })
+    }
+}
+
+impl Share {
+    fn amount(self, initial: Amount, profit: Amount, balance: Amount) -> Result<Amount, Overflow> {
+        match self {
+            Self::Amount(amount) => Ok(amount),
+            Self::PercentOfInitial(percent) => initial.share(percent, Rounding::Floor),
+            Self::PercentOfProfit(percent) => profit.share(percent, Rounding::Floor),
+            Self::PercentOfBalance(percent) => balance.share(percent, Rounding::Floor),
+        }
+    }
+
+    fn words(self, words: &Words) -> String {
+        match self {
+            Self::Amount(amount) => words.amount(amount),
+            Self::PercentOfInitial(percent) => format!("{percent}% of the initial balance"),
+            Self::PercentOfProfit(percent) => format!("{percent}% of the profit"),
+            Self::PercentOfBalance(percent) => format!("{percent}% of the balance"),
+        }
+    }
+}
+
+impl AfterBreach {
+    fn precheck(
+        &self,
+        scene: &Scene<'_>,
+        track: &Track,
+        currency: Currency,
+        rule: Cow<'static, str>,
+        ended_at: Timestamp,
+    ) -> Result<Precheck, RuleError> {
+        let mut conditions = Vec::new();
+        let allowed = self.rules.contains(rule.as_ref());
+        conditions.push(condition("ended_by", Figure::Word(rule), Figure::Flag(true), allowed));
+        let last = ended_at.after(Span::from_days(self.claim_days)?)?;
+        conditions.push(condition("claim", Figure::At(scene.at), Figure::At(last), scene.at <= last));
+        if self.every_stop {
+            let all = !track.unprotected;
+            conditions.push(condition("every_stop", Figure::Flag(all), Figure::Flag(true), all));
+        }
+        if let Some(limit) = self.worst_trade {
+            let most = limit.amount(track.initial, track.initial)?;
+            let worst = track.worst_trade.negated()?.max(Amount::ZERO);
+            conditions.push(condition(
+                "worst_trade",
+                Figure::Amount(worst),
+                Figure::Amount(most),
+                worst <= most,
+            ));
+        }
+        let profit = scene.balance.minus(track.initial)?.minus(track.deducted)?.max(Amount::ZERO);
+        let payout = profit.share(self.share, Rounding::Floor)?.rounded(currency, Rounding::Floor)?;
+        let some = payout > Amount::ZERO;
+        conditions.push(condition(
+            "amount",
+            Figure::Amount(payout),
+            Figure::Amount(Amount::from_micros(1)),
+            some,
+        ));
+        let figures = vec![
+            figure("profit", profit),
+            figure("payout", payout),
+            figure("withdrawable", payout),
+            figure("claim_until", last),
+        ];
+        let eligible = conditions.iter().all(|condition| condition.met);
+        Ok(Precheck { eligible, conditions, withdrawable: payout, payout, figures })
+    }
+}
+
+fn condition(word: &'static str, current: Figure, target: Figure, met: bool) -> Objective {
+    Objective { rule: 0, kind: Cow::Borrowed(word), target, current, met }
+}

@@ -1,0 +1,188 @@
+//! How an account grows.
+
+use std::collections::BTreeMap;
+
+use kernel::{Amount, Overflow, Percent, Rounding, TradingDay};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Figured, RuleError, figure};
+use crate::limit::Since;
+use crate::rule::Words;
+use crate::{Clocks, Limit, Scene, Track, is_default};
+
+/// When an account grows, and by how much. Limits in per cent of the initial balance grow with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scaling {
+    /// Months between two steps.
+    pub every_months: u32,
+    /// The profit since the last step that is asked for.
+    pub profit: Limit,
+    /// How many of these months must have earned.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub profitable_months: u32,
+    /// How many payouts must have been made since the last step.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub payouts: u32,
+    /// The next size.
+    pub step: ScalingStep,
+    /// The largest size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<Amount>,
+    /// The trader's share after the first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Percent>,
+}
+
+/// The next size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScalingStep {
+    /// A share of the first size is added every time.
+    Linear(Percent),
+    /// A share of the present size is added every time.
+    Compound(Percent),
+    /// A share of the first size is added the first time; then every step doubles.
+    FirstThenDouble(Percent),
+    /// The sizes themselves.
+    Table(Vec<Amount>),
+}
+
+impl Scaling {
+    pub(crate) fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
+        if !(1..=120).contains(&self.every_months) {
+            fault("every_months", "must be from 1 to 120".to_owned());
+        }
+        self.profit.faults("profit", fault);
+        if self.profitable_months > self.every_months {
+            fault("profitable_months", "must be at most the months between two steps".to_owned());
+        }
+        if let ScalingStep::Table(sizes) = &self.step
+            && (sizes.is_empty() || !sizes.is_sorted())
+        {
+            fault("step.table", "give at least one size, from the smallest to the largest".to_owned());
+        }
+    }
+
+    /// What it means.
+    pub fn sentence(&self, words: &Words) -> String {
+        let step = match &self.step {
+            ScalingStep::Linear(percent) => format!("by {percent}% of its first size"),
+            ScalingStep::Compound(percent) => format!("by {percent}%"),
+            ScalingStep::FirstThenDouble(percent) => {
+                format!("by {percent}% the first time, then to twice its size")
+            }
+            ScalingStep::Table(sizes) => {
+                let sizes: Vec<_> = sizes.iter().map(|size| words.amount(*size)).collect();
+                format!("to {}", sizes.join(", then "))
+            }
+        };
+        let most = self.most.map_or(String::new(), |most| format!(", up to {}", words.amount(most)));
+        let months = match self.profitable_months {
+            0 => String::new(),
+            months => format!(" with {months} months that earned"),
+        };
+        let payouts = match self.payouts {
+            0 => String::new(),
+            payouts => format!(" and {payouts} payouts"),
+        };
+        let split = self.split.map_or(String::new(), |split| format!(" Your share is then {split}%."));
+        format!(
+            "Every {} months with a profit of at least {}{months}{payouts} the account grows {step}{most}.{split}",
+            self.every_months,
+            self.profit.words(words, "initial balance")
+        )
+    }
+
+    /// The size after so many steps from a first size.
+    pub fn size_after(&self, first: Amount, steps: u32) -> Result<Amount, Overflow> {
+        let mut size = first;
+        for step in 0..steps {
+            size = match &self.step {
+                ScalingStep::Linear(percent) => size.plus(first.share(*percent, Rounding::Floor)?)?,
+                ScalingStep::Compound(percent) => size.plus(size.share(*percent, Rounding::Floor)?)?,
+                ScalingStep::FirstThenDouble(percent) if step == 0 => {
+                    size.plus(first.share(*percent, Rounding::Floor)?)?
+                }
+                ScalingStep::FirstThenDouble(_) => size.plus(size)?,
+                ScalingStep::Table(sizes) => {
+                    let place = usize::try_from(step).unwrap_or(usize::MAX);
+                    sizes.get(place).or(sizes.last()).copied().unwrap_or(size)
+                }
+            };
+            if let Some(most) = self.most {
+                size = size.min(most.max(first));
+            }
+        }
+        Ok(size)
+    }
+
+    /// The share that holds for an account: the policy's after the first step.
+    pub fn split(&self, track: &Track) -> Option<Percent> {
+        self.split.filter(|_| !track.scaled.is_empty())
+    }
+
+    /// Its numbers: the next size, from when on, and whether everything it asks for holds.
+    pub fn figures(
+        &self,
+        scene: &Scene<'_>,
+        track: &Track,
+        clocks: Clocks<'_>,
+    ) -> Result<Vec<Figured>, RuleError> {
+        let steps = u32::try_from(track.scaled.len()).unwrap_or(u32::MAX);
+        let from = track.scaled.last().copied().unwrap_or(track.opened_at);
+        let from = clocks.counting.day_of(from)?;
+        let due = from.plus_months(self.every_months)?;
+        let mut months: BTreeMap<i32, Amount> = BTreeMap::new();
+        let mut earned = Amount::ZERO;
+        for day in track.days_since(Since::Opening, scene.equity)?.iter().filter(|day| day.day >= from) {
+            earned = earned.plus(day.profit)?;
+            let month = months.entry(month_of(from, day.day)?).or_default();
+            *month = month.plus(day.profit)?;
+        }
+        let profitable = months.values().filter(|profit| **profit > Amount::ZERO).count();
+        let profitable = u32::try_from(profitable).unwrap_or(u32::MAX);
+        let mut paid = 0_u32;
+        for payout in &track.payouts {
+            paid = paid.saturating_add(u32::from(clocks.counting.day_of(payout.at)? >= from));
+        }
+        let least = self.profit.amount(track.initial, track.initial)?;
+        let today = clocks.counting.day_of(scene.at)?;
+        let eligible = today >= due
+            && earned >= least
+            && profitable >= self.profitable_months
+            && paid >= self.payouts
+            && scene.balance >= track.initial;
+        Ok(vec![
+            figure("eligible", eligible),
+            figure("due", due),
+            figure("profit", earned),
+            figure("profit_needed", least),
+            figure("profitable_months", profitable),
+            figure("payouts", paid),
+            figure("steps", steps),
+            figure("size", track.initial),
+            figure("next_size", self.size_after(track.first_size, steps.saturating_add(1))?),
+        ])
+    }
+
+    /// Grows an account by one step: the balance grows by the same amount, and so does everything that floors are
+    /// measured from. Gives the new balance.
+    pub fn grow(&self, scene: &Scene<'_>, track: &mut Track) -> Result<Amount, RuleError> {
+        let steps = u32::try_from(track.scaled.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let size = self.size_after(track.first_size, steps)?;
+        let more = size.minus(track.initial)?;
+        track.grow(scene.at, more)?;
+        Ok(scene.balance.plus(more)?)
+    }
+}
+
+/// The number of whole months from a day to another.
+fn month_of(from: TradingDay, day: TradingDay) -> Result<i32, RuleError> {
+    let mut months = 0_u32;
+    while from.plus_months(months.saturating_add(1))? <= day {
+        months = months.saturating_add(1);
+    }
+    Ok(i32::try_from(months).unwrap_or(i32::MAX))
+}

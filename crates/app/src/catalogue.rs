@@ -5,12 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::{Amount, Clock, FirmId, Money, Percent, Timestamp};
-use rules::calendar_limit::CalendarLimit;
-use rules::daily_loss::DailyLoss;
-use rules::inactivity::Inactivity;
-use rules::max_loss::MaxLoss;
-use rules::min_trading_days::MinTradingDays;
-use rules::profit_target::ProfitTarget;
 use rules::{Limit, Program, Rule, VersionHash};
 
 use crate::trading::{AuditEntry, OutboxEntry};
@@ -102,25 +96,14 @@ pub fn phases(program: &Program) -> Vec<PhaseText> {
     let initial = program.initial_balance;
     let rule = |rule: &Rule| RuleText {
         kind: rule.kind(),
-        sentence: rule.sentence(initial, program.currency),
-        limit: limit(rule).map(|limit| limit_text(limit, initial)),
+        sentence: rule.sentence(&program.words()),
+        limit: rule.limit().map(|limit| limit_text(limit, initial)),
     };
     let phase = |phase: &rules::Phase| PhaseText {
         name: phase.name.clone(),
         rules: phase.rules.iter().map(rule).collect(),
     };
     program.phases.iter().map(phase).collect()
-}
-
-fn limit(rule: &Rule) -> Option<Limit> {
-    match rule {
-        Rule::DailyLoss(DailyLoss { limit, .. })
-        | Rule::MaxLoss(MaxLoss { limit, .. })
-        | Rule::ProfitTarget(ProfitTarget { limit, .. }) => Some(*limit),
-        Rule::MinTradingDays(MinTradingDays { .. })
-        | Rule::Inactivity(Inactivity { .. })
-        | Rule::CalendarLimit(CalendarLimit { .. }) => None,
-    }
 }
 
 fn limit_text(limit: Limit, initial: Amount) -> LimitText {

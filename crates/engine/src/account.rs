@@ -139,6 +139,10 @@ pub enum OrderState {
     NoMargin,
     /// Taken back because the account ended.
     AccountEnded,
+    /// Taken back because a rule holds the account back until the next reset, or closed everything.
+    HeldBack,
+    /// Fired, but a rule refuses the position.
+    AgainstRule,
 }
 
 impl OrderState {
@@ -147,8 +151,8 @@ impl OrderState {
         match self {
             Self::Working => "working",
             Self::Filled => "filled",
-            Self::Cancelled | Self::AccountEnded => "cancelled",
-            Self::NoMargin => "rejected",
+            Self::Cancelled | Self::AccountEnded | Self::HeldBack => "cancelled",
+            Self::NoMargin | Self::AgainstRule => "rejected",
         }
     }
 
@@ -158,7 +162,9 @@ impl OrderState {
             Self::Working | Self::Filled => None,
             Self::Cancelled => Some("by_trader"),
             Self::AccountEnded => Some("account_ended"),
+            Self::HeldBack => Some("account_locked"),
             Self::NoMargin => Some("insufficient_margin"),
+            Self::AgainstRule => Some("against_rule"),
         }
     }
 }
@@ -243,7 +249,7 @@ pub enum FillReason {
     TakeProfit,
     /// Equity no longer covered the margin.
     StopOut,
-    /// The account ended.
+    /// The account ended, or a rule closed everything.
     Liquidation,
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use kernel::{AccountId, ChallengeId, FirmId, Price, Quantity, Side, Symbol};
-use rules::VersionHash;
+use kernel::{AccountId, Amount, ChallengeId, FirmId, PersonId, Price, Quantity, Side, Symbol};
+use rules::{NewsEvent, Rule, VersionHash};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -60,6 +60,28 @@ pub enum Act {
         /// How much of it; all if not said.
         quantity: Option<Quantity>,
     },
+    /// Asks for the next phase, where the phase wants to be asked.
+    Promote,
+    /// Takes money out.
+    Payout {
+        /// How much leaves the account; the most that is allowed if not said.
+        amount: Option<Amount>,
+    },
+    /// Grows the account by one step of its scaling plan, if everything it asks for holds.
+    Grow,
+    /// Lets another rule of the same kind hold for this account in place of its program's.
+    Override {
+        /// The rule's place in its phase.
+        rule: u32,
+        /// The rule that holds from now on; the program's own again if none.
+        to: Option<Box<Rule>>,
+        /// Why, in the words of whoever decided it.
+        reason: String,
+        /// Who decided it.
+        by: PersonId,
+    },
+    /// Tells the account of the firm's calendar of releases; those of before are forgotten.
+    Calendar(Vec<NewsEvent>),
 }
 
 /// A price that is kept, removed or set.
@@ -163,6 +185,14 @@ pub enum Done {
     Order(Ticket),
     /// The position as changed or closed.
     Position(Ticket),
+    /// The phase is passed.
+    Promoted,
+    /// So much has left the account.
+    Paid(Amount),
+    /// The account has grown.
+    Grown,
+    /// What was told holds.
+    Noted,
 }
 
 /// Why a command was not carried out. In the order in which they are tested: the first that applies is the
@@ -182,6 +212,21 @@ pub enum Refusal {
     /// The account has ended.
     #[error("the account no longer trades")]
     AccountNotActive,
+    /// The phase is not passed yet.
+    #[error("the phase is not passed yet")]
+    NotPassed,
+    /// A condition of the payout does not hold.
+    #[error("a condition of the payout does not hold")]
+    PayoutRefused,
+    /// The account may not grow now.
+    #[error("the account may not grow now")]
+    NotGrowing,
+    /// The phase has no such rule, or it is of another kind.
+    #[error("the phase has no such rule of this kind")]
+    OverrideInvalid,
+    /// A rule holds the account back until the next reset.
+    #[error("the account is locked until the next reset")]
+    AccountLocked,
     /// No such working order.
     #[error("no such working order")]
     OrderNotFound,
@@ -209,6 +254,9 @@ pub enum Refusal {
     /// More working orders and open positions than an account may have.
     #[error("the account has too many orders and positions")]
     TooManyOrders,
+    /// The rule at this place in the phase refuses the position.
+    #[error("a rule of the program refuses the order")]
+    AgainstRule(u32),
     /// The free margin does not cover it.
     #[error("the free margin does not cover the order")]
     InsufficientMargin,
@@ -221,6 +269,12 @@ impl Refusal {
             Self::KeyReused => "idempotency_key_reused",
             Self::UnknownProgram | Self::UnknownAccount => "not_found",
             Self::AccountNotActive => "account_not_active",
+            Self::NotPassed => "not_passed",
+            Self::PayoutRefused => "payout_refused",
+            Self::NotGrowing => "not_growing",
+            Self::OverrideInvalid => "override_invalid",
+            Self::AccountLocked => "account_locked",
+            Self::AgainstRule(_) => "order_against_rule",
             Self::OrderNotFound => "order_not_found",
             Self::PositionNotFound => "position_not_found",
             Self::UnknownInstrument => "unknown_instrument",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kernel::{AccountId, Amount, FirmId, Overflow, Span, Timestamp};
-use rules::{Floor, Objective, Phase, Program, Rule, Track, VersionHash};
+use rules::{Deadline, Floor, Objective, Phase, Program, Scene, Track, VersionHash};
 use sha2::{Digest, Sha256};
 
 use crate::command::{Command, Fingerprint, Open, Outcome};
@@ -42,7 +42,7 @@ pub struct Answered {
 #[derive(Debug, Clone)]
 pub struct Engine {
     market: Market,
-    programs: BTreeMap<VersionHash, Arc<Program>>,
+    programs: BTreeMap<VersionHash, Known>,
     accounts: BTreeMap<AccountId, Held>,
     /// Accounts whose equity or orders depend on an instrument.
     holders: Vec<BTreeSet<AccountId>>,
@@ -52,14 +52,25 @@ pub struct Engine {
     changed: BTreeSet<AccountId>,
 }
 
+/// A program, and its phases to be shared by accounts.
+#[derive(Debug, Clone)]
+struct Known {
+    program: Arc<Program>,
+    phases: Vec<Arc<Phase>>,
+}
+
 /// An account with what is derived from it.
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
     pub account: Account,
     pub program: Arc<Program>,
+    /// Its phase, with the rules that hold for this account.
+    pub phase: Arc<Phase>,
     pub floors: Vec<Floor>,
-    /// Whether a new peak of the equity moves a floor.
-    pub trails_equity: bool,
+    /// Whether a new peak of the equity moves something.
+    pub needs_peaks: bool,
+    /// Whether a rule looks at each open position at every price.
+    pub needs_floating: bool,
     /// Whether the phase can be passed while positions are open.
     pub passes_open: bool,
     watching: BTreeSet<InstrumentId>,
@@ -90,6 +101,8 @@ pub struct View {
     pub account: Account,
     /// Its program.
     pub program: Arc<Program>,
+    /// Its phase, with the rules that hold for this account.
+    pub phase: Arc<Phase>,
     /// Balance and open results.
     pub equity: Amount,
     /// Margin in use.
@@ -98,6 +111,8 @@ pub struct View {
     pub floors: Vec<Floor>,
     /// What passing needs.
     pub objectives: Vec<Objective>,
+    /// When rules act by themselves.
+    pub deadlines: Vec<Deadline>,
     /// Each open position's worth.
     pub worth: BTreeMap<Ticket, Worth>,
 }
@@ -137,7 +152,8 @@ impl Engine {
     /// Makes a program known by the name of its version; needed before an account is opened with it. The name is not
     /// derived here: it names the text that was published, and a newer type may write another.
     pub fn learn(&mut self, version: VersionHash, program: Arc<Program>) {
-        self.programs.insert(version, program);
+        let phases = program.phases.iter().cloned().map(Arc::new).collect();
+        self.programs.insert(version, Known { program, phases });
     }
 
     /// Whether a program is known.
@@ -216,7 +232,7 @@ impl Engine {
             }
             (Act::Open(open), None) => {
                 let program = self.programs.get(&open.version);
-                let known = program.is_some_and(|program| open.phase < program.phases.len());
+                let known = program.is_some_and(|known| open.phase < known.phases.len());
                 (!known).then_some(Err(Refusal::UnknownProgram))
             }
             (_, None) => Some(Err(Refusal::UnknownAccount)),
@@ -234,14 +250,19 @@ impl Engine {
             // What fell due just now may have opened it: the next phase of an account that passed.
             Act::Open(_) if self.accounts.contains_key(&command.account) => Ok(Done::Opened),
             Act::Open(open) => {
-                self.open(at, command.account, open, events)?;
+                self.open(at, command.account, open, None, events)?;
                 Ok(Done::Opened)
             }
             act @ (Act::Place(_)
             | Act::Cancel { .. }
             | Act::ChangeOrder { .. }
             | Act::ChangePosition { .. }
-            | Act::Close { .. }) => {
+            | Act::Close { .. }
+            | Act::Promote
+            | Act::Payout { .. }
+            | Act::Grow
+            | Act::Override { .. }
+            | Act::Calendar(_)) => {
                 let mut outcome = Err(Refusal::UnknownAccount);
                 self.step(command.account, at, Cause::Command, events, |step| {
                     outcome = step.carry_out(act)?;
@@ -264,10 +285,14 @@ impl Engine {
         at: Timestamp,
         id: AccountId,
         open: &Open,
+        from: Option<AccountId>,
         events: &mut Vec<Event>,
     ) -> Result<(), EngineError> {
-        let program = self.programs.get(&open.version).ok_or(EngineError::UnknownProgram)?;
+        let Known { program, .. } = self.programs.get(&open.version).ok_or(EngineError::UnknownProgram)?;
         let initial = program.initial_balance;
+        let calendar = from.and_then(|from| self.account(from)).map(|account| account.track.calendar.clone());
+        let mut track = Track::open(initial, at, program.clocks())?;
+        track.calendar = calendar.unwrap_or_default();
         let account = Account {
             firm: open.firm,
             id,
@@ -276,7 +301,7 @@ impl Engine {
             phase: open.phase,
             status: Status::Active,
             balance: initial,
-            track: Track::open(initial, at, &program.reset)?,
+            track,
             positions: BTreeMap::new(),
             orders: BTreeMap::new(),
             next: Counters { ticket: 1, fill: 1, entry: 2, verdict: 1 },
@@ -289,7 +314,11 @@ impl Engine {
         events.push(Event { account: id, at, what: What::Opened });
         events.push(Event { account: id, at, what: What::Entry(entry) });
         let held = self.held(account)?;
-        self.insert(held)
+        self.insert(held)?;
+        match from {
+            Some(from) => self.step(id, at, Cause::Command, events, |step| step.promoted(from)),
+            None => Ok(()),
+        }
     }
 
     /// Lets one account act, then brings its indexes up to date and opens the account of the next phase if it
@@ -319,7 +348,8 @@ impl Engine {
         held.looks = held.looks.wrapping_add(1);
         if changed {
             self.changed.insert(id);
-            let due = held.next_due()?;
+            let acted = matches!(cause, Cause::Reset).then_some(at);
+            let due = held.next_due(acted)?;
             let before = std::mem::replace(&mut held.due, due);
             if before != held.due {
                 if let Some(before) = before {
@@ -343,22 +373,30 @@ impl Engine {
         if let Some(open) = successor
             && !self.accounts.contains_key(&open.account())
         {
-            self.open(at, open.account(), &open, events)?;
+            self.open(at, open.account(), &open, Some(id), events)?;
         }
         Ok(())
     }
 
     fn held(&self, account: Account) -> Result<Held, EngineError> {
-        let program = Arc::clone(self.programs.get(&account.version).ok_or(EngineError::UnknownProgram)?);
-        let phase = program.phases.get(account.phase).ok_or(EngineError::UnknownProgram)?;
-        let floors = rules::floors(phase, &account.track)?;
-        let trails = |rule: &Rule| matches!(rule, Rule::MaxLoss(rule) if rule.trail == rules::max_loss::Trail::IntradayEquity);
-        let open = |rule: &Rule| matches!(rule, Rule::ProfitTarget(target) if !target.flat);
-        let (trails_equity, passes_open) = (phase.rules.iter().any(trails), phase.rules.iter().any(open));
+        let known = self.programs.get(&account.version).ok_or(EngineError::UnknownProgram)?;
+        let program = Arc::clone(&known.program);
+        let phase = Arc::clone(known.phases.get(account.phase).ok_or(EngineError::UnknownProgram)?);
         let watching = BTreeSet::new();
-        let mut held =
-            Held { account, program, floors, trails_equity, passes_open, watching, due: None, looks: 0 };
-        held.due = held.next_due()?;
+        let mut held = Held {
+            account,
+            program,
+            phase,
+            floors: Vec::new(),
+            needs_peaks: false,
+            needs_floating: false,
+            passes_open: false,
+            watching,
+            due: None,
+            looks: 0,
+        };
+        held.apply_overrides()?;
+        held.due = held.next_due(None)?;
         held.watching = held.instruments_watched(self.market.instruments())?;
         Ok(held)
     }
@@ -404,12 +442,16 @@ impl Engine {
         for (ticket, position) in &account.positions {
             worth.insert(*ticket, position.worth(&self.market, currency)?);
         }
+        let equity = account.equity(&self.market, currency)?;
+        let scene = held.scene(self.now, equity);
         Ok(Some(View {
             as_of: self.now,
-            equity: account.equity(&self.market, currency)?,
+            equity,
             margin: account.margin()?,
             floors: held.floors.clone(),
-            objectives: rules::objectives(held.rules()?, &account.track, account.balance)?,
+            objectives: rules::objectives(&scene, &account.track)?,
+            deadlines: rules::deadlines(&scene, &account.track)?,
+            phase: Arc::clone(&held.phase),
             program: Arc::clone(&held.program),
             worth,
             account,
@@ -436,7 +478,8 @@ impl Engine {
     /// with clock inputs, which change nothing else.
     pub fn state_hash(&self) -> Result<[u8; 32], EngineError> {
         let accounts: Vec<&Account> = self.accounts().collect();
-        let bytes = postcard::to_stdvec(&(accounts, self.market.all())).map_err(|_| EngineError::Encoding)?;
+        // Text, because a binary format leaves no trace of a field that is skipped.
+        let bytes = serde_json::to_vec(&(accounts, self.market.all())).map_err(|_| EngineError::Encoding)?;
         Ok(Sha256::digest(bytes).into())
     }
 }
@@ -454,25 +497,50 @@ impl Open {
 }
 
 impl Held {
-    pub(crate) fn rules(&self) -> Result<&Phase, EngineError> {
-        self.program.phases.get(self.account.phase).ok_or(EngineError::UnknownProgram)
+    /// What the rules look at.
+    pub(crate) fn scene(&self, at: Timestamp, equity: Amount) -> Scene<'_> {
+        let Account { balance, track, .. } = &self.account;
+        Scene { phase: &self.phase, calendar: &track.calendar, at, balance: *balance, equity }
+    }
+
+    /// Derives everything that follows from the rules that hold for the account.
+    pub(crate) fn apply_overrides(&mut self) -> Result<(), EngineError> {
+        let own = self.program.phases.get(self.account.phase).ok_or(EngineError::UnknownProgram)?;
+        if *own != *self.phase || !self.account.track.overrides.is_empty() {
+            let mut phase = own.clone();
+            for (place, rule) in &self.account.track.overrides {
+                if let Some(own) = phase.rules.get_mut(*place) {
+                    *own = rule.clone();
+                }
+            }
+            self.phase = Arc::new(phase);
+        }
+        self.needs_peaks = self.phase.needs_peaks();
+        self.needs_floating = self.phase.needs_floating();
+        self.passes_open = rules::profit_target(&self.phase).is_some_and(|target| !target.flat);
+        self.refresh_floors()
     }
 
     /// Recomputes the floors after their sources moved.
     pub(crate) fn refresh_floors(&mut self) -> Result<(), EngineError> {
-        let phase = self.program.phases.get(self.account.phase).ok_or(EngineError::UnknownProgram)?;
-        self.floors = rules::floors(phase, &self.account.track)?;
+        self.floors = rules::floors(&self.phase, &self.account.track)?;
         Ok(())
     }
 
-    fn next_due(&self) -> Result<Option<Timestamp>, EngineError> {
+    /// When the account next acts by itself. What was due at `acted` has just been done: it is not done twice at one
+    /// instant.
+    fn next_due(&self, acted: Option<Timestamp>) -> Result<Option<Timestamp>, EngineError> {
         if self.account.status != Status::Active {
             return Ok(None);
         }
-        let deadline =
-            rules::deadlines(self.rules()?, &self.account.track)?.first().map(|deadline| deadline.at);
-        let reset = self.account.track.next_reset;
-        Ok(Some(deadline.map_or(reset, |deadline| deadline.min(reset))))
+        let track = &self.account.track;
+        // No deadline depends on what an account is worth.
+        let scene = self.scene(track.day_started_at, self.account.balance);
+        let deadlines = rules::deadlines(&scene, track)?;
+        let open = |deadline: &&Deadline| acted.is_none_or(|acted| deadline.at > acted);
+        let deadline = deadlines.iter().find(open).map(|deadline| deadline.at);
+        let ends = track.next_reset.min(track.next_day);
+        Ok(Some(deadline.map_or(ends, |deadline| deadline.min(ends))))
     }
 
     fn instruments_watched(&self, instruments: &Instruments) -> Result<BTreeSet<InstrumentId>, EngineError> {

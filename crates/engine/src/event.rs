@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use kernel::{AccountId, Amount, Price, Quantity, Side, Timestamp, TradingDay};
-use rules::{Deadline, Floor, Objective, VersionHash};
+use kernel::{AccountId, Amount, PersonId, Price, Quantity, Side, Timestamp, TradingDay};
+use rules::{Deadline, Effect, Figured, Floor, Objective, Rule, Track, VersionHash};
 use serde::{Deserialize, Serialize};
 
 use crate::{FillReason, InstrumentId, Order, Position, Ticket};
@@ -37,6 +37,21 @@ pub enum What {
     Reset(Reset),
     /// A rule spoke.
     Verdict(Box<Verdict>),
+    /// Another rule holds for the account in place of its program's.
+    Override(Override),
+}
+
+/// Another rule that holds for one account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// The rule's place in its phase.
+    pub rule: usize,
+    /// The rule that holds from now on; the program's own again if none.
+    pub to: Option<Rule>,
+    /// Why, in the words of whoever decided it.
+    pub reason: String,
+    /// Who decided it.
+    pub by: PersonId,
 }
 
 /// One execution.
@@ -91,6 +106,10 @@ pub enum EntryKind {
     Profit,
     /// Commission.
     Commission,
+    /// A payout, or the balance set back after it.
+    Payout,
+    /// The account has grown.
+    Growth,
 }
 
 impl EntryKind {
@@ -100,6 +119,8 @@ impl EntryKind {
             Self::Initial => "initial",
             Self::Profit => "profit",
             Self::Commission => "commission",
+            Self::Payout => "payout",
+            Self::Growth => "growth",
         }
     }
 }
@@ -122,10 +143,12 @@ pub struct Verdict {
     pub number: u32,
     /// What it means.
     pub kind: VerdictKind,
-    /// The rule's kind, such as `daily_loss`.
+    /// The rule's kind, such as `daily_loss`; for a payout `payout`.
     pub rule: Cow<'static, str>,
     /// The rule's place in its phase.
     pub rule_index: usize,
+    /// What the rule does.
+    pub effect: Effect,
     /// The version and phase judged by.
     pub version: VersionHash,
     /// The phase, from 0.
@@ -136,14 +159,22 @@ pub struct Verdict {
     pub balance: Amount,
     /// Equity then.
     pub equity: Amount,
-    /// The floor crossed, for a breach.
+    /// The floor crossed, for a breach and a warning.
     pub floor: Option<Floor>,
     /// Every floor as it stood.
     pub floors: Vec<Floor>,
-    /// Every objective as it stood.
+    /// Every objective as it stood; for a payout every condition.
     pub objectives: Vec<Objective>,
     /// The deadline reached, for an expiry.
     pub deadline: Option<Deadline>,
+    /// The position it is about.
+    pub trade: Option<Ticket>,
+    /// The numbers that decided, by name.
+    pub figures: Vec<Figured>,
+    /// What the rules remembered when they were asked.
+    pub track: Track,
+    /// For a promotion: the account that passed.
+    pub from: Option<AccountId>,
     /// The open positions, valued.
     pub positions: Vec<Valued>,
     /// The standing quotes that valued them, and the one that caused it.
@@ -154,21 +185,68 @@ pub struct Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictKind {
-    /// A floor was crossed: the account is over.
+    /// A hard floor was crossed or a hard rule broken: the account is over.
     Breach,
+    /// A soft one: the account is held back until the next reset, or everything was closed.
+    SoftBreach,
+    /// A rule was broken that is recorded only.
+    Violation,
+    /// A limit is near, or a rule warns.
+    Warning,
     /// Every objective holds: the phase is passed.
     Pass,
+    /// The account was opened because the phase before it was passed.
+    Promotion,
     /// A deadline was reached: the account is over.
     Expiry,
+    /// Money left the account.
+    Payout,
+    /// Money was asked for and a condition does not hold.
+    PayoutRefusal,
 }
 
 impl VerdictKind {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Breach,
+        Self::SoftBreach,
+        Self::Violation,
+        Self::Warning,
+        Self::Pass,
+        Self::Promotion,
+        Self::Expiry,
+        Self::Payout,
+        Self::PayoutRefusal,
+    ];
+
     /// The word in rows and answers.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Breach => "breach",
+            Self::SoftBreach => "soft_breach",
+            Self::Violation => "violation",
+            Self::Warning => "warning",
             Self::Pass => "pass",
+            Self::Promotion => "promotion",
             Self::Expiry => "expiry",
+            Self::Payout => "payout",
+            Self::PayoutRefusal => "payout_refusal",
+        }
+    }
+
+    /// Whether it ends its account.
+    pub const fn ends(self) -> bool {
+        matches!(self, Self::Breach | Self::Pass | Self::Expiry)
+    }
+
+    /// Of what a rule with this effect found.
+    pub const fn of(effect: Effect) -> Self {
+        match effect {
+            Effect::Hard => Self::Breach,
+            Effect::Soft | Effect::Pause | Effect::Close => Self::SoftBreach,
+            Effect::Flag | Effect::Deduct | Effect::Refuse => Self::Violation,
+            Effect::Warn => Self::Warning,
+            Effect::Expire => Self::Expiry,
         }
     }
 }

@@ -80,6 +80,11 @@ impl Instrument {
         decimal::format(price.0, self.price_decimals, self.price_decimals)
     }
 
+    /// A size in lots.
+    pub fn lots(&self, quantity: Quantity) -> Result<kernel::Lots, Overflow> {
+        kernel::Lots::from_steps(quantity.0, self.quantity_decimals)
+    }
+
     /// Prints a size in lots with all its digits.
     pub fn quantity_text(&self, quantity: Quantity) -> String {
         decimal::format(quantity.0, self.quantity_decimals, self.quantity_decimals)

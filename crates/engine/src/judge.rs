@@ -3,56 +3,54 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use kernel::{Amount, Overflow};
-use rules::{Deadline, Floor};
+use kernel::{AccountId, Amount, Overflow, PersonId, Rounding};
+use rules::payout::{Holding, Precheck};
+use rules::{Deadline, Effect, Fact, Figure, Figured, Finding, Floor, Promotion, Rule, Scene, Worth};
 
-use crate::command::Open;
+use crate::command::{Done, Open, Outcome, Refusal};
 use crate::step::{Step, take_number};
 use crate::{
-    Cause, EngineError, FillReason, InstrumentId, OrderState, Quoted, Rate, Status, Valued, Verdict,
+    Cause, EngineError, EntryKind, FillReason, InstrumentId, OrderState, Override, Quoted, Rate, Status, Ticket, Valued, Verdict,
     VerdictKind, What,
 };
 
-/// What a rule found.
-struct Finding {
-    kind: VerdictKind,
-    rule: Cow<'static, str>,
-    rule_index: usize,
-    floor: Option<Floor>,
-    deadline: Option<Deadline>,
+/// A finding that carries no numbers of its own.
+fn said(kind: &'static str, rule: usize, effect: Effect) -> Finding {
+    Finding { rule, kind: Cow::Borrowed(kind), effect, trade: None, figures: Vec::new() }
 }
 
 impl Step<'_> {
-    /// Tests the equity against every floor; true if the account is over. A new peak raises the floors that
-    /// follow it before they are tested: it cannot cross them, being above every earlier equity. Peaks are kept
-    /// only where a rule asks for them.
-    pub(crate) fn judge_loss(&mut self) -> Result<bool, EngineError> {
-        let equity = self.held.account.equity(self.market, self.held.program.currency)?;
-        if self.held.trails_equity && self.held.account.track.observe(equity) {
-            self.held.refresh_floors()?;
-            self.changed = true;
+    /// Tests what the account is worth against every floor; true if the account is over. A new peak raises the floors
+    /// that follow it before they are tested: it cannot cross them, being above every earlier value. Peaks of the equity
+    /// are kept only where a rule asks for them.
+    pub(crate) fn judge_loss(&mut self, at_reset: bool) -> Result<bool, EngineError> {
+        while self.is_active() {
+            let account = &mut self.held.account;
+            let balance = account.balance;
+            let equity = account.equity(self.market, self.held.program.currency)?;
+            let seen = self.held.needs_peaks.then_some(equity);
+            if account.track.observe(&self.held.phase, self.at, balance, seen)? {
+                self.held.refresh_floors()?;
+                self.changed = true;
+            }
+            let worth = Worth { balance, equity, at_reset };
+            let Some(floor) = rules::breached(&self.held.floors, worth).cloned() else { return Ok(false) };
+            self.held.account.track.warned.extend(floor.told());
+            self.carry_out_finding(floor.finding(worth)?, Some(floor))?;
         }
-        let Some(floor) = rules::breached(&self.held.floors, equity).cloned() else { return Ok(false) };
-        self.end(Finding {
-            kind: VerdictKind::Breach,
-            rule: floor.kind.clone(),
-            rule_index: floor.rule,
-            floor: Some(floor),
-            deadline: None,
-        })?;
         Ok(true)
     }
 
-    pub(crate) fn judge_pass(&mut self) -> Result<(), EngineError> {
-        let account = &self.held.account;
-        let phase = self.held.rules()?;
-        let objectives = rules::objectives(phase, &account.track, account.balance)?;
-        let equity = account.equity(self.market, self.held.program.currency)?;
-        if !rules::passed(phase, &objectives, account.positions.is_empty(), equity) {
+    /// Passes the phase if everything it asks for holds, and it need not be asked or was.
+    pub(crate) fn judge_pass(&mut self, asked: bool) -> Result<(), EngineError> {
+        if self.held.phase.promotion == Promotion::OnRequest && !asked || !self.has_passed()? {
             return Ok(());
         }
-        let target = objectives.iter().find(|objective| objective.kind == "profit_target");
-        let rule_index = target.map_or(0, |target| target.rule);
+        self.tell(&Fact::Review)?;
+        if !self.is_active() || !self.has_passed()? {
+            return Ok(());
+        }
+        let account = &self.held.account;
         let next = account.phase.checked_add(1).ok_or(Overflow)?;
         let successor = Open {
             firm: account.firm,
@@ -63,60 +61,147 @@ impl Step<'_> {
         if next < self.held.program.phases.len() {
             self.successor = Some(successor);
         }
-        self.end(Finding {
-            kind: VerdictKind::Pass,
-            rule: Cow::Borrowed("profit_target"),
-            rule_index,
-            floor: None,
-            deadline: None,
-        })
+        let is_target = |rule: &Rule| matches!(rule, Rule::ProfitTarget(_));
+        let rule = self.held.phase.rules.iter().position(is_target).unwrap_or_default();
+        self.finish(Status::Passed, VerdictKind::Pass, said("profit_target", rule, Effect::Warn), None)
     }
 
-    pub(crate) fn judge_deadline(&mut self) -> Result<(), EngineError> {
-        if !self.is_active() {
-            return Ok(());
-        }
-        let deadlines = rules::deadlines(self.held.rules()?, &self.held.account.track)?;
-        let Some(reached) = deadlines.into_iter().find(|deadline| deadline.at <= self.at) else {
-            return Ok(());
-        };
-        self.end(Finding {
-            kind: VerdictKind::Expiry,
-            rule: reached.kind.clone(),
-            rule_index: reached.rule,
-            floor: None,
-            deadline: Some(reached),
-        })
+    fn has_passed(&self) -> Result<bool, EngineError> {
+        let account = &self.held.account;
+        let equity = account.equity(self.market, self.held.program.currency)?;
+        let scene = self.held.scene(self.at, equity);
+        let objectives = rules::objectives(&scene, &account.track)?;
+        Ok(rules::passed(&scene, &objectives, account.positions.is_empty(), !account.orders.is_empty()))
     }
 
-    /// Ends the account: the verdict with its evidence first, then everything is closed and taken back.
-    fn end(&mut self, finding: Finding) -> Result<(), EngineError> {
-        let status = match finding.kind {
-            VerdictKind::Breach => Status::Breached,
-            VerdictKind::Pass => Status::Passed,
-            VerdictKind::Expiry => Status::Expired,
-        };
-        let verdict = self.evidence(finding)?;
+    /// The account was opened because another passed.
+    pub(crate) fn promoted(&mut self, from: AccountId) -> Result<(), EngineError> {
+        let mut verdict = self.evidence(VerdictKind::Promotion, said("profit_target", 0, Effect::Warn), None)?;
+        verdict.from = Some(from);
+        self.emit(What::Verdict(Box::new(verdict)));
+        Ok(())
+    }
+
+    /// Ends the account for what a rule found.
+    pub(crate) fn end(&mut self, finding: Finding, floor: Option<Floor>) -> Result<(), EngineError> {
+        let kind = VerdictKind::of(finding.effect);
+        let status = if kind == VerdictKind::Expiry { Status::Expired } else { Status::Breached };
+        self.finish(status, kind, finding, floor)
+    }
+
+    /// The verdict with its evidence first, then everything is closed and taken back.
+    fn finish(
+        &mut self,
+        status: Status,
+        kind: VerdictKind,
+        finding: Finding,
+        floor: Option<Floor>,
+    ) -> Result<(), EngineError> {
+        let verdict = self.evidence(kind, finding, floor)?;
         self.emit(What::Verdict(Box::new(verdict)));
         let at = self.at;
         let account = self.account();
         account.status = status;
         account.closed_at = Some(at);
-        let open: Vec<_> =
-            account.positions.iter().map(|(ticket, position)| (*ticket, position.quantity)).collect();
-        for (ticket, quantity) in open {
-            self.close(ticket, quantity, FillReason::Liquidation)?;
-        }
-        for mut order in std::mem::take(&mut self.account().orders).into_values() {
-            order.state = OrderState::AccountEnded;
-            order.done_at = Some(at);
-            self.emit(What::Order(order));
-        }
-        self.holdings_changed = true;
-        Ok(())
+        self.flatten(OrderState::AccountEnded)
     }
 
-    fn evidence(&mut self, finding: Finding) -> Result<Verdict, EngineError> {
+    /// Pays out what was asked for, or says which condition does not hold. Either is a verdict.
+    pub(crate) fn pay(&mut self, amount: Option<Amount>) -> Result<Outcome, EngineError> {
+        self.tell(&Fact::Review)?;
+        let program = std::sync::Arc::clone(&self.held.program);
+        let phase = std::sync::Arc::clone(&self.held.phase);
+        let Some(payout) = &phase.payout else { return Ok(Err(Refusal::PayoutRefused)) };
+        let precheck = self.payout_precheck(payout)?;
+        let most = precheck.withdrawable;
+        let taken = amount.unwrap_or(most);
+        let least = payout.min_amount.unwrap_or(Amount::from_micros(1));
+        let whole = taken.rounded(program.currency, Rounding::Floor)? == taken;
+        let allowed = precheck.eligible && whole && taken <= most && taken >= least && self.is_active();
+        let kind = if allowed { VerdictKind::Payout } else { VerdictKind::PayoutRefusal };
+        let mut finding = said("payout", phase.rules.len(), Effect::Warn);
+        finding.figures = precheck.figures;
+        finding.figures.push(Figured { name: Cow::Borrowed("asked"), value: Figure::Amount(taken) });
+        let mut verdict = self.evidence(kind, finding, None)?;
+        verdict.objectives = precheck.conditions;
+        self.emit(What::Verdict(Box::new(verdict)));
+        if !allowed {
+            return Ok(Err(Refusal::PayoutRefused));
+        }
+        let equity = self.held.account.equity(self.market, program.currency)?;
+        let account = &mut self.held.account;
+        let scene = Scene { phase: &phase, calendar: &[], at: self.at, balance: account.balance, equity };
+        let left = payout.pay(&scene, &mut account.track, taken)?;
+        let change = left.minus(account.balance)?;
+        self.book(EntryKind::Payout, change, None)?;
+        self.held.refresh_floors()?;
+        Ok(Ok(Done::Paid(taken)))
+    }
+
+    fn payout_precheck(&self, payout: &rules::Payout) -> Result<Precheck, EngineError> {
+        let account = &self.held.account;
+        let program = &self.held.program;
+        let equity = account.equity(self.market, program.currency)?;
+        let scene = self.held.scene(self.at, equity);
+        let holding =
+            Holding { flat: account.positions.is_empty(), no_orders: account.orders.is_empty(), ended: None };
+        Ok(payout.precheck(&scene, &account.track, program.clocks(), program.currency, holding)?)
+    }
+
+    /// Grows the account by one step of its plan.
+    pub(crate) fn grow(&mut self) -> Result<Outcome, EngineError> {
+        let program = std::sync::Arc::clone(&self.held.program);
+        let phase = std::sync::Arc::clone(&self.held.phase);
+        let Some(scaling) = &phase.scaling else { return Ok(Err(Refusal::NotGrowing)) };
+        let equity = self.held.account.equity(self.market, program.currency)?;
+        let account = &mut self.held.account;
+        let scene = Scene { phase: &phase, calendar: &[], at: self.at, balance: account.balance, equity };
+        let figures = scaling.figures(&scene, &account.track, program.clocks())?;
+        let eligible = |figured: &Figured| figured.name == "eligible" && figured.value == Figure::Flag(true);
+        if !figures.iter().any(eligible) {
+            return Ok(Err(Refusal::NotGrowing));
+        }
+        let balance = scaling.grow(&scene, &mut account.track)?;
+        let more = balance.minus(account.balance)?;
+        self.book(EntryKind::Growth, more, None)?;
+        self.held.refresh_floors()?;
+        Ok(Ok(Done::Grown))
+    }
+
+    /// Lets another rule hold for this account.
+    pub(crate) fn override_rule(
+        &mut self,
+        place: u32,
+        to: Option<&Rule>,
+        reason: &str,
+        by: PersonId,
+    ) -> Result<Outcome, EngineError> {
+        let place = usize::try_from(place).map_err(|_| Overflow)?;
+        let own = self.held.program.phases.get(self.held.account.phase);
+        let Some(own) = own.and_then(|phase| phase.rules.get(place)) else {
+            return Ok(Err(Refusal::OverrideInvalid));
+        };
+        match to {
+            Some(rule) if rule.kind() == own.kind() && rule.check().is_ok() => {
+                self.held.account.track.overrides.insert(place, rule.clone());
+            }
+            Some(_) => return Ok(Err(Refusal::OverrideInvalid)),
+            None => {
+                self.held.account.track.overrides.remove(&place);
+            }
+        }
+        self.held.apply_overrides()?;
+        let to = to.cloned();
+        self.emit(What::Override(Override { rule: place, to, reason: reason.to_owned(), by }));
+        Ok(Ok(Done::Noted))
+    }
+
+    pub(crate) fn evidence(
+        &mut self,
+        kind: VerdictKind,
+        finding: Finding,
+        floor: Option<Floor>,
+    ) -> Result<Verdict, EngineError> {
         let number = take_number(&mut self.held.account.next.verdict)?;
         let account = &self.held.account;
         let currency = self.held.program.currency;
@@ -158,20 +243,28 @@ impl Step<'_> {
             used.extend(caused.map(|standing| standing.quote.instrument));
         }
         used.extend(self.traded);
+        let scene = self.held.scene(self.at, equity);
+        let deadline = |deadline: &Deadline| deadline.rule == finding.rule && deadline.at <= self.at;
+        let deadlines = rules::deadlines(&scene, &account.track)?;
         Ok(Verdict {
             number,
-            kind: finding.kind,
-            rule: finding.rule,
-            rule_index: finding.rule_index,
+            kind,
+            rule: finding.kind,
+            rule_index: finding.rule,
+            effect: finding.effect,
             version: account.version.clone(),
             phase: account.phase,
             cause: self.cause,
             balance: account.balance,
             equity,
-            floor: finding.floor,
+            floor,
             floors: self.held.floors.clone(),
-            objectives: rules::objectives(self.held.rules()?, &account.track, account.balance)?,
-            deadline: finding.deadline,
+            objectives: rules::objectives(&scene, &account.track)?,
+            deadline: deadlines.into_iter().find(deadline),
+            trade: finding.trade.map(Ticket),
+            figures: finding.figures,
+            track: account.track.clone(),
+            from: None,
             positions,
             quotes: self.quoted(&used)?,
         })
@@ -216,7 +309,7 @@ impl Step<'_> {
             let Some((_, ticket, quantity)) = worst else { return Ok(closed) };
             self.close(ticket, quantity, FillReason::StopOut)?;
             closed = true;
-            if self.judge_loss()? {
+            if self.judge_loss(false)? {
                 return Ok(closed);
             }
         }

@@ -27,7 +27,7 @@ pub use account::{
 pub use command::{Act, Change, Command, Done, Fingerprint, Key, Open, Outcome, Place, Refusal};
 pub use core::{Answered, Engine, Input, KEY_MEMORY, Restored, View};
 pub use event::{
-    Cause, Entry, EntryKind, Event, Fill, Quoted, Rate, Reset, Valued, Verdict, VerdictKind, What,
+    Cause, Entry, EntryKind, Event, Fill, Override, Quoted, Rate, Reset, Valued, Verdict, VerdictKind, What,
 };
 pub use gate::{Gate, GateRefusal};
 pub use instrument::{Instrument, InstrumentError, InstrumentId, Instruments, Route};
@@ -55,6 +55,15 @@ pub enum EngineError {
     /// A value that could not be encoded for hashing.
     #[error("a value could not be encoded")]
     Encoding,
+}
+
+impl From<rules::RuleError> for EngineError {
+    fn from(error: rules::RuleError) -> Self {
+        match error {
+            rules::RuleError::Overflow(overflow) => Self::Overflow(overflow),
+            rules::RuleError::Time(_) => Self::Time,
+        }
+    }
 }
 
 impl From<kernel::TimeError> for EngineError {

@@ -108,6 +108,19 @@ impl Market {
         currency: Currency,
     ) -> Result<Worth, EngineError> {
         let close_price = self.close_price(id, side).ok_or(EngineError::MissingPrice)?;
+        self.worth_at(id, side, quantity, open, close_price, currency)
+    }
+
+    /// What closing a position at a price would bring, converted at the standing rate.
+    pub fn worth_at(
+        &self,
+        id: InstrumentId,
+        side: Side,
+        quantity: Quantity,
+        open: Price,
+        close_price: Price,
+        currency: Currency,
+    ) -> Result<Worth, EngineError> {
         let moved = match side {
             Side::Buy => close_price.0.checked_sub(open.0),
             Side::Sell => open.0.checked_sub(close_price.0),

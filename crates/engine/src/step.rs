@@ -1,10 +1,14 @@
 //! One account acting at one instant.
 
 use kernel::{Amount, Timestamp};
+use rules::{Fact, Finding, Floor, HeldBack};
 
 use crate::command::Open;
 use crate::core::Held;
-use crate::{Account, Cause, EngineError, Entry, EntryKind, Event, Market, Reset, Status, What};
+use crate::{
+    Account, Cause, EngineError, Entry, EntryKind, Event, FillReason, Market, OrderState, Reset, Status, VerdictKind,
+    What,
+};
 
 /// What an account may see and change while it acts. `trade.rs` holds what it does, `judge.rs` what the rules say.
 pub(crate) struct Step<'a> {
@@ -40,50 +44,148 @@ impl Step<'_> {
     /// A price of something the account holds, waits for or converts at has moved. The floors come first: the
     /// equity of this quote decides, whatever the account's own orders make of the quote.
     pub(crate) fn price_moved(&mut self) -> Result<(), EngineError> {
-        if !self.is_active() || self.judge_loss()? {
+        if !self.is_active() || self.judge_loss(false)? {
             return Ok(());
+        }
+        if self.held.needs_floating {
+            self.tell_floating()?;
         }
         if self.fire_triggers()? || self.stop_out()? {
             self.settle()?;
         } else if self.held.passes_open {
-            self.judge_pass()?;
+            self.judge_pass(false)?;
         }
         Ok(())
     }
 
-    /// The account's due instant has come: the reset, a deadline, or both.
+    /// The account's due instant has come: the end of a day, a deadline, or several of them.
     pub(crate) fn time_passed(&mut self) -> Result<(), EngineError> {
-        if self.held.account.track.next_reset <= self.at {
-            let currency = self.held.program.currency;
-            let balance = self.held.account.balance;
-            let equity = self.held.account.equity(self.market, currency)?;
-            self.held.account.track.reset(&self.held.program.reset, balance, equity)?;
+        let program = std::sync::Arc::clone(&self.held.program);
+        let balance = self.held.account.balance;
+        let equity = self.held.account.equity(self.market, program.currency)?;
+        let at = self.at;
+        let track = &mut self.held.account.track;
+        if track.next_day <= at {
+            track.end_day(program.clocks(), equity)?;
+            self.changed = true;
+        }
+        if self.held.account.track.next_reset <= at {
+            self.held.account.track.reset(program.clocks(), balance, equity)?;
             self.held.refresh_floors()?;
             let day = self.held.account.track.day;
             self.emit(What::Reset(Reset { day, balance, equity }));
-            self.settle()?;
+            if !self.judge_loss(true)? {
+                self.settle()?;
+            }
         }
         self.cause = Cause::Deadline;
-        self.judge_deadline()
+        if !self.is_active() {
+            return Ok(());
+        }
+        let deadlines = rules::deadlines(&self.held.scene(at, equity), &self.held.account.track)?;
+        if deadlines.first().is_some_and(|deadline| deadline.at <= at) {
+            self.tell(&Fact::Time)?;
+            self.settle()?;
+        }
+        Ok(())
     }
 
     /// After anything that may have changed balance or holdings: losses first, then margin, then the target.
     pub(crate) fn settle(&mut self) -> Result<(), EngineError> {
-        if self.is_active() && !self.judge_loss()? {
+        if self.is_active() && !self.judge_loss(false)? {
             self.stop_out()?;
             if self.is_active() {
-                self.judge_pass()?;
+                self.judge_pass(false)?;
             }
         }
         Ok(())
     }
 
-    pub(crate) fn book(&mut self, kind: EntryKind, amount: Amount, fill: u32) -> Result<(), EngineError> {
+    /// Tells the rules of a fact and does what they find.
+    pub(crate) fn tell(&mut self, fact: &Fact) -> Result<(), EngineError> {
+        let equity = self.held.account.equity(self.market, self.held.program.currency)?;
+        let phase = std::sync::Arc::clone(&self.held.phase);
+        let calendar = std::mem::take(&mut self.held.account.track.calendar);
+        let balance = self.held.account.balance;
+        let scene = rules::Scene { phase: &phase, calendar: &calendar, at: self.at, balance, equity };
+        let before = matches!(fact, Fact::Floating(_)).then(|| self.held.account.track.notes.clone());
+        let found = self.held.account.track.notice(&scene, fact);
+        self.held.account.track.calendar = calendar;
+        self.changed |= before.is_none_or(|before| before != self.held.account.track.notes);
+        for finding in found? {
+            if self.is_active() {
+                self.carry_out_finding(finding, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_floating(&mut self) -> Result<(), EngineError> {
+        let currency = self.held.program.currency;
+        let mut floating = Vec::with_capacity(self.held.account.positions.len());
+        for (ticket, position) in &self.held.account.positions {
+            floating.push((ticket.0, position.worth(self.market, currency)?.profit));
+        }
+        if floating.is_empty() { Ok(()) } else { self.tell(&Fact::Floating(floating)) }
+    }
+
+    /// Does what a rule that fired asks for: says so with the evidence, then acts.
+    pub(crate) fn carry_out_finding(&mut self, finding: Finding, floor: Option<Floor>) -> Result<(), EngineError> {
+        use rules::Effect;
+        let (rule, effect) = (finding.rule, finding.effect);
+        if effect.ends() {
+            return self.end(finding, floor);
+        }
+        let verdict = self.evidence(VerdictKind::of(effect), finding, floor)?;
+        self.emit(What::Verdict(Box::new(verdict)));
+        match effect {
+            Effect::Warn | Effect::Flag | Effect::Deduct | Effect::Refuse | Effect::Expire | Effect::Hard => {}
+            Effect::Close => self.flatten(OrderState::HeldBack)?,
+            Effect::Pause | Effect::Soft => {
+                let until = self.held.account.track.next_reset;
+                self.held.account.track.held_back = Some(HeldBack { until, rule, effect });
+                if effect == Effect::Soft {
+                    self.flatten(OrderState::HeldBack)?;
+                } else {
+                    self.take_orders_back(OrderState::HeldBack);
+                }
+            }
+        }
+        self.held.refresh_floors()
+    }
+
+    /// Closes every position at the standing quotes and takes every order back.
+    pub(crate) fn flatten(&mut self, state: OrderState) -> Result<(), EngineError> {
+        let open: Vec<_> =
+            self.held.account.positions.iter().map(|(ticket, position)| (*ticket, position.quantity)).collect();
+        self.take_orders_back(state);
+        for (ticket, quantity) in open {
+            self.close(ticket, quantity, FillReason::Liquidation)?;
+        }
+        Ok(())
+    }
+
+    fn take_orders_back(&mut self, state: OrderState) {
+        let at = self.at;
+        for mut order in std::mem::take(&mut self.account().orders).into_values() {
+            order.state = state;
+            order.done_at = Some(at);
+            self.emit(What::Order(order));
+        }
+        self.holdings_changed = true;
+    }
+
+    pub(crate) fn book(
+        &mut self,
+        kind: EntryKind,
+        amount: Amount,
+        fill: Option<u32>,
+    ) -> Result<(), EngineError> {
         let account = self.account();
         account.balance = account.balance.plus(amount)?;
         let number = take_number(&mut account.next.entry)?;
         let balance = account.balance;
-        self.emit(What::Entry(Entry { number, kind, amount, balance, fill: Some(fill) }));
+        self.emit(What::Entry(Entry { number, kind, amount, balance, fill }));
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What an account does: places, changes and fills orders, opens and closes positions.
 
 use kernel::{Amount, Price, Quantity, Rounding, Side, decimal};
+use rules::{CloseReason, Closing, Fact, Opening};
 
 use crate::command::{Act, Change, Done, Outcome, Place, Refusal};
 use crate::instrument::MOST_EXPOSURE;
@@ -20,6 +21,22 @@ impl Step<'_> {
             return Ok(Err(Refusal::AccountNotActive));
         }
         let outcome = match act {
+            Act::Promote => {
+                self.judge_pass(true)?;
+                let passed = self.held.account.status == crate::Status::Passed;
+                if passed { Ok(Done::Promoted) } else { Err(Refusal::NotPassed) }
+            }
+            Act::Payout { amount } => self.pay(*amount)?,
+            Act::Grow => self.grow()?,
+            Act::Override { rule, to, reason, by } => self.override_rule(*rule, to.as_deref(), reason, *by)?,
+            Act::Calendar(events) => {
+                let from = self.at;
+                let track = &mut self.account().track;
+                track.calendar = events.iter().filter(|event| event.at > from).cloned().collect();
+                track.calendar.sort_by_key(|event| event.at);
+                self.changed = true;
+                Ok(Done::Noted)
+            }
             Act::Open(_) => Ok(Done::Opened),
             Act::Place(place) => self.place(place)?,
             Act::Cancel { order } => self.cancel(*order),
@@ -59,6 +76,9 @@ impl Step<'_> {
         if !self.prices_fit(id, place.side, place.kind, place.stop_loss, place.take_profit)? {
             return Ok(Err(Refusal::PriceInvalid));
         }
+        if self.held.account.track.held_back_at(self.at).is_some() {
+            return Ok(Err(Refusal::AccountLocked));
+        }
         let account = &self.held.account;
         if account.orders.len().saturating_add(account.positions.len()) >= MOST_TICKETS {
             return Ok(Err(Refusal::TooManyOrders));
@@ -76,6 +96,9 @@ impl Step<'_> {
             done_at: None,
             position: None,
         };
+        if let Some(rule) = self.objection(&order)? {
+            return Ok(Err(Refusal::AgainstRule(rule)));
+        }
         if place.kind == OrderKind::Market {
             if !self.margin_suffices(&order)? {
                 return Ok(Err(Refusal::InsufficientMargin));
@@ -86,6 +109,7 @@ impl Step<'_> {
             take_number(&mut self.account().next.ticket)?;
             self.account().orders.insert(order.ticket, order.clone());
             self.emit(What::Order(order.clone()));
+            self.tell(&Fact::Ordered)?;
         }
         self.holdings_changed = true;
         Ok(Ok(Done::Order(order.ticket)))
@@ -159,7 +183,10 @@ impl Step<'_> {
         position.stop_loss = stop_loss;
         position.take_profit = take_profit;
         let position = position.clone();
+        let Position { instrument, side, quantity, open_price, .. } = position;
         self.emit(What::Position(position));
+        let risk = self.risk(instrument, side, quantity, open_price, stop_loss)?;
+        self.tell(&Fact::StopMoved { trade: ticket.0, risk })?;
         Ok(Ok(Done::Position(ticket)))
     }
 
@@ -301,7 +328,6 @@ impl Step<'_> {
             close_price: None,
             close_reason: None,
         };
-        account.track.position_opened(at);
         account.positions.insert(ticket, position.clone());
         order.state = OrderState::Filled;
         order.done_at = Some(at);
@@ -326,14 +352,68 @@ impl Step<'_> {
         self.charge(commission, number)?;
         self.traded = Some(order.instrument);
         self.holdings_changed = true;
-        Ok(())
+        let opening = self.opening(order, ticket, price, commission)?;
+        if order.kind == OrderKind::Market {
+            self.tell(&Fact::Ordered)?;
+        }
+        self.tell(&Fact::Opened(opening))
+    }
+
+    /// A position as the rules see it open.
+    fn opening(
+        &self,
+        order: &Order,
+        ticket: Ticket,
+        price: Price,
+        cost: Amount,
+    ) -> Result<Opening, EngineError> {
+        let currency = self.held.program.currency;
+        let instrument = self.market.instruments().get(order.instrument)?;
+        Ok(Opening {
+            trade: ticket.0,
+            symbol: instrument.symbol.clone(),
+            side: order.side,
+            lots: instrument.lots(order.quantity)?,
+            pending: order.kind != OrderKind::Market,
+            risk: self.risk(order.instrument, order.side, order.quantity, price, order.stop_loss)?,
+            notional: self.market.margin(order.instrument, order.quantity, price, 1, currency)?,
+            cost,
+        })
+    }
+
+    /// What a position would lose at its stop loss, at the standing rate.
+    fn risk(
+        &self,
+        id: InstrumentId,
+        side: Side,
+        quantity: Quantity,
+        open: Price,
+        stop: Option<Price>,
+    ) -> Result<Option<Amount>, EngineError> {
+        let Some(stop) = stop else { return Ok(None) };
+        let worth = self.market.worth_at(id, side, quantity, open, stop, self.held.program.currency)?;
+        Ok(Some(worth.profit.negated()?))
+    }
+
+    /// The place of the rule that refuses the position this order would open, at its price or the market's.
+    fn objection(&self, order: &Order) -> Result<Option<u32>, EngineError> {
+        let price = match order.kind {
+            OrderKind::Limit(price) | OrderKind::Stop(price) => price,
+            OrderKind::Market => self.open_price(order)?,
+        };
+        let cost = self.commission(order.instrument, order.quantity)?;
+        let opening = self.opening(order, Ticket(self.held.account.next.ticket), price, cost)?;
+        let equity = self.held.account.equity(self.market, self.held.program.currency)?;
+        let scene = self.held.scene(self.at, equity);
+        let found = rules::objection(&scene, &self.held.account.track, &opening)?;
+        Ok(found.and_then(|(rule, _, _)| u32::try_from(rule).ok()))
     }
 
     fn charge(&mut self, commission: Amount, fill: u32) -> Result<(), EngineError> {
         if commission == Amount::ZERO {
             return Ok(());
         }
-        self.book(EntryKind::Commission, commission.negated()?, fill)
+        self.book(EntryKind::Commission, commission.negated()?, Some(fill))
     }
 
     /// Closes a position or a part of it at the standing quote. The result is rounded to the minor unit, ties to
@@ -386,13 +466,22 @@ impl Step<'_> {
         }));
         self.traded = Some(position.instrument);
         self.emit(What::Position(position.clone()));
+        let lots = self.market.instruments().get(position.instrument)?.lots(quantity)?;
         if left > 0 {
             self.account().positions.insert(ticket, position);
         }
-        self.book(EntryKind::Profit, profit, number)?;
+        self.book(EntryKind::Profit, profit, Some(number))?;
         self.charge(commission, number)?;
         self.holdings_changed = true;
-        Ok(())
+        let reason = match reason {
+            FillReason::Close => CloseReason::Trader,
+            FillReason::StopLoss => CloseReason::StopLoss,
+            FillReason::TakeProfit => CloseReason::TakeProfit,
+            FillReason::Market | FillReason::Limit | FillReason::Stop => CloseReason::Trader,
+            FillReason::StopOut | FillReason::Liquidation => CloseReason::Platform,
+        };
+        let profit = profit.minus(commission)?;
+        self.tell(&Fact::Closed(Closing { trade: ticket.0, lots, profit, reason, whole: left == 0 }))
     }
 
     /// Fires exits of positions and then working orders, each by ticket, at the standing quote; true if any did.
@@ -438,10 +527,11 @@ impl Step<'_> {
         for (ticket, reason) in entries {
             let Some(mut order) = self.account().orders.remove(&ticket) else { continue };
             self.holdings_changed = true;
-            if self.margin_suffices(&order)? {
+            let refused = self.objection(&order)?.is_some();
+            if !refused && self.margin_suffices(&order)? {
                 self.fill(&mut order, reason)?;
             } else {
-                order.state = OrderState::NoMargin;
+                order.state = if refused { OrderState::AgainstRule } else { OrderState::NoMargin };
                 order.done_at = Some(self.at);
                 self.emit(What::Order(order));
             }

@@ -22,9 +22,9 @@ use engine::{
 };
 use kernel::{AccountId, Amount, Price, Quantity, ResetClock, SeededRng, Side, Span, Timestamp};
 use proptest::prelude::*;
-use rules::daily_loss::Reference;
-use rules::max_loss::{Lock, Trail};
-use rules::{Comparison, Limit, Phase, Program, Rule};
+use rules::kinds::Reference;
+use rules::kinds::{LockAt, Trail};
+use rules::{Comparison, Limit, Program, Rule};
 
 /// The markets with the level they start at.
 const MARKETS: [(&str, i64); 5] = [
@@ -111,33 +111,33 @@ fn with_clock(mut program: Program, zone: &str) -> Program {
     program
 }
 
-/// Four challenges that differ in currency, costs, leverage and every kind of floor. All reset at a whole hour of
+/// Five challenges that differ in currency, costs, leverage and every kind of floor. All reset at a whole hour of
 /// UTC that the oracle can count by itself.
 fn programs() -> Vec<Program> {
     let mut steps = with_clock(
         program(vec![
             daily(Reference::Balance, percent("5")),
-            total(Trail::Static, percent("10"), Lock::None),
+            total(Trail::Static, percent("10"), LockAt::None),
             target(percent("2")),
         ]),
         "Etc/UTC",
     );
     steps.terms.commission_per_lot = money("3");
     let second = vec![
-        total(Trail::EndOfDayBalance, percent("4"), Lock::AtInitial),
+        total(Trail::EndOfDayBalance, percent("4"), LockAt::AtInitial),
         touching(daily(Reference::HigherOf, percent("3"))),
         target_held(percent("3")),
         trading_days(1),
     ];
-    let third = vec![touching(total(Trail::IntradayEquity, fixed("3000"), Lock::AtInitial))];
-    steps.phases.push(Phase { name: "Verification".to_owned(), rules: second });
-    steps.phases.push(Phase { name: "Funded".to_owned(), rules: third });
+    let third = vec![touching(total(Trail::IntradayEquity, fixed("3000"), LockAt::AtInitial))];
+    steps.phases.push(phase("Verification", second));
+    steps.phases.push(phase("Funded", third));
 
     let mut trailing = with_clock(
         program_of(
             "50000",
             vec![
-                total(Trail::IntradayEquity, percent_of_reference("4"), Lock::None),
+                total(Trail::IntradayEquity, percent_of_reference("4"), LockAt::None),
                 touching(daily(Reference::Equity, percent("2"))),
                 inactivity(2),
             ],
@@ -149,7 +149,7 @@ fn programs() -> Vec<Program> {
     let mut euro = with_clock(
         program(vec![
             daily(Reference::HigherOf, percent_of_reference("4")),
-            total(Trail::EndOfDayBalance, percent("5"), Lock::None),
+            total(Trail::EndOfDayBalance, percent("5"), LockAt::None),
             target_held(percent("5")),
             calendar(6),
         ]),
@@ -160,10 +160,24 @@ fn programs() -> Vec<Program> {
     euro.terms.commission_per_lot = money("3.333333");
 
     let mut thin =
-        with_clock(program_of("20000", vec![total(Trail::Static, percent("95"), Lock::None)]), "Etc/GMT+5");
+        with_clock(program_of("20000", vec![total(Trail::Static, percent("95"), LockAt::None)]), "Etc/GMT+5");
     thin.terms.leverage = 40;
     thin.terms.stop_out = kernel::Percent::parse("100").unwrap();
-    vec![steps, trailing, euro, thin]
+
+    let peaks = with_clock(
+        program_of(
+            "80000",
+            vec![
+                total(Trail::RealisedBalance, percent("3"), LockAt::AtInitial),
+                total(Trail::BalanceOrEquity, percent_of_reference("6"), LockAt::None),
+                touching(daily(Reference::DayPeakEquity, percent("2"))),
+                daily(Reference::PeakAtReset, percent_of_reference("5")),
+                total(Trail::EndOfDayHigher, percent("7"), LockAt::None),
+            ],
+        ),
+        "Etc/UTC",
+    );
+    vec![steps, trailing, euro, thin, peaks]
 }
 
 /// A history as the engine was told it, with what it said to every input.
@@ -355,7 +369,10 @@ struct Naive {
     day_balance: i128,
     day_equity: i128,
     peak_equity: i128,
+    day_peak_equity: i128,
+    peak_balance: i128,
     peak_day_balance: i128,
+    peak_day_higher: i128,
     next_reset: i64,
     held: BTreeMap<u32, Held>,
     over: bool,
@@ -380,7 +397,10 @@ impl Naive {
             day_balance: initial,
             day_equity: initial,
             peak_equity: initial,
+            day_peak_equity: initial,
+            peak_balance: initial,
             peak_day_balance: initial,
+            peak_day_higher: initial,
             next_reset,
             held: BTreeMap::new(),
             over: false,
@@ -435,6 +455,8 @@ impl Naive {
                         Reference::Balance => self.day_balance,
                         Reference::Equity => self.day_equity,
                         Reference::HigherOf => self.day_balance.max(self.day_equity),
+                        Reference::DayPeakEquity => self.day_peak_equity,
+                        Reference::PeakAtReset => self.peak_day_higher,
                     };
                     floors.push((from - limit(rule.limit, from), rule.breach == Comparison::AtOrBelow));
                 }
@@ -442,16 +464,16 @@ impl Naive {
                     let from = match rule.trail {
                         Trail::Static => self.initial,
                         Trail::EndOfDayBalance => self.peak_day_balance,
+                        Trail::EndOfDayHigher => self.peak_day_higher,
+                        Trail::RealisedBalance => self.peak_balance,
                         Trail::IntradayEquity => self.peak_equity,
+                        Trail::BalanceOrEquity => self.peak_equity.max(self.peak_balance),
                     };
                     let floor = from - limit(rule.limit, from);
-                    let floor = if rule.lock == Lock::AtInitial { floor.min(self.initial) } else { floor };
+                    let floor = if rule.lock == LockAt::AtInitial { floor.min(self.initial) } else { floor };
                     floors.push((floor, rule.breach == Comparison::AtOrBelow));
                 }
-                Rule::ProfitTarget(_)
-                | Rule::MinTradingDays(_)
-                | Rule::Inactivity(_)
-                | Rule::CalendarLimit(_) => {}
+                _ => {}
             }
         }
         floors
@@ -461,6 +483,8 @@ impl Naive {
     fn look(&mut self, prices: &Prices) -> Option<i128> {
         let equity = self.equity(prices);
         self.peak_equity = self.peak_equity.max(equity);
+        self.day_peak_equity = self.day_peak_equity.max(equity);
+        self.peak_balance = self.peak_balance.max(self.balance);
         let crossed = self
             .floors()
             .into_iter()
@@ -519,7 +543,7 @@ impl Naive {
         said: &[&Event],
     ) -> Option<(i64, i128, i128)> {
         let passed_or_expired = said.iter().find_map(|event| match &event.what {
-            What::Verdict(verdict) if verdict.kind != VerdictKind::Breach => {
+            What::Verdict(verdict) if matches!(verdict.kind, VerdictKind::Pass | VerdictKind::Expiry) => {
                 Some((event.at.micros(), verdict.cause))
             }
             _ => None,
@@ -530,7 +554,9 @@ impl Naive {
             let equity = self.equity(old);
             self.day_balance = self.balance;
             self.day_equity = equity;
+            self.day_peak_equity = equity;
             self.peak_day_balance = self.peak_day_balance.max(self.balance);
+            self.peak_day_higher = self.peak_day_higher.max(self.balance).max(equity);
             self.next_reset += DAY;
             if let Some(floor) = self.look(old) {
                 return Some((reset, floor, equity));
@@ -755,11 +781,11 @@ proptest! {
                         prop_assert_eq!(position.closed_at.is_some(), position.quantity == Quantity(0));
                         prop_assert!(position.closed_at.is_none() || position.margin == Amount::ZERO);
                     }
-                    What::Opened | What::Order(_) | What::Reset(_) | What::Verdict(_) => {}
+                    What::Opened | What::Order(_) | What::Reset(_) | What::Verdict(_) | What::Override(_) => {}
                 }
             }
             for event in &said {
-                if matches!(event.what, What::Verdict(_)) {
+                if matches!(&event.what, What::Verdict(verdict) if verdict.kind.ends()) {
                     over.insert(event.account);
                 }
             }
@@ -876,7 +902,7 @@ fn greedy(currency_code: &str, name: &str, path: &[Vec<i64>]) -> Result<(), Stri
     let most = table.iter().find(|instrument| instrument.symbol.as_str() == name).unwrap().quantity_max;
     let table = Arc::new(Instruments::new(table).unwrap());
     let mut program =
-        program_of("1000000000", vec![total(Trail::IntradayEquity, percent("100"), Lock::None)]);
+        program_of("1000000000", vec![total(Trail::IntradayEquity, percent("100"), LockAt::None)]);
     program.currency = currency(currency_code);
     program.terms.leverage = 1_000;
     program.terms.stop_out = kernel::Percent::parse("0").unwrap();

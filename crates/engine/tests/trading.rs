@@ -18,7 +18,7 @@ use engine::{
 };
 use kernel::{AccountId, Amount, FirmId, Percent, Price, Quantity, Side, Span};
 use rules::Program;
-use rules::max_loss::{Lock, Trail};
+use rules::kinds::{LockAt, Trail};
 
 /// Makes an order's kind of its price.
 type Kind = fn(Price) -> OrderKind;
@@ -511,7 +511,7 @@ fn the_first_refusal_that_applies_is_the_answer() {
 
 #[test]
 fn an_ended_account_refuses_everything_before_anything_else_is_looked_at() {
-    let (mut desk, account) = Desk::trading(&program(vec![total(Trail::Static, percent("1"), Lock::None)]));
+    let (mut desk, account) = Desk::trading(&program(vec![total(Trail::Static, percent("1"), LockAt::None)]));
     let (first, _) = desk.tell_under("first", account, Act::Place(market(Side::Buy, "10", "EURUSD")));
     assert!(first.is_ok());
     desk.quote("EURUSD", "1.05000", "1.05010");

@@ -14,17 +14,17 @@ mod common;
 use common::*;
 use engine::{
     Act, Cause, Change, Done, EngineError, Entry, EntryKind, Event, FillReason, Gate, GateRefusal, Input,
-    OrderKind, OrderState, Quote, Refusal, Status, Verdict, VerdictKind, What,
+    OrderKind, OrderState, Quote, Refusal, Status, Verdict, VerdictKind, View, What,
 };
 use kernel::{AccountId, Amount, Percent, Price, Rounding, Side, Span, Timestamp, decimal, divide};
-use rules::daily_loss::Reference;
-use rules::max_loss::{Lock, Trail};
-use rules::{Phase, Program, Reach, Rule};
+use rules::kinds::Reference;
+use rules::kinds::{LockAt, Trail};
+use rules::{Figure, Program, Rule, Worth};
 
 fn five_and_ten() -> Vec<Rule> {
     vec![
         daily(Reference::Balance, percent("5")),
-        total(Trail::Static, percent("10"), Lock::None),
+        total(Trail::Static, percent("10"), LockAt::None),
         target(percent("10")),
     ]
 }
@@ -84,12 +84,12 @@ fn touching_the_floor_breaches_where_the_program_says_so() {
 fn the_more_the_equity_falls_the_smaller_the_room_and_half_is_too_much() {
     let (mut desk, account) = Desk::trading(&program(five_and_ten()));
     desk.buy(account, "10", "EURUSD");
-    let mut last = desk.view(account).floors[0].room(desk.equity(account)).unwrap();
+    let mut last = desk.view(account).floors[0].room(worth(&desk.view(account))).unwrap();
     for points in (109_520..110_000).rev().step_by(7) {
         let price = decimal::format(points, 5, 5);
         assert!(desk.quote("EURUSD", &price, &price).is_empty());
         let view = desk.view(account);
-        let room = view.floors[0].room(view.equity).unwrap();
+        let room = view.floors[0].room(worth(&view)).unwrap();
         assert!(room < last && room > Amount::ZERO, "{price}: {room}");
         last = room;
     }
@@ -114,7 +114,7 @@ fn of_several_floors_crossed_at_once_the_highest_is_the_cause() {
 fn at_equal_height_the_rule_named_first_is_the_cause() {
     for first_is_daily in [true, false] {
         let mut rules =
-            vec![daily(Reference::Balance, percent("5")), total(Trail::Static, percent("5"), Lock::None)];
+            vec![daily(Reference::Balance, percent("5")), total(Trail::Static, percent("5"), LockAt::None)];
         if !first_is_daily {
             rules.reverse();
         }
@@ -169,7 +169,7 @@ fn the_gap_through_a_stop_loss_is_judged_at_the_gap() {
 
 #[test]
 fn commission_and_spread_alone_can_breach_and_the_command_is_the_cause() {
-    let mut program = program(vec![total(Trail::Static, fixed("12"), Lock::None)]);
+    let mut program = program(vec![total(Trail::Static, fixed("12"), LockAt::None)]);
     program.terms.commission_per_lot = money("3");
     let (mut desk, account) = Desk::trading(&program);
     let before = desk.events.len();
@@ -195,7 +195,7 @@ fn an_account_without_positions_is_not_touched_by_any_price() {
 
 #[test]
 fn one_quote_that_reaches_the_target_and_the_floor_is_a_loss() {
-    let rules = vec![total(Trail::Static, percent("10"), Lock::None), target_held(percent("10"))];
+    let rules = vec![total(Trail::Static, percent("10"), LockAt::None), target_held(percent("10"))];
     let (mut desk, account) = Desk::trading(&program(rules));
     desk.trade_with_exits(account, Side::Buy, "10", "EURUSD", None, Some("1.11210"));
     desk.sell(account, "20", "EURUSD");
@@ -430,7 +430,7 @@ fn the_day_is_measured_from_what_stood_at_the_reset() {
         ("1.09400", daily(equity, percent_of_reference("5")), "92150", "1.08430", "1.08429"),
     ];
     for (standing, rule, floor, safe, below) in cases {
-        let (mut desk, account) = spread_free(&program(vec![rule]));
+        let (mut desk, account) = spread_free(&program(vec![rule.clone()]));
         desk.buy(account, "5", "EURUSD");
         assert!(flat_quote(&mut desk, standing).is_empty());
         // Nobody trades over the reset; the next input is the first quote of the new day.
@@ -513,7 +513,7 @@ fn every_reset_of_a_long_silence_happens_at_its_own_instant() {
 
 #[test]
 fn the_end_of_day_floor_follows_closed_profit_at_the_reset_and_locks() {
-    let rules = vec![total(Trail::EndOfDayBalance, fixed("2000"), Lock::AtInitial)];
+    let rules = vec![total(Trail::EndOfDayBalance, fixed("2000"), LockAt::AtInitial)];
     let (mut desk, account) = spread_free(&program_of("50000", rules));
     let mut held = desk.buy(account, "1", "EURUSD");
     // (closes at, then the floor before and after the reset); one lot earns 10 a point of the fourth digit.
@@ -546,7 +546,7 @@ fn the_end_of_day_floor_follows_closed_profit_at_the_reset_and_locks() {
 #[test]
 fn the_intraday_floor_follows_every_peak_of_the_equity() {
     let (mut desk, account) =
-        spread_free(&program_of("50000", vec![total(Trail::IntradayEquity, fixed("2500"), Lock::None)]));
+        spread_free(&program_of("50000", vec![total(Trail::IntradayEquity, fixed("2500"), LockAt::None)]));
     desk.buy(account, "1", "EURUSD");
     for (price, floor) in
         [("1.10875", "48375"), ("1.10100", "48375"), ("1.13500", "51000"), ("1.11001", "51000")]
@@ -565,10 +565,14 @@ fn the_intraday_floor_follows_every_peak_of_the_equity() {
 
 // ---- Passing ----------------------------------------------------------------------------------------------------
 
+fn worth(view: &View) -> Worth {
+    Worth { balance: view.account.balance, equity: view.equity, at_reset: false }
+}
+
 fn two_phases() -> Program {
     let mut program = program(five_and_ten());
-    let second = vec![total(Trail::EndOfDayBalance, percent("10"), Lock::AtInitial)];
-    program.phases.push(Phase { name: "Funded".to_owned(), rules: second });
+    let second = vec![total(Trail::EndOfDayBalance, percent("10"), LockAt::AtInitial)];
+    program.phases.push(phase("Funded", second));
     program
 }
 
@@ -586,7 +590,7 @@ fn passing_opens_the_account_of_the_next_phase_in_the_same_input() {
         (account, VerdictKind::Pass, "profit_target")
     );
     assert_eq!((verdict.balance, verdict.equity, verdict.phase), (money("110000"), money("110000"), 0));
-    assert_eq!(verdict.objectives[0].target, Reach::Amount(money("110000")));
+    assert_eq!(verdict.objectives[0].target, Figure::Amount(money("110000")));
     assert_eq!(verdict.positions, []);
     assert_eq!(desk.account(account).status, Status::Passed);
 
@@ -594,7 +598,7 @@ fn passing_opens_the_account_of_the_next_phase_in_the_same_input() {
     assert_ne!(next, account);
     let born: Vec<_> = events
         .iter()
-        .filter(|event| event.account == next)
+        .filter(|event| event.account == next && !matches!(event.what, What::Verdict(_)))
         .map(|event| (event.at, event.what.clone()))
         .collect();
     let initial = Entry {
@@ -605,6 +609,11 @@ fn passing_opens_the_account_of_the_next_phase_in_the_same_input() {
         fill: None,
     };
     assert_eq!(born, [(desk.now, What::Opened), (desk.now, What::Entry(initial))]);
+    let promotions = events.iter().filter_map(|event| match &event.what {
+        What::Verdict(verdict) if event.account == next => Some((verdict.kind, verdict.from, verdict.phase)),
+        _ => None,
+    });
+    assert!(promotions.eq([(VerdictKind::Promotion, Some(account), 1)]));
     let opened = desk.account(next);
     assert_eq!((opened.phase, opened.status, opened.balance), (1, Status::Active, money("100000")));
     assert_eq!(opened.challenge, desk.account(account).challenge);
@@ -687,7 +696,10 @@ fn the_target_waits_for_the_trading_days() {
     flat_quote(&mut desk, "1.12000");
     desk.close(account, winner);
     let again = desk.buy(account, "0.01", "EURUSD");
-    let days = |desk: &Desk| desk.account(account).track.trading_days;
+    let days = |desk: &Desk| match desk.view(account).objectives[1].current {
+        Figure::Count(days) => days,
+        _ => panic!("trading days are counted"),
+    };
     assert_eq!((days(&desk), desk.account(account).status), (1, Status::Active), "two trades, one day");
     desk.wait_until("2026-01-06T10:00:00Z");
     flat_quote(&mut desk, "1.12000");
@@ -702,13 +714,13 @@ fn the_target_waits_for_the_trading_days() {
         assert_eq!(desk.account(account).status, status);
     }
     let (_, verdict) = verdict(&desk.events);
-    assert_eq!(verdict.objectives[1].current, Reach::Days(3));
+    assert_eq!(verdict.objectives[1].current, Figure::Count(3));
 }
 
 #[test]
 fn a_phase_without_a_target_is_never_passed() {
     let (mut desk, account) =
-        spread_free(&program(vec![total(Trail::Static, percent("10"), Lock::None), trading_days(1)]));
+        spread_free(&program(vec![total(Trail::Static, percent("10"), LockAt::None), trading_days(1)]));
     let position = desk.buy(account, "10", "EURUSD");
     flat_quote(&mut desk, "2.00000");
     desk.close(account, position);
@@ -722,7 +734,7 @@ fn a_deadline_ends_the_account_at_its_instant_whatever_comes_next() {
     let instant = at("2026-02-04T10:00:00Z");
     for (rule, kind) in [(inactivity(30), "inactivity"), (calendar(30), "calendar_limit")] {
         let after = |input: &dyn Fn(&mut Desk, AccountId), when: &str| {
-            let (mut desk, account) = Desk::trading(&program(vec![rule]));
+            let (mut desk, account) = Desk::trading(&program(vec![rule.clone()]));
             desk.wait_until("2026-02-04T09:59:59.999999Z");
             desk.clock();
             assert_eq!(desk.account(account).status, Status::Active);

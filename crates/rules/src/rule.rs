@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::effect::{Figured, RuleError};
 use crate::kinds::*;
-use crate::{Deadline, Effect, Fact, Finding, Floor, NewsEvent, Objective, Opening, Phase, Track};
+use crate::{Deadline, Effect, Fact, Finding, Floor, Invalid, NewsEvent, Objective, Opening, Phase, Track};
 
 /// What a rule may look at, beside the account's [`Track`].
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +89,11 @@ pub(crate) trait Kind {
     /// Its numbers, beside those of its floors and its objective.
     fn figures(&self, _index: usize, _scene: &Scene<'_>, _track: &Track) -> Result<Vec<Figured>, RuleError> {
         Ok(Vec::new())
+    }
+
+    /// How much may be lost or must be earned, for the kinds that say so.
+    fn limit(&self) -> Option<crate::Limit> {
+        None
     }
 
     /// Whether [`Fact::Floating`] must be told at every price.
@@ -223,6 +228,18 @@ impl Rule {
     /// What the rule means, for a trader.
     pub fn sentence(&self, words: &Words) -> String {
         self.answers().sentence(words)
+    }
+
+    /// How much may be lost or must be earned, for the kinds that say so.
+    pub fn limit(&self) -> Option<crate::Limit> {
+        self.answers().limit()
+    }
+
+    /// Everything wrong with its settings at once.
+    pub fn check(&self) -> Result<(), Vec<Invalid>> {
+        let mut faults = Vec::new();
+        self.faults(&mut |field, say| faults.push(Invalid { path: field.to_owned(), say }));
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
     /// What is wrong with its settings: the field and what would be right.

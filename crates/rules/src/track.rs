@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::effect::RuleError;
 use crate::kinds::Note;
 use crate::limit::Since;
-use crate::{Closing, Effect, Fact, Finding, OpenTrade, Opening, Phase, Scene, is_default};
+use crate::{Closing, Effect, Fact, Finding, NewsEvent, OpenTrade, Opening, Phase, Rule, Scene, is_default};
 
 /// What the rules remember of an account: the marks they measure from. The engine moves it, the rules read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,12 @@ pub struct Track {
     /// The worst result of one trade so far.
     #[serde(default, skip_serializing_if = "is_default")]
     pub worst_trade: Amount,
+    /// Rules that hold for this account in place of those of its program, by their places in the phase.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<usize, Rule>,
+    /// The firm's calendar of releases, as far as the account was told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calendar: Vec<NewsEvent>,
     /// What the account opened with.
     pub first_size: Amount,
     /// When the account grew.
@@ -243,6 +249,8 @@ impl Track {
             deducted: Amount::ZERO,
             unprotected: false,
             worst_trade: Amount::ZERO,
+            overrides: BTreeMap::new(),
+            calendar: Vec::new(),
             first_size: initial,
             scaled: Vec::new(),
         })

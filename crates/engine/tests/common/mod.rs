@@ -11,13 +11,10 @@ use kernel::{
     AccountId, Amount, ChallengeId, Currency, FirmId, Percent, Price, Quantity, ResetClock, Side, Span,
     Symbol, Timestamp,
 };
-use rules::calendar_limit::CalendarLimit;
-use rules::daily_loss::{DailyLoss, Reference};
-use rules::inactivity::Inactivity;
-use rules::max_loss::{Lock, MaxLoss, Trail};
-use rules::min_trading_days::MinTradingDays;
-use rules::profit_target::ProfitTarget;
-use rules::{Comparison, Limit, Phase, Program, Rule, Terms};
+use rules::kinds::{
+    CalendarLimit, Counts, DailyLoss, DayCount, Inactivity, LockAt, MaxLoss, MinTradingDays, ProfitTarget, Reference, Trail,
+};
+use rules::{Comparison, Effect, Limit, Phase, Program, Promotion, Rule, Since, Terms, Tested};
 
 /// A Monday morning: the trading day of Prague ends at 23:00 UTC.
 pub const MONDAY: &str = "2026-01-05T10:00:00Z";
@@ -110,11 +107,17 @@ pub fn program(rules: Vec<Rule>) -> Program {
             commission_per_lot: money("0"),
             stop_out: Percent::parse("50").unwrap(),
         },
-        phases: vec![Phase { name: "Evaluation".to_owned(), rules }],
+        phases: vec![phase("Evaluation", rules)],
+        counting: None,
+        merge: None,
     }
 }
 
 /// The same with a balance.
+pub fn phase(name: &str, rules: Vec<Rule>) -> Phase {
+    Phase { name: name.to_owned(), rules, promotion: Promotion::Automatic, payout: None, scaling: None }
+}
+
 pub fn program_of(balance: &str, rules: Vec<Rule>) -> Program {
     Program { initial_balance: money(balance), ..program(rules) }
 }
@@ -132,11 +135,27 @@ pub fn fixed(text: &str) -> Limit {
 }
 
 pub fn daily(reference: Reference, limit: Limit) -> Rule {
-    Rule::DailyLoss(DailyLoss { reference, limit, breach: Comparison::Below })
+    Rule::DailyLoss(DailyLoss {
+        reference,
+        limit,
+        breach: Comparison::Below,
+        tests: Tested::Equity,
+        effect: Effect::Hard,
+        warn_at: Vec::new(),
+    })
 }
 
-pub fn total(trail: Trail, limit: Limit, lock: Lock) -> Rule {
-    Rule::MaxLoss(MaxLoss { trail, limit, lock, breach: Comparison::Below })
+pub fn total(trail: Trail, limit: Limit, lock: LockAt) -> Rule {
+    Rule::MaxLoss(MaxLoss {
+        trail,
+        limit,
+        lock,
+        lock_on_payout: false,
+        breach: Comparison::Below,
+        tests: Tested::Equity,
+        effect: Effect::Hard,
+        warn_at: Vec::new(),
+    })
 }
 
 pub fn touching(rule: Rule) -> Rule {
@@ -148,23 +167,43 @@ pub fn touching(rule: Rule) -> Rule {
 }
 
 pub fn target(limit: Limit) -> Rule {
-    Rule::ProfitTarget(ProfitTarget { limit, flat: true })
+    target_of(limit, true)
+}
+
+fn target_of(limit: Limit, flat: bool) -> Rule {
+    Rule::ProfitTarget(ProfitTarget {
+        limit,
+        flat,
+        no_orders: false,
+        of: rules::kinds::TargetOf::Balance,
+        reached: rules::Reached::AtOrAbove,
+    })
 }
 
 pub fn target_held(limit: Limit) -> Rule {
-    Rule::ProfitTarget(ProfitTarget { limit, flat: false })
+    target_of(limit, false)
 }
 
 pub fn trading_days(days: u32) -> Rule {
-    Rule::MinTradingDays(MinTradingDays { days })
+    Rule::MinTradingDays(MinTradingDays {
+        days,
+        counts: Counts::OpensPosition,
+        weekdays_only: false,
+        since: Since::Opening,
+    })
 }
 
 pub fn inactivity(days: u32) -> Rule {
-    Rule::Inactivity(Inactivity { days })
+    Rule::Inactivity(Inactivity {
+        days,
+        activity: rules::kinds::ActivityKind::Open,
+        count: DayCount::Calendar,
+        warn_days: None,
+    })
 }
 
 pub fn calendar(days: u32) -> Rule {
-    Rule::CalendarLimit(CalendarLimit { days })
+    Rule::CalendarLimit(CalendarLimit { days, count: DayCount::Calendar })
 }
 
 /// The opening of a phase of the numbered challenge.
@@ -389,10 +428,13 @@ pub fn fills(events: &[Event]) -> Vec<Fill> {
     events.iter().filter_map(fill).collect()
 }
 
+/// The verdicts among events, apart from those that open the account of the next phase.
 pub fn verdicts(events: &[Event]) -> Vec<(&Event, &Verdict)> {
     let mut found = Vec::new();
     for event in events {
-        if let What::Verdict(verdict) = &event.what {
+        if let What::Verdict(verdict) = &event.what
+            && verdict.kind != engine::VerdictKind::Promotion
+        {
             found.push((event, verdict.as_ref()));
         }
     }
@@ -420,14 +462,14 @@ pub fn resets(events: &[Event]) -> Vec<(Timestamp, &Reset)> {
 pub fn bytes_without_answers(account: &Account) -> Vec<u8> {
     let mut account = account.clone();
     account.answers.clear();
-    postcard::to_stdvec(&account).unwrap()
+    serde_json::to_vec(&account).unwrap()
 }
 
 /// The engine as the store would bring it back: every account through its bytes.
 pub fn restored(engine: &Engine, programs: &[Program]) -> Engine {
     let through_bytes = |account: &Account| {
-        let bytes = postcard::to_stdvec(account).unwrap();
-        postcard::from_bytes(&bytes).unwrap()
+        let bytes = serde_json::to_vec(account).unwrap();
+        serde_json::from_slice(&bytes).unwrap()
     };
     let stored = Restored {
         at: engine.now(),

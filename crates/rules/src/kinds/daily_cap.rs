@@ -27,6 +27,10 @@ pub struct DailyCap {
 }
 
 impl Kind for DailyCap {
+    fn limit(&self) -> Option<Limit> {
+        Some(self.limit)
+    }
+
     fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
         self.limit.faults("limit", fault);
         effect_fault(self.effect, &[Effect::Soft, Effect::Pause], fault);

@@ -72,6 +72,10 @@ impl Reference {
 }
 
 impl Kind for DailyLoss {
+    fn limit(&self) -> Option<Limit> {
+        Some(self.limit)
+    }
+
     fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
         self.limit.faults("limit", fault);
         let allowed = [Effect::Hard, Effect::Soft, Effect::Pause, Effect::Flag];

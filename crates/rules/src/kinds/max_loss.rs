@@ -192,6 +192,10 @@ impl MaxLoss {
 }
 
 impl Kind for MaxLoss {
+    fn limit(&self) -> Option<Limit> {
+        Some(self.limit)
+    }
+
     fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
         self.limit.faults("limit", fault);
         effect_fault(self.effect, &[Effect::Hard, Effect::Soft, Effect::Flag], fault);

@@ -58,6 +58,10 @@ impl Basis {
 }
 
 impl Kind for MinProfitableDays {
+    fn limit(&self) -> Option<Limit> {
+        Some(self.profit)
+    }
+
     fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
         days_fault("days", self.days, fault);
         self.profit.faults("profit", fault);

@@ -49,6 +49,10 @@ impl ProfitTarget {
 }
 
 impl Kind for ProfitTarget {
+    fn limit(&self) -> Option<Limit> {
+        Some(self.limit)
+    }
+
     fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
         self.limit.faults("limit", fault);
     }

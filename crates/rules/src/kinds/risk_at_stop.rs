@@ -44,6 +44,10 @@ impl RiskAtStop {
 }
 
 impl Kind for RiskAtStop {
+    fn limit(&self) -> Option<Limit> {
+        Some(self.limit)
+    }
+
     fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
         self.limit.faults("limit", fault);
         let allowed =

@@ -121,6 +121,10 @@ impl RiskPerIdea {
 }
 
 impl Kind for RiskPerIdea {
+    fn limit(&self) -> Option<Limit> {
+        Some(self.limit)
+    }
+
     fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
         self.limit.faults("limit", fault);
         if self.gap_minutes > 10_080 {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use kernel::{AccountId, Amount, PersonId, Price, Quantity, Side, Timestamp, TradingDay};
-use rules::{Deadline, Effect, Figured, Floor, Objective, Rule, Track, VersionHash};
+use rules::{Deadline, Effect, Fact, Figured, Floor, Objective, Rule, Track, VersionHash};
 use serde::{Deserialize, Serialize};
 
 use crate::{FillReason, InstrumentId, Order, Position, Ticket};
@@ -171,8 +171,12 @@ pub struct Verdict {
     pub trade: Option<Ticket>,
     /// The numbers that decided, by name.
     pub figures: Vec<Figured>,
+    /// What the rules were told, where no floor was crossed.
+    pub fact: Option<Fact>,
     /// What the rules remembered when they were asked.
     pub track: Track,
+    /// Working orders.
+    pub orders: usize,
     /// For a promotion: the account that passed.
     pub from: Option<AccountId>,
     /// The open positions, valued.

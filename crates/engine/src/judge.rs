@@ -3,20 +3,20 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use kernel::{AccountId, Amount, Overflow, PersonId, Rounding};
+use kernel::{AccountId, Amount, Overflow, PersonId};
 use rules::payout::{Holding, Precheck};
-use rules::{Deadline, Effect, Fact, Figure, Figured, Finding, Floor, Promotion, Rule, Scene, Worth};
+use rules::{Deadline, Effect, Fact, Figure, Figured, Finding, Floor, Promotion, Rule, Scene, Track, Worth};
 
 use crate::command::{Done, Open, Outcome, Refusal};
 use crate::step::{Step, take_number};
 use crate::{
-    Cause, EngineError, EntryKind, FillReason, InstrumentId, OrderState, Override, Quoted, Rate, Status, Ticket, Valued, Verdict,
-    VerdictKind, What,
+    Cause, EngineError, EntryKind, FillReason, InstrumentId, OrderState, Override, Quoted, Rate, Status,
+    Ticket, Valued, Verdict, VerdictKind, What,
 };
 
 /// A finding that carries no numbers of its own.
-fn said(kind: &'static str, rule: usize, effect: Effect) -> Finding {
-    Finding { rule, kind: Cow::Borrowed(kind), effect, trade: None, figures: Vec::new() }
+fn said(kind: &'static str, rule: usize) -> Finding {
+    Finding { rule, kind: Cow::Borrowed(kind), effect: Effect::Warn, trade: None, figures: Vec::new() }
 }
 
 impl Step<'_> {
@@ -35,8 +35,13 @@ impl Step<'_> {
             }
             let worth = Worth { balance, equity, at_reset };
             let Some(floor) = rules::breached(&self.held.floors, worth).cloned() else { return Ok(false) };
-            self.held.account.track.warned.extend(floor.told());
-            self.carry_out_finding(floor.finding(worth)?, Some(floor))?;
+            let finding = floor.finding(worth)?;
+            let (rule, effect) = (finding.rule, finding.effect);
+            let told = floor.told();
+            let verdict = self.evidence(VerdictKind::of(effect), finding, Some(floor), None)?;
+            self.emit(What::Verdict(Box::new(verdict)));
+            self.held.account.track.warned.extend(told);
+            self.act_on(rule, effect)?;
         }
         Ok(true)
     }
@@ -63,7 +68,9 @@ impl Step<'_> {
         }
         let is_target = |rule: &Rule| matches!(rule, Rule::ProfitTarget(_));
         let rule = self.held.phase.rules.iter().position(is_target).unwrap_or_default();
-        self.finish(Status::Passed, VerdictKind::Pass, said("profit_target", rule, Effect::Warn), None)
+        let verdict = self.evidence(VerdictKind::Pass, said("profit_target", rule), None, None)?;
+        self.emit(What::Verdict(Box::new(verdict)));
+        self.end(Status::Passed)
     }
 
     fn has_passed(&self) -> Result<bool, EngineError> {
@@ -76,29 +83,14 @@ impl Step<'_> {
 
     /// The account was opened because another passed.
     pub(crate) fn promoted(&mut self, from: AccountId) -> Result<(), EngineError> {
-        let mut verdict = self.evidence(VerdictKind::Promotion, said("profit_target", 0, Effect::Warn), None)?;
+        let mut verdict = self.evidence(VerdictKind::Promotion, said("profit_target", 0), None, None)?;
         verdict.from = Some(from);
         self.emit(What::Verdict(Box::new(verdict)));
         Ok(())
     }
 
-    /// Ends the account for what a rule found.
-    pub(crate) fn end(&mut self, finding: Finding, floor: Option<Floor>) -> Result<(), EngineError> {
-        let kind = VerdictKind::of(finding.effect);
-        let status = if kind == VerdictKind::Expiry { Status::Expired } else { Status::Breached };
-        self.finish(status, kind, finding, floor)
-    }
-
-    /// The verdict with its evidence first, then everything is closed and taken back.
-    fn finish(
-        &mut self,
-        status: Status,
-        kind: VerdictKind,
-        finding: Finding,
-        floor: Option<Floor>,
-    ) -> Result<(), EngineError> {
-        let verdict = self.evidence(kind, finding, floor)?;
-        self.emit(What::Verdict(Box::new(verdict)));
+    /// Ends the account: everything is closed and taken back.
+    pub(crate) fn end(&mut self, status: Status) -> Result<(), EngineError> {
         let at = self.at;
         let account = self.account();
         account.status = status;
@@ -109,20 +101,21 @@ impl Step<'_> {
     /// Pays out what was asked for, or says which condition does not hold. Either is a verdict.
     pub(crate) fn pay(&mut self, amount: Option<Amount>) -> Result<Outcome, EngineError> {
         self.tell(&Fact::Review)?;
+        if !self.is_active() {
+            return Ok(Err(Refusal::AccountNotActive));
+        }
         let program = std::sync::Arc::clone(&self.held.program);
         let phase = std::sync::Arc::clone(&self.held.phase);
         let Some(payout) = &phase.payout else { return Ok(Err(Refusal::PayoutRefused)) };
         let precheck = self.payout_precheck(payout)?;
         let most = precheck.withdrawable;
         let taken = amount.unwrap_or(most);
-        let least = payout.min_amount.unwrap_or(Amount::from_micros(1));
-        let whole = taken.rounded(program.currency, Rounding::Floor)? == taken;
-        let allowed = precheck.eligible && whole && taken <= most && taken >= least && self.is_active();
+        let allowed = payout.allows(&precheck, taken, program.currency)?;
         let kind = if allowed { VerdictKind::Payout } else { VerdictKind::PayoutRefusal };
-        let mut finding = said("payout", phase.rules.len(), Effect::Warn);
+        let mut finding = said("payout", phase.rules.len());
         finding.figures = precheck.figures;
         finding.figures.push(Figured { name: Cow::Borrowed("asked"), value: Figure::Amount(taken) });
-        let mut verdict = self.evidence(kind, finding, None)?;
+        let mut verdict = self.evidence(kind, finding, None, None)?;
         verdict.objectives = precheck.conditions;
         self.emit(What::Verdict(Box::new(verdict)));
         if !allowed {
@@ -201,6 +194,7 @@ impl Step<'_> {
         kind: VerdictKind,
         finding: Finding,
         floor: Option<Floor>,
+        told: Option<(&Fact, Track)>,
     ) -> Result<Verdict, EngineError> {
         let number = take_number(&mut self.held.account.next.verdict)?;
         let account = &self.held.account;
@@ -263,7 +257,9 @@ impl Step<'_> {
             deadline: deadlines.into_iter().find(deadline),
             trade: finding.trade.map(Ticket),
             figures: finding.figures,
-            track: account.track.clone(),
+            fact: told.as_ref().map(|(fact, _)| (*fact).clone()),
+            track: told.map_or_else(|| account.track.clone(), |(_, before)| before),
+            orders: account.orders.len(),
             from: None,
             positions,
             quotes: self.quoted(&used)?,

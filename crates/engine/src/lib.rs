@@ -18,6 +18,7 @@ mod gate;
 mod instrument;
 mod judge;
 mod market;
+mod receipt;
 mod step;
 mod trade;
 
@@ -32,6 +33,7 @@ pub use event::{
 pub use gate::{Gate, GateRefusal};
 pub use instrument::{Instrument, InstrumentError, InstrumentId, Instruments, Route};
 pub use market::{Market, Quote, Readiness, Standing, Worth};
+pub use receipt::{Receipt, Unproven, derivation, explain, headline, shown};
 pub use trade::MOST_TICKETS;
 
 /// Something that inputs checked at the door cannot cause. The shard stops rather than guess.

@@ -1,13 +1,13 @@
 //! One account acting at one instant.
 
 use kernel::{Amount, Timestamp};
-use rules::{Fact, Finding, Floor, HeldBack};
+use rules::{Effect, Fact, HeldBack};
 
 use crate::command::Open;
 use crate::core::Held;
 use crate::{
-    Account, Cause, EngineError, Entry, EntryKind, Event, FillReason, Market, OrderState, Reset, Status, VerdictKind,
-    What,
+    Account, Cause, EngineError, Entry, EntryKind, Event, FillReason, Market, OrderState, Reset, Status,
+    VerdictKind, What,
 };
 
 /// What an account may see and change while it acts. `trade.rs` holds what it does, `judge.rs` what the rules say.
@@ -101,23 +101,34 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Tells the rules of a fact and does what they find.
+    /// Tells the rules of a fact. Every finding is said with its evidence before anything is done about it; of several
+    /// the hardest is done.
     pub(crate) fn tell(&mut self, fact: &Fact) -> Result<(), EngineError> {
         let equity = self.held.account.equity(self.market, self.held.program.currency)?;
-        let phase = std::sync::Arc::clone(&self.held.phase);
-        let calendar = std::mem::take(&mut self.held.account.track.calendar);
+        let before = self.held.account.track.clone();
         let balance = self.held.account.balance;
-        let scene = rules::Scene { phase: &phase, calendar: &calendar, at: self.at, balance, equity };
-        let before = matches!(fact, Fact::Floating(_)).then(|| self.held.account.track.notes.clone());
-        let found = self.held.account.track.notice(&scene, fact);
-        self.held.account.track.calendar = calendar;
-        self.changed |= before.is_none_or(|before| before != self.held.account.track.notes);
-        for finding in found? {
-            if self.is_active() {
-                self.carry_out_finding(finding, None)?;
+        let phase = std::sync::Arc::clone(&self.held.phase);
+        let calendar = &before.calendar;
+        let scene = rules::Scene { phase: &phase, calendar, at: self.at, balance, equity };
+        let found = self.held.account.track.notice(&scene, fact)?;
+        self.changed |= before != self.held.account.track;
+        if !self.is_active() {
+            return Ok(());
+        }
+        let mut hardest: Option<(usize, Effect)> = None;
+        for finding in found {
+            let (rule, effect) = (finding.rule, finding.effect);
+            let told = Some((fact, before.clone()));
+            let verdict = self.evidence(VerdictKind::of(effect), finding, None, told)?;
+            self.emit(What::Verdict(Box::new(verdict)));
+            if hardest.is_none_or(|(_, before)| effect > before) {
+                hardest = Some((rule, effect));
+            }
+            if effect.ends() {
+                break;
             }
         }
-        Ok(())
+        hardest.map_or(Ok(()), |(rule, effect)| self.act_on(rule, effect))
     }
 
     fn tell_floating(&mut self) -> Result<(), EngineError> {
@@ -129,17 +140,12 @@ impl Step<'_> {
         if floating.is_empty() { Ok(()) } else { self.tell(&Fact::Floating(floating)) }
     }
 
-    /// Does what a rule that fired asks for: says so with the evidence, then acts.
-    pub(crate) fn carry_out_finding(&mut self, finding: Finding, floor: Option<Floor>) -> Result<(), EngineError> {
-        use rules::Effect;
-        let (rule, effect) = (finding.rule, finding.effect);
-        if effect.ends() {
-            return self.end(finding, floor);
-        }
-        let verdict = self.evidence(VerdictKind::of(effect), finding, floor)?;
-        self.emit(What::Verdict(Box::new(verdict)));
+    /// Does what a rule that fired asks for.
+    pub(crate) fn act_on(&mut self, rule: usize, effect: Effect) -> Result<(), EngineError> {
         match effect {
-            Effect::Warn | Effect::Flag | Effect::Deduct | Effect::Refuse | Effect::Expire | Effect::Hard => {}
+            Effect::Warn | Effect::Flag | Effect::Deduct | Effect::Refuse => {}
+            Effect::Hard => return self.end(Status::Breached),
+            Effect::Expire => return self.end(Status::Expired),
             Effect::Close => self.flatten(OrderState::HeldBack)?,
             Effect::Pause | Effect::Soft => {
                 let until = self.held.account.track.next_reset;
@@ -156,8 +162,13 @@ impl Step<'_> {
 
     /// Closes every position at the standing quotes and takes every order back.
     pub(crate) fn flatten(&mut self, state: OrderState) -> Result<(), EngineError> {
-        let open: Vec<_> =
-            self.held.account.positions.iter().map(|(ticket, position)| (*ticket, position.quantity)).collect();
+        let open: Vec<_> = self
+            .held
+            .account
+            .positions
+            .iter()
+            .map(|(ticket, position)| (*ticket, position.quantity))
+            .collect();
         self.take_orders_back(state);
         for (ticket, quantity) in open {
             self.close(ticket, quantity, FillReason::Liquidation)?;

@@ -28,7 +28,9 @@ impl Step<'_> {
             }
             Act::Payout { amount } => self.pay(*amount)?,
             Act::Grow => self.grow()?,
-            Act::Override { rule, to, reason, by } => self.override_rule(*rule, to.as_deref(), reason, *by)?,
+            Act::Override { rule, to, reason, by } => {
+                self.override_rule(*rule, to.as_deref(), reason, *by)?
+            }
             Act::Calendar(events) => {
                 let from = self.at;
                 let track = &mut self.account().track;

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use common::*;
 use engine::{
     Account, Act, Answered, Cause, Change, Command, Engine, EntryKind, Event, Fill, FillReason, Input,
-    Instrument, InstrumentId, Instruments, Key, MOST_TICKETS, OrderKind, Place, Position, Quote, Status,
-    Ticket, Verdict, VerdictKind, What,
+    Instrument, InstrumentId, Instruments, Key, MOST_TICKETS, OrderKind, Place, Position, Quote, Receipt,
+    Status, Ticket, Verdict, VerdictKind, What,
 };
 use kernel::{AccountId, Amount, Price, Quantity, ResetClock, SeededRng, Side, Span, Timestamp};
 use proptest::prelude::*;
@@ -742,6 +742,33 @@ proptest! {
 
     /// The books: entries chain, add up to the balance, and agree with the fills; positions and margin are sane;
     /// ended accounts are silent; floors that follow never fall.
+    #[test]
+    fn every_verdict_follows_from_its_receipt(history in history()) {
+        let recorded = record(&history);
+        let mut engine = Engine::new(instruments());
+        for program in &recorded.programs {
+            engine.learn(program.version().unwrap(), Arc::new(program.clone()));
+        }
+        for (now, input) in &recorded.inputs {
+            let mut said = Vec::new();
+            engine.apply(*now, input, &mut said).unwrap();
+            for event in said {
+                let What::Verdict(verdict) = event.what else { continue };
+                let program = recorded.programs.iter().find(|program| program.version().unwrap() == verdict.version);
+                let text = program.unwrap().canonical_json().unwrap();
+                let firm = engine.firm(event.account).unwrap();
+                let receipt =
+                    Receipt::compose(firm, event.account, event.at, event.at, None, text, *verdict).unwrap();
+                let read: Receipt = serde_json::from_str(&serde_json::to_string(&receipt).unwrap()).unwrap();
+                prop_assert_eq!(&read, &receipt);
+                read.prove().unwrap();
+                let mut altered = read.clone();
+                altered.verdict.balance = altered.verdict.balance.plus(money("0.01")).unwrap();
+                prop_assert!(altered.prove().is_err());
+            }
+        }
+    }
+
     #[test]
     fn the_books_balance_and_what_is_over_stays_over(history in history()) {
         let recorded = record(&history);

@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened. Prices are told by [`crate::Track::observe`], the end of a day by [`crate::Track::reset`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fact {
     /// An order was placed.
     Ordered,
@@ -29,7 +30,7 @@ pub enum Fact {
 }
 
 /// A position that opens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opening {
     /// The position's ticket.
     pub trade: u32,
@@ -50,7 +51,7 @@ pub struct Opening {
 }
 
 /// A position or a part of it that closes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closing {
     /// The position's ticket.
     pub trade: u32,

@@ -461,6 +461,13 @@ impl Payout {
         Ok(Precheck { eligible, conditions, withdrawable: taken, payout, figures })
     }
 
+    /// Whether so much may be taken out.
+    pub fn allows(&self, precheck: &Precheck, taken: Amount, currency: Currency) -> Result<bool, RuleError> {
+        let least = self.min_amount.unwrap_or(Amount::from_micros(1));
+        let whole = taken.rounded(currency, Rounding::Floor)? == taken;
+        Ok(precheck.eligible && whole && taken <= precheck.withdrawable && taken >= least)
+    }
+
     fn conditions_met(
         &self,
         scene: &Scene<'_>,

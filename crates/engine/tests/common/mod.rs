@@ -12,7 +12,8 @@ use kernel::{
     Symbol, Timestamp,
 };
 use rules::kinds::{
-    CalendarLimit, Counts, DailyLoss, DayCount, Inactivity, LockAt, MaxLoss, MinTradingDays, ProfitTarget, Reference, Trail,
+    CalendarLimit, Counts, DailyLoss, DayCount, Inactivity, LockAt, MaxLoss, MinTradingDays, ProfitTarget,
+    Reference, Trail,
 };
 use rules::{Comparison, Effect, Limit, Phase, Program, Promotion, Rule, Since, Terms, Tested};
 

@@ -29,6 +29,9 @@ async fn call(caller: &Trader, method: &str, path: &str, account: &str, purchase
 fn body(path: &str) -> Value {
     match path.rsplit('/').next() {
         Some("orders") => json!({ "symbol": "EURUSD", "side": "buy", "kind": "market", "quantity": "0.10" }),
+        Some("what-if") => {
+            json!({ "program": "plain", "other": serde_json::to_value(program(PLAIN)).unwrap() })
+        }
         Some("purchases") => json!({ "program": "plain", "version": "0".repeat(64) }),
         _ => json!({}),
     }
@@ -76,6 +79,13 @@ async fn every_operation_lets_in_whom_the_table_says() {
         if path == "/v1/auth/sign-out" {
             continue;
         }
+        if access == Access::Risk {
+            for (who, caller) in [("the owner", &owner), ("a stranger", &stranger), ("finance", &finance)] {
+                assert_eq!(at(caller).await, 403, "{name} by {who}");
+            }
+            assert_eq!(at(&risk).await, 200, "{name} by risk");
+            continue;
+        }
         // There is no receipt and no working order, whoever asks; everything else of the owner's is there.
         if !path.contains("receipts") && !path.contains("orders/") {
             let own = at(&owner).await;
@@ -100,7 +110,12 @@ async fn every_operation_lets_in_whom_the_table_says() {
             Access::Owner | Access::Trader if !path.contains("purchases/") => {
                 assert_eq!(at(&risk).await, 403, "{name} by risk");
             }
-            Access::Public | Access::SignedIn | Access::Trader | Access::Owner | Access::OwnerOrStaff => {}
+            Access::Public
+            | Access::SignedIn
+            | Access::Trader
+            | Access::Owner
+            | Access::OwnerOrStaff
+            | Access::Risk => {}
         }
     }
     stage.close().await;

@@ -16,13 +16,12 @@ use std::time::Duration;
 use app::Context;
 use app::catalogue::Publication;
 use app::identity::Cost;
-use app::trading::{IncomingQuote, QuoteLog as _, Replayed, Sequencer, ShardStore as _, replay};
-use engine::{Engine, Instruments};
+use app::trading::{Compared, Comparison, IncomingQuote, Sequencer, Told, Witness, compare};
+use engine::Instruments;
 use kernel::{
     Clock as _, Currency, FirmId, ManualClock, Money, RequestId, SeededRng, Span, Symbol, Timestamp,
 };
 use providers::feeds::{FeedQuote, extract, ticks};
-use providers::quote_log::DiskQuoteLog;
 use rules::Program;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -97,9 +96,14 @@ pub fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
 }
 
-/// Applies the journal and the quote log of shard 0 to an empty engine: it must reach what is stored, bit for bit. The
-/// platform has stopped.
-pub async fn replays_to_the_stored_state(database: &TestDatabase, directory: &Path) -> Replayed {
+struct Nobody;
+
+impl Witness for Nobody {
+    fn told(&mut self, _: Told<'_>) {}
+}
+
+/// Applies the journal and the quote log of shard 0 to an empty engine: it must reach what is stored, bit for bit.
+pub async fn replays_to_the_stored_state(database: &TestDatabase, directory: &Path) -> Comparison {
     let instruments = Arc::new(tradesense::instruments::shipped().unwrap());
     let store = store::Store::connect(&store::Settings {
         url: database.login_url().await,
@@ -109,18 +113,12 @@ pub async fn replays_to_the_stored_state(database: &TestDatabase, directory: &Pa
     })
     .await
     .unwrap();
-    let loaded = store.take_over(0).await.unwrap();
-    let mut again = Engine::new(Arc::clone(&instruments));
-    for (version, program) in &loaded.state.programs {
-        again.learn(version.clone(), Arc::clone(program));
-    }
-    let journal = store.journal(0, 1, i64::MAX).await.unwrap();
-    let log = DiskQuoteLog::open(&directory.join("quotes")).unwrap();
-    let quotes = log.read(1).unwrap();
-    let replayed = replay(&mut again, &journal, quotes, loaded.quote_position, loaded.state.at).unwrap();
-    let stored = Engine::restore(instruments, loaded.state).unwrap();
-    assert_eq!(again.state_hash().unwrap(), stored.state_hash().unwrap());
-    replayed
+    let quotes = tradesense::replay::quotes_in(directory.join("quotes"));
+    let compared = compare(&store, &quotes, &instruments, 0, Compared::All, Nobody).await.unwrap();
+    let (comparison, Nobody) = compared.unwrap();
+    assert!(comparison.equal(), "{comparison:#?}");
+    assert!(comparison.state_hash.is_some() && comparison.missing_quotes.is_empty());
+    comparison
 }
 
 /// A program from TOML.

@@ -299,9 +299,10 @@ impl Tickets {
     /// The ticket under the other rules of what has this one under the own. `known` and `next` are the numbers that
     /// come next on either side.
     fn of(&self, own: Ticket, known: u32, next: u32) -> Ticket {
-        if own.0 >= known {
+        let given = |next: u32| (1..next).contains(&own.0);
+        if !given(known) {
             // Nobody has ever had it, and nobody shall have it here.
-            return if own.0 < next { NOWHERE } else { own };
+            return if given(next) { NOWHERE } else { own };
         }
         let order = self.orders.get(&own).copied();
         order

@@ -5,9 +5,7 @@
 mod common;
 
 use app::Role;
-use app::identity::{Password, Registration};
-use common::{PASSWORD, PLAIN, Stage, Trader, program};
-use kernel::{RequestId, SeededRng};
+use common::{PLAIN, Stage, Trader, program};
 use reqwest::Method;
 use serde_json::{Value, json};
 use web::v1::access::{ACCESS, Access};
@@ -37,23 +35,6 @@ fn body(path: &str) -> Value {
     }
 }
 
-/// Somebody of the firm's staff, signed in.
-async fn staff(stage: &Stage, email: &str, role: Role) -> Trader {
-    let rng = SeededRng::new(9);
-    let request = RequestId::random(kernel::Clock::now(&*stage.clock), &rng);
-    let context = app::Context { firm: stage.firm, actor: None, request };
-    let registration = Registration {
-        email: email.to_owned(),
-        password: Password::new(PASSWORD),
-        display_name: "Staff".to_owned(),
-    };
-    stage.platform.web.identity.ensure_person(&context, registration, vec![role]).await.unwrap();
-    let staff = stage.visitor();
-    let body = json!({ "email": email, "password": PASSWORD });
-    assert_eq!(staff.post("/v1/auth/sign-in", None, &body).await.0, 200);
-    staff
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_lets_in_whom_the_table_says() {
     let mut stage = Stage::open(&[("plain", program(PLAIN))]).await;
@@ -66,8 +47,8 @@ async fn every_operation_lets_in_whom_the_table_says() {
     assert_eq!(owner.post(&format!("/v1/accounts/{account}/orders"), Some("in"), &order).await.0, 201);
     let visitor = stage.visitor();
     let stranger = stage.trader("stranger").await;
-    let risk = staff(&stage, "risk@example.com", Role::Risk).await;
-    let finance = staff(&stage, "finance@example.com", Role::Finance).await;
+    let risk = stage.staff("risk@example.com", Role::Risk).await;
+    let finance = stage.staff("finance@example.com", Role::Finance).await;
 
     let things_of_their_owner = [Access::Owner, Access::OwnerOrStaff];
     for (method, path, access) in ACCESS {

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::Context;
 use app::catalogue::Publication;
-use app::identity::Cost;
+use app::identity::{Cost, Password, Registration};
 use app::trading::{Compared, Comparison, IncomingQuote, Sequencer, Told, Witness, compare};
+use app::{Context, Role};
 use engine::Instruments;
 use kernel::{
     Clock as _, Currency, FirmId, ManualClock, Money, RequestId, SeededRng, Span, Symbol, Timestamp,
@@ -225,6 +225,22 @@ impl Stage {
         let (status, person) = trader.post("/v1/auth/register", None, &body).await;
         assert_eq!(status, 201, "{person}");
         trader
+    }
+
+    /// Somebody of the firm's staff, signed in.
+    pub async fn staff(&self, email: &str, role: Role) -> Trader {
+        let request = RequestId::random(self.clock.now(), &SeededRng::new(9));
+        let context = Context { firm: self.firm, actor: None, request };
+        let registration = Registration {
+            email: email.to_owned(),
+            password: Password::new(PASSWORD),
+            display_name: "Staff".to_owned(),
+        };
+        self.platform.web.identity.ensure_person(&context, registration, vec![role]).await.unwrap();
+        let staff = self.visitor();
+        let body = json!({ "email": email, "password": PASSWORD });
+        assert_eq!(staff.post("/v1/auth/sign-in", None, &body).await.0, 200);
+        staff
     }
 
     /// Plays the recorded ticks up to and including the first at or after an instant; the clock stands there then.

@@ -14,14 +14,20 @@ use app::trading::{
     Compared, Comparison, HistoryStore, Journaled, LoggedQuote, Origin, ReadQuotes, Replay, Rows, RowsOf,
     ShardError, Snapshot, Told, Whereabouts, Whose, Witness, compare, go_through,
 };
-use app::what_if::{Judged, Report, WhatIfError, judge};
+use app::what_if::{Judged, Of, Report, WhatIf, WhatIfError, judge};
+use app::{Actor, AppError, Context, Role};
 use async_trait::async_trait;
 use engine::{
     Act, Change, Command, Done, Engine, Event, Input, Key, Open, OrderKind, Place, Quote, Restored, Status,
     Ticket,
 };
-use kernel::{AccountId, Amount, ChallengeId, FirmId, Price, Quantity, Side, Span, Symbol, Timestamp};
+use kernel::{
+    AccountId, Amount, ChallengeId, FirmId, PersonId, Price, Quantity, RequestId, Side, Span, Symbol,
+    Timestamp,
+};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use rules::Program;
 
 const MARKETS: [(&str, i64); 3] = [("EURUSD", 110_000), ("USDJPY", 150_000), ("XAUUSD", 200_000)];
@@ -513,6 +519,35 @@ proptest! {
     }
 }
 
+/// What the properties above say about passes and breaches is said about some.
+#[test]
+fn the_histories_are_worth_judging() {
+    let mut runner = TestRunner::deterministic();
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut see = |what, count: u64| *seen.entry(what).or_default() += count;
+    for _ in 0..100 {
+        let history = history().new_tree(&mut runner).unwrap().current();
+        let memory = live(&[STEPS, THIN, FLOOR], &history);
+        let refused = memory.journal.iter().filter(|entry| entry.outcome.is_err()).count();
+        see("refused", u64::try_from(refused).unwrap());
+        let report = memory.judge_all(&program(STEPS));
+        for phase in &report.own.phases {
+            for (status, count) in &phase.by_status {
+                see(status, *count);
+            }
+        }
+        see("later phases", report.own.phases.iter().skip(1).map(|phase| phase.accounts).sum());
+        see("turned", report.turned);
+        see("other answers", report.differing.iter().map(|judged| judged.other_answers).sum());
+        let not_reached = |judged: &&Judged| judged.own.is_some() != judged.other.is_some();
+        see("not reached", u64::try_from(report.differing.iter().filter(not_reached).count()).unwrap());
+    }
+    for (what, count) in &seen {
+        assert!(*count >= 10, "{what}: {count} of {seen:?}");
+    }
+    assert_eq!(seen.len(), 9, "{seen:?}");
+}
+
 // ---- Examples ---------------------------------------------------------------------------------------------------
 
 fn one(report: &Report) -> &Judged {
@@ -668,4 +703,47 @@ fn missing_quotes_are_told_and_later_ones_left_alone() {
     });
     let comparison = memory.compare(&torn, Compared::All);
     assert!(comparison.equal() && comparison.quote_position == upto);
+}
+
+fn asked_by(role: Role) -> Context {
+    let rng = kernel::SeededRng::new(1);
+    let at = Timestamp::parse(testkit::START).unwrap();
+    let actor = Actor { person: PersonId::random(at, &rng), roles: vec![role] };
+    Context { firm: FirmId::derived(&[b"firm"]), actor: Some(actor), request: RequestId::random(at, &rng) }
+}
+
+#[test]
+fn only_the_risk_desk_may_ask_and_one_at_a_time() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let memory = a_loss(1_100);
+    let quotes = memory.read();
+    let (began, begun) = std::sync::mpsc::channel();
+    let (go_on, gone_on) = std::sync::mpsc::channel::<()>();
+    let gone_on = std::sync::Mutex::new(gone_on);
+    // The first history waits at its quotes until the test lets it go on; afterwards nothing waits.
+    let slow: ReadQuotes = Arc::new(move |from| {
+        began.send(()).unwrap();
+        let _told_or_over = gone_on.lock().unwrap().recv();
+        quotes(from)
+    });
+    let what_if = Arc::new(WhatIf::new(Arc::new(memory), slow, testkit::instruments()));
+    let other = || (*program(&FLOOR.replace("\"10\" }, breach", "\"12\" }, breach"))).clone();
+    let of = || Of::Slug("floor".to_owned());
+    for role in [Role::Trader, Role::Support, Role::Finance] {
+        let refused = runtime.block_on(what_if.judge(&asked_by(role), of(), other())).unwrap_err();
+        assert!(matches!(refused, AppError::Forbidden), "{role:?}: {refused}");
+    }
+    let first = {
+        let what_if = Arc::clone(&what_if);
+        let question = (of(), other());
+        runtime.spawn(async move { what_if.judge(&asked_by(Role::Risk), question.0, question.1).await })
+    };
+    begun.recv().unwrap();
+    let refused = runtime.block_on(what_if.judge(&asked_by(Role::Admin), of(), other())).unwrap_err();
+    assert!(matches!(refused, AppError::Refused { code: "too_many_requests", .. }), "{refused}");
+    go_on.send(()).unwrap();
+    assert_eq!(runtime.block_on(first).unwrap().unwrap().turned, 1);
+    drop(go_on);
+    let again = runtime.block_on(what_if.judge(&asked_by(Role::Auditor), of(), other())).unwrap();
+    assert_eq!(again.turned, 1);
 }

@@ -255,10 +255,10 @@ pub fn comparable(own: &Program, other: &Program) -> Result<(), String> {
 
 /// What a reader has to know before comparing numbers.
 fn remarks(own: &Program, other: &Program) -> Vec<String> {
-    let mut remarks = Vec::new();
+    let (name, mut remarks) = (&own.name, Vec::new());
     if own.initial_balance != other.initial_balance {
         remarks.push(format!(
-            "The accounts open with {} instead of {} {}; the sizes of their orders stay as they were.",
+            "{name} accounts open with {} instead of {} {}; the sizes of their orders stay as they were.",
             other.initial_balance.grouped(other.currency),
             own.initial_balance.grouped(own.currency),
             own.currency,
@@ -273,21 +273,22 @@ fn remarks(own: &Program, other: &Program) -> Vec<String> {
         .map(kernel::Symbol::as_str)
         .collect();
     if !gone.is_empty() {
-        remarks
-            .push(format!("The other program does not trade {}: such orders are refused.", gone.join(", ")));
+        remarks.push(format!(
+            "{name} accounts trade {}, the other program does not: such orders are refused.",
+            gone.join(", ")
+        ));
     }
     if own.phases.len() != other.phases.len() {
         remarks.push(format!(
-            "The other program has {} phase(s) instead of {}; phases are compared by their number.",
-            other.phases.len(),
+            "{name} has {} phase(s), the other program {}; phases are compared by their number.",
             own.phases.len(),
+            other.phases.len(),
         ));
     }
     if own.terms != other.terms {
-        remarks.push(
-            "The terms of trading differ: fills keep their prices, but commission, margin or what is accepted may change."
-                .to_owned(),
-        );
+        remarks.push(format!(
+            "{name} has other terms of trading: prices stay as they were, but commission, margin or what is accepted may change."
+        ));
     }
     remarks
 }

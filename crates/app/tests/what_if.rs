@@ -717,7 +717,7 @@ fn only_the_risk_desk_may_ask_and_one_at_a_time() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let memory = a_loss(1_100);
     let quotes = memory.read();
-    let (began, begun) = std::sync::mpsc::channel();
+    let (began, at_the_quotes) = std::sync::mpsc::channel();
     let (go_on, gone_on) = std::sync::mpsc::channel::<()>();
     let gone_on = std::sync::Mutex::new(gone_on);
     // The first history waits at its quotes until the test lets it go on; afterwards nothing waits.
@@ -738,7 +738,7 @@ fn only_the_risk_desk_may_ask_and_one_at_a_time() {
         let question = (of(), other());
         runtime.spawn(async move { what_if.judge(&asked_by(Role::Risk), question.0, question.1).await })
     };
-    begun.recv().unwrap();
+    at_the_quotes.recv().unwrap();
     let refused = runtime.block_on(what_if.judge(&asked_by(Role::Admin), of(), other())).unwrap_err();
     assert!(matches!(refused, AppError::Refused { code: "too_many_requests", .. }), "{refused}");
     go_on.send(()).unwrap();

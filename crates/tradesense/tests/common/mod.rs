@@ -267,7 +267,8 @@ impl Stage {
         }
     }
 
-    async fn hand_over(&mut self, batch: &mut Vec<IncomingQuote>) {
+    /// Hands quotes over as a feed would; the clock then stands at the last of them.
+    pub async fn hand_over(&mut self, batch: &mut Vec<IncomingQuote>) {
         self.clock.set(batch.last().unwrap().source_time);
         self.sequencer.accept(batch).await.unwrap();
         batch.clear();
@@ -281,7 +282,7 @@ impl Stage {
     }
 
     /// Returns when the shard has done everything handed to it so far: it answers in order.
-    async fn settle(&self) {
+    pub async fn settle(&self) {
         let nobody = kernel::AccountId::derived(&[b"nobody"]);
         assert!(self.platform.desk.view(nobody).await.unwrap().is_none());
     }

@@ -46,6 +46,8 @@ pub enum Permission {
     Trade,
     /// See every account of the firm.
     ReadAccounts,
+    /// Judge the history of the firm's accounts by other rules.
+    JudgeAgain,
 }
 
 /// Somebody signed in.
@@ -65,6 +67,7 @@ impl Actor {
             Permission::ReadAccounts => {
                 matches!(role, Role::Support | Role::Risk | Role::Admin | Role::Auditor)
             }
+            Permission::JudgeAgain => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
         })
     }
 }

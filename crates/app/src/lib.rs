@@ -1,7 +1,7 @@
 //! Use cases: what a person may ask of TradeSense, decided once, whoever asks and however.
 //!
-//! **For:** identity, the catalogue, purchases, trading (the shard that owns the engine), live streams, and the
-//! ports that adapters fill. A use case locks or owns, reads, decides in pure code, writes everything in one
+//! **For:** identity, the catalogue, purchases, trading (the shard that owns the engine), live streams, judging a history
+//! again by other rules, and the ports that adapters fill. A use case locks or owns, reads, decides in pure code, writes everything in one
 //! transaction, and only then speaks to the world.
 //!
 //! **Must not know:** SQL, HTTP, files, which adapter fills a port. The clock and chance are handed in.
@@ -16,6 +16,7 @@ pub mod identity;
 pub mod market;
 pub mod purchases;
 pub mod trading;
+pub mod what_if;
 
 pub use context::{Actor, Context, Permission, Role};
 pub use error::{AppError, BoxError, FieldError};

@@ -168,29 +168,33 @@ impl QuoteLog for DiskQuoteLog {
     }
 
     fn read(&self, from: u64) -> Result<LoggedQuotes, BoxError> {
-        let mut paths = segments(&self.directory)?;
-        // Start with the last segment that begins at or before the wanted place.
-        let later = paths.iter().position(|path| first_position(path).is_some_and(|first| first > from));
-        let start = later.unwrap_or(paths.len()).saturating_sub(1);
-        paths.drain(..start.min(paths.len()));
-        // The wanted place may lie beyond the end of that segment, in a gap: seeking past the end reads nothing.
-        let quotes = paths.into_iter().flat_map(move |path| {
-            let quotes: LoggedQuotes = match File::open(&path) {
-                Ok(mut file) => {
-                    let before = first_position(&path).map_or(0, |first| from.saturating_sub(first));
-                    match file.seek(SeekFrom::Start(before.saturating_mul(to_u64(RECORD)))) {
-                        Ok(_) => {
-                            Box::new(read_segment(&path, file).map(|quote| quote.map_err(BoxError::from)))
-                        }
-                        Err(error) => Box::new(std::iter::once(Err(error.into()))),
-                    }
-                }
-                Err(error) => Box::new(std::iter::once(Err(error.into()))),
-            };
-            quotes
-        });
-        Ok(Box::new(quotes))
+        read(&self.directory, from)
     }
+}
+
+/// Reads a log on from a place, that place included, while another process may be writing it: what lies before the
+/// place that a shard has committed is on the disk, and whoever reads must stop there.
+pub fn read(directory: &Path, from: u64) -> Result<LoggedQuotes, BoxError> {
+    let mut paths = segments(directory)?;
+    // Start with the last segment that begins at or before the wanted place.
+    let later = paths.iter().position(|path| first_position(path).is_some_and(|first| first > from));
+    let start = later.unwrap_or(paths.len()).saturating_sub(1);
+    paths.drain(..start.min(paths.len()));
+    // The wanted place may lie beyond the end of that segment, in a gap: seeking past the end reads nothing.
+    let quotes = paths.into_iter().flat_map(move |path| {
+        let quotes: LoggedQuotes = match File::open(&path) {
+            Ok(mut file) => {
+                let before = first_position(&path).map_or(0, |first| from.saturating_sub(first));
+                match file.seek(SeekFrom::Start(before.saturating_mul(to_u64(RECORD)))) {
+                    Ok(_) => Box::new(read_segment(&path, file).map(|quote| quote.map_err(BoxError::from))),
+                    Err(error) => Box::new(std::iter::once(Err(error.into()))),
+                }
+            }
+            Err(error) => Box::new(std::iter::once(Err(error.into()))),
+        };
+        quotes
+    });
+    Ok(Box::new(quotes))
 }
 
 fn segments(directory: &Path) -> Result<Vec<PathBuf>, QuoteLogError> {

@@ -1,8 +1,8 @@
 //! PostgreSQL: the only truth.
 //!
 //! **For:** the ports of `app` ([`app::identity::IdentityStore`], [`app::catalogue::CatalogueStore`],
-//! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`]), the read models of screens ([`read`]), and the
-//! migrations.
+//! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::HistoryStore`]), the read models of
+//! screens ([`read`]), and the migrations.
 //!
 //! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
 //! what may happen; it says whether it could be written.
@@ -22,6 +22,7 @@
 
 mod catalogue;
 mod error;
+mod history;
 mod identity;
 mod pool;
 mod purchases;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use app::trading::{Batch, Journaled, Loaded, Origin, RefusedQuote, ShardCommit, ShardError, ShardStore};
+use app::trading::{Batch, Journaled, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore};
 use async_trait::async_trait;
 use engine::{
-    Account, Answer, Command, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Order,
+    Account, Answer, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Order,
     Position, Quote, Reset, Restored, Standing, Ticket, Verdict, What,
 };
 use kernel::{AccountId, Amount, ChallengeId, FirmId, PersonId, Price, RequestId, Timestamp, TradingDay};
@@ -111,40 +111,6 @@ impl ShardStore for Store {
         .await
         .map_err(storage)?;
         Ok(body.map(|body| read_program(version, &body).map(Arc::new)).transpose()?)
-    }
-
-    async fn journal(&self, shard: i16, from: i64, limit: i64) -> Result<Vec<Journaled>, ShardError> {
-        let rows = sqlx::query!(
-            r#"select firm_id, seq, at as "at: At", after_quote, account_id, key, act::text as "act!",
-                      outcome::text as "outcome!", person_id, request_id
-               from journal where shard = $1 and seq >= $2 order by seq limit $3"#,
-            shard,
-            from,
-            limit,
-        )
-        .fetch_all(&self.engine)
-        .await
-        .map_err(storage)?;
-        let mut journal = Vec::with_capacity(rows.len());
-        for row in rows {
-            journal.push(Journaled {
-                seq: row.seq,
-                firm: FirmId::from_uuid(row.firm_id),
-                at: row.at.into(),
-                after_quote: place("journal", row.after_quote)?,
-                command: Command {
-                    account: AccountId::from_uuid(row.account_id),
-                    key: read_key(&row.key)?,
-                    act: from_json("journal", &row.act)?,
-                },
-                outcome: from_json("journal", &row.outcome)?,
-                origin: Origin {
-                    person: row.person_id.map(PersonId::from_uuid),
-                    request: row.request_id.map(RequestId::from_uuid),
-                },
-            });
-        }
-        Ok(journal)
     }
 }
 
@@ -668,7 +634,7 @@ async fn write_refused(
     all("refused_quotes", refused.len(), written.rows_affected())
 }
 
-async fn load_standing(
+pub(crate) async fn load_standing(
     connection: &mut PgConnection,
     shard: i16,
     instruments: &Instruments,
@@ -698,7 +664,7 @@ async fn load_standing(
     Ok(standing)
 }
 
-async fn load_programs(
+pub(crate) async fn load_programs(
     connection: &mut PgConnection,
     shard: i16,
 ) -> Result<Vec<(VersionHash, Arc<Program>)>, ShardError> {
@@ -721,7 +687,7 @@ async fn load_programs(
     Ok(programs.into_iter().collect())
 }
 
-async fn load_accounts(
+pub(crate) async fn load_accounts(
     connection: &mut PgConnection,
     shard: i16,
     instruments: &Instruments,
@@ -850,6 +816,6 @@ async fn load_answers(
     Ok(answers)
 }
 
-fn read_key(text: &str) -> Result<Key, Inconsistent> {
+pub(crate) fn read_key(text: &str) -> Result<Key, Inconsistent> {
     Key::parse(text).ok_or_else(|| Inconsistent::new("journal", format!("{text:?} is no key")))
 }

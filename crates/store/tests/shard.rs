@@ -3,7 +3,7 @@
 
 mod common;
 
-use app::trading::{ShardError, ShardStore};
+use app::trading::{HistoryStore, ShardError, ShardStore};
 use common::{Owner, market, story};
 use engine::{
     Act, Change, Command, Done, EntryKind, Event, InstrumentId, Key, Order, OrderKind, OrderState, Place,

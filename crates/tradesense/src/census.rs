@@ -3,26 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::Args;
 use engine::{Engine, Gate, GateRefusal, Input, Instrument, Instruments, Quote};
 use kernel::{Clock, Currency, Price, Quantity, Span, Symbol};
 use providers::feeds::ticks::{self, TickDay, TickFile};
 use serde::Serialize;
-
-/// Settings of `tradesense replay`.
-#[derive(Debug, Clone, Args)]
-pub struct Replay {
-    /// The directory: `SOURCE/SYMBOL/YYYYMMDD_quote.zip`.
-    #[arg(long)]
-    ticks: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
-}
 
 /// What became of the ticks.
 #[derive(Debug, Serialize)]
@@ -52,12 +40,11 @@ pub struct Source {
     pub reasons: BTreeMap<&'static str, u64>,
 }
 
-/// Prints the census.
-pub fn run(replay: &Replay, clock: &dyn Clock) -> anyhow::Result<()> {
-    let days =
-        ticks::scan(&replay.ticks).with_context(|| format!("reading ticks in {}", replay.ticks.display()))?;
+/// Prints the census of a directory.
+pub fn run(directory: &Path, json: bool, clock: &dyn Clock) -> anyhow::Result<()> {
+    let days = ticks::scan(directory).with_context(|| format!("reading ticks in {}", directory.display()))?;
     let census = take(days, clock)?;
-    let text = if replay.json {
+    let text = if json {
         serde_json::to_string(&census).context("writing the census")?
     } else {
         let line = |cells: [&str; 6]| {

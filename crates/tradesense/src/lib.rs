@@ -12,5 +12,6 @@ pub mod demo;
 pub mod instruments;
 pub mod market;
 pub mod platform;
+pub mod replay;
 pub mod system;
 pub mod up;

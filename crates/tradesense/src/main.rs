@@ -4,8 +4,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tradesense::replay::{self, Found};
 use tradesense::system::SystemClock;
-use tradesense::{census, up};
+use tradesense::up;
 
 /// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
 #[derive(Debug, Parser)]
@@ -27,8 +28,9 @@ enum Command {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
-    /// Puts recorded ticks through the gate and the engine and counts what became of them.
-    Replay(census::Replay),
+    /// Applies a history again and compares it with what is stored, or judges it by another program. Ends with 0 only
+    /// if the replay is equal to what is stored.
+    Replay(replay::Replay),
 }
 
 fn main() -> ExitCode {
@@ -40,13 +42,14 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let ran = match Cli::parse().command {
-        Command::Up(up) => up::run(&up),
-        Command::Openapi => openapi(),
-        Command::Migrate { database_url } => migrate(&database_url),
-        Command::Replay(replay) => census::run(&replay, &SystemClock),
+        Command::Up(up) => up::run(&up).map(|()| Found::Equal),
+        Command::Openapi => openapi().map(|()| Found::Equal),
+        Command::Migrate { database_url } => migrate(&database_url).map(|()| Found::Equal),
+        Command::Replay(replay) => replay::run(&replay, &SystemClock),
     };
     match ran {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Found::Equal) => ExitCode::SUCCESS,
+        Ok(Found::Different) => ExitCode::FAILURE,
         Err(error) => {
             // Nothing is left to tell if standard error is gone too.
             drop(writeln!(std::io::stderr(), "tradesense: {error:#}"));

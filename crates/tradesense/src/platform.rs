@@ -11,6 +11,7 @@ use app::identity::{Cost, Identity};
 use app::market::MarketHub;
 use app::purchases::Purchases;
 use app::trading::{Desk, Origin, QuoteLog, Sequencer, Shard, ShardSettings, ShardStore as _};
+use app::what_if::WhatIf;
 use engine::Instruments;
 use kernel::{Clock, FirmId, Rng};
 use providers::quote_log::DiskQuoteLog;
@@ -78,7 +79,8 @@ impl Platform {
             url: settings.database_url.clone(),
             instruments: Arc::clone(&settings.instruments),
             app_connections: settings.app_connections,
-            engine_connections: 2,
+            // One for the shard, one for judging a history again, one for whoever asks whether the database answers.
+            engine_connections: 3,
         })
         .await
         .context("connecting to the database")?;
@@ -124,6 +126,11 @@ impl Platform {
                 store.clone(),
                 Arc::clone(clock),
                 Arc::clone(rng),
+            )),
+            what_if: Arc::new(WhatIf::new(
+                store.clone(),
+                crate::replay::quotes_in(settings.quotes.clone()),
+                Arc::clone(&settings.instruments),
             )),
             desk: desk.clone(),
             hub: Arc::clone(&hub),

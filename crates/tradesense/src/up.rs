@@ -58,10 +58,10 @@ pub struct Up {
     no_bots: bool,
 }
 
-/// The private database, if there is one.
-struct Database {
-    url: String,
-    server: Option<Postgres>,
+/// A database as its owner reaches it, and the private server behind it, if there is one.
+pub(crate) struct Database {
+    pub url: String,
+    pub server: Option<Postgres>,
 }
 
 /// Runs until told to stop.
@@ -104,7 +104,8 @@ fn forget(up: &Up, postgres_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_postgres(dir: &Path) -> anyhow::Result<Database> {
+/// Starts the private server of a directory.
+pub(crate) fn start_postgres(dir: &Path) -> anyhow::Result<Database> {
     let path = std::env::var_os("PATH");
     let project = std::env::current_dir().context("finding the current directory")?;
     let binaries = Binaries::search(path.as_deref(), &[project]);

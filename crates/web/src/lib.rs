@@ -23,6 +23,7 @@ use app::identity::Identity;
 use app::market::MarketHub;
 use app::purchases::Purchases;
 use app::trading::Desk;
+use app::what_if::WhatIf;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
@@ -52,6 +53,8 @@ pub struct Web {
     pub purchases: Arc<Purchases>,
     /// Trading.
     pub desk: Desk,
+    /// Judging a history by other rules.
+    pub what_if: Arc<WhatIf>,
     /// Quotes and candles.
     pub hub: Arc<MarketHub>,
     /// Screens.

@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::{ToResponse, ToSchema};
 
 /// Every code with its status and title. Each has a page `docs/errors/<code>.md`; a test compares the two lists.
-pub const CODES: [(&str, u16, &str); 30] = [
+pub const CODES: [(&str, u16, &str); 31] = [
     ("account_not_active", 409, "The account no longer trades"),
     ("body_too_large", 413, "The body is too large"),
     ("conflict", 409, "The request conflicts with what is stored"),
@@ -32,6 +32,7 @@ pub const CODES: [(&str, u16, &str); 30] = [
     ("position_not_found", 404, "No such open position"),
     ("price_invalid", 422, "A price is on the wrong side of the market"),
     ("program_changed", 409, "The program has changed"),
+    ("programs_not_comparable", 422, "The programs cannot be compared"),
     ("quantity_out_of_range", 422, "The size is outside what can be traded"),
     ("too_many_orders", 409, "The account has too many orders and positions"),
     ("too_many_requests", 429, "Too many requests"),

@@ -438,6 +438,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/what-if": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Judges the history of a program's accounts by another program. Nothing is changed. One history at a time. */
+    post: operations["what_if"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -488,6 +505,41 @@ export interface components {
       room: string;
       /** @description Where it stands. */
       status: components["schemas"]["AccountStatus"];
+    };
+    /** @description An account under both programs. */
+    AccountDifference: {
+      /** @description The account. */
+      account: string;
+      /** @description Its challenge. */
+      challenge: string;
+      /** @description Short, for people. */
+      number: string;
+      /**
+       * Format: int64
+       * @description Commands that would have got another answer.
+       */
+      other_answers: number;
+      own: components["schemas"]["AccountFate"] | null;
+      /** @description Its phase, from 0. */
+      phase: number;
+      /** @description In one sentence. */
+      sentence: string;
+      under_other: components["schemas"]["AccountFate"] | null;
+      /** @description The version it was bought with. */
+      version: string;
+    };
+    /** @description What became of an account. */
+    AccountFate: {
+      /** @description Closed results. */
+      balance: string;
+      /** @description Balance and open results. */
+      equity: string;
+      /** @description Equity above the highest floor, while it trades. */
+      room?: string;
+      /** @description Where it stands. */
+      status: components["schemas"]["AccountStatus"];
+      /** @description The verdict that ended it. */
+      verdict?: components["schemas"]["FateVerdict"];
     };
     /**
      * @description Where an account stands.
@@ -572,6 +624,38 @@ export interface components {
     };
     /** @description Nothing. */
     Empty: Record<string, never>;
+    /** @description Accounts that ended by one rule. */
+    EndCount: {
+      /**
+       * Format: int64
+       * @description How many.
+       */
+      accounts: number;
+      /** @description The rule's kind. */
+      rule: string;
+      /** @description Where they stand. */
+      status: string;
+    };
+    /** @description A verdict in short. */
+    FateVerdict: {
+      /** @description The instant judged. */
+      at: string;
+      /** @description Balance then. */
+      balance: string;
+      /** @description Equity then. */
+      equity: string;
+      /** @description The floor crossed. */
+      floor?: string;
+      /** @description Such as `breach`. */
+      kind: string;
+      /**
+       * Format: int64
+       * @description The place in the quote log of the last quote then.
+       */
+      quote_position: number;
+      /** @description The rule's kind. */
+      rule: string;
+    };
     /** @description One wrong field. */
     FieldProblem: {
       /** @description Stable, for programs. */
@@ -837,6 +921,13 @@ export interface components {
         rule: components["schemas"]["RuleKind"];
       }[];
     };
+    /** @description A version that was judged again. */
+    JudgedVersion: {
+      /** @description For people. */
+      name: string;
+      /** @description Hash of its content. */
+      version: string;
+    };
     /** @description A board, ranked by closed profit as a share of the initial balance. */
     Leaderboard: {
       /** @description When it was read. */
@@ -847,6 +938,13 @@ export interface components {
       phase: number;
       /** @description The program's slug. */
       program: string;
+    };
+    /** @description A version that cannot be compared. */
+    LeftOut: {
+      /** @description Why. */
+      reason: string;
+      /** @description Hash of its content. */
+      version: string;
     };
     /** @description How much may be lost or must be earned. */
     Limit: {
@@ -1102,6 +1200,40 @@ export interface components {
       /** @description In order. */
       rules: components["schemas"]["Rule"][];
     };
+    /** @description One phase, counted. */
+    PhaseColumn: {
+      /**
+       * Format: int64
+       * @description Accounts that reached it.
+       */
+      accounts: number;
+      /**
+       * Format: int64
+       * @description Still trading.
+       */
+      active: number;
+      /**
+       * Format: int64
+       * @description Crossed a floor.
+       */
+      breached: number;
+      /** @description What ended them. */
+      ended_by: components["schemas"]["EndCount"][];
+      /**
+       * Format: int64
+       * @description Reached a deadline.
+       */
+      expired: number;
+      /** @description The share of those that ended which passed, in per cent; nothing while none has ended. */
+      pass_rate: string | null;
+      /**
+       * Format: int64
+       * @description Passed.
+       */
+      passed: number;
+      /** @description From 0. */
+      phase: number;
+    };
     /** @description A phase within its program. */
     PhaseRef: {
       /** @description From 0. */
@@ -1178,6 +1310,7 @@ export interface components {
         | "position_not_found"
         | "price_invalid"
         | "program_changed"
+        | "programs_not_comparable"
         | "quantity_out_of_range"
         | "too_many_orders"
         | "too_many_requests"
@@ -1231,6 +1364,23 @@ export interface components {
       summary: string;
       /** @description Hash of its content; a purchase names it. */
       version: string;
+    };
+    /** @description What one program says. */
+    ProgramColumn: {
+      /**
+       * Format: int64
+       * @description Challenges.
+       */
+      challenges: number;
+      /**
+       * Format: int64
+       * @description Challenges whose last phase is passed.
+       */
+      completed: number;
+      /** @description In order. */
+      phases: components["schemas"]["PhaseColumn"][];
+      /** @description Every verdict by kind and rule, those that end nothing as well. */
+      verdicts: components["schemas"]["VerdictCount"][];
     };
     /** @description Which program, in which version. */
     ProgramRef: {
@@ -1517,11 +1667,81 @@ export interface components {
       /** @description The rule's kind. */
       rule: components["schemas"]["RuleKind"];
     };
+    /** @description Verdicts of one kind by one rule. */
+    VerdictCount: {
+      /**
+       * Format: int64
+       * @description How many.
+       */
+      count: number;
+      /** @description Such as `breach`. */
+      kind: string;
+      /** @description The rule's kind. */
+      rule: string;
+    };
     /**
      * @description What a verdict means for its account.
      * @enum {string}
      */
     VerdictKind: "breach" | "pass" | "expiry";
+    /** @description The history of a program's accounts under its own rules and under others. */
+    WhatIf: {
+      /**
+       * Format: int64
+       * @description Accounts that were looked at, under either program.
+       */
+      accounts: number;
+      /**
+       * Format: int64
+       * @description Commands applied.
+       */
+      commands: number;
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description Those, the ones that would stand elsewhere first; at most 500. */
+      differences: components["schemas"]["AccountDifference"][];
+      /**
+       * Format: int64
+       * @description Accounts for which anything differs.
+       */
+      differing: number;
+      /** @description Versions whose accounts cannot be compared. */
+      left_out: components["schemas"]["LeftOut"][];
+      /** @description Name of the other program. */
+      other: string;
+      /** @description Under their own rules. */
+      own: components["schemas"]["ProgramColumn"];
+      /**
+       * Format: int64
+       * @description Quotes applied.
+       */
+      quotes: number;
+      /**
+       * @description Whether everything can be relied on: no quote is missing, and under their own rules all accounts come out as they
+       *     are stored.
+       */
+      reliable: boolean;
+      /** @description Where the programs differ beyond their rules, in sentences. */
+      remarks: string[];
+      /**
+       * Format: int64
+       * @description Accounts that would stand elsewhere.
+       */
+      turned: number;
+      /** @description Under the other rules. */
+      under_other: components["schemas"]["ProgramColumn"];
+      /** @description The versions that the accounts were bought with. */
+      versions: components["schemas"]["JudgedVersion"][];
+    };
+    /** @description Which accounts, and by which program they are to be judged. */
+    WhatIfQuestion: {
+      /** @description The other program, in the form that programs are written in. */
+      other: Record<string, never>;
+      /** @description The accounts bought under this slug, whatever the version. Either this or `version`. */
+      program?: string;
+      /** @description The accounts bought with this version. Either this or `program`. */
+      version?: string;
+    };
   };
   responses: {
     /** @description Refused; the code says why */
@@ -1554,6 +1774,7 @@ export interface components {
             | "position_not_found"
             | "price_invalid"
             | "program_changed"
+            | "programs_not_comparable"
             | "quantity_out_of_range"
             | "too_many_orders"
             | "too_many_requests"
@@ -2287,6 +2508,33 @@ export interface operations {
       };
       401: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+    };
+  };
+  what_if: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["WhatIfQuestion"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["WhatIf"];
+        };
+      };
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      429: components["responses"]["ProblemBody"];
     };
   };
 }

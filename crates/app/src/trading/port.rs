@@ -182,8 +182,6 @@ pub trait ShardStore: Send + Sync {
     async fn quote_position(&self) -> Result<u64, ShardError>;
     /// A version, for the first account that is opened with it.
     async fn program(&self, version: &VersionHash) -> Result<Option<Arc<Program>>, ShardError>;
-    /// The journal from a sequence number on, for replay.
-    async fn journal(&self, shard: i16, from: i64, limit: i64) -> Result<Vec<Journaled>, ShardError>;
 }
 
 /// One quote in the log.

@@ -13,16 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::Context;
 use app::catalogue::Publication;
-use app::identity::Cost;
-use app::trading::{IncomingQuote, QuoteLog as _, Replayed, Sequencer, ShardStore as _, replay};
-use engine::{Engine, Instruments};
+use app::identity::{Cost, Password, Registration};
+use app::trading::{Compared, Comparison, IncomingQuote, Sequencer, Told, Witness, compare};
+use app::{Context, Role};
+use engine::Instruments;
 use kernel::{
     Clock as _, Currency, FirmId, ManualClock, Money, RequestId, SeededRng, Span, Symbol, Timestamp,
 };
 use providers::feeds::{FeedQuote, extract, ticks};
-use providers::quote_log::DiskQuoteLog;
 use rules::Program;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -97,9 +96,14 @@ pub fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
 }
 
-/// Applies the journal and the quote log of shard 0 to an empty engine: it must reach what is stored, bit for bit. The
-/// platform has stopped.
-pub async fn replays_to_the_stored_state(database: &TestDatabase, directory: &Path) -> Replayed {
+struct Nobody;
+
+impl Witness for Nobody {
+    fn told(&mut self, _: Told<'_>) {}
+}
+
+/// Applies the journal and the quote log of shard 0 to an empty engine: it must reach what is stored, bit for bit.
+pub async fn replays_to_the_stored_state(database: &TestDatabase, directory: &Path) -> Comparison {
     let instruments = Arc::new(tradesense::instruments::shipped().unwrap());
     let store = store::Store::connect(&store::Settings {
         url: database.login_url().await,
@@ -109,18 +113,12 @@ pub async fn replays_to_the_stored_state(database: &TestDatabase, directory: &Pa
     })
     .await
     .unwrap();
-    let loaded = store.take_over(0).await.unwrap();
-    let mut again = Engine::new(Arc::clone(&instruments));
-    for (version, program) in &loaded.state.programs {
-        again.learn(version.clone(), Arc::clone(program));
-    }
-    let journal = store.journal(0, 1, i64::MAX).await.unwrap();
-    let log = DiskQuoteLog::open(&directory.join("quotes")).unwrap();
-    let quotes = log.read(1).unwrap();
-    let replayed = replay(&mut again, &journal, quotes, loaded.quote_position, loaded.state.at).unwrap();
-    let stored = Engine::restore(instruments, loaded.state).unwrap();
-    assert_eq!(again.state_hash().unwrap(), stored.state_hash().unwrap());
-    replayed
+    let quotes = tradesense::replay::quotes_in(directory.join("quotes"));
+    let compared = compare(&store, &quotes, &instruments, 0, Compared::All, Nobody).await.unwrap();
+    let (comparison, Nobody) = compared.unwrap();
+    assert!(comparison.equal(), "{comparison:#?}");
+    assert!(comparison.state_hash.is_some() && comparison.missing_quotes.is_empty());
+    comparison
 }
 
 /// A program from TOML.
@@ -229,6 +227,22 @@ impl Stage {
         trader
     }
 
+    /// Somebody of the firm's staff, signed in.
+    pub async fn staff(&self, email: &str, role: Role) -> Trader {
+        let request = RequestId::random(self.clock.now(), &SeededRng::new(9));
+        let context = Context { firm: self.firm, actor: None, request };
+        let registration = Registration {
+            email: email.to_owned(),
+            password: Password::new(PASSWORD),
+            display_name: "Staff".to_owned(),
+        };
+        self.platform.web.identity.ensure_person(&context, registration, vec![role]).await.unwrap();
+        let staff = self.visitor();
+        let body = json!({ "email": email, "password": PASSWORD });
+        assert_eq!(staff.post("/v1/auth/sign-in", None, &body).await.0, 200);
+        staff
+    }
+
     /// Plays the recorded ticks up to and including the first at or after an instant; the clock stands there then.
     pub async fn play_through(&mut self, until: &str) {
         let until = at(until);
@@ -253,7 +267,8 @@ impl Stage {
         }
     }
 
-    async fn hand_over(&mut self, batch: &mut Vec<IncomingQuote>) {
+    /// Hands quotes over as a feed would; the clock then stands at the last of them.
+    pub async fn hand_over(&mut self, batch: &mut Vec<IncomingQuote>) {
         self.clock.set(batch.last().unwrap().source_time);
         self.sequencer.accept(batch).await.unwrap();
         batch.clear();
@@ -267,7 +282,7 @@ impl Stage {
     }
 
     /// Returns when the shard has done everything handed to it so far: it answers in order.
-    async fn settle(&self) {
+    pub async fn settle(&self) {
         let nobody = kernel::AccountId::derived(&[b"nobody"]);
         assert!(self.platform.desk.view(nobody).await.unwrap().is_none());
     }

@@ -16,10 +16,12 @@ pub enum Access {
     Owner,
     /// The owner and those of the firm who may read every account; for everybody else it is not found.
     OwnerOrStaff,
+    /// Those of the firm who watch its risk.
+    Risk,
 }
 
 /// Method, path and who may, in the order of the paths.
-pub const ACCESS: [(&str, &str, Access); 28] = [
+pub const ACCESS: [(&str, &str, Access); 29] = [
     ("GET", "/v1/accounts/{id}", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/fills", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/orders", Access::OwnerOrStaff),
@@ -48,6 +50,7 @@ pub const ACCESS: [(&str, &str, Access); 28] = [
     ("GET", "/v1/purchases", Access::SignedIn),
     ("POST", "/v1/purchases", Access::Trader),
     ("GET", "/v1/purchases/{id}", Access::Owner),
+    ("POST", "/v1/what-if", Access::Risk),
 ];
 
 #[cfg(test)]

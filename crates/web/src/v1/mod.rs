@@ -15,6 +15,7 @@ mod programs;
 mod purchases;
 mod text;
 mod trading;
+pub mod what_if;
 pub mod words;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -32,6 +33,7 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(trading::router())
         .merge(market::router())
         .merge(leaderboard::router())
+        .merge(what_if::router())
 }
 
 /// A list that ends.

@@ -69,6 +69,8 @@ pub struct PhaseText {
     pub name: String,
     /// Its rules, in order.
     pub rules: Vec<RuleText>,
+    /// What else holds: payouts, growth, how one gets on.
+    pub policies: Vec<String>,
 }
 
 /// A rule in words.
@@ -102,6 +104,7 @@ pub fn phases(program: &Program) -> Vec<PhaseText> {
     let phase = |phase: &rules::Phase| PhaseText {
         name: phase.name.clone(),
         rules: phase.rules.iter().map(rule).collect(),
+        policies: phase.sentences(&program.words()).split_off(phase.rules.len()),
     };
     program.phases.iter().map(phase).collect()
 }

@@ -15,6 +15,7 @@ mod error;
 pub mod identity;
 pub mod market;
 pub mod purchases;
+pub mod receipts;
 pub mod trading;
 pub mod what_if;
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use engine::{Account, Engine, EngineError, Event, Instruments, Status, What};
-use kernel::{AccountId, Amount, ChallengeId, Currency, Timestamp};
+use kernel::{AccountId, Amount, ChallengeId, Currency, Overflow, Timestamp};
 use rules::{Program, ProgramError, VersionHash};
 use tokio::sync::Semaphore;
 
@@ -52,6 +52,10 @@ pub struct Fate {
     pub equity: Amount,
     /// Equity above the highest floor, while it trades and has one.
     pub room: Option<Amount>,
+    /// What was taken out, payout by payout.
+    pub paid: Vec<Amount>,
+    /// What the trader would get now, if every condition of a payout holds.
+    pub payable: Option<Amount>,
     /// Every verdict, in order.
     pub findings: Vec<Finding>,
 }
@@ -59,7 +63,8 @@ pub struct Fate {
 impl Fate {
     /// The verdict that ended it.
     pub fn end(&self) -> Option<&Finding> {
-        self.findings.iter().rfind(|finding| Some(finding.at) == self.closed_at)
+        let ends = |finding: &&Finding| matches!(finding.kind, "breach" | "pass" | "expiry");
+        self.findings.iter().rfind(ends)
     }
 
     /// In words, without a full stop.
@@ -143,7 +148,7 @@ impl PhaseCount {
     }
 }
 
-/// What one program says about all accounts. Payouts get their columns here once they are computed.
+/// What one program says about all accounts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Column {
     /// Challenges.
@@ -154,13 +159,21 @@ pub struct Column {
     pub phases: Vec<PhaseCount>,
     /// Verdicts by kind and rule, those that end nothing as well.
     pub verdicts: BTreeMap<(&'static str, String), u64>,
+    /// Payouts that were made.
+    pub payouts: u64,
+    /// What they took out in all.
+    pub paid: Amount,
+    /// Accounts that could be paid at the end of the history.
+    pub payable_accounts: u64,
+    /// What their traders would get.
+    pub payable: Amount,
 }
 
 impl Column {
-    fn add(&mut self, phase: usize, last: bool, fate: &Fate) {
+    fn add(&mut self, phase: usize, last: bool, fate: &Fate) -> Result<(), Overflow> {
         let missing = phase.saturating_add(1).saturating_sub(self.phases.len());
         self.phases.extend(std::iter::repeat_n(PhaseCount::default(), missing));
-        let Some(count) = self.phases.get_mut(phase) else { return };
+        let Some(count) = self.phases.get_mut(phase) else { return Ok(()) };
         increase(&mut count.accounts);
         increase(count.by_status.entry(fate.status.word()).or_default());
         if let Some(end) = fate.end() {
@@ -171,6 +184,15 @@ impl Column {
         }
         self.challenges = self.challenges.saturating_add(u64::from(phase == 0));
         self.completed = self.completed.saturating_add(u64::from(last && fate.status == Status::Passed));
+        for amount in &fate.paid {
+            increase(&mut self.payouts);
+            self.paid = self.paid.plus(*amount)?;
+        }
+        if let Some(amount) = fate.payable {
+            increase(&mut self.payable_accounts);
+            self.payable = self.payable.plus(amount)?;
+        }
+        Ok(())
     }
 }
 
@@ -355,6 +377,8 @@ fn fate(engine: &Engine, account: &Account, findings: Vec<Finding>) -> Result<Fa
         balance: account.balance,
         equity: view.equity,
         room,
+        paid: account.track.payouts.iter().map(|paid| paid.amount).collect(),
+        payable: view.payout.filter(|precheck| precheck.eligible).map(|precheck| precheck.payout),
         findings,
     })
 }
@@ -517,10 +541,13 @@ impl Report {
             let own_phases = own_phases.map_or(0, |(_, program)| program.phases.len());
             let is_last = |phases: usize| phase.saturating_add(1) >= phases;
             if let Some(fate) = &own_fate {
-                self.own.add(phase, is_last(own_phases), fate);
+                self.own.add(phase, is_last(own_phases), fate).map_err(EngineError::from).map_err(ReplayError::Engine)?;
             }
             if let Some(fate) = &other_fate {
-                self.by_other.add(phase, is_last(self.other.phases.len()), fate);
+                self.by_other
+                    .add(phase, is_last(self.other.phases.len()), fate)
+                    .map_err(EngineError::from)
+                    .map_err(ReplayError::OtherEngine)?;
             }
             let judged = Judged {
                 account: id,
@@ -634,7 +661,7 @@ fn faults(error: ProgramError) -> AppError {
                 })
                 .collect(),
         ),
-        error @ (ProgramError::Unreadable(_) | ProgramError::Number(_)) => {
+        error @ (ProgramError::Unreadable { .. } | ProgramError::Encoding(_)) => {
             AppError::field("/other", full(&error))
         }
     }

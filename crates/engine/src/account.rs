@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kernel::{AccountId, Amount, ChallengeId, Currency, FirmId, Overflow, Price, Quantity, Side, Timestamp};
+use rules::payout::Holding;
 use rules::{Track, VersionHash};
 use serde::{Deserialize, Serialize};
 
@@ -289,6 +290,12 @@ impl Account {
             closed_at,
             answers: BTreeMap::new(),
         }
+    }
+
+    /// What payouts depend on beside the balance.
+    pub fn holding(&self) -> Holding {
+        let ended = self.track.ended.clone().filter(|_| self.status != Status::Active);
+        Holding { flat: self.positions.is_empty(), no_orders: self.orders.is_empty(), ended }
     }
 
     /// Balance and what closing everything now would add.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kernel::{AccountId, Amount, FirmId, Overflow, Span, Timestamp};
+use rules::payout::Precheck;
 use rules::{Deadline, Floor, Objective, Phase, Program, Scene, Track, VersionHash};
 use sha2::{Digest, Sha256};
 
@@ -113,6 +114,8 @@ pub struct View {
     pub objectives: Vec<Objective>,
     /// When rules act by themselves.
     pub deadlines: Vec<Deadline>,
+    /// What may be paid out, for a phase that pays.
+    pub payout: Option<Precheck>,
     /// Each open position's worth.
     pub worth: BTreeMap<Ticket, Worth>,
 }
@@ -451,6 +454,13 @@ impl Engine {
             floors: held.floors.clone(),
             objectives: rules::objectives(&scene, &account.track)?,
             deadlines: rules::deadlines(&scene, &account.track)?,
+            payout: match &held.phase.payout {
+                Some(policy) => {
+                    let (clocks, holding) = (held.program.clocks(), account.holding());
+                    Some(policy.precheck(&scene, &account.track, clocks, currency, holding)?)
+                }
+                None => None,
+            },
             phase: Arc::clone(&held.phase),
             program: Arc::clone(&held.program),
             worth,

@@ -113,6 +113,9 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Initial, Self::Profit, Self::Commission, Self::Payout, Self::Growth];
+
     /// The word in rows.
     pub const fn word(self) -> &'static str {
         match self {

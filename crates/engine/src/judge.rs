@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use kernel::{AccountId, Amount, Overflow, PersonId};
-use rules::payout::{Holding, Precheck};
+use rules::payout::Precheck;
 use rules::{Deadline, Effect, Fact, Figure, Figured, Finding, Floor, Promotion, Rule, Scene, Track, Worth};
 
 use crate::command::{Done, Open, Outcome, Refusal};
@@ -70,7 +70,7 @@ impl Step<'_> {
         let rule = self.held.phase.rules.iter().position(is_target).unwrap_or_default();
         let verdict = self.evidence(VerdictKind::Pass, said("profit_target", rule), None, None)?;
         self.emit(What::Verdict(Box::new(verdict)));
-        self.end(Status::Passed)
+        self.end(Status::Passed, rule)
     }
 
     fn has_passed(&self) -> Result<bool, EngineError> {
@@ -90,9 +90,11 @@ impl Step<'_> {
     }
 
     /// Ends the account: everything is closed and taken back.
-    pub(crate) fn end(&mut self, status: Status) -> Result<(), EngineError> {
+    pub(crate) fn end(&mut self, status: Status, rule: usize) -> Result<(), EngineError> {
         let at = self.at;
+        let kind = self.held.phase.rules.get(rule).map_or(rules::RUIN, |rule| rule.kind());
         let account = self.account();
+        account.track.ended = Some((Cow::Borrowed(kind), at));
         account.status = status;
         account.closed_at = Some(at);
         self.flatten(OrderState::AccountEnded)
@@ -100,9 +102,11 @@ impl Step<'_> {
 
     /// Pays out what was asked for, or says which condition does not hold. Either is a verdict.
     pub(crate) fn pay(&mut self, amount: Option<Amount>) -> Result<Outcome, EngineError> {
-        self.tell(&Fact::Review)?;
-        if !self.is_active() {
-            return Ok(Err(Refusal::AccountNotActive));
+        if self.is_active() {
+            self.tell(&Fact::Review)?;
+            if !self.is_active() {
+                return Ok(Err(Refusal::AccountNotActive));
+            }
         }
         let program = std::sync::Arc::clone(&self.held.program);
         let phase = std::sync::Arc::clone(&self.held.phase);
@@ -131,14 +135,18 @@ impl Step<'_> {
         Ok(Ok(Done::Paid(taken)))
     }
 
+    /// Whether the program still pays something after the rule that ended the account.
+    pub(crate) fn pays_after_breach(&self) -> bool {
+        self.held.account.status == Status::Breached
+            && self.held.phase.payout.as_ref().is_some_and(|payout| payout.after_breach.is_some())
+    }
+
     fn payout_precheck(&self, payout: &rules::Payout) -> Result<Precheck, EngineError> {
         let account = &self.held.account;
         let program = &self.held.program;
         let equity = account.equity(self.market, program.currency)?;
         let scene = self.held.scene(self.at, equity);
-        let holding =
-            Holding { flat: account.positions.is_empty(), no_orders: account.orders.is_empty(), ended: None };
-        Ok(payout.precheck(&scene, &account.track, program.clocks(), program.currency, holding)?)
+        Ok(payout.precheck(&scene, &account.track, program.clocks(), program.currency, account.holding())?)
     }
 
     /// Grows the account by one step of its plan.

@@ -14,6 +14,7 @@ mod account;
 mod command;
 mod core;
 mod event;
+mod forecast;
 mod gate;
 mod instrument;
 mod judge;
@@ -30,10 +31,11 @@ pub use core::{Answered, Engine, Input, KEY_MEMORY, Restored, View};
 pub use event::{
     Cause, Entry, EntryKind, Event, Fill, Override, Quoted, Rate, Reset, Valued, Verdict, VerdictKind, What,
 };
+pub use forecast::{ComingReset, FiringPrice, Forecast, RuleFigures};
 pub use gate::{Gate, GateRefusal};
 pub use instrument::{Instrument, InstrumentError, InstrumentId, Instruments, Route};
 pub use market::{Market, Quote, Readiness, Standing, Worth};
-pub use receipt::{Receipt, Unproven, derivation, explain, headline, shown};
+pub use receipt::{Receipt, Unproven, derivation, explain, headline, label, shown};
 pub use trade::MOST_TICKETS;
 
 /// Something that inputs checked at the door cannot cause. The shard stops rather than guess.

@@ -172,7 +172,7 @@ impl Receipt {
             }
             VerdictKind::Payout | VerdictKind::PayoutRefusal => {
                 let policy = phase.payout.as_ref().ok_or(Unproven::Missing("payout policy"))?;
-                let holding = Holding { flat, no_orders, ended: None };
+                let holding = Holding { flat, no_orders, ended: track.ended.clone() };
                 let precheck = policy.precheck(&scene, track, program.clocks(), program.currency, holding)?;
                 same("the conditions", &precheck.conditions, &verdict.objectives)?;
                 let asked = verdict.figures.last();
@@ -339,9 +339,17 @@ pub fn headline(program: &Program, verdict: &Verdict) -> String {
     }
 }
 
-/// The kind's word for readers: "Daily loss".
-fn label(kind: &str) -> String {
-    let spaced = kind.replace('_', " ");
+/// A word of the vocabulary for readers: `daily_loss` is "Daily loss".
+pub fn label(word: &str) -> String {
+    if word == rules::RUIN {
+        return "Nothing left".to_owned();
+    }
+    let spaced = word.replace('_', " ");
+    let spaced = match (spaced.strip_prefix("max "), spaced.strip_prefix("min ")) {
+        (Some(rest), _) => format!("maximum {rest}"),
+        (_, Some(rest)) => format!("minimum {rest}"),
+        (None, None) => spaced,
+    };
     let mut letters = spaced.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

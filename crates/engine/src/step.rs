@@ -144,8 +144,8 @@ impl Step<'_> {
     pub(crate) fn act_on(&mut self, rule: usize, effect: Effect) -> Result<(), EngineError> {
         match effect {
             Effect::Warn | Effect::Flag | Effect::Deduct | Effect::Refuse => {}
-            Effect::Hard => return self.end(Status::Breached),
-            Effect::Expire => return self.end(Status::Expired),
+            Effect::Hard => return self.end(Status::Breached, rule),
+            Effect::Expire => return self.end(Status::Expired, rule),
             Effect::Close => self.flatten(OrderState::HeldBack)?,
             Effect::Pause | Effect::Soft => {
                 let until = self.held.account.track.next_reset;

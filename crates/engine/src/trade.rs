@@ -18,7 +18,10 @@ impl Step<'_> {
     /// Carries a command out and settles what it changed. A refusal changes nothing.
     pub(crate) fn carry_out(&mut self, act: &Act) -> Result<Outcome, EngineError> {
         if !self.is_active() {
-            return Ok(Err(Refusal::AccountNotActive));
+            return match act {
+                Act::Payout { amount } if self.pays_after_breach() => self.pay(*amount),
+                _ => Ok(Err(Refusal::AccountNotActive)),
+            };
         }
         let outcome = match act {
             Act::Promote => {

@@ -1,5 +1,6 @@
 //! What the rules remember of an account.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::{Amount, Overflow, Percent, ResetClock, Timestamp, TradingDay};
@@ -81,6 +82,9 @@ pub struct Track {
     /// The firm's calendar of releases, as far as the account was told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calendar: Vec<NewsEvent>,
+    /// The kind of the rule that ended the account, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<(Cow<'static, str>, Timestamp)>,
     /// What the account opened with.
     pub first_size: Amount,
     /// When the account grew.
@@ -251,6 +255,7 @@ impl Track {
             worst_trade: Amount::ZERO,
             overrides: BTreeMap::new(),
             calendar: Vec::new(),
+            ended: None,
             first_size: initial,
             scaled: Vec::new(),
         })

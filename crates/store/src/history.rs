@@ -300,7 +300,6 @@ async fn load_entries(
     only: Option<Uuid>,
     into: &mut Rows,
 ) -> Result<(), ShardError> {
-    const KINDS: [EntryKind; 3] = [EntryKind::Initial, EntryKind::Profit, EntryKind::Commission];
     let table = "balance_entries";
     let mut rows = sqlx::query!(
         r#"select account_id, number, at as "at: At", kind, amount_micros, entry.balance_micros, fill_number
@@ -314,7 +313,7 @@ async fn load_entries(
     while let Some(row) = rows.try_next().await.map_err(storage)? {
         let entry = Entry {
             number: counter(table, row.number)?,
-            kind: by_word(table, &KINDS, EntryKind::word, &row.kind)?,
+            kind: by_word(table, &EntryKind::ALL, EntryKind::word, &row.kind)?,
             amount: Amount::from_micros(row.amount_micros),
             balance: Amount::from_micros(row.balance_micros),
             fill: row.fill_number.map(|number| counter(table, number)).transpose()?,

@@ -1,7 +1,8 @@
 //! PostgreSQL: the only truth.
 //!
 //! **For:** the ports of `app` ([`app::identity::IdentityStore`], [`app::catalogue::CatalogueStore`],
-//! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::HistoryStore`]), the read models of
+//! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::HistoryStore`],
+//! [`app::receipts::ReceiptStore`]), the read models of
 //! screens ([`read`]), and the migrations.
 //!
 //! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
@@ -27,6 +28,7 @@ mod identity;
 mod pool;
 mod purchases;
 pub mod read;
+mod receipts;
 mod records;
 mod row;
 mod shard;

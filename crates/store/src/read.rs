@@ -658,6 +658,29 @@ pub async fn receipt(
     Ok(verdict.map(|verdict| Receipt { account: found, verdict }))
 }
 
+/// The signed document of a receipt; nothing until it is made, moments after the verdict.
+pub async fn receipt_document(
+    store: &Store,
+    firm: FirmId,
+    viewer: Viewer,
+    account: AccountId,
+    number: u32,
+) -> Result<Option<String>, AppError> {
+    let mut tx = store.begin(firm).await?;
+    if find_account_in_tx(store, &mut tx, viewer, account).await?.is_none() {
+        return Ok(None);
+    }
+    sqlx::query_scalar!(
+        "select document from receipts where firm_id = $1 and account_id = $2 and number = $3",
+        firm.uuid(),
+        account.uuid(),
+        i64::from(number),
+    )
+    .fetch_optional(tx.connection())
+    .await
+    .doing("reading a receipt")
+}
+
 /// The accounts of one phase of a program, the highest realised profit in relation to the initial balance first;
 /// whoever opened earlier stands first among equals.
 pub async fn leaderboard(

@@ -174,12 +174,14 @@ fn order_kind(word: &str, price: Option<i64>) -> Result<OrderKind, Inconsistent>
 }
 
 fn order_state(state: &str, reason: Option<&str>) -> Result<OrderState, Inconsistent> {
-    const ALL: [OrderState; 5] = [
+    const ALL: [OrderState; 7] = [
         OrderState::Working,
         OrderState::Filled,
         OrderState::Cancelled,
         OrderState::NoMargin,
         OrderState::AccountEnded,
+        OrderState::HeldBack,
+        OrderState::AgainstRule,
     ];
     let found = ALL.into_iter().find(|known| known.word() == state && known.reason() == reason);
     found.ok_or_else(|| Inconsistent::new("orders", format!("no order is {state:?} because of {reason:?}")))

@@ -7,7 +7,7 @@ use app::trading::{Batch, Journaled, Loaded, RefusedQuote, ShardCommit, ShardErr
 use async_trait::async_trait;
 use engine::{
     Account, Answer, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Order,
-    Position, Quote, Reset, Restored, Standing, Ticket, Verdict, What,
+    Override, Position, Quote, Reset, Restored, Standing, Ticket, Verdict, What,
 };
 use kernel::{AccountId, Amount, ChallengeId, FirmId, PersonId, Price, RequestId, Timestamp, TradingDay};
 use rules::{Program, VersionHash};
@@ -80,6 +80,7 @@ impl ShardStore for Store {
         write_entries(connection, &what.entries).await?;
         write_days(connection, &what.resets).await?;
         write_verdicts(connection, &what.verdicts, batch.decided_at).await?;
+        write_overrides(connection, &what.overrides).await?;
         write_journal(connection, batch.shard, &batch.journal).await?;
         write_standing(connection, batch.shard, &batch.standing, instruments).await?;
         write_refused(connection, batch.shard, &batch.refused_quotes).await?;
@@ -152,6 +153,7 @@ struct Happened<'a> {
     entries: Vec<Row<'a, Entry>>,
     resets: Vec<Row<'a, Reset>>,
     verdicts: Vec<Row<'a, Verdict>>,
+    overrides: Vec<Row<'a, Override>>,
     opened: BTreeSet<AccountId>,
 }
 
@@ -182,6 +184,7 @@ impl<'a> Happened<'a> {
                 What::Entry(what) => happened.entries.push(Row { firm, account, at, what }),
                 What::Reset(what) => happened.resets.push(Row { firm, account, at, what }),
                 What::Verdict(what) => happened.verdicts.push(Row { firm, account, at, what }),
+                What::Override(what) => happened.overrides.push(Row { firm, account, at, what }),
             }
         }
         happened
@@ -252,7 +255,7 @@ async fn write_accounts(connection: &mut PgConnection, batch: &Batch) -> Result<
         column(accounts, |account| account.version.as_str()) as _,
         &phases,
         column(accounts, |account| account.status.word()) as _,
-        &column(accounts, |account| account.track.initial.micros()),
+        &column(accounts, |account| account.track.first_size.micros()),
         &column(accounts, |account| account.balance.micros()),
         &tracks,
         &column(accounts, |account| i64::from(account.next.ticket)),
@@ -515,10 +518,55 @@ async fn write_verdicts(
         &digests,
         At(decided_at) as _,
     )
+    .execute(&mut *connection)
+    .await
+    .map_err(storage)?;
+    all(table, verdicts.len(), written.rows_affected())?;
+    let due = sqlx::query!(
+        "insert into receipts_due (firm_id, account_id, number)
+         select firm_id, account_id, number
+         from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as verdict (firm_id, account_id, number)",
+        &column(verdicts, |row| row.firm.uuid()),
+        &column(verdicts, |row| row.account.uuid()),
+        &column(verdicts, |row| i64::from(row.what.number)),
+    )
     .execute(connection)
     .await
     .map_err(storage)?;
-    all(table, verdicts.len(), written.rows_affected())
+    all("receipts_due", verdicts.len(), due.rows_affected())
+}
+
+async fn write_overrides(
+    connection: &mut PgConnection,
+    overrides: &[Row<'_, Override>],
+) -> Result<(), ShardError> {
+    let table = "account_overrides";
+    if overrides.is_empty() {
+        return Ok(());
+    }
+    let mut rules = Vec::with_capacity(overrides.len());
+    let mut places = Vec::with_capacity(overrides.len());
+    for row in overrides {
+        rules.push(row.what.to.as_ref().map(|rule| to_json(table, rule)).transpose()?);
+        places.push(i32::try_from(row.what.rule).map_err(Inconsistent::from(table))?);
+    }
+    let written = sqlx::query!(
+        "insert into account_overrides (firm_id, account_id, at, rule_index, rule, reason, person_id)
+         select firm_id, account_id, at, rule_index, rule::jsonb, reason, person_id
+         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::int[], $5::text[], $6::text[], $7::uuid[])
+              as override (firm_id, account_id, at, rule_index, rule, reason, person_id)",
+        &column(overrides, |row| row.firm.uuid()),
+        &column(overrides, |row| row.account.uuid()),
+        column(overrides, |row| At(row.at)) as _,
+        &places,
+        &rules as _,
+        column(overrides, |row| row.what.reason.as_str()) as _,
+        &column(overrides, |row| row.what.by.uuid()),
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all(table, overrides.len(), written.rows_affected())
 }
 
 async fn write_journal(

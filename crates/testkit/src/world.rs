@@ -8,14 +8,10 @@ use app::purchases::{Purchases, Unopened};
 use app::{Context, Role};
 use engine::{Instrument, Instruments, Key};
 use kernel::{
-    Amount, Currency, FirmId, ManualClock, Money, Percent, Price, Quantity, RequestId, ResetClock, SeededRng,
+    Currency, FirmId, ManualClock, Money, Price, Quantity, RequestId, SeededRng,
     Span, Symbol, Timestamp,
 };
-use rules::daily_loss::{DailyLoss, Reference};
-use rules::max_loss::{Lock, MaxLoss, Trail};
-use rules::min_trading_days::MinTradingDays;
-use rules::profit_target::ProfitTarget;
-use rules::{Comparison, Limit, Phase, Program, Rule, Terms};
+use rules::Program;
 use store::{NewFirm, Settings, Store};
 
 use crate::TestDatabase;
@@ -161,40 +157,29 @@ pub fn instruments() -> Arc<Instruments> {
 
 /// Two phases over 100,000 dollars: 5 % a day, 10 % in all, 10 % to pass on at least one day; then 10 % in all.
 pub fn program(name: &str) -> Program {
-    let percent = |text: &str| Limit::PercentOfInitial(Percent::parse(text).unwrap());
-    let total = Rule::MaxLoss(MaxLoss {
-        trail: Trail::Static,
-        limit: percent("10"),
-        lock: Lock::None,
-        breach: Comparison::Below,
-    });
-    let daily = Rule::DailyLoss(DailyLoss {
-        reference: Reference::Balance,
-        limit: percent("5"),
-        breach: Comparison::Below,
-    });
-    Program {
-        name: name.to_owned(),
-        currency: Currency::parse("USD").unwrap(),
-        initial_balance: Amount::parse("100000").unwrap(),
-        reset: ResetClock::parse("Europe/Prague", "00:00").unwrap(),
-        terms: Terms {
-            instruments: ["EURUSD", "XAUUSD", "USDJPY"].map(|symbol| Symbol::parse(symbol).unwrap()).to_vec(),
-            leverage: 100,
-            commission_per_lot: Amount::parse("3").unwrap(),
-            stop_out: Percent::parse("50").unwrap(),
-        },
-        phases: vec![
-            Phase {
-                name: "Evaluation".to_owned(),
-                rules: vec![
-                    daily,
-                    total,
-                    Rule::ProfitTarget(ProfitTarget { limit: percent("10"), flat: true }),
-                    Rule::MinTradingDays(MinTradingDays { days: 1 }),
-                ],
-            },
-            Phase { name: "Funded".to_owned(), rules: vec![total] },
-        ],
-    }
+    let text = format!(
+        r#"
+        name = "{name}"
+        currency = "USD"
+        initial_balance = "100000"
+        reset = {{ zone = "Europe/Prague", time = "00:00" }}
+        [terms]
+        instruments = ["EURUSD", "XAUUSD", "USDJPY"]
+        leverage = 100
+        commission_per_lot = "3"
+        stop_out = "50"
+        [[phases]]
+        name = "Evaluation"
+        rules = [
+          {{ kind = "daily_loss", reference = "balance", limit = {{ percent_of_initial = "5" }}, breach = "below" }},
+          {{ kind = "max_loss", trail = "static", limit = {{ percent_of_initial = "10" }}, breach = "below" }},
+          {{ kind = "profit_target", limit = {{ percent_of_initial = "10" }}, flat = true }},
+          {{ kind = "min_trading_days", days = 1 }},
+        ]
+        [[phases]]
+        name = "Funded"
+        rules = [{{ kind = "max_loss", trail = "static", limit = {{ percent_of_initial = "10" }}, breach = "below" }}]
+        "#
+    );
+    Program::from_toml(&text).unwrap()
 }

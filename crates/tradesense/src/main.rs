@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tradesense::replay::{self, Found};
 use tradesense::system::SystemClock;
-use tradesense::up;
+use tradesense::{receipt, rules, up};
 
 /// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
 #[derive(Debug, Parser)]
@@ -31,6 +31,12 @@ enum Command {
     /// Applies a history again and compares it with what is stored, or judges it by another program. Ends with 0 only
     /// if the replay is equal to what is stored.
     Replay(replay::Replay),
+    /// Checks, explains and compares programs, and runs their examples.
+    #[command(subcommand)]
+    Rules(rules::Rules),
+    /// Checks receipts.
+    #[command(subcommand)]
+    Receipt(receipt::Receipts),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +52,8 @@ fn main() -> ExitCode {
         Command::Openapi => openapi().map(|()| Found::Equal),
         Command::Migrate { database_url } => migrate(&database_url).map(|()| Found::Equal),
         Command::Replay(replay) => replay::run(&replay, &SystemClock),
+        Command::Rules(command) => rules::run(&command, &mut std::io::stdout().lock()),
+        Command::Receipt(command) => receipt::run(&command, &mut std::io::stdout().lock()),
     };
     match ran {
         Ok(Found::Equal) => ExitCode::SUCCESS,

@@ -10,8 +10,10 @@ use app::catalogue::Catalogue;
 use app::identity::{Cost, Identity};
 use app::market::MarketHub;
 use app::purchases::Purchases;
+use app::receipts::{Issuer, Stored};
 use app::trading::{Desk, Origin, QuoteLog, Sequencer, Shard, ShardSettings, ShardStore as _};
 use app::what_if::WhatIf;
+use audit::SigningKey;
 use engine::Instruments;
 use kernel::{Clock, FirmId, Rng};
 use providers::quote_log::DiskQuoteLog;
@@ -23,6 +25,8 @@ use web::{Firms, Web};
 
 /// Paid challenges without an account are looked for this often, beside the call when one is paid.
 const OPENER_PERIOD: Duration = Duration::from_secs(2);
+/// Verdicts without a receipt are looked for this often, beside the call when one is stored.
+const RECEIPT_PERIOD: Duration = Duration::from_secs(5);
 /// Challenges opened in one go.
 const MOST_TO_OPEN: i64 = 500;
 
@@ -49,6 +53,8 @@ pub struct Settings {
     pub demo: bool,
     /// How hard passwords are hashed.
     pub password_cost: Cost,
+    /// Signs receipts.
+    pub receipt_key: Arc<SigningKey>,
 }
 
 /// A running platform.
@@ -66,6 +72,7 @@ pub struct Platform {
     shard: JoinHandle<()>,
     server: JoinHandle<std::io::Result<()>>,
     opener: JoinHandle<()>,
+    issuer: JoinHandle<()>,
 }
 
 impl Platform {
@@ -92,12 +99,14 @@ impl Platform {
             hub.take(&[quote.map_err(anyhow::Error::from_boxed).context("reading the quote log")?]);
         }
         let log: app::trading::SharedQuoteLog = Arc::new(Mutex::new(Box::new(log)));
+        let stored = Stored::default();
         let (shard, desk) = Shard::new(ShardSettings {
             shard: 0,
             instruments: Arc::clone(&settings.instruments),
             clock: Arc::clone(&settings.clock),
             store: store.clone(),
             log: Arc::clone(&log),
+            stored: stored.clone(),
         });
         let by_host = store.domains().await.context("reading the firms' host names")?.into_iter().collect();
         let committed = store.quote_position().await.context("reading the shards")?;
@@ -134,9 +143,10 @@ impl Platform {
             )),
             desk: desk.clone(),
             hub: Arc::clone(&hub),
-            store,
+            store: Arc::clone(&store),
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
+            receipt_key: settings.receipt_key.public(),
             firms: Arc::new(Firms { by_host, otherwise: settings.otherwise }),
             demo: settings.demo,
             secure_cookies: !settings.demo,
@@ -147,7 +157,10 @@ impl Platform {
         let server = tokio::spawn(serve(listener, service, web.stopping.clone()));
         let opener = tokio::spawn(open_paid_challenges(web.clone()));
         let shard = tokio::spawn(shard.run());
-        Ok(Self { address, desk, hub, web, sequencer: Some(sequencer), stopping, shard, server, opener })
+        let issuer = Issuer { store, key: settings.receipt_key, clock: Arc::clone(clock), stored };
+        let issuer = tokio::spawn(issue_receipts(issuer, web.stopping.clone()));
+        let sequencer = Some(sequencer);
+        Ok(Self { address, desk, hub, web, sequencer, stopping, shard, server, opener, issuer })
     }
 
     /// The one who takes quotes; there is one, for whoever asks first.
@@ -164,17 +177,18 @@ impl Platform {
     /// [`LONGEST_STOP`] is ended: what was committed is safe, and nobody was told anything else.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.begin_stop();
-        let Self { desk, web, sequencer, hub, mut server, mut opener, mut shard, .. } = self;
+        let Self { desk, web, sequencer, hub, mut server, mut opener, mut shard, mut issuer, .. } = self;
         drop((desk, web, sequencer, hub));
         let ended = tokio::time::timeout(LONGEST_STOP, async {
             (&mut server).await.context("stopping the server")?.context("serving")?;
             (&mut opener).await.context("stopping the opener")?;
-            (&mut shard).await.context("stopping the shard")
+            (&mut shard).await.context("stopping the shard")?;
+            (&mut issuer).await.context("stopping the issuer of receipts")
         });
         if let Ok(ended) = ended.await {
             return ended;
         }
-        for task in [opener.abort_handle(), shard.abort_handle(), server.abort_handle()] {
+        for task in [&opener, &shard, &issuer].map(JoinHandle::abort_handle).into_iter().chain([server.abort_handle()]) {
             task.abort();
         }
         anyhow::bail!("the platform did not stop within {} s and was ended", LONGEST_STOP.as_secs())
@@ -200,6 +214,14 @@ async fn serve(
             drop(stop.wait_for(|stop| *stop).await);
         })
         .await
+}
+
+/// Makes receipts until the platform stops; what is due then is made by the next start.
+async fn issue_receipts(issuer: Issuer, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = issuer.run(tokio::time::interval(RECEIPT_PERIOD)) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
 }
 
 /// Opens the account of every paid challenge that has none. Needs no message: whatever was lost or died halfway is

@@ -378,6 +378,13 @@ fn act_text(act: &Act, instruments: &Instruments) -> String {
         Act::ChangePosition { position, .. } => format!("change position {}", position.0),
         Act::Close { position, quantity: None } => format!("close position {}", position.0),
         Act::Close { position, quantity: Some(_) } => format!("close a part of position {}", position.0),
+        Act::Promote => "ask for the next phase".to_owned(),
+        Act::Payout { amount: None } => "take out all that is allowed".to_owned(),
+        Act::Payout { amount: Some(amount) } => format!("take out {amount}"),
+        Act::Grow => "grow the account".to_owned(),
+        Act::Override { rule, to: Some(_), reason, .. } => format!("override rule {rule}: {reason}"),
+        Act::Override { rule, to: None, reason, .. } => format!("end the override of rule {rule}: {reason}"),
+        Act::Calendar(releases) => format!("{} releases are known", releases.len()),
     }
 }
 
@@ -421,6 +428,7 @@ fn event_text(event: &Event, instruments: &Instruments) -> (&'static str, String
         What::Reset(reset) => {
             ("reset", format!("day {}: balance {}, equity {}", reset.day, reset.balance, reset.equity))
         }
+        What::Override(change) => ("override", format!("rule {} is overridden: {}", change.rule, change.reason)),
         What::Verdict(verdict) => {
             let floor = verdict.floor.as_ref().map(|floor| format!(", floor {}", floor.amount));
             let text = format!(
@@ -596,5 +604,9 @@ fn column_lines(own: &Column, other: &Column) -> Vec<String> {
         };
         lines.push(line("  passed of those that ended", &rate(left), &rate(right)));
     }
+    lines.push(number("payouts made", own.payouts, other.payouts));
+    lines.push(line("  taken out", &own.paid.to_string(), &other.paid.to_string()));
+    lines.push(number("accounts that could be paid now", own.payable_accounts, other.payable_accounts));
+    lines.push(line("  what their traders would get", &own.payable.to_string(), &other.payable.to_string()));
     lines
 }

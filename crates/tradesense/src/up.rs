@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::market::{self, MarketSettings};
 use crate::platform::{Platform, Settings};
 use crate::system::{SystemClock, SystemRng};
-use crate::{bots, demo, instruments};
+use crate::{bots, demo, instruments, keys};
 
 /// How far into the recording a first start begins: in the shipped one at 12:25 UTC, five minutes before the payrolls.
 /// What comes before is shown as the charts' past.
@@ -171,6 +171,7 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         otherwise: Some(firm),
         demo: true,
         password_cost: Cost::STANDARD,
+        receipt_key: Arc::new(keys::receipt_key(&up.data_dir)?),
     })
     .await?;
     demo::seed(firm, &platform.web.catalogue, &platform.web.identity, &logins, clock.now(), &*rng).await?;

@@ -24,6 +24,7 @@ use app::market::MarketHub;
 use app::purchases::Purchases;
 use app::trading::Desk;
 use app::what_if::WhatIf;
+use audit::PublicKey;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
@@ -63,6 +64,8 @@ pub struct Web {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub rng: Arc<dyn Rng>,
+    /// What receipts are signed with.
+    pub receipt_key: PublicKey,
     /// Which firm lives at which host name.
     pub firms: Arc<Firms>,
     /// Whether to serve what only a demonstration may.

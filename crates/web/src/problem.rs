@@ -10,7 +10,8 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::{ToResponse, ToSchema};
 
 /// Every code with its status and title. Each has a page `docs/errors/<code>.md`; a test compares the two lists.
-pub const CODES: [(&str, u16, &str); 31] = [
+pub const CODES: [(&str, u16, &str); 37] = [
+    ("account_locked", 409, "The account is locked until the next reset"),
     ("account_not_active", 409, "The account no longer trades"),
     ("body_too_large", 413, "The body is too large"),
     ("conflict", 409, "The request conflicts with what is stored"),
@@ -27,8 +28,13 @@ pub const CODES: [(&str, u16, &str); 31] = [
     ("method_not_allowed", 405, "The method is not allowed here"),
     ("no_quote", 409, "There is no quote yet"),
     ("not_found", 404, "Not found"),
+    ("not_growing", 409, "The account may not grow now"),
+    ("not_passed", 409, "The phase is not passed yet"),
+    ("order_against_rule", 422, "A rule of the program refuses the order"),
     ("order_not_found", 404, "No such working order"),
+    ("override_invalid", 422, "The phase has no such rule of this kind"),
     ("payment_settled", 409, "The payment has been settled"),
+    ("payout_refused", 409, "A condition of the payout does not hold"),
     ("position_not_found", 404, "No such open position"),
     ("price_invalid", 422, "A price is on the wrong side of the market"),
     ("program_changed", 409, "The program has changed"),

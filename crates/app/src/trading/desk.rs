@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{Command, Outcome, View};
+use engine::{Command, Forecast, Outcome, View};
 use kernel::AccountId;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -25,6 +25,10 @@ pub(super) enum Message {
     View {
         account: AccountId,
         reply: oneshot::Sender<Option<Arc<View>>>,
+    },
+    Forecast {
+        account: AccountId,
+        reply: oneshot::Sender<Option<Box<Forecast>>>,
     },
     Watch {
         account: AccountId,
@@ -80,6 +84,16 @@ impl Desk {
     pub async fn view(&self, account: AccountId) -> Result<Option<Arc<View>>, AppError> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Message::View { account, reply }).await.map_err(|_| unavailable(DeskError::Gone))?;
+        answer.await.map_err(|_| unavailable(DeskError::Gone))
+    }
+
+    /// What would come next for an account as of the last commit.
+    pub async fn forecast(&self, account: AccountId) -> Result<Option<Box<Forecast>>, AppError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue
+            .send(Message::Forecast { account, reply })
+            .await
+            .map_err(|_| unavailable(DeskError::Gone))?;
         answer.await.map_err(|_| unavailable(DeskError::Gone))
     }
 

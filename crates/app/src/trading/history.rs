@@ -207,6 +207,8 @@ impl Rows {
             What::Entry(entry) => (RowName::Entry(entry.number), Some(event.at)),
             What::Reset(reset) => (RowName::Day(reset.day), Some(event.at)),
             What::Verdict(verdict) => (RowName::Verdict(verdict.number), Some(event.at)),
+            // Stands in the account's track.
+            What::Override(_) => return,
         };
         // Types of numbers, words and lists always have a text.
         let text = serde_json::to_string(&(at, &event.what)).unwrap_or_default();
@@ -317,6 +319,10 @@ pub fn answer_text(outcome: Option<Outcome>) -> String {
             engine::Done::Opened => "opened".to_owned(),
             engine::Done::Order(ticket) => format!("order {}", ticket.0),
             engine::Done::Position(ticket) => format!("position {}", ticket.0),
+            engine::Done::Promoted => "promoted".to_owned(),
+            engine::Done::Paid(amount) => format!("paid {amount}"),
+            engine::Done::Grown => "grown".to_owned(),
+            engine::Done::Noted => "noted".to_owned(),
         },
         Some(Err(refusal)) => format!("refused: {}", refusal.code()),
         None => "no answer".to_owned(),

@@ -315,7 +315,13 @@ impl Tickets {
 fn on_tickets(act: &Act, of: impl Fn(Ticket) -> Ticket) -> Act {
     let mut act = act.clone();
     match &mut act {
-        Act::Open(_) | Act::Place(_) => {}
+        Act::Open(_)
+        | Act::Place(_)
+        | Act::Promote
+        | Act::Payout { .. }
+        | Act::Grow
+        | Act::Override { .. }
+        | Act::Calendar(_) => {}
         Act::Cancel { order: ticket }
         | Act::ChangeOrder { order: ticket, .. }
         | Act::ChangePosition { position: ticket, .. }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use engine::{
-    Act, Engine, EngineError, Event, Input, Instruments, Key, Open, Outcome, Quote, VerdictKind, View, What,
+    Act, Engine, EngineError, Event, Forecast, Input, Instruments, Key, Open, Outcome, Quote, VerdictKind, View, What,
 };
 use kernel::{AccountId, Clock, FirmId, Span, Timestamp};
 use serde_json::json;
@@ -17,6 +17,7 @@ use super::port::{
 };
 use super::sequencer::SharedQuoteLog;
 use crate::BoxError;
+use crate::receipts::Stored;
 
 /// Messages in one batch: bounds how long the first waits for the last.
 const MOST_IN_BATCH: usize = 512;
@@ -44,6 +45,8 @@ pub struct ShardSettings {
     pub store: Arc<dyn ShardStore>,
     /// Where quotes are read again after a start.
     pub log: SharedQuoteLog,
+    /// Told of every verdict that is stored.
+    pub stored: Stored,
 }
 
 /// A shard and the queue it owns.
@@ -90,6 +93,7 @@ struct State {
 struct Waiting {
     submitted: Vec<(oneshot::Sender<Submitted>, Submitted)>,
     views: Vec<(AccountId, oneshot::Sender<Option<Arc<View>>>)>,
+    forecasts: Vec<(AccountId, oneshot::Sender<Option<Box<Forecast>>>)>,
     watches: Vec<(AccountId, oneshot::Sender<Option<Views>>)>,
 }
 
@@ -241,6 +245,7 @@ impl Shard {
                 waiting.submitted.push((reply, submitted));
             }
             Message::View { account, reply } => waiting.views.push((account, reply)),
+            Message::Forecast { account, reply } => waiting.forecasts.push((account, reply)),
             Message::Watch { account, reply } => waiting.watches.push((account, reply)),
         }
         Ok(())
@@ -300,6 +305,11 @@ impl Shard {
             self.refused = batch.refused_quotes;
         }
         let _proof = stored??;
+        let verdicts = batch.events.iter().filter_map(|(_, event)| match &event.what {
+            What::Verdict(verdict) => Some((event.account, verdict.number)),
+            _ => None,
+        });
+        self.settings.stored.tell(verdicts, self.settings.clock.now());
         self.failures = 0;
         state.committed_quote = state.quote_position;
         state.committed_at = now;
@@ -313,6 +323,9 @@ impl Shard {
         }
         for (account, reply) in waiting.views {
             drop(reply.send(state.engine.view(account)?.map(Arc::new)));
+        }
+        for (account, reply) in waiting.forecasts {
+            drop(reply.send(state.engine.forecast(account)?.map(Box::new)));
         }
         for (account, reply) in waiting.watches {
             let receiver = match (self.watchers.get(&account), state.engine.view(account)?) {
@@ -371,11 +384,20 @@ fn audit(journal: &[Journaled], events: &[(FirmId, Event)]) -> Vec<AuditEntry> {
         object_kind: "account",
         object: entry.command.account.to_string(),
         request: entry.origin.request,
-        detail: json!({
-            "seq": entry.seq,
-            "key": Key::as_str(&entry.command.key),
-            "outcome": outcome_word(&entry.outcome),
-        }),
+        detail: match &entry.command.act {
+            // What was decided about one account by hand is told in full.
+            act @ (Act::Override { .. } | Act::Payout { .. }) => json!({
+                "seq": entry.seq,
+                "key": Key::as_str(&entry.command.key),
+                "outcome": outcome_word(&entry.outcome),
+                "act": act,
+            }),
+            _ => json!({
+                "seq": entry.seq,
+                "key": Key::as_str(&entry.command.key),
+                "outcome": outcome_word(&entry.outcome),
+            }),
+        },
     });
     let verdicts = events.iter().filter_map(|(firm, event)| match &event.what {
         What::Verdict(verdict) => Some(AuditEntry {
@@ -393,6 +415,7 @@ fn audit(journal: &[Journaled], events: &[(FirmId, Event)]) -> Vec<AuditEntry> {
         | What::Position(_)
         | What::Fill(_)
         | What::Entry(_)
+        | What::Override(_)
         | What::Reset(_) => None,
     });
     commands.chain(verdicts).collect()
@@ -415,14 +438,25 @@ fn outbox(events: &[(FirmId, Event)]) -> Vec<OutboxEntry> {
             What::Verdict(verdict) => {
                 let topic = match verdict.kind {
                     VerdictKind::Breach => "account.breached",
+                    VerdictKind::SoftBreach => "account.locked",
+                    VerdictKind::Violation => "account.violation",
+                    VerdictKind::Warning => "account.warned",
                     VerdictKind::Pass => "account.passed",
+                    VerdictKind::Promotion => "account.promoted",
                     VerdictKind::Expiry => "account.expired",
+                    VerdictKind::Payout => "account.paid",
+                    VerdictKind::PayoutRefusal => "account.payout_refused",
                 };
                 let payload =
                     json!({ "account": event.account, "verdict": verdict.number, "rule": verdict.rule });
                 Some(message(*firm, event, topic, payload))
             }
-            What::Order(_) | What::Position(_) | What::Fill(_) | What::Entry(_) | What::Reset(_) => None,
+            What::Order(_)
+            | What::Position(_)
+            | What::Fill(_)
+            | What::Entry(_)
+            | What::Override(_)
+            | What::Reset(_) => None,
         })
         .collect()
 }
@@ -435,6 +469,11 @@ fn act_word(act: &Act) -> &'static str {
         Act::ChangeOrder { .. } => "change_order",
         Act::ChangePosition { .. } => "change_position",
         Act::Close { .. } => "close",
+        Act::Promote => "promote",
+        Act::Payout { .. } => "payout",
+        Act::Grow => "grow",
+        Act::Override { .. } => "override",
+        Act::Calendar(_) => "calendar",
     }
 }
 

@@ -184,6 +184,7 @@ impl Stage {
             otherwise: Some(firm),
             demo: true,
             password_cost: Cost { memory: 64, passes: 1, lanes: 1 },
+            receipt_key: Arc::new(audit::SigningKey::from_secret(&[7; 32])),
         })
         .await
         .unwrap();

@@ -21,17 +21,21 @@ pub enum Access {
 }
 
 /// Method, path and who may, in the order of the paths.
-pub const ACCESS: [(&str, &str, Access); 29] = [
+pub const ACCESS: [(&str, &str, Access); 34] = [
     ("GET", "/v1/accounts/{id}", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/fills", Access::OwnerOrStaff),
+    ("GET", "/v1/accounts/{id}/forecast", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/orders", Access::OwnerOrStaff),
     ("POST", "/v1/accounts/{id}/orders", Access::Owner),
     ("DELETE", "/v1/accounts/{id}/orders/{ticket}", Access::Owner),
     ("PATCH", "/v1/accounts/{id}/orders/{ticket}", Access::Owner),
+    ("POST", "/v1/accounts/{id}/payouts", Access::Owner),
     ("GET", "/v1/accounts/{id}/positions", Access::OwnerOrStaff),
     ("PATCH", "/v1/accounts/{id}/positions/{ticket}", Access::Owner),
     ("POST", "/v1/accounts/{id}/positions/{ticket}/close", Access::Owner),
+    ("POST", "/v1/accounts/{id}/promotion", Access::Owner),
     ("GET", "/v1/accounts/{id}/receipts/{number}", Access::OwnerOrStaff),
+    ("GET", "/v1/accounts/{id}/receipts/{number}/document", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/stream", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/verdicts", Access::OwnerOrStaff),
     ("POST", "/v1/auth/register", Access::Public),
@@ -50,6 +54,7 @@ pub const ACCESS: [(&str, &str, Access); 29] = [
     ("GET", "/v1/purchases", Access::SignedIn),
     ("POST", "/v1/purchases", Access::Trader),
     ("GET", "/v1/purchases/{id}", Access::Owner),
+    ("GET", "/v1/receipt-keys", Access::Public),
     ("POST", "/v1/what-if", Access::Risk),
 ];
 

@@ -2,7 +2,7 @@
 
 use engine::{Instruments, Order, Position, View};
 use kernel::{Amount, Currency};
-use rules::Reach;
+use rules::Worth;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -10,7 +10,7 @@ use store::read;
 
 use super::text::time;
 use super::words::{
-    AccountStatus, Comparison, FillReason, OrderKind, OrderReason, OrderState, RuleKind, Side,
+    AccountStatus, Comparison, Effect, FillReason, OrderKind, OrderReason, OrderState, Side,
 };
 use crate::problem::Problem;
 
@@ -42,9 +42,9 @@ pub struct ProgramRef {
 #[schema(as = Floor)]
 pub struct FloorView {
     /// The rule's kind.
-    pub rule: RuleKind,
+    pub rule: String,
     /// For people.
-    pub label: &'static str,
+    pub label: String,
     /// The equity below or at which the rule fires.
     pub floor: String,
     /// Equity minus floor, exact.
@@ -53,6 +53,12 @@ pub struct FloorView {
     pub limit: String,
     /// When it is crossed.
     pub comparison: Comparison,
+    /// Whether it caps from above: the rule fires when equity rises to it.
+    pub cap: bool,
+    /// What happens when it is crossed.
+    pub effect: Effect,
+    /// Whether it no longer moves.
+    pub locked: bool,
     /// How the floor follows from its reference.
     pub derivation: String,
 }
@@ -62,9 +68,9 @@ pub struct FloorView {
 #[schema(as = Objective)]
 pub struct ObjectiveView {
     /// The rule's kind.
-    pub rule: RuleKind,
+    pub rule: String,
     /// For people.
-    pub label: &'static str,
+    pub label: String,
     /// To reach: an amount or a count of days.
     pub target: String,
     /// Reached so far.
@@ -253,13 +259,16 @@ pub fn account(view: &View, slug: &str) -> Result<Account, Problem> {
     let text = |amount: Amount| amount.text(currency);
     let mut floors = Vec::with_capacity(view.floors.len());
     let mut nearest: Option<Amount> = None;
-    for floor in &view.floors {
-        let room = floor.room(view.equity).map_err(bug)?;
+    let worth = Worth { balance: account.balance, equity: view.equity, at_reset: false };
+    for floor in view.floors.iter().filter(|floor| floor.effect != rules::Effect::Warn) {
+        let room = floor.room(worth).map_err(bug)?;
         nearest = Some(nearest.map_or(room, |nearest| nearest.min(room)));
-        let rule = RuleKind::read(&floor.kind)?;
         floors.push(FloorView {
-            rule,
-            label: rule.label(),
+            rule: floor.kind.to_string(),
+            label: engine::label(&floor.kind),
+            cap: floor.cap,
+            effect: floor.effect.into(),
+            locked: floor.locked_at.is_some(),
             floor: text(floor.amount),
             room: text(room),
             limit: text(floor.limit),
@@ -268,14 +277,13 @@ pub fn account(view: &View, slug: &str) -> Result<Account, Problem> {
         });
     }
     let objectives = view.objectives.iter().map(|objective| {
-        let rule = RuleKind::read(&objective.kind)?;
-        Ok(ObjectiveView {
-            rule,
-            label: rule.label(),
-            target: reach_text(objective.target, currency),
-            current: reach_text(objective.current, currency),
+        ObjectiveView {
+            rule: objective.kind.to_string(),
+            label: engine::label(&objective.kind),
+            target: figure_text(&objective.target, currency),
+            current: figure_text(&objective.current, currency),
             met: objective.met,
-        })
+        }
     });
     let phase = program.phases.get(account.phase);
     let local = program.reset.local(account.track.next_reset).unwrap_or_default();
@@ -304,7 +312,7 @@ pub fn account(view: &View, slug: &str) -> Result<Account, Problem> {
         margin_free: text(view.equity.minus(view.margin).map_err(bug)?),
         room: text(nearest.unwrap_or(Amount::ZERO)),
         floors,
-        objectives: objectives.collect::<Result<_, Problem>>()?,
+        objectives: objectives.collect(),
         day: DayView {
             date: account.track.day.to_string(),
             started_at: time(account.track.day_started_at),
@@ -389,20 +397,10 @@ pub fn order_view(order: &Order, instruments: &Instruments) -> Result<OrderView,
 
 /// How a floor follows from its reference, as a sentence.
 pub fn derivation(floor: &rules::Floor, currency: Currency) -> String {
-    let (reference, limit) = (floor.reference.grouped(currency), floor.limit.grouped(currency));
-    match floor.locked_at {
-        Some(lock) => format!(
-            "The {} {reference} minus {limit} would be higher; the floor is locked at {}.",
-            floor.reference_name,
-            lock.grouped(currency)
-        ),
-        None => format!("The {} {reference} minus {limit}.", floor.reference_name),
-    }
+    engine::derivation(floor, &|amount| amount.grouped(currency))
 }
 
-fn reach_text(reach: Reach, currency: Currency) -> String {
-    match reach {
-        Reach::Amount(amount) => amount.text(currency),
-        Reach::Days(days) => days.to_string(),
-    }
+/// A number of a rule as text: an amount without its currency, a share in per cent.
+pub fn figure_text(figure: &rules::Figure, currency: Currency) -> String {
+    engine::shown(figure, &|amount| amount.text(currency)).into_owned()
 }

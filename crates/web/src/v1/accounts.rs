@@ -10,7 +10,6 @@ use axum::response::sse::{Event, Sse};
 use engine::View;
 use futures_util::Stream;
 use kernel::{AccountId, Span, Timestamp};
-use rules::Reach;
 use serde::{Deserialize, Serialize};
 use store::read::{self, Viewer};
 use tokio::sync::watch;
@@ -23,7 +22,7 @@ use super::account_view::{
     position_view,
 };
 use super::text::time;
-use super::words::{Comparison, FillReason, RateUse, RuleKind, Side, VerdictKind};
+use super::words::{Comparison, FillReason, RateUse, Side, VerdictKind};
 use super::{Cursor, Items, PAGE, Page};
 use crate::Web;
 use crate::extract::{Caller, Path, Query, SignedIn};
@@ -144,7 +143,7 @@ pub struct Verdict {
     /// What it means for the account.
     kind: VerdictKind,
     /// The rule's kind.
-    rule: RuleKind,
+    rule: String,
     /// In one line.
     headline: String,
     /// When.
@@ -159,7 +158,7 @@ pub struct Receipt {
     /// What it means for the account.
     kind: VerdictKind,
     /// The rule's kind.
-    rule: RuleKind,
+    rule: String,
     /// In one line.
     headline: String,
     /// How it came about, sentence by sentence.
@@ -402,27 +401,16 @@ async fn verdicts(
     let (stored, viewer) = visible(&web, &caller, id).await?;
     let verdicts = read::verdicts(&web.store, caller.context.firm, viewer, id).await?;
     let items = verdicts.iter().map(|verdict| render_verdict(verdict, &stored));
-    Ok(Json(Items { items: items.collect::<Result<_, _>>()? }))
+    Ok(Json(Items { items: items.collect() }))
 }
 
-fn render_verdict(row: &read::Verdict, account: &read::Account) -> Result<Verdict, Problem> {
-    let rule = RuleKind::read(&row.verdict.rule)?;
-    Ok(Verdict {
+fn render_verdict(row: &read::Verdict, account: &read::Account) -> Verdict {
+    Verdict {
         number: row.verdict.number,
         kind: row.verdict.kind.into(),
-        rule,
-        headline: headline(&row.verdict, rule, account),
+        rule: row.verdict.rule.to_string(),
+        headline: engine::headline(&account.program, &row.verdict),
         at: time(row.at),
-    })
-}
-
-fn headline(verdict: &engine::Verdict, rule: RuleKind, account: &read::Account) -> String {
-    let phase = account.program.phases.get(verdict.phase).map_or("phase", |phase| phase.name.as_str());
-    let label = rule.label();
-    match verdict.kind {
-        engine::VerdictKind::Breach => format!("{label} limit crossed: the account has ended"),
-        engine::VerdictKind::Pass => format!("{phase} passed"),
-        engine::VerdictKind::Expiry => format!("{label} reached: the account has ended"),
     }
 }
 
@@ -446,7 +434,6 @@ fn render_receipt(receipt: &read::Receipt) -> Result<Receipt, Problem> {
     let verdict = &receipt.verdict.verdict;
     let program = &account.program;
     let currency = program.currency;
-    let rule = RuleKind::read(&verdict.rule)?;
     let text = |amount: kernel::Amount| amount.text(currency);
     let broken = |_| Problem::new("internal", "A receipt's numbers leave their range.");
     let shortfall = match &verdict.floor {
@@ -473,9 +460,9 @@ fn render_receipt(receipt: &read::Receipt) -> Result<Receipt, Problem> {
     }
     let reached = verdict.objectives.iter().filter(|_| verdict.kind == engine::VerdictKind::Pass);
     for objective in reached {
-        if let (Reach::Amount(target), Reach::Amount(current)) = (objective.target, objective.current) {
-            let above = current.minus(target).map_err(broken)?;
-            arithmetic.push(ReceiptLine { label: "Balance to reach".to_owned(), amount: text(target) });
+        if let (rules::Figure::Amount(target), rules::Figure::Amount(current)) = (&objective.target, &objective.current) {
+            let above = current.minus(*target).map_err(broken)?;
+            arithmetic.push(ReceiptLine { label: "Balance to reach".to_owned(), amount: text(*target) });
             arithmetic.push(ReceiptLine { label: "Above it by".to_owned(), amount: text(above) });
         }
     }
@@ -488,9 +475,9 @@ fn render_receipt(receipt: &read::Receipt) -> Result<Receipt, Problem> {
     Ok(Receipt {
         number: verdict.number,
         kind: verdict.kind.into(),
-        rule,
-        headline: headline(verdict, rule, account),
-        explanation: explanation(verdict, account, cause),
+        rule: verdict.rule.to_string(),
+        headline: engine::headline(program, verdict),
+        explanation: engine::explain(program, verdict),
         at: time(receipt.verdict.at),
         program: ProgramRef {
             slug: account.slug.clone(),
@@ -521,64 +508,6 @@ fn render_receipt(receipt: &read::Receipt) -> Result<Receipt, Problem> {
         latency: ReceiptLatency { tick_to_decision_us: latency.map(kernel::Span::micros) },
         digest: hex::encode(receipt.verdict.digest),
     })
-}
-
-fn explanation(
-    verdict: &engine::Verdict,
-    account: &read::Account,
-    cause: Option<&engine::Quoted>,
-) -> Vec<String> {
-    let program = &account.program;
-    let currency = program.currency;
-    let mut sentences = Vec::new();
-    let rule = program.phases.get(verdict.phase).and_then(|phase| phase.rules.get(verdict.rule_index));
-    sentences.push(match rule {
-        Some(rule) => format!("The rule: {}", rule.sentence(program.initial_balance, currency)),
-        // The floor that no program writes.
-        None => "The rule: an account whose equity is used up has ended.".to_owned(),
-    });
-    if let Some(floor) = &verdict.floor {
-        let derived = derivation(floor, currency);
-        sentences.push(format!("The floor was {} {currency}. {derived}", floor.amount.grouped(currency)));
-    }
-    match (&verdict.cause, cause) {
-        (_, Some(quote)) => sentences.push(format!(
-            "The quote of {} with bid {} and ask {}, made by {} at {} and received at {}, decided.",
-            quote.symbol,
-            quote.bid,
-            quote.ask,
-            quote.source,
-            time(quote.source_time),
-            time(quote.received_at)
-        )),
-        (engine::Cause::Reset, None) => {
-            sentences.push("It was decided at the daily reset, at the quotes standing then.".to_owned());
-        }
-        (engine::Cause::Deadline, None) => sentences.push("The deadline was reached.".to_owned()),
-        (engine::Cause::Command, None) => {
-            sentences.push("It was decided when the trader's own command had been carried out.".to_owned());
-        }
-        (engine::Cause::Quote(place), None) => sentences.push(format!("The quote at place {place} decided.")),
-    }
-    if verdict.kind == engine::VerdictKind::Pass {
-        for objective in &verdict.objectives {
-            if let (Reach::Days(target), Reach::Days(current)) = (objective.target, objective.current) {
-                sentences.push(format!("Trading days were {current}; at least {target} were needed."));
-            }
-        }
-    }
-    let open = verdict.positions.len();
-    let held = match open {
-        0 => "no position was open".to_owned(),
-        1 => "one position was open".to_owned(),
-        _ => format!("{open} positions were open"),
-    };
-    sentences.push(format!(
-        "The balance was {} {currency} and {held}, so the equity was {} {currency}.",
-        verdict.balance.grouped(currency),
-        verdict.equity.grouped(currency)
-    ));
-    sentences
 }
 
 fn render_quote(quote: &engine::Quoted) -> ReceiptQuote {
@@ -715,7 +644,7 @@ impl Watching {
         let (stored, viewer) = visible(&self.web, &self.caller, self.id).await?;
         let verdicts = read::verdicts(&self.web.store, self.caller.context.firm, viewer, self.id).await?;
         let new = verdicts.iter().filter(|row| row.verdict.number >= self.verdicts_seen);
-        let mut new = new.map(|row| render_verdict(row, &stored)).collect::<Result<Vec<_>, _>>()?;
+        let mut new = new.map(|row| render_verdict(row, &stored)).collect::<Vec<_>>();
         new.sort_by_key(|verdict| std::cmp::Reverse(verdict.number));
         Ok(new)
     }

@@ -9,10 +9,12 @@ pub mod account_view;
 mod accounts;
 mod auth;
 mod challenges;
+mod forecast;
 mod leaderboard;
 mod market;
 mod programs;
 mod purchases;
+mod receipts;
 mod text;
 mod trading;
 pub mod what_if;
@@ -34,6 +36,8 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(market::router())
         .merge(leaderboard::router())
         .merge(what_if::router())
+        .merge(forecast::router())
+        .merge(receipts::router())
 }
 
 /// A list that ends.

@@ -9,7 +9,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Items;
-use super::words::RuleKind;
 use crate::Web;
 use crate::extract::{Caller, Path};
 use crate::problem::{Problem, ProblemBody};
@@ -82,7 +81,9 @@ pub struct Phase {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Rule {
     /// Its kind.
-    kind: RuleKind,
+    kind: &'static str,
+    /// For people.
+    label: String,
     /// What it means.
     sentence: String,
     /// How much, where it says so.
@@ -109,7 +110,8 @@ fn render(offer: &Offer) -> Result<Program, Problem> {
     let currency = program.currency;
     let rule = |rule: app::catalogue::RuleText| -> Result<Rule, Problem> {
         Ok(Rule {
-            kind: RuleKind::read(rule.kind)?,
+            kind: rule.kind,
+            label: engine::label(rule.kind),
             sentence: rule.sentence,
             limit: rule.limit.map(|limit| Limit {
                 amount: limit.amount.map(|amount| amount.text(currency)),

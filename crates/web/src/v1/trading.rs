@@ -145,7 +145,7 @@ impl Fields {
 }
 
 /// `prices` are the pointers of the prices in the body, so that a refusal can name its field.
-async fn submit(
+pub(super) async fn submit(
     web: &Web,
     caller: &Caller,
     account: AccountId,
@@ -156,6 +156,13 @@ async fn submit(
     let person = caller.actor()?.person;
     let origin = Origin { person: Some(person), request: Some(caller.context.request) };
     let submitted = web.desk.submit(Command { account, key, act }, origin).await?;
+    if let Err(refusal @ Refusal::AgainstRule(place)) = submitted.outcome {
+        let view = web.desk.view(account).await?;
+        let rule = view.as_ref().and_then(|view| view.phase.rules.get(usize::try_from(place).ok()?));
+        let words = view.as_ref().map(|view| view.program.words());
+        let sentence = rule.zip(words).map(|(rule, words)| rule.sentence(&words)).unwrap_or_default();
+        return Err(Problem::new(refusal.code(), format!("A rule of the program refuses the order. {sentence}")));
+    }
     submitted.outcome.map_err(|refusal| match (refusal, prices) {
         (Refusal::InstrumentNotInProgram, _) => Problem::from(refusal).at("/symbol"),
         (Refusal::QuantityOutOfRange, _) => Problem::from(refusal).at("/quantity"),

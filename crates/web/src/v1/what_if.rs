@@ -105,6 +105,14 @@ pub struct ProgramColumn {
     phases: Vec<PhaseColumn>,
     /// Every verdict by kind and rule, those that end nothing as well.
     verdicts: Vec<VerdictCount>,
+    /// Payouts that were made.
+    payouts: u64,
+    /// What they took out in all.
+    paid: String,
+    /// Accounts that could be paid at the end of the history.
+    payable_accounts: u64,
+    /// What their traders would get.
+    payable: String,
 }
 
 /// One phase, counted.
@@ -265,6 +273,10 @@ fn column(column: &Column) -> ProgramColumn {
                 count: *count,
             })
             .collect(),
+        payouts: column.payouts,
+        paid: column.paid.to_string(),
+        payable_accounts: column.payable_accounts,
+        payable: column.payable.to_string(),
     }
 }
 

@@ -6,8 +6,6 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::problem::Problem;
-
 /// Which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -77,8 +75,10 @@ impl From<engine::OrderState> for OrderState {
         match state {
             engine::OrderState::Working => Self::Working,
             engine::OrderState::Filled => Self::Filled,
-            engine::OrderState::Cancelled | engine::OrderState::AccountEnded => Self::Cancelled,
-            engine::OrderState::NoMargin => Self::Rejected,
+            engine::OrderState::Cancelled
+            | engine::OrderState::AccountEnded
+            | engine::OrderState::HeldBack => Self::Cancelled,
+            engine::OrderState::NoMargin | engine::OrderState::AgainstRule => Self::Rejected,
         }
     }
 }
@@ -91,8 +91,12 @@ pub enum OrderReason {
     ByTrader,
     /// The account ended.
     AccountEnded,
+    /// A rule holds the account back until the next reset, or closed everything.
+    AccountLocked,
     /// The margin did not suffice when it fired.
     InsufficientMargin,
+    /// A rule refused the position when it fired.
+    AgainstRule,
 }
 
 impl OrderReason {
@@ -102,7 +106,9 @@ impl OrderReason {
             engine::OrderState::Working | engine::OrderState::Filled => None,
             engine::OrderState::Cancelled => Some(Self::ByTrader),
             engine::OrderState::AccountEnded => Some(Self::AccountEnded),
+            engine::OrderState::HeldBack => Some(Self::AccountLocked),
             engine::OrderState::NoMargin => Some(Self::InsufficientMargin),
+            engine::OrderState::AgainstRule => Some(Self::AgainstRule),
         }
     }
 }
@@ -220,20 +226,78 @@ impl From<app::purchases::PurchaseState> for PurchaseState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictKind {
-    /// A floor was crossed: the account is over.
+    /// A hard floor was crossed or a hard rule broken: the account is over.
     Breach,
+    /// A soft one: the account is locked until the next reset, or everything was closed.
+    SoftBreach,
+    /// A rule was broken that is recorded only.
+    Violation,
+    /// A limit is near, or a rule warns.
+    Warning,
     /// Every objective holds: the phase is passed.
     Pass,
+    /// The account was opened because the phase before it was passed.
+    Promotion,
     /// A deadline was reached: the account is over.
     Expiry,
+    /// Money left the account.
+    Payout,
+    /// Money was asked for and a condition does not hold.
+    PayoutRefusal,
 }
 
 impl From<engine::VerdictKind> for VerdictKind {
     fn from(kind: engine::VerdictKind) -> Self {
         match kind {
             engine::VerdictKind::Breach => Self::Breach,
+            engine::VerdictKind::SoftBreach => Self::SoftBreach,
+            engine::VerdictKind::Violation => Self::Violation,
+            engine::VerdictKind::Warning => Self::Warning,
             engine::VerdictKind::Pass => Self::Pass,
+            engine::VerdictKind::Promotion => Self::Promotion,
             engine::VerdictKind::Expiry => Self::Expiry,
+            engine::VerdictKind::Payout => Self::Payout,
+            engine::VerdictKind::PayoutRefusal => Self::PayoutRefusal,
+        }
+    }
+}
+
+/// What a rule does when it fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// The trader is told.
+    Warn,
+    /// It is recorded for a review by hand.
+    Flag,
+    /// It is recorded, and what the trade earns is not paid out.
+    Deduct,
+    /// The order is refused.
+    Refuse,
+    /// Everything is closed.
+    Close,
+    /// No position may be opened until the next reset.
+    Pause,
+    /// Everything is closed and the account is locked until the next reset.
+    Soft,
+    /// The account ends, without a breach.
+    Expire,
+    /// The account ends.
+    Hard,
+}
+
+impl From<rules::Effect> for Effect {
+    fn from(effect: rules::Effect) -> Self {
+        match effect {
+            rules::Effect::Warn => Self::Warn,
+            rules::Effect::Flag => Self::Flag,
+            rules::Effect::Deduct => Self::Deduct,
+            rules::Effect::Refuse => Self::Refuse,
+            rules::Effect::Close => Self::Close,
+            rules::Effect::Pause => Self::Pause,
+            rules::Effect::Soft => Self::Soft,
+            rules::Effect::Expire => Self::Expire,
+            rules::Effect::Hard => Self::Hard,
         }
     }
 }
@@ -253,50 +317,6 @@ impl From<rules::Comparison> for Comparison {
         match comparison {
             rules::Comparison::Below => Self::Below,
             rules::Comparison::AtOrBelow => Self::AtOrBelow,
-        }
-    }
-}
-
-/// What kind of rule speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RuleKind {
-    /// Loss within a trading day.
-    DailyLoss,
-    /// Loss in all.
-    MaxLoss,
-    /// Profit to pass.
-    ProfitTarget,
-    /// Days to pass.
-    MinTradingDays,
-    /// Rest allowed.
-    Inactivity,
-    /// Time allowed.
-    CalendarLimit,
-    /// Nothing is left: the floor that no program writes.
-    Ruin,
-}
-
-impl RuleKind {
-    /// Reads the word that floors, objectives and stored verdicts carry.
-    pub fn read(word: &str) -> Result<Self, Problem> {
-        let word = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(word);
-        Self::deserialize(word).map_err(|error| {
-            tracing::error!(%error, "a rule of an unknown kind");
-            Problem::new("internal", "A rule is of a kind that this version does not know.")
-        })
-    }
-
-    /// For people.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::DailyLoss => "Daily loss",
-            Self::MaxLoss => "Maximum loss",
-            Self::ProfitTarget => "Profit target",
-            Self::MinTradingDays => "Minimum trading days",
-            Self::Inactivity => "Inactivity",
-            Self::CalendarLimit => "Time limit",
-            Self::Ruin => "Nothing left",
         }
     }
 }
@@ -387,12 +407,5 @@ mod tests {
             let read: Interval = serde_json::from_value(word.into()).unwrap();
             assert_eq!(read.word(), word);
         }
-    }
-
-    #[test]
-    fn a_rule_reads_from_the_word_that_the_rules_use() {
-        assert_eq!(RuleKind::read("daily_loss").unwrap(), RuleKind::DailyLoss);
-        assert_eq!(RuleKind::read("ruin").unwrap(), RuleKind::Ruin);
-        assert!(RuleKind::read("daily loss").is_err());
     }
 }

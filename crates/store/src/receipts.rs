@@ -1,0 +1,80 @@
+//! Receipts: what is due, and the signed texts.
+
+use app::AppError;
+use app::receipts::{Due, Issued, ReceiptStore};
+use async_trait::async_trait;
+use kernel::{AccountId, FirmId};
+
+use crate::error::Doing;
+use crate::row::{At, column};
+use crate::shard::read_evidence;
+use crate::Store;
+
+#[async_trait]
+impl ReceiptStore for Store {
+    async fn due(&self, limit: i64) -> Result<Vec<Due>, AppError> {
+        let doing = "reading verdicts without a receipt";
+        let rows = sqlx::query!(
+            r#"select verdicts.firm_id, verdicts.account_id, verdicts.at as "at: At",
+                      verdicts.decided_at as "decided_at: At", verdicts.evidence, verdicts.digest,
+                      program_versions.body
+               from receipts_due
+               join verdicts using (firm_id, account_id, number)
+               join accounts on accounts.firm_id = verdicts.firm_id and accounts.id = verdicts.account_id
+               join program_versions on program_versions.firm_id = accounts.firm_id
+                                    and program_versions.version = accounts.version
+               order by verdicts.at, verdicts.account_id, verdicts.number
+               limit $1"#,
+            limit,
+        )
+        .fetch_all(&self.engine)
+        .await
+        .doing(doing)?;
+        let mut due = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (firm, account) = (FirmId::from_uuid(row.firm_id), AccountId::from_uuid(row.account_id));
+            let at = row.at.into();
+            let digest = row.digest.try_into().unwrap_or_default();
+            let verdict = read_evidence(firm, account, at, &row.evidence, digest)?;
+            due.push(Due { firm, account, at, decided_at: row.decided_at.into(), program: row.body, verdict });
+        }
+        Ok(due)
+    }
+
+    async fn keep(&self, issued: &[Issued]) -> Result<(), AppError> {
+        let doing = "keeping receipts";
+        let mut tx = self.engine.begin().await.doing(doing)?;
+        let firms = column(issued, |receipt| receipt.firm.uuid());
+        let accounts = column(issued, |receipt| receipt.account.uuid());
+        let numbers = column(issued, |receipt| i64::from(receipt.number));
+        sqlx::query!(
+            "insert into receipts (firm_id, account_id, number, issued_at, durable_at, document)
+             select firm_id, account_id, number, issued_at, durable_at, document
+             from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::text[])
+                  as receipt (firm_id, account_id, number, issued_at, durable_at, document)
+             on conflict on constraint receipts_key do nothing",
+            &firms,
+            &accounts,
+            &numbers,
+            column(issued, |receipt| At(receipt.issued_at)) as _,
+            column(issued, |receipt| receipt.durable_at.map(At)) as _,
+            column(issued, |receipt| receipt.document.as_str()) as _,
+        )
+        .execute(&mut *tx)
+        .await
+        .doing(doing)?;
+        sqlx::query!(
+            "delete from receipts_due
+             using unnest($1::uuid[], $2::uuid[], $3::bigint[]) as made (firm_id, account_id, number)
+             where receipts_due.firm_id = made.firm_id and receipts_due.account_id = made.account_id
+               and receipts_due.number = made.number",
+            &firms,
+            &accounts,
+            &numbers,
+        )
+        .execute(&mut *tx)
+        .await
+        .doing(doing)?;
+        tx.commit().await.doing(doing)
+    }
+}

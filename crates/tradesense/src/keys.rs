@@ -1,0 +1,196 @@
+//! The key that signs receipts, as a file of the data directory.
+//!
+//! `receipt.key` holds the secret as 64 lower-case hexadecimal digits and a line feed, mode 0600. Whoever reads it can
+//! sign in the platform's name; who loses it can no longer sign under the public key that traders know. It belongs
+//! into a backup, and `--fresh` leaves it.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use audit::SigningKey;
+use zeroize::Zeroizing;
+
+/// The file's name in the data directory.
+pub const RECEIPT_KEY: &str = "receipt.key";
+
+/// Digits and line feed.
+const FILE_LENGTH: usize = 65;
+
+/// Reads the key that signs receipts; the first start makes it from the operating system's chance.
+///
+/// A file that somebody else than its owner may use, or that holds anything else than a key, is refused and left as
+/// it is: a new key would make receipts that no trader can check.
+pub fn receipt_key(data_dir: &Path) -> anyhow::Result<SigningKey> {
+    let path = data_dir.join(RECEIPT_KEY);
+    match File::open(&path) {
+        Ok(file) => read(&file),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            make(data_dir, &path)
+                .with_context(|| format!("making the key that signs receipts, {}", path.display()))?;
+            // Whoever made it: of two first starts at once, both take the one file that there is.
+            File::open(&path).map_err(anyhow::Error::from).and_then(|file| read(&file))
+        }
+        Err(error) => Err(error.into()),
+    }
+    .with_context(|| format!("reading the key that signs receipts, {}", path.display()))
+}
+
+fn read(file: &File) -> anyhow::Result<SigningKey> {
+    let mode = file.metadata()?.permissions().mode() & 0o7777;
+    let of_others = mode & 0o077;
+    ensure!(
+        of_others == 0,
+        "others than its owner may use this file (mode {mode:04o}): if nobody did, make it private (chmod 600); \
+         if somebody may have, no receipt signed by it proves anything: take a new key and publish that"
+    );
+    // Room for one byte more than belongs there, and as much again so that reading never moves the secret elsewhere.
+    let mut text = Zeroizing::new(Vec::with_capacity(FILE_LENGTH.saturating_mul(2)));
+    let most = u64::try_from(FILE_LENGTH)?.saturating_add(1);
+    file.take(most).read_to_end(&mut text)?;
+    // What the file holds is told to nobody: it may be a key with one wrong digit.
+    let digits = text.strip_suffix(b"\n").unwrap_or(&text);
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let mut secret = Zeroizing::new([0; 32]);
+    let decoded = digits.iter().all(is_digit) && hex::decode_to_slice(digits, secret.as_mut_slice()).is_ok();
+    ensure!(
+        decoded,
+        "this file is no key (64 digits, 0-9 and a-f, on one line): put it back from a backup; only if it never \
+         signed a receipt, remove it and start again"
+    );
+    Ok(SigningKey::from_secret(&secret))
+}
+
+/// Makes a key under its name unless there is one. It is complete and on the disk before it gets its name, so that a
+/// start that is cut off leaves no half of a key.
+fn make(data_dir: &Path, path: &Path) -> anyhow::Result<()> {
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(secret.as_mut_slice()).context("asking the operating system for random bytes")?;
+    let mut text = Zeroizing::new([b'\n'; FILE_LENGTH]);
+    let (digits, _line_feed) = text.split_at_mut(FILE_LENGTH.saturating_sub(1));
+    hex::encode_to_slice(secret.as_slice(), digits)?;
+
+    let mut name = [0; 8];
+    getrandom::fill(&mut name).context("asking the operating system for random bytes")?;
+    let unfinished = data_dir.join(format!("{RECEIPT_KEY}.unfinished-{}", hex::encode(name)));
+    let written = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)
+        .and_then(|mut file| file.write_all(text.as_slice()).and_then(|()| file.sync_all()))
+        // Like O_EXCL, a link never replaces what is there.
+        .and_then(|()| match fs::hard_link(&unfinished, path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        });
+    // Also after a failure; then that failure is the answer.
+    let removed = fs::remove_file(&unfinished);
+    written?;
+    removed.with_context(|| format!("removing {}", unfinished.display()))?;
+    // The name, too, must outlive a power cut: the first receipt may be signed a moment later.
+    File::open(data_dir)?.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use tempfile::TempDir;
+
+    /// RFC 8032, section 7.1, test 1.
+    const SECRET: &str = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+    const PUBLIC: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+
+    fn holding(content: impl AsRef<[u8]>, mode: u32) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(RECEIPT_KEY);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        dir
+    }
+
+    fn refused(dir: &TempDir) -> String {
+        let before = fs::read(dir.path().join(RECEIPT_KEY)).unwrap();
+        let error = format!("{:#}", receipt_key(dir.path()).unwrap_err());
+        assert_eq!(fs::read(dir.path().join(RECEIPT_KEY)).unwrap(), before, "the file stays as it was");
+        assert!(error.contains("reading the key that signs receipts, "), "{error}");
+        error
+    }
+
+    #[test]
+    fn the_first_start_makes_a_private_file_and_later_ones_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = receipt_key(dir.path()).unwrap().public();
+        let path = dir.path().join(RECEIPT_KEY);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.len(), FILE_LENGTH);
+        assert_eq!(receipt_key(dir.path()).unwrap().public(), made);
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+        let elsewhere = tempfile::tempdir().unwrap();
+        assert_ne!(receipt_key(elsewhere.path()).unwrap().public(), made);
+    }
+
+    #[test]
+    fn first_starts_at_once_agree_on_one_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| receipt_key(dir.path()).unwrap())).collect();
+            starts.into_iter().map(|start| start.join().unwrap().public()).collect()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]));
+        assert_eq!(receipt_key(dir.path()).unwrap().public(), keys[0]);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn a_key_put_there_by_the_operator_is_used() {
+        for (content, mode) in [(format!("{SECRET}\n"), 0o600), (SECRET.to_owned(), 0o400)] {
+            let dir = holding(content, mode);
+            assert_eq!(receipt_key(dir.path()).unwrap().public().to_string(), PUBLIC);
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_may_use_is_refused() {
+        for mode in [0o644, 0o640, 0o604, 0o620, 0o601] {
+            let error = refused(&holding(format!("{SECRET}\n"), mode));
+            assert!(error.contains(&format!("(mode {mode:04o})")), "{error}");
+            assert!(error.contains("chmod 600"), "{error}");
+            assert!(!error.contains(SECRET), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_holds_no_key_is_refused_and_not_quoted() {
+        let short = &SECRET[1..];
+        let contents: [&[u8]; 8] = [
+            b"",
+            b"\n",
+            short.as_bytes(),
+            &format!("{SECRET}0").into_bytes(),
+            &format!("{SECRET}\n\n").into_bytes(),
+            &SECRET.to_uppercase().into_bytes(),
+            &format!("g{short}\n").into_bytes(),
+            &vec![0xff; 100_000],
+        ];
+        for content in contents {
+            let error = refused(&holding(content, 0o600));
+            assert!(error.contains("this file is no key (64 digits"), "{error}");
+            assert!(!error.contains(&SECRET[2..10]), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = format!("{:#}", receipt_key(&dir.path().join("gone")).unwrap_err());
+        assert!(error.contains("making the key that signs receipts, "), "{error}");
+        assert!(error.contains("gone"), "{error}");
+    }
+}

@@ -114,8 +114,7 @@ impl Issuer {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::error!(error, "receipts wait");
+                    report(&error);
                     retry.tick().await;
                 }
             }
@@ -143,4 +142,9 @@ impl Issuer {
         let document = seal(&serde_json::to_value(&receipt)?, &self.key)?.text().to_owned();
         Ok(Issued { firm, account, number, issued_at: self.clock.now(), durable_at, document })
     }
+}
+
+fn report(error: &AppError) {
+    let error: &dyn std::error::Error = error;
+    tracing::error!(error, "receipts wait");
 }

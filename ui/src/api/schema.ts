@@ -38,6 +38,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/accounts/{id}/forecast": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** What would come next for an account if prices stayed. */
+    get: operations["forecast"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/accounts/{id}/orders": {
     parameters: {
       query?: never;
@@ -75,6 +92,23 @@ export interface paths {
     head?: never;
     /** Changes a working order. */
     patch: operations["change_order"];
+    trace?: never;
+  };
+  "/v1/accounts/{id}/payouts": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Takes money out of an account. A refusal is a verdict with a receipt that names every condition. */
+    post: operations["payout"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
     trace?: never;
   };
   "/v1/accounts/{id}/positions": {
@@ -128,6 +162,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/accounts/{id}/promotion": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Asks for the next phase, where the phase wants to be asked. */
+    post: operations["promote"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/accounts/{id}/receipts/{number}": {
     parameters: {
       query?: never;
@@ -137,6 +188,23 @@ export interface paths {
     };
     /** A verdict with its evidence. */
     get: operations["receipt"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/receipts/{number}/document": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** A receipt as the signed document that anybody can check without us: `tradesense receipt verify FILE --key KEY`. */
+    get: operations["document"];
     put?: never;
     post?: never;
     delete?: never;
@@ -438,6 +506,26 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/receipt-keys": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * The keys that receipts of this installation are signed with. Keep them: a receipt proves something only with a key
+     *     that did not come with it.
+     */
+    get: operations["keys"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/what-if": {
     parameters: {
       query?: never;
@@ -606,11 +694,44 @@ export interface components {
       /** @description Lots; all of it if not said. */
       quantity?: string | null;
     };
+    /** @description When a rule acts by itself. */
+    ComingDeadline: {
+      /** @description When. */
+      at: string;
+      /** @description What it then does. */
+      effect: components["schemas"]["Effect"];
+      /** @description For people. */
+      label: string;
+      /** @description The rule's kind. */
+      rule: string;
+    };
+    /** @description An end of a trading day. */
+    ComingReset: {
+      /** @description When. */
+      at: string;
+      /** @description Whether the clocks change within the day it ends. */
+      clock_change: boolean;
+      /** @description On the wall clock of the program's zone. */
+      local: string;
+    };
     /**
      * @description When equity has crossed a floor.
      * @enum {string}
      */
     Comparison: "below" | "at_or_below";
+    /** @description A condition of a payout. */
+    Condition: {
+      /** @description The value now. */
+      current: string;
+      /** @description For people. */
+      label: string;
+      /** @description Whether it holds. */
+      met: boolean;
+      /** @description Its word. */
+      name: string;
+      /** @description What is asked for. */
+      target: string;
+    };
     /** @description The running trading day. */
     Day: {
       /** @description Its name. */
@@ -622,6 +743,11 @@ export interface components {
       /** @description When it began. */
       started_at: string;
     };
+    /**
+     * @description What a rule does when it fires.
+     * @enum {string}
+     */
+    Effect: "warn" | "flag" | "deduct" | "refuse" | "close" | "pause" | "soft" | "expire" | "hard";
     /** @description Nothing. */
     Empty: Record<string, never>;
     /** @description Accounts that ended by one rule. */
@@ -712,6 +838,22 @@ export interface components {
       | "take_profit"
       | "stop_out"
       | "liquidation";
+    /** @description The price at which a position alone would make a floor fire. */
+    FiringPosition: {
+      /** @description For people. */
+      label: string | null;
+      /** @description The price, on the side at which it closes; nothing if no price in range would. */
+      price: string | null;
+      /** @description The rule that would fire. */
+      rule: string | null;
+      /** @description What. */
+      symbol: string;
+      /**
+       * Format: int32
+       * @description The position.
+       */
+      ticket: number;
+    };
     /** @description The firm whose pages these are. */
     Firm: {
       /** @description Whether this installation is for trying out: prices and payments are not real. */
@@ -723,20 +865,59 @@ export interface components {
     };
     /** @description A floor and the room above it. */
     Floor: {
+      /** @description Whether it caps from above: the rule fires when equity rises to it. */
+      cap: boolean;
       /** @description When it is crossed. */
       comparison: components["schemas"]["Comparison"];
       /** @description How the floor follows from its reference. */
       derivation: string;
+      /** @description What happens when it is crossed. */
+      effect: components["schemas"]["Effect"];
       /** @description The equity below or at which the rule fires. */
       floor: string;
       /** @description For people. */
       label: string;
       /** @description The loss allowed from the reference. */
       limit: string;
+      /** @description Whether it no longer moves. */
+      locked: boolean;
       /** @description Equity minus floor, exact. */
       room: string;
       /** @description The rule's kind. */
-      rule: components["schemas"]["RuleKind"];
+      rule: string;
+    };
+    /** @description A floor after the next reset. */
+    FloorAfter: {
+      /** @description How it follows from its reference. */
+      derivation: string;
+      /** @description The floor. */
+      floor: string;
+      /** @description For people. */
+      label: string;
+      /** @description What would be left above it; negative if it would fire. */
+      room: string;
+      /** @description The rule's kind. */
+      rule: string;
+    };
+    /** @description What would come next if prices stayed. */
+    Forecast: {
+      /** @description The instant that everything here is seen from. */
+      as_of: string;
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description When rules act by themselves, the earliest first. */
+      deadlines: components["schemas"]["ComingDeadline"][];
+      /** @description Until when no position may be opened, if a rule holds the account back. */
+      locked_until: string | null;
+      /** @description What the next reset would do to what is held. */
+      next_reset: components["schemas"]["NextReset"];
+      payout: components["schemas"]["PayoutCheck"] | null;
+      /** @description For each open position the price at which it alone would make a floor fire. */
+      positions: components["schemas"]["FiringPosition"][];
+      /** @description The next ends of the trading day. */
+      resets: components["schemas"]["ComingReset"][];
+      /** @description Every rule with its numbers. */
+      rules: components["schemas"]["RuleNumbers"][];
     };
     /** @description What can be traded. */
     Instrument: {
@@ -903,6 +1084,16 @@ export interface components {
       }[];
     };
     /** @description A list that ends. */
+    Items_ReceiptKey: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description Its short name, as receipts carry it. */
+        id: string;
+        /** @description The public key: Ed25519, 64 hexadecimal digits. */
+        public_key: string;
+      }[];
+    };
+    /** @description A list that ends. */
     Items_Verdict: {
       /** @description In the order the operation describes. */
       items: {
@@ -918,7 +1109,7 @@ export interface components {
          */
         number: number;
         /** @description The rule's kind. */
-        rule: components["schemas"]["RuleKind"];
+        rule: string;
       }[];
     };
     /** @description A version that was judged again. */
@@ -993,6 +1184,15 @@ export interface components {
       /** @description The program's zone. */
       zone: string;
     };
+    /** @description A number with its name. */
+    Number: {
+      /** @description For people. */
+      label: string;
+      /** @description Its name, such as `room`. */
+      name: string;
+      /** @description The number as text. */
+      value: string;
+    };
     /** @description A condition of passing. */
     Objective: {
       /** @description Reached so far. */
@@ -1002,7 +1202,7 @@ export interface components {
       /** @description Whether it holds now. */
       met: boolean;
       /** @description The rule's kind. */
-      rule: components["schemas"]["RuleKind"];
+      rule: string;
       /** @description To reach: an amount or a count of days. */
       target: string;
     };
@@ -1058,7 +1258,7 @@ export interface components {
      * @description Why an order ended without a fill.
      * @enum {string}
      */
-    OrderReason: "by_trader" | "account_ended" | "insufficient_margin";
+    OrderReason: "by_trader" | "account_ended" | "account_locked" | "insufficient_margin" | "against_rule";
     /**
      * @description Where an order stands.
      * @enum {string}
@@ -1182,6 +1382,31 @@ export interface components {
       /** @description Give it as `cursor` to read on; nothing at the end. */
       next_cursor: string | null;
     };
+    /** @description A payout that was made. */
+    PaidOut: {
+      /** @description What left the account. */
+      amount: string;
+    };
+    /** @description Whether a payout may be asked for. */
+    PayoutCheck: {
+      /** @description Every condition with its number. */
+      conditions: components["schemas"]["Condition"][];
+      /** @description Whether every condition holds. */
+      eligible: boolean;
+      /** @description Every number on the way. */
+      figures: components["schemas"]["Number"][];
+      /** @description What the trader gets of it. */
+      payout: string;
+      /** @description What to know before asking, such as that nothing would be left above the floor. */
+      warnings: string[];
+      /** @description The most that may be taken out now. */
+      withdrawable: string;
+    };
+    /** @description A payout that is asked for. */
+    PayoutRequest: {
+      /** @description How much leaves the account, as a decimal string; the most that is allowed if absent. */
+      amount?: string | null;
+    };
     /** @description Somebody who can sign in. */
     Person: {
       /** @description Shown on leaderboards. */
@@ -1289,6 +1514,7 @@ export interface components {
     Problem: {
       /** @enum {string} */
       code:
+        | "account_locked"
         | "account_not_active"
         | "body_too_large"
         | "conflict"
@@ -1305,8 +1531,13 @@ export interface components {
         | "method_not_allowed"
         | "no_quote"
         | "not_found"
+        | "not_growing"
+        | "not_passed"
+        | "order_against_rule"
         | "order_not_found"
+        | "override_invalid"
         | "payment_settled"
+        | "payout_refused"
         | "position_not_found"
         | "price_invalid"
         | "program_changed"
@@ -1377,6 +1608,20 @@ export interface components {
        * @description Challenges whose last phase is passed.
        */
       completed: number;
+      /** @description What they took out in all. */
+      paid: string;
+      /** @description What their traders would get. */
+      payable: string;
+      /**
+       * Format: int64
+       * @description Accounts that could be paid at the end of the history.
+       */
+      payable_accounts: number;
+      /**
+       * Format: int64
+       * @description Payouts that were made.
+       */
+      payouts: number;
       /** @description In order. */
       phases: components["schemas"]["PhaseColumn"][];
       /** @description Every verdict by kind and rule, those that end nothing as well. */
@@ -1390,6 +1635,11 @@ export interface components {
       slug: string;
       /** @description Hash of its content. */
       version: string;
+    };
+    /** @description A phase that was passed on request. */
+    Promoted: {
+      /** @description Always true. */
+      passed: boolean;
     };
     /** @description The buying of a program. */
     Purchase: {
@@ -1501,7 +1751,7 @@ export interface components {
       /** @description The quotes it was judged at. */
       quotes: components["schemas"]["ReceiptQuote"][];
       /** @description The rule's kind. */
-      rule: components["schemas"]["RuleKind"];
+      rule: string;
       /** @description How far equity was below the floor. */
       shortfall: string | null;
     };
@@ -1522,6 +1772,13 @@ export interface components {
       comparison: components["schemas"]["Comparison"];
       /** @description How it follows from its reference. */
       derivation: string;
+    };
+    /** @description A key that receipts are signed with. */
+    ReceiptKey: {
+      /** @description Its short name, as receipts carry it. */
+      id: string;
+      /** @description The public key: Ed25519, 64 hexadecimal digits. */
+      public_key: string;
     };
     /** @description How long a verdict took. */
     ReceiptLatency: {
@@ -1621,24 +1878,25 @@ export interface components {
     /** @description One rule in words. */
     Rule: {
       /** @description Its kind. */
-      kind: components["schemas"]["RuleKind"];
+      kind: string;
+      /** @description For people. */
+      label: string;
       /** @description How much, where it says so. */
       limit?: components["schemas"]["Limit"];
       /** @description What it means. */
       sentence: string;
     };
-    /**
-     * @description What kind of rule speaks.
-     * @enum {string}
-     */
-    RuleKind:
-      | "daily_loss"
-      | "max_loss"
-      | "profit_target"
-      | "min_trading_days"
-      | "inactivity"
-      | "calendar_limit"
-      | "ruin";
+    /** @description A rule with its numbers. */
+    RuleNumbers: {
+      /** @description Its numbers, in the order in which they are explained. */
+      figures: components["schemas"]["Number"][];
+      /** @description For people. */
+      label: string;
+      /** @description Its kind. */
+      rule: string;
+      /** @description What it means. */
+      sentence: string;
+    };
     /**
      * @description Which way.
      * @enum {string}
@@ -1665,7 +1923,7 @@ export interface components {
        */
       number: number;
       /** @description The rule's kind. */
-      rule: components["schemas"]["RuleKind"];
+      rule: string;
     };
     /** @description Verdicts of one kind by one rule. */
     VerdictCount: {
@@ -1683,7 +1941,16 @@ export interface components {
      * @description What a verdict means for its account.
      * @enum {string}
      */
-    VerdictKind: "breach" | "pass" | "expiry";
+    VerdictKind:
+      | "breach"
+      | "soft_breach"
+      | "violation"
+      | "warning"
+      | "pass"
+      | "promotion"
+      | "expiry"
+      | "payout"
+      | "payout_refusal";
     /** @description The history of a program's accounts under its own rules and under others. */
     WhatIf: {
       /**
@@ -1753,6 +2020,7 @@ export interface components {
         "application/problem+json": {
           /** @enum {string} */
           code:
+            | "account_locked"
             | "account_not_active"
             | "body_too_large"
             | "conflict"
@@ -1769,8 +2037,13 @@ export interface components {
             | "method_not_allowed"
             | "no_quote"
             | "not_found"
+            | "not_growing"
+            | "not_passed"
+            | "order_against_rule"
             | "order_not_found"
+            | "override_invalid"
             | "payment_settled"
+            | "payout_refused"
             | "position_not_found"
             | "price_invalid"
             | "program_changed"
@@ -1857,6 +2130,30 @@ export interface operations {
       };
       401: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+    };
+  };
+  forecast: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Forecast"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
   };
   orders: {
@@ -1986,6 +2283,39 @@ export interface operations {
       503: components["responses"]["ProblemBody"];
     };
   };
+  payout: {
+    parameters: {
+      query?: never;
+      header: {
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["PayoutRequest"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PaidOut"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
+    };
+  };
   positions: {
     parameters: {
       query?: {
@@ -2082,6 +2412,33 @@ export interface operations {
       503: components["responses"]["ProblemBody"];
     };
   };
+  promote: {
+    parameters: {
+      query?: never;
+      header: {
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Promoted"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
+    };
+  };
   receipt: {
     parameters: {
       query?: never;
@@ -2100,6 +2457,30 @@ export interface operations {
         };
         content: {
           "application/json": components["schemas"]["Receipt"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  document: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+        number: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": unknown;
         };
       };
       401: components["responses"]["ProblemBody"];
@@ -2508,6 +2889,25 @@ export interface operations {
       };
       401: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+    };
+  };
+  keys: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_ReceiptKey"];
+        };
+      };
     };
   };
   what_if: {

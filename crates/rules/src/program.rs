@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::merge::Merge;
+use crate::near::nearest;
 use crate::rule::Words;
 use crate::{Clocks, Payout, Rule, Scaling, is_default};
 
@@ -195,10 +196,20 @@ where
         let path = error.path().to_string();
         let path = if path == "." { String::new() } else { path };
         let say = error.inner().to_string();
-        let number = say.contains("invalid type: floating point") || say.contains("invalid type: integer");
-        let hint = if number { "; write the number in quotes, such as \"5.5\"" } else { "" };
-        ProgramError::Unreadable { path, say: format!("{}{hint}", say.trim()) }
+        ProgramError::Unreadable { path, say: format!("{}{}", say.trim(), hint(&say)) }
     })
+}
+
+/// What would be right, where a reader's message tells it: "unknown field `floo`, expected `floor` or `room`".
+fn hint(say: &str) -> String {
+    if say.contains("invalid type: floating point") || say.contains("invalid type: integer") {
+        return "; write the number in quotes, such as \"5.5\"".to_owned();
+    }
+    let mut quoted = say.split('`').skip(1).step_by(2);
+    let wrong = if say.contains("unknown field") || say.contains("unknown variant") { quoted.next() } else { None };
+    wrong
+        .and_then(|wrong| nearest(wrong, quoted))
+        .map_or(String::new(), |near| format!("; did you mean {near}?"))
 }
 
 impl Program {
@@ -371,7 +382,7 @@ mod tests {
         let mut program: Program = toml::from_str(PROGRAM).unwrap();
         program.terms.leverage = 0;
         program.phases[0].rules.retain(|rule| rule.kind() != "profit_target");
-        program.phases[1].rules.push(calendar_limit(0));
+        program.phases[1].rules.push(toml::from_str("kind = 'calendar_limit'\ndays = 0").unwrap());
         let ProgramError::Invalid(faults) = program.check().unwrap_err() else { panic!("expected faults") };
         let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
         assert_eq!(paths, ["terms.leverage", "phases[0].rules", "phases[1].rules[1].days"]);

@@ -537,7 +537,7 @@ impl Payout {
         for step in &self.split_steps {
             let to = step.from_total.clamp(from, end);
             parts.push((to.minus(from)?, split));
-            (from, split) = (to, split.max(step.split));
+            (from, split) = (to, step.split);
         }
         parts.push((end.minus(from)?, split));
         Ok(parts)

@@ -16,7 +16,7 @@ pub use expect::Checked;
 pub use timeline::{Status, Timeline};
 
 use crate::merge::{Merge, Merged};
-use crate::program::read;
+use crate::program::{Invalid, read_json, read_toml};
 use crate::{
     CloseReason, NewsEvent, Payout, Phase, Program, ProgramError, Promotion, Rule, RuleError, Scaling, Terms,
     is_default,
@@ -334,9 +334,15 @@ impl DayEnd {
 /// Why an example cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExampleError {
-    /// The file, or a program it names, cannot be read.
-    #[error(transparent)]
-    Program(#[from] ProgramError),
+    /// Its program cannot be read or makes no sense.
+    #[error("example {example}: its program")]
+    Program {
+        /// The example.
+        example: String,
+        /// Why.
+        #[source]
+        source: ProgramError,
+    },
     /// Something in a step makes no sense.
     #[error("example {example}, step {step}: {say}")]
     Step {
@@ -366,14 +372,12 @@ pub type Load<'a> = &'a dyn Fn(&str) -> Result<Program, ProgramError>;
 impl ExampleFile {
     /// Reads a file of examples in TOML.
     pub fn from_toml(text: &str) -> Result<Self, ProgramError> {
-        let document = toml::Deserializer::parse(text)
-            .map_err(|error| ProgramError::Unreadable { path: String::new(), say: error.to_string() })?;
-        read(document)
+        read_toml(text)
     }
 
     /// Reads a file of examples in JSON.
     pub fn from_json(text: &str) -> Result<Self, ProgramError> {
-        read(&mut serde_json::Deserializer::from_str(text))
+        read_json(text)
     }
 
     /// The JSON Schema of such files.
@@ -440,7 +444,8 @@ impl ExampleProgram {
             payout: self.payout,
             scaling: self.scaling,
         };
-        let phases = if self.phases.is_empty() { vec![own] } else { self.phases };
+        let only = self.phases.is_empty();
+        let phases = if only { vec![own] } else { self.phases };
         let missing =
             |text: &str, say: &str| ProgramError::Unreadable { path: text.to_owned(), say: say.to_owned() };
         let usd = Currency::parse("USD").map_err(|error| missing("currency", &error.to_string()))?;
@@ -462,9 +467,19 @@ impl ExampleProgram {
             phases,
             merge: self.merge,
         };
-        program.check()?;
+        program.check().map_err(|error| in_example(error, only))?;
         Ok(program)
     }
+}
+
+/// Faults with their paths as they are in an example, which may leave out the phase where it is the only one.
+fn in_example(error: ProgramError, only: bool) -> ProgramError {
+    let ProgramError::Invalid(faults) = error else { return error };
+    let named = |fault: Invalid| {
+        let path = if only { fault.path.replacen("phases[0].", "", 1) } else { fault.path };
+        Invalid { path: format!("program.{path}"), say: fault.say }
+    };
+    ProgramError::Invalid(faults.into_iter().map(named).collect())
 }
 
 const DEFAULT_BALANCE: Amount = Amount::from_micros(100_000_000_000);
@@ -473,7 +488,10 @@ const DEFAULT_BALANCE: Amount = Amount::from_micros(100_000_000_000);
 pub fn check(file: &ExampleFile, load: Load<'_>) -> Result<Vec<Checked>, ExampleError> {
     let mut all = Vec::new();
     for example in &file.examples {
-        let program = file.program_of(example, load)?;
+        let id = example.id.clone();
+        let program = file
+            .program_of(example, load)
+            .map_err(|source| ExampleError::Program { example: id, source })?;
         let mut timeline = Timeline::open(&program, example)?;
         for step in &example.steps {
             all.extend(timeline.step(&program, example, step)?);

@@ -292,6 +292,11 @@ impl TradingDay {
         self.0.weekday().to_monday_zero_offset() >= 5
     }
 
+    /// The day of the week as a number from Monday, 0, to Sunday, 6.
+    pub fn weekday(self) -> u8 {
+        u8::try_from(self.0.weekday().to_monday_zero_offset()).unwrap_or(0)
+    }
+
     /// Days from another to this one; negative if the other is later.
     pub fn days_since(self, other: Self) -> i32 {
         self.0

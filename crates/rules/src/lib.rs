@@ -20,6 +20,7 @@ mod floor;
 pub mod kinds;
 mod limit;
 pub mod merge;
+mod near;
 pub mod payout;
 mod program;
 mod rule;

@@ -432,16 +432,13 @@ impl Payout {
         if let (Some(cap), CapOn::TakenOut) = (cap, on) {
             taken = taken.min(cap.rounded(currency, Rounding::Floor)?);
         }
-        let mut payout = self.split_of(track, taken, currency)?;
+        let parts = self.parts(scene, track, taken)?;
+        let mut payout = paid_of(&parts)?.rounded(currency, Rounding::Floor)?;
         if let (Some(cap), CapOn::Paid) = (cap, on)
             && payout > cap
         {
             payout = cap.rounded(currency, Rounding::Floor)?;
-            if self.split.millionths() > 0 && self.split_steps.is_empty() {
-                let whole = Percent::WHOLE.millionths();
-                let least = payout.scaled(whole, self.split.millionths(), Rounding::Ceiling)?;
-                taken = taken.min(least.rounded(currency, Rounding::Ceiling)?);
-            }
+            taken = taken.min(taken_for(&parts, payout)?.rounded(currency, Rounding::Ceiling)?);
         }
         let something = self.min_amount.unwrap_or(Amount::from_micros(1));
         conditions.push(condition(
@@ -528,22 +525,29 @@ impl Payout {
         Ok(conditions)
     }
 
-    fn split_of(&self, track: &Track, taken: Amount, currency: Currency) -> Result<Amount, Overflow> {
+    /// The parts of an amount that is taken out, each with the trader's share of it.
+    fn parts(
+        &self,
+        scene: &Scene<'_>,
+        track: &Track,
+        taken: Amount,
+    ) -> Result<Vec<(Amount, Percent)>, Overflow> {
         let mut total = Amount::ZERO;
         for paid in &track.payouts {
             total = total.plus(paid.amount)?;
         }
         let end = total.plus(taken)?;
-        let mut payout = Amount::ZERO;
+        let scaled = scene.phase.scaling.as_ref().and_then(|scaling| scaling.split(track));
+        let mut split = scaled.unwrap_or(self.split);
         let mut from = total;
-        let mut split = self.split;
-        let far = SplitStep { from_total: end, split: self.split };
-        for step in self.split_steps.iter().chain(std::iter::once(&far)) {
-            let to = step.from_total.clamp(from, end.max(from));
-            payout = payout.plus(to.minus(from)?.share(split, Rounding::Floor)?)?;
+        let mut parts = Vec::new();
+        for step in &self.split_steps {
+            let to = step.from_total.clamp(from, end);
+            parts.push((to.minus(from)?, split));
             (from, split) = (to, step.split);
         }
-        payout.rounded(currency, Rounding::Floor)
+        parts.push((end.minus(from)?, split));
+        Ok(parts)
     }
 
     /// The cycle that must have ended before the next payout; `None` before the first trade where it begins there.
@@ -615,6 +619,28 @@ impl Payout {
         }
         Ok(balance)
     }
+}
+
+/// What the trader gets of the parts of an amount.
+fn paid_of(parts: &[(Amount, Percent)]) -> Result<Amount, Overflow> {
+    let mut paid = Amount::ZERO;
+    for (part, split) in parts {
+        paid = paid.plus(part.share(*split, Rounding::Floor)?)?;
+    }
+    Ok(paid)
+}
+
+/// The least that must be taken out so that the trader gets an amount; everything if even that is too little.
+fn taken_for(parts: &[(Amount, Percent)], wanted: Amount) -> Result<Amount, Overflow> {
+    let (mut taken, mut left) = (Amount::ZERO, wanted);
+    for (part, split) in parts {
+        let paid = part.share(*split, Rounding::Floor)?;
+        if paid >= left && split.millionths() > 0 {
+            return taken.plus(left.scaled(Percent::WHOLE.millionths(), split.millionths(), Rounding::Ceiling)?);
+        }
+        (taken, left) = (taken.plus(*part)?, left.minus(paid)?);
+    }
+    Ok(taken)
 }
 
 impl Cycle {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::merge::Merge;
+use crate::near::nearest;
 use crate::rule::Words;
 use crate::{Clocks, Payout, Rule, Scaling, is_default};
 
@@ -184,36 +185,69 @@ fn summary(faults: &[Invalid]) -> String {
     lines.join("; ")
 }
 
-/// Reads a document and names the place of what is wrong in it.
-pub(crate) fn read<'de, T, D>(deserializer: D) -> Result<T, ProgramError>
-where
-    T: DeserializeOwned,
-    D: serde::Deserializer<'de>,
-    D::Error: fmt::Display,
-{
-    serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let path = if path == "." { String::new() } else { path };
-        let say = error.inner().to_string();
-        let number = say.contains("invalid type: floating point") || say.contains("invalid type: integer");
-        let hint = if number { "; write the number in quotes, such as \"5.5\"" } else { "" };
-        ProgramError::Unreadable { path, say: format!("{}{hint}", say.trim()) }
+/// Reads a TOML document and names the place of what is wrong in it.
+pub(crate) fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, ProgramError> {
+    let line = |error: &toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        before.map_or(String::new(), |before| format!("line {}: ", before.lines().count().max(1)))
+    };
+    let document = toml::Deserializer::parse(text).map_err(|error| ProgramError::Unreadable {
+        path: String::new(),
+        say: format!("{}{}", line(&error), error.message()),
+    })?;
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let (path, say) = (error.path().to_string(), error.inner().message().to_owned());
+        unreadable(path, &line(error.inner()), &say)
     })
+}
+
+/// Reads a JSON document and names the place of what is wrong in it.
+pub(crate) fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, ProgramError> {
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text)).map_err(|error| {
+        let (path, say) = (error.path().to_string(), error.inner().to_string());
+        unreadable(path, "", &say)
+    })
+}
+
+fn unreadable(path: String, line: &str, say: &str) -> ProgramError {
+    let mut path = if path == "." { String::new() } else { path };
+    let mut say = say.trim();
+    // A rule names its own setting in front of what is wrong with it: it belongs to the path.
+    let is_place = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.[]".contains(&byte))
+    };
+    if path.ends_with(']')
+        && let Some((setting, rest)) = say.split_once(": ").filter(|(setting, _)| is_place(setting))
+    {
+        path = format!("{path}.{setting}");
+        say = rest;
+    }
+    ProgramError::Unreadable { path, say: format!("{line}{say}{}", hint(say)) }
+}
+
+/// What would be right, where a reader's message tells it: "unknown field `floo`, expected `floor` or `room`".
+fn hint(say: &str) -> String {
+    if say.contains("invalid type: floating point") || say.contains("invalid type: integer") {
+        return "; write the number in quotes, such as \"5.5\"".to_owned();
+    }
+    let mut quoted = say.split('`').skip(1).step_by(2);
+    let wrong = if say.contains("unknown field") || say.contains("unknown variant") { quoted.next() } else { None };
+    wrong
+        .and_then(|wrong| nearest(wrong, quoted))
+        .map_or(String::new(), |near| format!("; did you mean {near}?"))
 }
 
 impl Program {
     /// Reads and checks a program's JSON.
     pub fn from_json(text: &str) -> Result<Self, ProgramError> {
-        let program: Self = read(&mut serde_json::Deserializer::from_str(text))?;
+        let program: Self = read_json(text)?;
         program.check()?;
         Ok(program)
     }
 
     /// Reads and checks a program's TOML.
     pub fn from_toml(text: &str) -> Result<Self, ProgramError> {
-        let document = toml::Deserializer::parse(text)
-            .map_err(|error| ProgramError::Unreadable { path: String::new(), say: error.to_string() })?;
-        let program: Self = read(document)?;
+        let program: Self = read_toml(text)?;
         program.check()?;
         Ok(program)
     }
@@ -371,7 +405,7 @@ mod tests {
         let mut program: Program = toml::from_str(PROGRAM).unwrap();
         program.terms.leverage = 0;
         program.phases[0].rules.retain(|rule| rule.kind() != "profit_target");
-        program.phases[1].rules.push(calendar_limit(0));
+        program.phases[1].rules.push(toml::from_str("kind = 'calendar_limit'\ndays = 0").unwrap());
         let ProgramError::Invalid(faults) = program.check().unwrap_err() else { panic!("expected faults") };
         let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
         assert_eq!(paths, ["terms.leverage", "phases[0].rules", "phases[1].rules[1].days"]);

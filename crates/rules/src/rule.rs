@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::effect::{Figured, RuleError};
 use crate::kinds::*;
+use crate::near::nearest;
 use crate::{Deadline, Effect, Fact, Finding, Floor, Invalid, NewsEvent, Objective, Opening, Phase, Track};
 
 /// What a rule may look at, beside the account's [`Track`].
@@ -163,10 +164,8 @@ macro_rules! vocabulary {
                 let kind = settings.remove("kind").ok_or_else(|| D::Error::missing_field("kind"))?;
                 match kind.as_str() {
                     $(Some($word) => settle(settings).map(Self::$kind).map_err(D::Error::custom),)+
-                    _ => Err(D::Error::custom(format!(
-                        "kind: {kind} is not a kind of rule; the kinds are {}",
-                        Self::KINDS.join(", ")
-                    ))),
+                    Some(word) => Err(D::Error::custom(unknown_kind(word))),
+                    None => Err(D::Error::custom("kind: must be text, such as \"daily_loss\"")),
                 }
             }
         }
@@ -212,6 +211,14 @@ vocabulary! {
     "inactivity" => Inactivity,
     /// Time allowed.
     "calendar_limit" => CalendarLimit,
+}
+
+/// What to say of a kind that there is not.
+pub(crate) fn unknown_kind(word: &str) -> String {
+    let kinds = Rule::KINDS;
+    let hint = nearest(word, kinds.iter().copied())
+        .map_or(String::new(), |near| format!(", did you mean {near}?"));
+    format!("kind: {word} is not a kind of rule{hint}; the kinds are {}", kinds.join(", "))
 }
 
 /// Reads a rule's settings, naming the setting that is wrong.

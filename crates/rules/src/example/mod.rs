@@ -16,9 +16,10 @@ pub use expect::Checked;
 pub use timeline::{Status, Timeline};
 
 use crate::merge::{Merge, Merged};
-use crate::program::read;
+use crate::program::{Invalid, read_json, read_toml};
 use crate::{
     CloseReason, NewsEvent, Payout, Phase, Program, ProgramError, Promotion, Rule, RuleError, Scaling, Terms,
+    is_default,
 };
 
 /// A file of examples.
@@ -31,7 +32,7 @@ pub struct ExampleFile {
     /// The address of that page; each may name its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// The program of all examples that name none.
+    /// The program of all examples; each may name what differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<ExampleProgram>,
     /// The examples.
@@ -61,16 +62,15 @@ pub struct Example {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reading: Option<String>,
     /// Whether numbers were added to what the page prints.
-    #[serde(default, skip_serializing_if = "crate::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub some_added: bool,
-    /// The program; the file's if none is given.
+    /// The program, or what differs from the file's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<ExampleProgram>,
     /// The firm's calendar of releases.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calendar: Vec<NewsEvent>,
-    /// When the account opens: an instant, or a local time of the reset zone, or a date. Noon UTC on Monday, 5 January
-    /// 2026 if not given.
+    /// When the account opens, as in `at`; the start of Monday, 5 January 2026, if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
     /// Which phase the account is in, from 1.
@@ -81,8 +81,9 @@ pub struct Example {
     pub steps: Vec<Step>,
 }
 
-/// The program of an example: a whole one, a file beside the examples, or only what matters. Whatever is left out is
-/// filled in: USD, a reset at midnight UTC, one phase with the rules given here.
+/// The program of an example: a whole one, a file beside the examples, or only what matters. What an example leaves out
+/// is taken from the program of its file, and what that leaves out too is filled in: USD, 100000, a reset at midnight
+/// UTC, one phase with the rules given here.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExampleProgram {
@@ -111,7 +112,7 @@ pub struct ExampleProgram {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,
     /// How the only phase is passed on from.
-    #[serde(default, skip_serializing_if = "crate::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub promotion: Promotion,
     /// The payout policy of the only phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,23 +129,31 @@ pub struct ExampleProgram {
 }
 
 /// One step: the clock moves first, then what is given happens in the order of these fields, then the expectations are
-/// compared. Without `at`, `after` or `reset` a step happens one minute after the one before it.
+/// compared. Without `at`, `after` or `reset` a step happens one minute after the one before it, the first at the start.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
+    /// The day before ended with this balance (and this equity, if another), however that came about: nothing is judged
+    /// on the way there. The clock moves to the next reset, or to `at`, and the verdict is taken at the reset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day_start: Option<DayEnd>,
     /// Moves the clock to an instant: RFC 3339, or `2026-01-05 14:30` in the reset zone, or a date, meaning the start of
-    /// that day. Every reset on the way happens with what the account is then worth.
+    /// that day, or a day of the week, `Thu` or `Thu 14:30`, meaning the next noon or time, or a release of the calendar,
+    /// `US payrolls -90s`. Every reset on the way happens with what the account is then worth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
     /// Moves the clock on, such as `90s`, `5m`, `2h`, `3d`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
     /// Moves the clock to the next reset.
-    #[serde(default, skip_serializing_if = "crate::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub reset: bool,
     /// An order is placed.
-    #[serde(default, skip_serializing_if = "crate::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub order: bool,
+    /// So many orders work from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_orders: Option<u32>,
     /// Positions open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<OpenStep>,
@@ -179,25 +188,26 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub equities: Vec<Amount>,
     /// Days one after the other, each with one trade that closes with this result, and then a reset; `none` is a day
-    /// without a trade.
+    /// without a trade. Such a trade has a stop loss where it lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub day_profits: Vec<String>,
-    /// Days one after the other, each ending with this balance, and the equity if another is given, and then a reset.
+    /// Days one after the other, each ending with this balance, `"50500"`, or with positions open,
+    /// `{ balance = "50500", equity = "50300" }`, and then a reset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub day_ends: Vec<DayEnd>,
     /// The account is looked through, as before a payout.
-    #[serde(default, skip_serializing_if = "crate::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub review: bool,
     /// Money is taken out: an amount, or `all` for the most that is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payout: Option<String>,
     /// The account grows by so many steps of its scaling plan, whether it is eligible or not.
-    #[serde(default, skip_serializing_if = "crate::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub grow: u32,
     /// Accounts are merged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merge: Vec<Merged>,
-    /// What must be true then, by name.
+    /// What must be true then, by name: `daily_loss.floor = 95000`, `verdict = "ok"`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub expect: BTreeMap<String, serde_json::Value>,
 }
@@ -230,7 +240,7 @@ pub struct OpenStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risk: Option<Amount>,
     /// By a working order that fired.
-    #[serde(default, skip_serializing_if = "crate::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub pending: bool,
     /// Commission charged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -290,23 +300,49 @@ pub struct TradeStep {
     pub times: Option<u32>,
 }
 
-/// How a day ends.
+/// What an account is worth at the end of a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "a balance such as \"50500\", or { balance = \"50500\", equity = \"50300\" }")]
+pub enum DayEnd {
+    /// The balance, nothing open.
+    Flat(Amount),
+    /// With positions open.
+    Open(OpenDayEnd),
+}
+
+/// The end of a day with positions open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DayEnd {
-    /// The balance.
-    pub balance: Amount,
-    /// The equity, if another.
+pub struct OpenDayEnd {
+    /// The balance; as before if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub equity: Option<Amount>,
+    pub balance: Option<Amount>,
+    /// The equity.
+    pub equity: Amount,
+}
+
+impl DayEnd {
+    /// The balance and the equity, for an account with a balance of `before`.
+    pub(crate) fn worth(self, before: Amount) -> (Amount, Amount) {
+        match self {
+            Self::Flat(balance) => (balance, balance),
+            Self::Open(end) => (end.balance.unwrap_or(before), end.equity),
+        }
+    }
 }
 
 /// Why an example cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExampleError {
-    /// The file, or a program it names, cannot be read.
-    #[error(transparent)]
-    Program(#[from] ProgramError),
+    /// Its program cannot be read or makes no sense.
+    #[error("example {example}: its program")]
+    Program {
+        /// The example.
+        example: String,
+        /// Why.
+        #[source]
+        source: ProgramError,
+    },
     /// Something in a step makes no sense.
     #[error("example {example}, step {step}: {say}")]
     Step {
@@ -336,14 +372,12 @@ pub type Load<'a> = &'a dyn Fn(&str) -> Result<Program, ProgramError>;
 impl ExampleFile {
     /// Reads a file of examples in TOML.
     pub fn from_toml(text: &str) -> Result<Self, ProgramError> {
-        let document = toml::Deserializer::parse(text)
-            .map_err(|error| ProgramError::Unreadable { path: String::new(), say: error.to_string() })?;
-        read(document)
+        read_toml(text)
     }
 
     /// Reads a file of examples in JSON.
     pub fn from_json(text: &str) -> Result<Self, ProgramError> {
-        read(&mut serde_json::Deserializer::from_str(text))
+        read_json(text)
     }
 
     /// The JSON Schema of such files.
@@ -353,19 +387,55 @@ impl ExampleFile {
 
     /// The program of an example, with everything filled in.
     pub fn program_of(&self, example: &Example, load: Load<'_>) -> Result<Program, ProgramError> {
-        let given = example.program.as_ref().or(self.program.as_ref()).cloned().unwrap_or_default();
-        given.fill(load)
+        let shared = self.program.clone().unwrap_or_default();
+        match example.program.clone() {
+            Some(own) => own.over(shared).fill(load),
+            None => shared.fill(load),
+        }
     }
 }
 
 impl ExampleProgram {
+    /// This program, and of another one what this one leaves out. A file of its own stands alone.
+    fn over(self, other: Self) -> Self {
+        if self.file.is_some() {
+            return self;
+        }
+        let mut other = other;
+        if !self.phases.is_empty() {
+            (other.rules, other.payout, other.scaling) = (Vec::new(), None, None);
+        } else if !self.rules.is_empty() || self.payout.is_some() || self.scaling.is_some() {
+            other.phases.clear();
+        }
+        let own = |rules: Vec<Rule>, others: Vec<Rule>| if rules.is_empty() { others } else { rules };
+        Self {
+            file: other.file,
+            name: self.name.or(other.name),
+            currency: self.currency.or(other.currency),
+            initial_balance: self.initial_balance.or(other.initial_balance),
+            reset: self.reset.or(other.reset),
+            counting: self.counting.or(other.counting),
+            terms: self.terms.or(other.terms),
+            rules: own(self.rules, other.rules),
+            promotion: if is_default(&self.promotion) { other.promotion } else { self.promotion },
+            payout: self.payout.or(other.payout),
+            scaling: self.scaling.or(other.scaling),
+            merge: self.merge.or(other.merge),
+            phases: if self.phases.is_empty() { other.phases } else { self.phases },
+        }
+    }
+
     fn fill(self, load: Load<'_>) -> Result<Program, ProgramError> {
         if let Some(file) = &self.file {
             if self != (Self { file: Some(file.clone()), ..Self::default() }) {
-                let say = "give either a file or the program itself".to_owned();
+                let say = "give either a file or the program itself, in the example and in its file together".to_owned();
                 return Err(ProgramError::Unreadable { path: "program.file".to_owned(), say });
             }
             return load(file);
+        }
+        if !self.phases.is_empty() && (!self.rules.is_empty() || self.payout.is_some() || self.scaling.is_some()) {
+            let say = "give either phases, each with its rules, or the rules, payout and scaling of the only phase";
+            return Err(ProgramError::Unreadable { path: "program.phases".to_owned(), say: say.to_owned() });
         }
         let own = Phase {
             name: "Account".to_owned(),
@@ -374,7 +444,8 @@ impl ExampleProgram {
             payout: self.payout,
             scaling: self.scaling,
         };
-        let phases = if self.phases.is_empty() { vec![own] } else { self.phases };
+        let only = self.phases.is_empty();
+        let phases = if only { vec![own] } else { self.phases };
         let missing =
             |text: &str, say: &str| ProgramError::Unreadable { path: text.to_owned(), say: say.to_owned() };
         let usd = Currency::parse("USD").map_err(|error| missing("currency", &error.to_string()))?;
@@ -396,9 +467,19 @@ impl ExampleProgram {
             phases,
             merge: self.merge,
         };
-        program.check()?;
+        program.check().map_err(|error| in_example(error, only))?;
         Ok(program)
     }
+}
+
+/// Faults with their paths as they are in an example, which may leave out the phase where it is the only one.
+fn in_example(error: ProgramError, only: bool) -> ProgramError {
+    let ProgramError::Invalid(faults) = error else { return error };
+    let named = |fault: Invalid| {
+        let path = if only { fault.path.replacen("phases[0].", "", 1) } else { fault.path };
+        Invalid { path: format!("program.{path}"), say: fault.say }
+    };
+    ProgramError::Invalid(faults.into_iter().map(named).collect())
 }
 
 const DEFAULT_BALANCE: Amount = Amount::from_micros(100_000_000_000);
@@ -407,7 +488,10 @@ const DEFAULT_BALANCE: Amount = Amount::from_micros(100_000_000_000);
 pub fn check(file: &ExampleFile, load: Load<'_>) -> Result<Vec<Checked>, ExampleError> {
     let mut all = Vec::new();
     for example in &file.examples {
-        let program = file.program_of(example, load)?;
+        let id = example.id.clone();
+        let program = file
+            .program_of(example, load)
+            .map_err(|source| ExampleError::Program { example: id, source })?;
         let mut timeline = Timeline::open(&program, example)?;
         for step in &example.steps {
             all.extend(timeline.step(&program, example, step)?);

@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use kernel::{Amount, Lots, Rounding, Side, Span, Symbol, Timestamp, TradingDay, Zone};
+use kernel::{Amount, LocalTime, Lots, Rounding, Side, Span, Symbol, Timestamp, TradingDay, Zone};
 use serde::{Deserialize, Serialize};
 
 use super::expect::{self, Checked};
-use super::{CloseStep, Example, ExampleError, OpenStep, Step, TradeStep};
+use super::{CloseStep, DayEnd, Example, ExampleError, OpenStep, Step, TradeStep};
 use crate::effect::{Figure, Figured, figure};
+use crate::kinds::Weekday;
 use crate::payout::Holding;
 use crate::{
-    CloseReason, Closing, Effect, Fact, Finding, Floor, HeldBack, Opening, Phase, Program, Promotion,
+    CloseReason, Closing, Effect, Fact, Finding, Floor, HeldBack, NewsEvent, Opening, Phase, Program, Promotion,
     RuleError, Scene, Track, Worth, breached, deadlines, figures, floors, objection, objectives, passed,
 };
 
@@ -22,7 +23,11 @@ pub struct Timeline {
     phase: usize,
     track: Track,
     balance: Amount,
+    /// What is open would bring so much in all.
     floating: Amount,
+    /// What each position would bring, where it was told for each.
+    floating_of: BTreeMap<u32, Amount>,
+    working_orders: u32,
     /// Open positions by their names in the example.
     tickets: BTreeMap<String, u32>,
     next_ticket: u32,
@@ -33,7 +38,8 @@ pub struct Timeline {
     steps: usize,
     /// What was found in the last step.
     found: Vec<Finding>,
-    passed: bool,
+    /// The verdict after each value of the lists of the last step.
+    verdicts: Vec<Cow<'static, str>>,
     merged: Option<Amount>,
 }
 
@@ -72,7 +78,7 @@ impl Timeline {
         let open = || -> Result<Self, Failure> {
             let at = match &example.start {
                 Some(text) => instant(program, text)?,
-                None => Timestamp::parse("2026-01-05T12:00:00Z")?,
+                None => program.clocks().counting.start_of(TradingDay::parse("2026-01-05")?)?,
             };
             let phase = example.phase.unwrap_or(1).saturating_sub(1);
             if phase >= program.phases.len() {
@@ -84,13 +90,15 @@ impl Timeline {
                 track: Track::open(program.initial_balance, at, program.clocks())?,
                 balance: program.initial_balance,
                 floating: Amount::ZERO,
+                floating_of: BTreeMap::new(),
+                working_orders: 0,
                 tickets: BTreeMap::new(),
                 next_ticket: 1,
                 status: Status::Active,
                 ended: None,
                 steps: 0,
                 found: Vec::new(),
-                passed: false,
+                verdicts: Vec::new(),
                 merged: None,
             })
         };
@@ -113,13 +121,17 @@ impl Timeline {
 
     fn take(&mut self, program: &Program, example: &Example, step: &Step) -> Result<(), Failure> {
         self.found.clear();
+        self.verdicts.clear();
         let mut run = Run { state: self, program, example };
         run.move_clock(step)?;
         if step.order {
             run.tell(&Fact::Ordered)?;
         }
+        if let Some(orders) = step.working_orders {
+            run.state.working_orders = orders;
+        }
         for open in &step.open {
-            run.open(open)?;
+            run.one_of_many(|run| run.open(open))?;
         }
         for stop in &step.stop {
             let trade = run.ticket(&stop.position)?;
@@ -129,42 +141,13 @@ impl Timeline {
             run.open_profit(&step.open_profit)?;
         }
         for close in &step.close {
-            run.close(close)?;
+            run.one_of_many(|run| run.close(close))?;
         }
         for trade in &step.trade {
-            run.trade(trade)?;
+            run.one_of_many(|run| run.trade(trade))?;
         }
         run.worth(step)?;
-        for balance in &step.balances {
-            run.wait(MINUTE)?;
-            run.set(*balance, Amount::ZERO)?;
-        }
-        for equity in &step.equities {
-            run.wait(MINUTE)?;
-            run.set(run.state.balance, equity.minus(run.state.balance)?)?;
-        }
-        for profit in &step.day_profits {
-            if profit != "none" {
-                let profit =
-                    Amount::parse(profit).or_else(|error| say(format!("day_profits: {profit}: {error}")))?;
-                let trade = TradeStep {
-                    profit,
-                    symbol: None,
-                    side: None,
-                    lots: None,
-                    held: None,
-                    risk: None,
-                    times: None,
-                };
-                run.trade(&trade)?;
-            }
-            run.advance(run.state.track.next_reset)?;
-        }
-        for end in &step.day_ends {
-            run.wait(MINUTE)?;
-            run.set(end.balance, end.equity.unwrap_or(end.balance).minus(end.balance)?)?;
-            run.advance(run.state.track.next_reset)?;
-        }
+        run.lists(step)?;
         if step.review {
             run.tell(&Fact::Review)?;
         }
@@ -187,9 +170,12 @@ impl Timeline {
         }
         let known = self.known(program, &example.calendar)?;
         let mut all = Vec::new();
+        let opened = program.clocks().counting.day_of(self.track.opened_at)?;
+        let context = expect::Context { program, known: &known, opened };
         for (name, expected) in &step.expect {
-            let checked = expect::compare(program, &known, name, expected).or_else(say)?;
-            all.push(Checked { example: example.id.clone(), step: self.steps, ..checked });
+            for checked in context.compare(name, expected).or_else(say)? {
+                all.push(Checked { example: example.id.clone(), step: self.steps, ..checked });
+            }
         }
         Ok(all)
     }
@@ -197,7 +183,7 @@ impl Timeline {
     fn scene<'a>(
         &self,
         program: &'a Program,
-        calendar: &'a [crate::NewsEvent],
+        calendar: &'a [NewsEvent],
     ) -> Result<Scene<'a>, Failure> {
         let Some(phase) = program.phases.get(self.phase) else { return say("the program has no such phase") };
         let equity = self.balance.plus(self.floating)?;
@@ -208,7 +194,7 @@ impl Timeline {
     fn known(
         &self,
         program: &Program,
-        calendar: &[crate::NewsEvent],
+        calendar: &[NewsEvent],
     ) -> Result<BTreeMap<String, Figure>, Failure> {
         let scene = self.scene(program, calendar)?;
         let clocks = program.clocks();
@@ -285,7 +271,19 @@ impl Timeline {
         if let Some(balance) = self.merged {
             add("merge", vec![figure("start_balance", balance)]);
         }
-        let (verdict, rule) = self.verdict();
+        // What was found in this step also has its numbers, such as those of an order that was refused.
+        for Finding { kind, figures, .. } in &self.found {
+            for Figured { name, value } in figures {
+                known.entry(format!("{kind}.{name}")).or_insert_with(|| value.clone());
+            }
+        }
+        let over = |verdict: &Cow<'_, str>| matches!(verdict.as_ref(), "breach" | "soft_breach" | "expiry");
+        if let Some(place) = self.verdicts.iter().position(over) {
+            let place = u32::try_from(place).unwrap_or(u32::MAX);
+            known.insert("breach_at_step".to_owned(), Figure::Count(place));
+        }
+        known.insert("verdicts".to_owned(), Figure::Word(Cow::Owned(self.verdicts.join(", "))));
+        let (verdict, rule) = self.verdict(&self.found);
         known.insert("verdict".to_owned(), Figure::Word(Cow::Borrowed(verdict)));
         known.insert("rule".to_owned(), Figure::Word(rule));
         let violations =
@@ -302,21 +300,23 @@ impl Timeline {
     fn holding(&self) -> Holding {
         Holding {
             flat: self.track.open.is_empty() && self.floating == Amount::ZERO,
-            no_orders: true,
+            no_orders: self.working_orders == 0,
             ended: self.ended.clone(),
         }
     }
 
-    /// The outcome of the last step: its hardest finding, a pass, or the end the account came to before.
-    fn verdict(&self) -> (&'static str, Cow<'static, str>) {
-        let hardest =
-            self.found.iter().reduce(|cause, next| if next.effect > cause.effect { next } else { cause });
+    /// The outcome of what was found: the hardest, or else what the account has come to.
+    fn verdict(&self, found: &[Finding]) -> (&'static str, Cow<'static, str>) {
+        let hardest = found.iter().reduce(|cause, next| if next.effect > cause.effect { next } else { cause });
         match (self.status, hardest) {
-            (_, Some(finding)) if !self.passed => (finding.effect.outcome(), finding.kind.clone()),
+            (Status::Breached | Status::Expired, Some(finding)) if finding.effect == Effect::Refuse => {
+                (finding.effect.outcome(), finding.kind.clone())
+            }
             (Status::Passed, _) => ("passed", Cow::Borrowed("profit_target")),
             (Status::Breached, _) => ("breach", self.ended_by()),
             (Status::Expired, _) => ("expiry", self.ended_by()),
-            (Status::Active, _) => ("ok", Cow::Borrowed("")),
+            (Status::Active, Some(finding)) => (finding.effect.outcome(), finding.kind.clone()),
+            (Status::Active, None) => ("ok", Cow::Borrowed("")),
         }
     }
 
@@ -350,7 +350,7 @@ fn instant(program: &Program, text: &str) -> Result<Timestamp, Failure> {
         return Ok(at);
     }
     if let Some((date, time)) = text.split_once(' ')
-        && let (Ok(date), Ok(time)) = (TradingDay::parse(date), kernel::LocalTime::parse(time))
+        && let (Ok(date), Ok(time)) = (TradingDay::parse(date), LocalTime::parse(time))
         && let Ok(zone) = Zone::parse(program.reset.zone())
     {
         return Ok(zone.at(date, time)?);
@@ -358,9 +358,34 @@ fn instant(program: &Program, text: &str) -> Result<Timestamp, Failure> {
     match TradingDay::parse(text) {
         Ok(day) => Ok(program.clocks().counting.start_of(day)?),
         Err(_) => say(format!(
-            "{text} is not an instant such as 2026-01-05T12:00:00Z, a local time such as 2026-01-05 14:30, or a date"
+            "{text} is not an instant such as 2026-01-05T12:00:00Z, a local time such as 2026-01-05 14:30, a date, a day \
+             of the week such as Thu or Thu 14:30, or a release of the calendar such as \"US payrolls -90s\""
         )),
     }
+}
+
+/// `Thu` or `Thu 14:30`: the next noon or time of that day in the reset zone, now included.
+fn next_weekday(program: &Program, now: Timestamp, text: &str) -> Result<Option<Timestamp>, Failure> {
+    let (day, time) = text.split_once(' ').unwrap_or((text, "12:00"));
+    let (Some(day), Ok(time)) = (Weekday::parse(day), LocalTime::parse(time)) else { return Ok(None) };
+    let Ok(zone) = Zone::parse(program.reset.zone()) else { return Ok(None) };
+    Ok(Some(zone.next_weekly(now.before(Span::from_micros(1))?, time, &[day.number()])?))
+}
+
+/// The instant of a release, or some time before or after it: `US payrolls`, `US payrolls -90s`.
+fn near_release(calendar: &[NewsEvent], text: &str) -> Result<Option<Timestamp>, Failure> {
+    for event in calendar {
+        let Some(rest) = text.strip_prefix(event.name.as_str()) else { continue };
+        let rest = rest.trim();
+        if rest.is_empty() {
+            return Ok(Some(event.at));
+        } else if let Some(later) = rest.strip_prefix('+') {
+            return Ok(Some(event.at.after(span(later.trim())?)?));
+        } else if let Some(earlier) = rest.strip_prefix('-') {
+            return Ok(Some(event.at.before(span(earlier.trim())?)?));
+        }
+    }
+    Ok(None)
 }
 
 /// `90s`, `5m`, `2h`, `3d`.
@@ -401,10 +426,14 @@ impl<'a> Run<'a> {
     }
 
     fn move_clock(&mut self, step: &Step) -> Result<(), Failure> {
+        if let Some(end) = step.day_start {
+            self.day_before_ended(end)?;
+        }
         let to = match (&step.at, &step.after, step.reset) {
-            (Some(text), None, false) => instant(self.program, text)?,
+            (Some(text), None, false) => self.instant(text)?,
             (None, Some(text), false) => self.state.at.after(span(text)?)?,
             (None, None, true) => self.state.track.next_reset,
+            (None, None, false) if step.day_start.is_some() => self.state.track.next_reset,
             (None, None, false) if self.state.steps <= 1 => self.state.at,
             (None, None, false) => self.state.at.after(MINUTE)?,
             _ => return say("give only one of at, after and reset"),
@@ -416,6 +445,79 @@ impl<'a> Run<'a> {
             ));
         }
         self.advance(to)
+    }
+
+    fn instant(&self, text: &str) -> Result<Timestamp, Failure> {
+        if let Some(at) = next_weekday(self.program, self.state.at, text)? {
+            return Ok(at);
+        }
+        match near_release(&self.example.calendar, text)? {
+            Some(at) => Ok(at),
+            None => instant(self.program, text),
+        }
+    }
+
+    /// The account is worth so much, however that came about: no day counts for it and nothing is judged.
+    fn day_before_ended(&mut self, end: DayEnd) -> Result<(), Failure> {
+        let (balance, equity) = end.worth(self.state.balance);
+        self.state.balance = balance;
+        self.float(equity.minus(balance)?);
+        self.state.track.today_start_equity = equity;
+        Ok(())
+    }
+
+    /// What is open would bring so much in all.
+    fn float(&mut self, floating: Amount) {
+        self.state.floating = floating;
+        self.state.floating_of.clear();
+    }
+
+    /// One value of a list: what comes of it is remembered by itself.
+    fn one_of_many(&mut self, take: impl FnOnce(&mut Self) -> Result<(), Failure>) -> Result<(), Failure> {
+        let before = self.state.found.len();
+        take(self)?;
+        let found = self.state.found.get(before..).unwrap_or_default();
+        let (verdict, _) = self.state.verdict(found);
+        self.state.verdicts.push(Cow::Borrowed(verdict));
+        Ok(())
+    }
+
+    fn lists(&mut self, step: &Step) -> Result<(), Failure> {
+        for balance in &step.balances {
+            self.one_of_many(|run| {
+                run.wait(MINUTE)?;
+                run.set(*balance, Amount::ZERO)
+            })?;
+        }
+        for equity in &step.equities {
+            self.one_of_many(|run| {
+                run.wait(MINUTE)?;
+                run.set(run.state.balance, equity.minus(run.state.balance)?)
+            })?;
+        }
+        for profit in &step.day_profits {
+            self.one_of_many(|run| run.day_with(profit))?;
+        }
+        for end in &step.day_ends {
+            self.one_of_many(|run| {
+                run.wait(MINUTE)?;
+                let (balance, equity) = end.worth(run.state.balance);
+                run.set(balance, equity.minus(balance)?)?;
+                run.advance(run.state.track.next_reset)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn day_with(&mut self, profit: &str) -> Result<(), Failure> {
+        if profit != "none" {
+            let profit =
+                Amount::parse(profit).or_else(|error| say(format!("day_profits: {profit}: {error}; a day without a trade is \"none\"")))?;
+            let risk = Some(profit.negated()?.max(Amount::ZERO));
+            let trade = TradeStep { profit, risk, symbol: None, side: None, lots: None, held: None, times: None };
+            self.trade(&trade)?;
+        }
+        self.advance(self.state.track.next_reset)
     }
 
     fn wait(&mut self, span: Span) -> Result<(), Failure> {
@@ -452,8 +554,11 @@ impl<'a> Run<'a> {
             track.end_day(clocks, scene.equity)?;
         }
         if track.next_reset <= scene.at {
-            track.reset(clocks, scene.balance, scene.equity)?;
+            // What is measured at the reset is measured on the day that ends; then the new day's floors meet what is held.
             self.judge(true)?;
+            let scene = self.scene()?;
+            self.state.track.reset(clocks, scene.balance, scene.equity)?;
+            self.judge(false)?;
         }
         if self.active()
             && deadlines(&self.scene()?, &self.state.track)?
@@ -504,19 +609,32 @@ impl<'a> Run<'a> {
     fn flatten(&mut self) -> Result<(), Failure> {
         let open: Vec<_> =
             self.state.track.open.iter().map(|(trade, position)| (*trade, position.lots)).collect();
-        let mut floating = std::mem::take(&mut self.state.floating);
-        self.state.balance = self.state.balance.plus(floating)?;
-        if open.is_empty() {
-            self.state.track.today.profit = self.state.track.today.profit.plus(floating)?;
-        }
+        let told = std::mem::take(&mut self.state.floating_of);
+        let mut rest = std::mem::take(&mut self.state.floating);
+        self.state.balance = self.state.balance.plus(rest)?;
         self.state.tickets.clear();
+        for profit in told.values() {
+            rest = rest.minus(*profit)?;
+        }
         for (trade, lots) in open {
-            // What is open is worth so much together; the first carries it all.
-            let profit = std::mem::take(&mut floating);
+            // What was told of all together and of none alone goes with the first.
+            let own = told.get(&trade).copied().unwrap_or_default();
+            let profit = own.plus(std::mem::take(&mut rest))?;
             let closing = Closing { trade, lots, profit, reason: CloseReason::Platform, whole: true };
             let scene = self.scene()?;
             self.state.track.notice(&scene, &Fact::Closed(closing))?;
         }
+        self.book(rest)
+    }
+
+    /// Results that no position has brought: they count for the day.
+    fn book(&mut self, profit: Amount) -> Result<(), Failure> {
+        let track = &mut self.state.track;
+        let today = &mut track.today;
+        today.profit = today.profit.plus(profit)?;
+        today.booked = today.booked.plus(profit)?;
+        today.best_trade = today.best_trade.max(profit);
+        track.worst_trade = track.worst_trade.min(profit);
         Ok(())
     }
 
@@ -550,7 +668,6 @@ impl<'a> Run<'a> {
             self.tell(&Fact::Review)?;
             if self.active() && ready(self.state)? {
                 self.state.status = Status::Passed;
-                self.state.passed = true;
             }
         }
         Ok(())
@@ -560,12 +677,9 @@ impl<'a> Run<'a> {
         if !self.active() {
             return Ok(());
         }
-        let closed = balance.minus(self.state.balance)?;
-        let today = &mut self.state.track.today;
-        today.profit = today.profit.plus(closed)?;
-        today.booked = today.booked.plus(closed)?;
+        self.book(balance.minus(self.state.balance)?)?;
         self.state.balance = balance;
-        self.state.floating = floating;
+        self.float(floating);
         self.judge(false)
     }
 
@@ -669,13 +783,19 @@ impl<'a> Run<'a> {
     }
 
     fn open_profit(&mut self, profits: &BTreeMap<String, Amount>) -> Result<(), Failure> {
-        let mut told = Vec::new();
-        let mut floating = Amount::ZERO;
+        if !self.active() {
+            return Ok(());
+        }
         for (name, profit) in profits {
-            told.push((self.ticket(name)?, *profit));
+            let ticket = self.ticket(name)?;
+            self.state.floating_of.insert(ticket, *profit);
+        }
+        let mut floating = Amount::ZERO;
+        for profit in self.state.floating_of.values() {
             floating = floating.plus(*profit)?;
         }
         self.state.floating = floating;
+        let told = self.state.floating_of.iter().map(|(trade, profit)| (*trade, *profit)).collect();
         self.tell(&Fact::Floating(told))?;
         self.judge(false)
     }
@@ -696,8 +816,15 @@ impl<'a> Run<'a> {
             self.state.tickets.remove(&close.position);
         }
         self.state.balance = self.state.balance.plus(close.profit)?;
+        if let Some(told) = self.state.floating_of.remove(&trade) {
+            let kept = told.scaled(left.minus(lots)?.millionths(), left.millionths(), Rounding::HalfEven)?;
+            self.state.floating = self.state.floating.minus(told)?.plus(kept)?;
+            if !whole {
+                self.state.floating_of.insert(trade, kept);
+            }
+        }
         if self.state.tickets.is_empty() {
-            self.state.floating = Amount::ZERO;
+            self.float(Amount::ZERO);
         }
         self.tell(&Fact::Closed(Closing { trade, lots, profit: close.profit, reason, whole }))?;
         self.judge(false)
@@ -706,7 +833,7 @@ impl<'a> Run<'a> {
     fn trade(&mut self, trade: &TradeStep) -> Result<(), Failure> {
         for _ in 0..trade.times.unwrap_or(1) {
             let open = OpenStep {
-                position: "\u{0}".to_owned(),
+                position: format!("trade {}", self.state.next_ticket),
                 symbol: trade.symbol.clone(),
                 side: trade.side,
                 lots: trade.lots,
@@ -722,8 +849,7 @@ impl<'a> Run<'a> {
                 self.wait(span(held)?)?;
             }
             if self.state.tickets.contains_key(&open.position) {
-                let CloseStep { position, .. } =
-                    CloseStep { position: open.position, lots: None, profit: trade.profit, reason: None };
+                let position = open.position;
                 self.close(&CloseStep { position, lots: None, profit: trade.profit, reason: None })?;
             }
         }
@@ -742,7 +868,7 @@ impl<'a> Run<'a> {
             amount => Amount::parse(amount).or_else(|error| say(format!("payout: {amount}: {error}")))?,
         };
         let allowed = precheck.eligible && taken <= precheck.withdrawable && taken > Amount::ZERO;
-        if !allowed || !self.active() {
+        if !allowed {
             let missing = precheck.conditions.iter().find(|condition| !condition.met);
             let kind = missing.map_or(Cow::Borrowed("amount"), |condition| condition.kind.clone());
             let rule = scene.phase.rules.len();

@@ -55,7 +55,35 @@ pub enum Weekday {
 }
 
 impl Weekday {
-    const fn number(self) -> u8 {
+    /// Reads `Mon` or `mon`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text.to_ascii_lowercase().as_str() {
+            "mon" => Self::Mon,
+            "tue" => Self::Tue,
+            "wed" => Self::Wed,
+            "thu" => Self::Thu,
+            "fri" => Self::Fri,
+            "sat" => Self::Sat,
+            "sun" => Self::Sun,
+            _ => return None,
+        })
+    }
+
+    /// The day of the week of a date.
+    pub fn of(day: TradingDay) -> Self {
+        match day.weekday() {
+            0 => Self::Mon,
+            1 => Self::Tue,
+            2 => Self::Wed,
+            3 => Self::Thu,
+            4 => Self::Fri,
+            5 => Self::Sat,
+            _ => Self::Sun,
+        }
+    }
+
+    /// Its number from Monday, 0, to Sunday, 6.
+    pub const fn number(self) -> u8 {
         match self {
             Self::Mon => 0,
             Self::Tue => 1,

@@ -27,10 +27,10 @@ pub use calendar_limit::CalendarLimit;
 pub use consistency::{Against, Consistency, Portion, ShareLimit};
 pub use daily_cap::DailyCap;
 pub use daily_loss::{DailyLoss, Reference};
-pub use flat_by::{FlatBy, Weekday};
+pub use flat_by::{EarlyClose, FlatBy, Weekday};
 pub use inactivity::{ActivityKind, DayCount, Inactivity};
-pub use lot_range::{Around, LotRange};
-pub use lot_step::{LotStep, Predecessor};
+pub use lot_range::{Around, LotNotes, LotRange};
+pub use lot_step::{LotStep, Predecessor, StepNotes};
 pub use max_loss::{Jump, LockAt, LockLevel, MaxLoss, Trail};
 pub use max_size::{MaxSize, Per, ReadAt, SizeStep};
 pub use min_profitable_days::{Basis, MinProfitableDays};
@@ -39,7 +39,7 @@ pub use news_window::{Ends, NewsAction, NewsWindow};
 pub use open_loss::{LossBase, OpenLoss, OpenLossPer};
 pub use profit_target::{ProfitTarget, TargetOf};
 pub use risk_at_stop::RiskAtStop;
-pub use risk_per_idea::{Idea, RiskPerIdea};
+pub use risk_per_idea::{Idea, Ideas, RiskPerIdea};
 pub use short_holds::{Hold, HoldShare, Holds, Judged, ShareOf, ShortHolds};
 pub use stop_required::StopRequired;
 
@@ -51,11 +51,11 @@ use crate::{Phase, Rule, Track};
 #[serde(rename_all = "snake_case")]
 pub enum Note {
     /// Sizes of trades.
-    Lots(lot_range::LotNotes),
+    Lots(LotNotes),
     /// The last size.
-    Step(lot_step::StepNotes),
+    Step(StepNotes),
     /// Groups of trades.
-    Ideas(Vec<Idea>),
+    Ideas(Ideas),
     /// Days on which a trade counted.
     Days(std::collections::BTreeSet<kernel::TradingDay>),
     /// Results by how long trades were held.

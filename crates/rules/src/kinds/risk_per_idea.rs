@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::effect::{Figured, RuleError, figure};
 use crate::limit::{Limit, Reached};
 use crate::rule::{Kind, Words};
-use crate::{Effect, Fact, Finding, Rule, Scene, Track, is_default};
+use crate::{Effect, Fact, Finding, Opening, Rule, Scene, Track, is_default};
 
 use super::{Note, effect_fault};
 
@@ -50,24 +50,27 @@ pub struct Idea {
     pub found: bool,
 }
 
+/// What is remembered of the ideas of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ideas {
+    /// How many there have been.
+    pub count: u32,
+    /// The largest loss that one of them ever showed.
+    pub worst: Amount,
+    /// Those that a trade can still join, and the last one.
+    pub recent: Vec<Idea>,
+}
+
 impl RiskPerIdea {
-    fn ideas<'a>(track: &'a mut Track, index: usize) -> Option<&'a mut Vec<Idea>> {
-        match track.notes.entry(index).or_insert_with(|| Note::Ideas(Vec::new())) {
-            Note::Ideas(ideas) => Some(ideas),
-            _ => None,
+    fn ideas(track: &Track, index: usize) -> Ideas {
+        match track.notes.get(&index) {
+            Some(Note::Ideas(ideas)) => ideas.clone(),
+            _ => Ideas::default(),
         }
     }
 
-    fn join(
-        &self,
-        ideas: &mut Vec<Idea>,
-        at: Timestamp,
-        symbol: &Symbol,
-        side: Side,
-        trade: u32,
-        cost: Amount,
-    ) -> Result<(), Overflow> {
-        let side = self.by_side.then_some(side);
+    fn join(&self, ideas: &mut Ideas, at: Timestamp, opening: &Opening) -> Result<(), Overflow> {
+        let side = self.by_side.then_some(opening.side);
         let gap = Span::from_minutes(self.gap_minutes)?;
         let near = |idea: &Idea| {
             !idea.open.is_empty()
@@ -75,26 +78,20 @@ impl RiskPerIdea {
                     at.since(ended).is_ok_and(|since| since < gap || since == Span::ZERO)
                 })
         };
-        // What no trade can join any more is forgotten, apart from the last one, which screens show.
-        let last = ideas.len().saturating_sub(1);
-        let mut place = 0_usize;
-        ideas.retain(|idea| {
-            let keep = near(idea) || place == last;
-            place = place.saturating_add(1);
-            keep
-        });
+        ideas.recent.retain(near);
         if let Some(idea) =
-            ideas.iter_mut().find(|idea| idea.symbol == *symbol && idea.side == side && near(idea))
+            ideas.recent.iter_mut().find(|idea| idea.symbol == opening.symbol && idea.side == side)
         {
-            idea.open.insert(trade);
-            idea.realised = idea.realised.minus(cost)?;
+            idea.open.insert(opening.trade);
+            idea.realised = idea.realised.minus(opening.cost)?;
         } else {
-            ideas.push(Idea {
-                symbol: symbol.clone(),
+            ideas.count = ideas.count.saturating_add(1);
+            ideas.recent.push(Idea {
+                symbol: opening.symbol.clone(),
                 side,
-                open: BTreeSet::from([trade]),
+                open: BTreeSet::from([opening.trade]),
                 ended_at: None,
-                realised: cost.negated()?,
+                realised: opening.cost.negated()?,
                 found: false,
             });
         }
@@ -105,10 +102,12 @@ impl RiskPerIdea {
         &self,
         index: usize,
         idea: &mut Idea,
+        worst: &mut Amount,
         limit: Amount,
         floating: Amount,
     ) -> Result<Option<Finding>, Overflow> {
         let loss = idea.realised.plus(floating)?.negated()?;
+        *worst = (*worst).max(loss);
         if idea.found || loss <= Amount::ZERO || !self.breach.reached(loss, limit) {
             return Ok(None);
         }
@@ -161,19 +160,16 @@ impl Kind for RiskPerIdea {
         fact: &Fact,
     ) -> Result<Vec<Finding>, RuleError> {
         let limit = self.limit.amount(track.initial, track.initial)?;
-        let Some(ideas) = Self::ideas(track, index) else { return Ok(Vec::new()) };
+        let mut ideas = Self::ideas(track, index);
         let mut found = Vec::new();
         match fact {
-            Fact::Opened(opening) => {
-                self.join(ideas, scene.at, &opening.symbol, opening.side, opening.trade, opening.cost)?;
-            }
+            Fact::Opened(opening) => self.join(&mut ideas, scene.at, opening)?,
             Fact::Closed(closing) => {
-                if let Some(idea) = ideas.iter_mut().find(|idea| idea.open.contains(&closing.trade)) {
+                let worst = &mut ideas.worst;
+                if let Some(idea) = ideas.recent.iter_mut().find(|idea| idea.open.contains(&closing.trade)) {
                     idea.realised = idea.realised.plus(closing.profit)?;
-                    found.extend(self.judge(index, idea, limit, Amount::ZERO)?.map(|mut finding| {
-                        finding.trade = Some(closing.trade);
-                        finding
-                    }));
+                    let judged = self.judge(index, idea, worst, limit, Amount::ZERO)?;
+                    found.extend(judged.map(|finding| Finding { trade: Some(closing.trade), ..finding }));
                     if closing.whole {
                         idea.open.remove(&closing.trade);
                         idea.ended_at = Some(scene.at);
@@ -181,32 +177,32 @@ impl Kind for RiskPerIdea {
                 }
             }
             Fact::Floating(floating) if !self.closed_only => {
-                for idea in ideas.iter_mut().filter(|idea| !idea.open.is_empty()) {
+                let worst = &mut ideas.worst;
+                for idea in ideas.recent.iter_mut().filter(|idea| !idea.open.is_empty()) {
                     let mut sum = Amount::ZERO;
                     for (trade, profit) in floating {
                         if idea.open.contains(trade) {
                             sum = sum.plus(*profit)?;
                         }
                     }
-                    found.extend(self.judge(index, idea, limit, sum)?);
+                    found.extend(self.judge(index, idea, worst, limit, sum)?);
                 }
             }
-            Fact::Floating(_) | Fact::Ordered | Fact::StopMoved { .. } | Fact::Time | Fact::Review => {}
+            Fact::Floating(_) | Fact::Ordered | Fact::StopMoved { .. } | Fact::Time | Fact::Review => {
+                return Ok(found);
+            }
         }
+        track.notes.insert(index, Note::Ideas(ideas));
         Ok(found)
     }
 
     fn figures(&self, index: usize, _: &Scene<'_>, track: &Track) -> Result<Vec<Figured>, RuleError> {
-        let mut figures = vec![figure("limit", self.limit.amount(track.initial, track.initial)?)];
-        if let Some(Note::Ideas(ideas)) = track.notes.get(&index) {
-            figures.push(super::min_trading_days::count("ideas", ideas.len()));
-            let mut worst = Amount::ZERO;
-            for idea in ideas {
-                worst = worst.max(idea.realised.negated()?);
-            }
-            figures.push(figure("idea_loss", worst));
-        }
-        Ok(figures)
+        let ideas = Self::ideas(track, index);
+        Ok(vec![
+            figure("limit", self.limit.amount(track.initial, track.initial)?),
+            figure("ideas", ideas.count),
+            figure("idea_loss", ideas.worst),
+        ])
     }
 
     fn needs_floating(&self) -> bool {

@@ -4,6 +4,7 @@
 
 use app::identity::Person;
 use app::purchases::Unopened;
+use app::receipts::{Issued, ReceiptStore};
 use app::trading::{AuditEntry, Batch, Journaled, Origin, OutboxEntry, ShardCommit, ShardError, ShardStore};
 use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Ticket};
 use kernel::{AccountId, FirmId, Price, Quantity, Side, Span, Symbol, Timestamp};
@@ -186,6 +187,10 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     owner.quote("EURUSD", 110_000, 110_002);
     owner.quote("USDJPY", 150_000, 150_010);
     let (passed, breached) = (owner.open(&first).await, owner.open(&second).await);
+    let rule = owner.engine.view(passed).unwrap().unwrap().phase.rules[0].clone();
+    let reason = "the feed was down".to_owned();
+    let to = Some(Box::new(rule));
+    owner.act(passed, Act::Override { rule: 0, to, reason, by: trader.id }).unwrap();
     owner.buy(passed, "EURUSD", 5).unwrap();
     owner.buy(passed, "USDJPY", 1).unwrap();
     owner.buy(breached, "EURUSD", 10).unwrap();
@@ -211,5 +216,23 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
         owner.close(passed, ticket).unwrap();
     }
     let _proof = owner.commit().await.unwrap();
+    // One receipt is made, the others wait.
+    let receipt = Issued {
+        firm,
+        account: passed,
+        number: 1,
+        issued_at: owner.engine.now(),
+        durable_at: None,
+        document: "{}".to_owned(),
+    };
+    world.store.keep(&[receipt]).await.unwrap();
+    sqlx::query(
+        "insert into releases (firm_id, id, name, at, currencies, symbols)
+         values ($1, gen_random_uuid(), 'US payrolls', now(), '{USD}', '{}')",
+    )
+    .bind(firm.uuid())
+    .execute(&mut world.database.superuser().await)
+    .await
+    .unwrap();
     Story { firm, trader, token: token.reveal().to_owned(), passed, breached }
 }

@@ -1,5 +1,6 @@
-//! How fast a history is replayed. Not a test of behaviour, so it runs only when asked:
-//! `cargo test --release -p tradesense --test replay_rate -- --ignored --nocapture`.
+//! A history of many accounts is replayed equal, and how fast. The size is small unless it is given:
+//! `REPLAY_QUOTES=2000000 cargo test --release -p tradesense --test replay_rate -- --nocapture` prints the figures of the
+//! documents.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a measurement that cannot go on stops")]
 
@@ -14,13 +15,14 @@ use engine::{Act, Key, OrderKind, Place};
 use kernel::{AccountId, Clock as _, Price, Quantity, Rng as _, SeededRng, Side, Span, Symbol};
 
 const ACCOUNTS: usize = 200;
-const QUOTES: usize = 2_000_000;
+/// Quotes of an ordinary test run.
+const QUOTES: usize = 20_000;
 /// Quotes between two orders.
 const BETWEEN: usize = 100;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement of some minutes"]
-async fn the_rate_of_a_replay() {
+async fn a_history_of_many_accounts_is_replayed_equal() {
+    let quotes = std::env::var("REPLAY_QUOTES").map_or(QUOTES, |text| text.parse().unwrap());
     let mut stage = Stage::open(&[("plain", program(PLAIN))]).await;
     let accounts = opened(&stage).await;
     let rng = SeededRng::new(7);
@@ -40,7 +42,7 @@ async fn the_rate_of_a_replay() {
         .collect();
     let mut batch = Vec::new();
     let mut commands = 0_u64;
-    for number in 0..QUOTES {
+    for number in 0..quotes {
         let which = usize::from(below(4) == 0);
         let (name, start, spread) = *symbols.get(which).unwrap();
         let level = levels.get_mut(which).unwrap();
@@ -85,7 +87,7 @@ async fn the_rate_of_a_replay() {
         }
     }
     stage.settle().await;
-    println!("{ACCOUNTS} accounts, {QUOTES} quotes, {commands} orders");
+    println!("{ACCOUNTS} accounts, {quotes} quotes, {commands} orders");
     let url = stage.database.login_url().await;
     let other = stage.directory.path().join("other.toml");
     std::fs::write(&other, PLAIN.replace("\"10\" }, breach", "\"5\" }, breach")).unwrap();

@@ -541,7 +541,10 @@ impl Report {
             let own_phases = own_phases.map_or(0, |(_, program)| program.phases.len());
             let is_last = |phases: usize| phase.saturating_add(1) >= phases;
             if let Some(fate) = &own_fate {
-                self.own.add(phase, is_last(own_phases), fate).map_err(EngineError::from).map_err(ReplayError::Engine)?;
+                self.own
+                    .add(phase, is_last(own_phases), fate)
+                    .map_err(EngineError::from)
+                    .map_err(ReplayError::Engine)?;
             }
             if let Some(fate) = &other_fate {
                 self.by_other

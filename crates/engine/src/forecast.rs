@@ -102,7 +102,11 @@ impl Engine {
 
 /// The first price on the way against a position at which a floor fires, everything else standing still. Equity only
 /// falls on that way, so the price is found by halving.
-fn firing_price(market: &Market, view: &View, position: &Position) -> Result<Option<FiringPrice>, EngineError> {
+fn firing_price(
+    market: &Market,
+    view: &View,
+    position: &Position,
+) -> Result<Option<FiringPrice>, EngineError> {
     let now = market.close_price(position.instrument, position.side).ok_or(EngineError::MissingPrice)?;
     let instrument = market.instruments().get(position.instrument)?;
     let currency = view.program.currency;

@@ -5,7 +5,8 @@ mod common;
 
 use common::{Desk, at, hours, lots, money, symbol};
 use engine::{
-    Act, Change, Done, Event, OrderKind, OrderState, Place, Receipt, Refusal, Status, Verdict, VerdictKind, What,
+    Act, Change, Done, Event, OrderKind, OrderState, Place, Receipt, Refusal, Status, Verdict, VerdictKind,
+    What,
 };
 use kernel::{AccountId, PersonId, Price, Side, Span};
 use rules::{Figure, NewsEvent, Program, Rule};
@@ -320,7 +321,10 @@ fn a_payout_names_its_conditions_and_locks_the_floor() {
     desk.close(account, position);
     assert_eq!(desk.floor(account, 0), money("97000"));
     desk.wait_until("2026-01-07T10:00:00Z");
-    assert_eq!(desk.tell(account, Act::Payout { amount: Some(money("1000.01")) }), Err(Refusal::PayoutRefused));
+    assert_eq!(
+        desk.tell(account, Act::Payout { amount: Some(money("1000.01")) }),
+        Err(Refusal::PayoutRefused)
+    );
     assert_eq!(desk.tell(account, Act::Payout { amount: Some(money("600")) }), Ok(Done::Paid(money("600"))));
     let paid = verdicts(&desk, &program(FUNDED), account).pop().unwrap();
     let number = |name: &str| paid.figures.iter().find(|it| it.name == name).map(|it| it.value.clone());
@@ -353,7 +357,11 @@ fn a_share_is_still_paid_after_a_daily_breach() {
     buy(&mut desk, account, "1").unwrap();
     flat(&mut desk, "1.11999");
     assert_eq!(desk.account(account).status, Status::Breached);
-    assert_eq!(desk.tell(account, Act::Payout { amount: None }), Ok(Done::Paid(money("999.50"))), "half of 1,999");
+    assert_eq!(
+        desk.tell(account, Act::Payout { amount: None }),
+        Ok(Done::Paid(money("999.50"))),
+        "half of 1,999"
+    );
     assert_eq!(desk.tell(account, Act::Payout { amount: None }), Err(Refusal::PayoutRefused), "claimed once");
     assert_eq!(kinds(&desk, phase, account).len(), 3);
 }
@@ -365,7 +373,12 @@ fn an_override_moves_the_floor_of_one_account_at_once() {
     let text = r#"{"kind":"max_loss","trail":"static","limit":{"amount":"5000"},"breach":"below"}"#;
     let wider: Rule = serde_json::from_str(text).unwrap();
     let by = PersonId::derived(&[b"risk"]);
-    let set = |rule, to: &Rule| Act::Override { rule, to: Some(Box::new(to.clone())), reason: "feed".to_owned(), by };
+    let set = |rule, to: &Rule| Act::Override {
+        rule,
+        to: Some(Box::new(to.clone())),
+        reason: "feed".to_owned(),
+        by,
+    };
     assert_eq!(desk.tell(account, set(0, &wider)), Err(Refusal::OverrideInvalid), "another kind");
     assert_eq!(desk.tell(account, set(9, &wider)), Err(Refusal::OverrideInvalid));
     assert_eq!(desk.tell(account, set(1, &wider)), Ok(Done::Noted));

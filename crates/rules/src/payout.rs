@@ -636,7 +636,11 @@ fn taken_for(parts: &[(Amount, Percent)], wanted: Amount) -> Result<Amount, Over
     for (part, split) in parts {
         let paid = part.share(*split, Rounding::Floor)?;
         if paid >= left && split.millionths() > 0 {
-            return taken.plus(left.scaled(Percent::WHOLE.millionths(), split.millionths(), Rounding::Ceiling)?);
+            return taken.plus(left.scaled(
+                Percent::WHOLE.millionths(),
+                split.millionths(),
+                Rounding::Ceiling,
+            )?);
         }
         (taken, left) = (taken.plus(*part)?, left.minus(paid)?);
     }

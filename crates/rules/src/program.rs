@@ -231,7 +231,8 @@ fn hint(say: &str) -> String {
         return "; write the number in quotes, such as \"5.5\"".to_owned();
     }
     let mut quoted = say.split('`').skip(1).step_by(2);
-    let wrong = if say.contains("unknown field") || say.contains("unknown variant") { quoted.next() } else { None };
+    let wrong =
+        if say.contains("unknown field") || say.contains("unknown variant") { quoted.next() } else { None };
     wrong
         .and_then(|wrong| nearest(wrong, quoted))
         .map_or(String::new(), |near| format!("; did you mean {near}?"))

@@ -216,8 +216,8 @@ vocabulary! {
 /// What to say of a kind that there is not.
 pub(crate) fn unknown_kind(word: &str) -> String {
     let kinds = Rule::KINDS;
-    let hint = nearest(word, kinds.iter().copied())
-        .map_or(String::new(), |near| format!(", did you mean {near}?"));
+    let hint =
+        nearest(word, kinds.iter().copied()).map_or(String::new(), |near| format!(", did you mean {near}?"));
     format!("kind: {word} is not a kind of rule{hint}; the kinds are {}", kinds.join(", "))
 }
 

@@ -148,5 +148,8 @@ fn the_table_in_the_docs_is_up_to_date() {
         fs::write(&path, &table).unwrap();
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(written, table, "docs/conformance.md is old: UPDATE_DOCS=1 cargo test -p rules --test conformance");
+    assert_eq!(
+        written, table,
+        "docs/conformance.md is old: UPDATE_DOCS=1 cargo test -p rules --test conformance"
+    );
 }

@@ -5,10 +5,10 @@ use app::receipts::{Due, Issued, ReceiptStore};
 use async_trait::async_trait;
 use kernel::{AccountId, FirmId};
 
+use crate::Store;
 use crate::error::Doing;
 use crate::row::{At, column};
 use crate::shard::read_evidence;
-use crate::Store;
 
 #[async_trait]
 impl ReceiptStore for Store {
@@ -36,7 +36,14 @@ impl ReceiptStore for Store {
             let at = row.at.into();
             let digest = row.digest.try_into().unwrap_or_default();
             let verdict = read_evidence(firm, account, at, &row.evidence, digest)?;
-            due.push(Due { firm, account, at, decided_at: row.decided_at.into(), program: row.body, verdict });
+            due.push(Due {
+                firm,
+                account,
+                at,
+                decided_at: row.decided_at.into(),
+                program: row.body,
+                verdict,
+            });
         }
         Ok(due)
     }

@@ -8,8 +8,7 @@ use app::purchases::{Purchases, Unopened};
 use app::{Context, Role};
 use engine::{Instrument, Instruments, Key};
 use kernel::{
-    Currency, FirmId, ManualClock, Money, Price, Quantity, RequestId, SeededRng,
-    Span, Symbol, Timestamp,
+    Currency, FirmId, ManualClock, Money, Price, Quantity, RequestId, SeededRng, Span, Symbol, Timestamp,
 };
 use rules::Program;
 use store::{NewFirm, Settings, Store};

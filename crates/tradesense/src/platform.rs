@@ -188,7 +188,11 @@ impl Platform {
         if let Ok(ended) = ended.await {
             return ended;
         }
-        for task in [&opener, &shard, &issuer].map(JoinHandle::abort_handle).into_iter().chain([server.abort_handle()]) {
+        for task in [&opener, &shard, &issuer]
+            .map(JoinHandle::abort_handle)
+            .into_iter()
+            .chain([server.abort_handle()])
+        {
             task.abort();
         }
         anyhow::bail!("the platform did not stop within {} s and was ended", LONGEST_STOP.as_secs())

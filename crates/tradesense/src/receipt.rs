@@ -40,7 +40,11 @@ pub fn run(receipts: &Receipts, out: &mut dyn Write) -> anyhow::Result<Found> {
 
 fn public_key(text: &str) -> anyhow::Result<PublicKey> {
     let from_file = Path::new(text).is_file();
-    let read = if from_file { std::fs::read_to_string(text).with_context(|| format!("reading {text}"))? } else { text.to_owned() };
+    let read = if from_file {
+        std::fs::read_to_string(text).with_context(|| format!("reading {text}"))?
+    } else {
+        text.to_owned()
+    };
     PublicKey::parse(read.trim()).context("the key is not a public key of receipts")
 }
 
@@ -53,18 +57,28 @@ fn verify(text: &[u8], key: Option<&PublicKey>, out: &mut dyn Write) -> anyhow::
         }
     };
     writeln!(out, "signature   {}", verified.sentence())?;
-    let receipt: Receipt = serde_json::from_value(verified.body).context("the document is no receipt of a verdict")?;
+    let receipt: Receipt =
+        serde_json::from_value(verified.body).context("the document is no receipt of a verdict")?;
     if let Err(unproven) = receipt.prove() {
         writeln!(out, "NOT PROVEN: {:#}", anyhow::Error::from(unproven))?;
         return Ok(Found::Different);
     }
-    writeln!(out, "verdict     {} (number {} of account {})", receipt.headline, receipt.verdict.number, receipt.account)?;
+    writeln!(
+        out,
+        "verdict     {} (number {} of account {})",
+        receipt.headline, receipt.verdict.number, receipt.account
+    )?;
     writeln!(out, "at          {}", receipt.at)?;
     for sentence in &receipt.explanation {
         writeln!(out, "            {sentence}")?;
     }
     let micros = |time: Option<i64>| time.map_or_else(|| "not known".to_owned(), |time| format!("{time} us"));
-    writeln!(out, "tick to decision {}, tick to stored verdict {}", micros(receipt.tick_to_decision_us), micros(receipt.tick_to_durable_us))?;
+    writeln!(
+        out,
+        "tick to decision {}, tick to stored verdict {}",
+        micros(receipt.tick_to_decision_us),
+        micros(receipt.tick_to_durable_us)
+    )?;
     writeln!(out, "PROVEN: floor, equity and verdict follow from the evidence.")?;
     Ok(Found::Equal)
 }

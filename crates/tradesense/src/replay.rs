@@ -428,7 +428,9 @@ fn event_text(event: &Event, instruments: &Instruments) -> (&'static str, String
         What::Reset(reset) => {
             ("reset", format!("day {}: balance {}, equity {}", reset.day, reset.balance, reset.equity))
         }
-        What::Override(change) => ("override", format!("rule {} is overridden: {}", change.rule, change.reason)),
+        What::Override(change) => {
+            ("override", format!("rule {} is overridden: {}", change.rule, change.reason))
+        }
         What::Verdict(verdict) => {
             let floor = verdict.floor.as_ref().map(|floor| format!(", floor {}", floor.amount));
             let text = format!(

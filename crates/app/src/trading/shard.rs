@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use engine::{
-    Act, Engine, EngineError, Event, Forecast, Input, Instruments, Key, Open, Outcome, Quote, VerdictKind, View, What,
+    Act, Engine, EngineError, Event, Forecast, Input, Instruments, Key, Open, Outcome, Quote, VerdictKind,
+    View, What,
 };
 use kernel::{AccountId, Clock, FirmId, Span, Timestamp};
 use serde_json::json;

@@ -103,9 +103,7 @@ impl Context<'_> {
                 Ok(expected.as_u64() == Some(u64::from(*found)))
             }
             (Figure::Word(found), Value::String(expected)) if name == "verdict" => verdict(found, expected),
-            (Figure::Word(found), Value::Array(expected)) if name == "verdicts" => {
-                verdicts(found, expected)
-            }
+            (Figure::Word(found), Value::Array(expected)) if name == "verdicts" => verdicts(found, expected),
             (Figure::Word(found), Value::String(expected)) => Ok(found == expected),
             (Figure::Amount(found), expected) => number(found.micros(), Amount::SCALE, expected),
             (Figure::Percent(found), expected) => number(found.millionths(), 4, expected),

@@ -428,13 +428,17 @@ impl ExampleProgram {
     fn fill(self, load: Load<'_>) -> Result<Program, ProgramError> {
         if let Some(file) = &self.file {
             if self != (Self { file: Some(file.clone()), ..Self::default() }) {
-                let say = "give either a file or the program itself, in the example and in its file together".to_owned();
+                let say = "give either a file or the program itself, in the example and in its file together"
+                    .to_owned();
                 return Err(ProgramError::Unreadable { path: "program.file".to_owned(), say });
             }
             return load(file);
         }
-        if !self.phases.is_empty() && (!self.rules.is_empty() || self.payout.is_some() || self.scaling.is_some()) {
-            let say = "give either phases, each with its rules, or the rules, payout and scaling of the only phase";
+        if !self.phases.is_empty()
+            && (!self.rules.is_empty() || self.payout.is_some() || self.scaling.is_some())
+        {
+            let say =
+                "give either phases, each with its rules, or the rules, payout and scaling of the only phase";
             return Err(ProgramError::Unreadable { path: "program.phases".to_owned(), say: say.to_owned() });
         }
         let own = Phase {
@@ -489,9 +493,8 @@ pub fn check(file: &ExampleFile, load: Load<'_>) -> Result<Vec<Checked>, Example
     let mut all = Vec::new();
     for example in &file.examples {
         let id = example.id.clone();
-        let program = file
-            .program_of(example, load)
-            .map_err(|source| ExampleError::Program { example: id, source })?;
+        let program =
+            file.program_of(example, load).map_err(|source| ExampleError::Program { example: id, source })?;
         let mut timeline = Timeline::open(&program, example)?;
         for step in &example.steps {
             all.extend(timeline.step(&program, example, step)?);

@@ -9,9 +9,7 @@ use utoipa::ToSchema;
 use store::read;
 
 use super::text::time;
-use super::words::{
-    AccountStatus, Comparison, Effect, FillReason, OrderKind, OrderReason, OrderState, Side,
-};
+use super::words::{AccountStatus, Comparison, Effect, FillReason, OrderKind, OrderReason, OrderState, Side};
 use crate::problem::Problem;
 
 /// A phase within its program.
@@ -276,14 +274,12 @@ pub fn account(view: &View, slug: &str) -> Result<Account, Problem> {
             derivation: derivation(floor, currency),
         });
     }
-    let objectives = view.objectives.iter().map(|objective| {
-        ObjectiveView {
-            rule: objective.kind.to_string(),
-            label: engine::label(&objective.kind),
-            target: figure_text(&objective.target, currency),
-            current: figure_text(&objective.current, currency),
-            met: objective.met,
-        }
+    let objectives = view.objectives.iter().map(|objective| ObjectiveView {
+        rule: objective.kind.to_string(),
+        label: engine::label(&objective.kind),
+        target: figure_text(&objective.target, currency),
+        current: figure_text(&objective.current, currency),
+        met: objective.met,
     });
     let phase = program.phases.get(account.phase);
     let local = program.reset.local(account.track.next_reset).unwrap_or_default();

@@ -460,7 +460,9 @@ fn render_receipt(receipt: &read::Receipt) -> Result<Receipt, Problem> {
     }
     let reached = verdict.objectives.iter().filter(|_| verdict.kind == engine::VerdictKind::Pass);
     for objective in reached {
-        if let (rules::Figure::Amount(target), rules::Figure::Amount(current)) = (&objective.target, &objective.current) {
+        if let (rules::Figure::Amount(target), rules::Figure::Amount(current)) =
+            (&objective.target, &objective.current)
+        {
             let above = current.minus(*target).map_err(broken)?;
             arithmetic.push(ReceiptLine { label: "Balance to reach".to_owned(), amount: text(*target) });
             arithmetic.push(ReceiptLine { label: "Above it by".to_owned(), amount: text(above) });

@@ -373,4 +373,3 @@ async fn payout(
     let Done::Paid(amount) = done else { return Err(overflow(())) };
     Ok((http::StatusCode::CREATED, Json(PaidOut { amount: amount.text(currency) })))
 }
-

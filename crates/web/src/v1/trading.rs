@@ -161,7 +161,10 @@ pub(super) async fn submit(
         let rule = view.as_ref().and_then(|view| view.phase.rules.get(usize::try_from(place).ok()?));
         let words = view.as_ref().map(|view| view.program.words());
         let sentence = rule.zip(words).map(|(rule, words)| rule.sentence(&words)).unwrap_or_default();
-        return Err(Problem::new(refusal.code(), format!("A rule of the program refuses the order. {sentence}")));
+        return Err(Problem::new(
+            refusal.code(),
+            format!("A rule of the program refuses the order. {sentence}"),
+        ));
     }
     submitted.outcome.map_err(|refusal| match (refusal, prices) {
         (Refusal::InstrumentNotInProgram, _) => Problem::from(refusal).at("/symbol"),

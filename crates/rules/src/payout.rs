@@ -452,7 +452,7 @@ impl Payout {
             PaidFrom::Profit => profit,
             PaidFrom::Balance => scene.balance.minus(deducted)?,
         };
-        let share = |share: Share| share.amount(track.initial, profit, scene.balance);
+        let share = |share: Share| share.amount(track.initial, profit, scene.balance.max(Amount::ZERO));
         let buffer = match self.buffer {
             Some(buffer)
                 if buffer.payouts.is_none_or(|most| number < usize::try_from(most).unwrap_or(usize::MAX)) =>

@@ -9,6 +9,13 @@ use crate::process::{cargo, output};
 use crate::ui::Ui;
 use crate::{Failure, Outcome, only_flag};
 
+/// The files of `api/` and the command that prints each.
+const PRINTED: [(&str, &[&str]); 3] = [
+    ("openapi.json", &["openapi"]),
+    ("program.schema.json", &["rules", "schema"]),
+    ("examples.schema.json", &["rules", "schema", "--examples"]),
+];
+
 const ADVICE: &str = "run `cargo xtask codegen` and commit the result";
 
 pub(crate) fn run(args: lexopt::Parser) -> Outcome {
@@ -21,18 +28,24 @@ pub(crate) fn run(args: lexopt::Parser) -> Outcome {
 
 /// Writes the files anew.
 fn write(root: &Path, ui: &Ui) -> Outcome {
-    let file = root.join("api/openapi.json");
     let folder = root.join("api");
     fs::create_dir_all(&folder).map_err(Failure::of(format!("create {}", folder.display())))?;
-    fs::write(&file, description(root)?).map_err(Failure::of(format!("write {}", file.display())))?;
+    for (name, arguments) in PRINTED {
+        let file = folder.join(name);
+        fs::write(&file, printed(root, arguments)?)
+            .map_err(Failure::of(format!("write {}", file.display())))?;
+    }
     ui.script("codegen")
 }
 
 /// Fails where a file is out of date, and leaves every file as it was.
 pub(crate) fn check(root: &Path, ui: &Ui) -> Outcome {
-    let committed = fs::read(root.join("api/openapi.json")).map_err(Failure::of("read api/openapi.json"))?;
-    if committed != description(root)? {
-        return Err(Failure::new(format!("api/openapi.json does not match the code; {ADVICE}")));
+    for (name, arguments) in PRINTED {
+        let file = root.join("api").join(name);
+        let committed = fs::read(&file).map_err(Failure::of(format!("read {}", file.display())))?;
+        if committed != printed(root, arguments)? {
+            return Err(Failure::new(format!("api/{name} does not match the code; {ADVICE}")));
+        }
     }
     let client = root.join("ui/src/api");
     let before = contents(&client)?;
@@ -59,8 +72,8 @@ pub(crate) fn check(root: &Path, ui: &Ui) -> Outcome {
     }
 }
 
-fn description(root: &Path) -> Outcome<Vec<u8>> {
-    output(cargo(root).args(["run", "--quiet", "--package", "tradesense", "--", "openapi"]))
+fn printed(root: &Path, arguments: &[&str]) -> Outcome<Vec<u8>> {
+    output(cargo(root).args(["run", "--quiet", "--package", "tradesense", "--"]).args(arguments))
 }
 
 fn contents(dir: &Path) -> Outcome<BTreeMap<PathBuf, Vec<u8>>> {

@@ -15,6 +15,16 @@ impl Percent {
     /// One hundred per cent.
     pub const WHOLE: Self = Self(1_000_000);
 
+    /// So many per cent.
+    pub const fn from_whole(percent: i32) -> Self {
+        #[expect(
+            clippy::arithmetic_side_effects,
+            clippy::as_conversions,
+            reason = "an i32 times ten thousand is far inside i64; From is not const"
+        )]
+        Self(percent as i64 * 10_000)
+    }
+
     /// Reads `"5"` or `"0.5"`: per cent, not a fraction.
     pub fn parse(text: &str) -> Result<Self, DecimalError> {
         decimal::parse(text, Self::SCALE).map(Self)

@@ -51,6 +51,14 @@ impl Effect {
         matches!(self, Self::Expire | Self::Hard)
     }
 
+    /// What it does where the thing has happened already: that cannot be refused, so it is recorded.
+    pub(crate) const fn after_the_fact(self) -> Self {
+        match self {
+            Self::Refuse => Self::Flag,
+            other => other,
+        }
+    }
+
     /// The word for an outcome with this effect, as examples and receipts use it.
     pub const fn outcome(self) -> &'static str {
         match self {

@@ -126,6 +126,9 @@ pub struct OpenTrade {
     pub unprotected: bool,
     /// What parts of it have brought, after commission.
     pub profit: Amount,
+    /// What of its profit is not paid out, once a rule says that none of it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deducted: Option<Amount>,
     /// Rules that have warned about it already, by their places.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warned: Vec<usize>,

@@ -87,9 +87,15 @@ impl Offset {
         }
     }
 
-    /// For sentences: "98,000.00 USD".
+    /// For sentences: "98,000.00 USD", "2% below the initial balance (98,000.00 USD)".
     pub(crate) fn words(self, words: &Words) -> String {
-        self.level(words.initial).map_or_else(|Overflow| String::new(), |level| words.amount(level))
+        let level = self.level(words.initial).map_or_else(|Overflow| String::new(), |level| words.amount(level));
+        let percent = match self {
+            Self::Amount(_) => return level,
+            Self::PercentOfInitial(percent) => percent.to_string(),
+        };
+        let (percent, side) = percent.strip_prefix('-').map_or((percent.as_str(), "above"), |size| (size, "below"));
+        format!("{percent}% {side} the initial balance ({level})")
     }
 
     /// Tells of an offset that cannot be meant.

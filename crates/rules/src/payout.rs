@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::effect::{Figure, Figured, RuleError, figure};
 use crate::kinds::lock_on_payout;
 use crate::limit::Since;
-use crate::rule::Words;
+use crate::program::MOST_INITIAL_BALANCE;
+use crate::rule::{Words, unknown_kind};
 use crate::{Clocks, Effect, Limit, Objective, Rule, Scene, Track, floors, is_default};
 
 /// When, how often and how much is paid.
@@ -281,8 +282,27 @@ impl Payout {
                 limit.faults(name, fault);
             }
         }
-        if self.cap.as_ref().is_some_and(|cap| cap.ladder.is_empty()) {
-            fault("cap.ladder", "give at least one".to_owned());
+        if let Some(amount) = self.min_amount
+            && !within(amount)
+        {
+            fault("min_amount", MOST.to_owned());
+        }
+        if self.split_steps.iter().any(|step| !within(step.from_total)) {
+            fault("split_steps", format!("every from_total {MOST}"));
+        }
+        if let Some(buffer) = self.buffer {
+            buffer.keep.faults("buffer.keep", fault);
+        }
+        if let Some(cap) = &self.cap {
+            if cap.ladder.is_empty() {
+                fault("cap.ladder", "give at least one".to_owned());
+            }
+            for (index, share) in cap.ladder.iter().enumerate() {
+                share.faults(&format!("cap.ladder[{index}]"), fault);
+            }
+        }
+        if self.most_payouts == Some(0) {
+            fault("most_payouts", "must be at least 1; leave it out for no limit".to_owned());
         }
         for (index, rule) in self.conditions.iter().enumerate() {
             let can = matches!(
@@ -300,10 +320,17 @@ impl Payout {
             rule.faults(&mut |field, say| fault(&format!("conditions[{index}].{field}"), say));
         }
         if let Some(after) = &self.after_breach {
-            for rule in &after.rules {
-                if !Rule::KINDS.contains(&rule.as_str()) {
-                    fault("after_breach.rules", format!("{rule} is not a kind of rule"));
-                }
+            for rule in after.rules.iter().filter(|rule| !Rule::KINDS.contains(&rule.as_str())) {
+                fault("after_breach.rules", unknown_kind(rule));
+            }
+            if !share(after.share) {
+                fault("after_breach.share", "must be from 0 to 100 per cent".to_owned());
+            }
+            if after.claim_days > 3_650 {
+                fault("after_breach.claim_days", "must be at most 3650".to_owned());
+            }
+            if let Some(limit) = after.worst_trade {
+                limit.faults("after_breach.worst_trade", fault);
             }
         }
     }
@@ -329,10 +356,18 @@ impl Payout {
                 CycleStart::FirstTrade => "the first trade",
             };
             let both = if cycle.inclusive { ", both end days counted" } else { "" };
+            let next = match cycle.next_from {
+                NextCycle::CycleEnd => "the end of the cycle before",
+                NextCycle::Payout => "the payout before",
+            };
             lines.push(format!(
-                "The first payout may be asked for {} {days} after {from}, every other after {} {days}{both}.",
+                "The first payout may be asked for {} {days} after {from}, every other {} {days} after {next}{both}.",
                 cycle.first_days, cycle.next_days
             ));
+            if !cycle.holidays.is_empty() {
+                let days: Vec<_> = cycle.holidays.iter().map(TradingDay::to_string).collect();
+                lines.push(format!("No business days are {}.", days.join(", ")));
+            }
         }
         if let Some(limit) = self.min_profit {
             lines.push(format!("The profit must be at least {}.", limit.words(words, "initial balance")));
@@ -377,6 +412,9 @@ impl Payout {
                 "A payout sets the peaks that levels follow back to the balance that is left.".to_owned(),
             );
         }
+        if self.after.keep_days {
+            lines.push("Days that count go on counting after a payout.".to_owned());
+        }
         if let Some(after) = &self.after_breach {
             let rules: Vec<_> = after.rules.iter().map(String::as_str).collect();
             let stop = if after.every_stop { ", every trade had a stop loss" } else { "" };
@@ -408,12 +446,13 @@ impl Payout {
         }
         let mut conditions = self.conditions_met(scene, track, clocks, &holding)?;
         let number = track.payouts.len();
-        let profit = scene.balance.minus(track.initial)?.minus(track.deducted)?.max(Amount::ZERO);
+        let deducted = deducted(scene, track)?;
+        let profit = scene.balance.minus(track.initial)?.minus(deducted)?.max(Amount::ZERO);
         let base = match self.from {
             PaidFrom::Profit => profit,
-            PaidFrom::Balance => scene.balance,
+            PaidFrom::Balance => scene.balance.minus(deducted)?,
         };
-        let share = |share: Share| share.amount(track.initial, profit, scene.balance);
+        let share = |share: Share| share.amount(track.initial, profit, scene.balance.max(Amount::ZERO));
         let buffer = match self.buffer {
             Some(buffer)
                 if buffer.payouts.is_none_or(|most| number < usize::try_from(most).unwrap_or(usize::MAX)) =>
@@ -448,6 +487,9 @@ impl Payout {
             taken >= something,
         ));
         let mut figures = vec![figure("profit", profit), figure("buffer", buffer)];
+        if deducted > Amount::ZERO {
+            figures.push(figure("deducted", deducted));
+        }
         figures.extend(cap.map(|cap| figure("cap", cap)));
         figures.extend(self.min_amount.map(|amount| figure("min_payout", amount)));
         figures.push(figure("withdrawable", taken));
@@ -621,6 +663,15 @@ impl Payout {
     }
 }
 
+/// What rules keep from being paid out.
+fn deducted(scene: &Scene<'_>, track: &Track) -> Result<Amount, RuleError> {
+    let mut sum = track.deducted;
+    for (index, rule) in scene.phase.rules_and_conditions() {
+        sum = sum.plus(rule.answers().deducted(index, track)?)?;
+    }
+    Ok(sum)
+}
+
 /// What the trader gets of the parts of an amount.
 fn paid_of(parts: &[(Amount, Percent)]) -> Result<Amount, Overflow> {
     let mut paid = Amount::ZERO;
@@ -669,7 +720,25 @@ impl Cycle {
     }
 }
 
+const MOST: &str = "must be above 0 and at most 1000000000";
+
+fn within(amount: Amount) -> bool {
+    amount > Amount::ZERO && amount <= MOST_INITIAL_BALANCE
+}
+
 impl Share {
+    fn faults(self, field: &str, fault: &mut dyn FnMut(&str, String)) {
+        let sensible = match self {
+            Self::Amount(amount) => within(amount),
+            Self::PercentOfInitial(percent)
+            | Self::PercentOfProfit(percent)
+            | Self::PercentOfBalance(percent) => percent.millionths() > 0 && percent <= Percent::WHOLE,
+        };
+        if !sensible {
+            fault(field, "must be above 0, a share at most 100 per cent, an amount at most 1000000000".to_owned());
+        }
+    }
+
     fn amount(self, initial: Amount, profit: Amount, balance: Amount) -> Result<Amount, Overflow> {
         match self {
             Self::Amount(amount) => Ok(amount),
@@ -719,7 +788,7 @@ impl AfterBreach {
                 worst <= most,
             ));
         }
-        let profit = scene.balance.minus(track.initial)?.minus(track.deducted)?.max(Amount::ZERO);
+        let profit = scene.balance.minus(track.initial)?.minus(deducted(scene, track)?)?.max(Amount::ZERO);
         let payout = profit.share(self.share, Rounding::Floor)?.rounded(currency, Rounding::Floor)?;
         let some = payout > Amount::ZERO;
         conditions.push(condition(

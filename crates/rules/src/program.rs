@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::kinds::Against;
 use crate::merge::Merge;
 use crate::near::nearest;
 use crate::rule::Words;
@@ -316,8 +317,18 @@ impl Program {
             if targets == 0 && number.saturating_add(1) < self.phases.len() {
                 fault(&format!("{at}.rules"), "a phase before the last needs a profit target to be passed");
             }
+            let of_target = |rule: &Rule| matches!(rule, Rule::Consistency(it) if it.of == Against::ProfitTarget);
+            let without = "the phase has no profit target; take a share of fixed, profit or positive_days";
             for (index, rule) in phase.rules.iter().enumerate() {
                 rule.faults(&mut |field, say| fault(&format!("{at}.rules[{index}].{field}"), &say));
+                if targets == 0 && of_target(rule) {
+                    fault(&format!("{at}.rules[{index}].of"), without);
+                }
+            }
+            for (index, rule) in phase.payout.iter().flat_map(|payout| payout.conditions.iter().enumerate()) {
+                if targets == 0 && of_target(rule) {
+                    fault(&format!("{at}.payout.conditions[{index}].of"), without);
+                }
             }
             if let Some(payout) = &phase.payout {
                 payout.faults(&mut |field, say| fault(&format!("{at}.payout.{field}"), &say));

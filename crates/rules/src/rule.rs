@@ -87,6 +87,11 @@ pub(crate) trait Kind {
         Ok(None)
     }
 
+    /// What it keeps from being paid out, beside the profit of single trades that a finding names.
+    fn deducted(&self, _index: usize, _track: &Track) -> Result<Amount, RuleError> {
+        Ok(Amount::ZERO)
+    }
+
     /// Its numbers, beside those of its floors and its objective.
     fn figures(&self, _index: usize, _scene: &Scene<'_>, _track: &Track) -> Result<Vec<Figured>, RuleError> {
         Ok(Vec::new())
@@ -164,7 +169,7 @@ macro_rules! vocabulary {
                 let kind = settings.remove("kind").ok_or_else(|| D::Error::missing_field("kind"))?;
                 match kind.as_str() {
                     $(Some($word) => settle(settings).map(Self::$kind).map_err(D::Error::custom),)+
-                    Some(word) => Err(D::Error::custom(unknown_kind(word))),
+                    Some(word) => Err(D::Error::custom(format!("kind: {}", unknown_kind(word)))),
                     None => Err(D::Error::custom("kind: must be text, such as \"daily_loss\"")),
                 }
             }
@@ -216,9 +221,9 @@ vocabulary! {
 /// What to say of a kind that there is not.
 pub(crate) fn unknown_kind(word: &str) -> String {
     let kinds = Rule::KINDS;
-    let hint =
-        nearest(word, kinds.iter().copied()).map_or(String::new(), |near| format!(", did you mean {near}?"));
-    format!("kind: {word} is not a kind of rule{hint}; the kinds are {}", kinds.join(", "))
+    let hint = nearest(word, kinds.iter().copied())
+        .map_or(String::new(), |near| format!(", did you mean {near}?"));
+    format!("{word} is not a kind of rule{hint}; the kinds are {}", kinds.join(", "))
 }
 
 /// Reads a rule's settings, naming the setting that is wrong.

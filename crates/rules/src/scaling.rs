@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::{Figured, RuleError, figure};
 use crate::limit::Since;
+use crate::program::MOST_INITIAL_BALANCE;
 use crate::rule::Words;
 use crate::{Clocks, Limit, Scene, Track, is_default};
 
@@ -49,6 +50,8 @@ pub enum ScalingStep {
     Table(Vec<Amount>),
 }
 
+const MOST_STEP: Percent = Percent::from_whole(1_000);
+
 impl Scaling {
     pub(crate) fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
         if !(1..=120).contains(&self.every_months) {
@@ -58,10 +61,28 @@ impl Scaling {
         if self.profitable_months > self.every_months {
             fault("profitable_months", "must be at most the months between two steps".to_owned());
         }
-        if let ScalingStep::Table(sizes) = &self.step
-            && (sizes.is_empty() || !sizes.is_sorted())
-        {
-            fault("step.table", "give at least one size, from the smallest to the largest".to_owned());
+        let share = |percent: Percent| percent.millionths() > 0 && percent <= MOST_STEP;
+        match &self.step {
+            ScalingStep::Linear(percent)
+            | ScalingStep::Compound(percent)
+            | ScalingStep::FirstThenDouble(percent) => {
+                if !share(*percent) {
+                    fault("step", "must be above 0 and at most 1000 per cent".to_owned());
+                }
+            }
+            ScalingStep::Table(sizes) => {
+                let sensible = |size: &Amount| *size > Amount::ZERO && *size <= MOST_INITIAL_BALANCE;
+                if sizes.is_empty() || !sizes.is_sorted() || !sizes.iter().all(sensible) {
+                    let say = "give at least one size, from the smallest to the largest, at most 1000000000";
+                    fault("step.table", say.to_owned());
+                }
+            }
+        }
+        if self.most.is_some_and(|most| most <= Amount::ZERO || most > MOST_INITIAL_BALANCE) {
+            fault("most", "must be above 0 and at most 1000000000".to_owned());
+        }
+        if self.split.is_some_and(|split| split.millionths() < 0 || split > Percent::WHOLE) {
+            fault("split", "must be from 0 to 100 per cent".to_owned());
         }
     }
 
@@ -111,9 +132,7 @@ impl Scaling {
                     sizes.get(place).or(sizes.last()).copied().unwrap_or(size)
                 }
             };
-            if let Some(most) = self.most {
-                size = size.min(most.max(first));
-            }
+            size = size.min(self.most.unwrap_or(MOST_INITIAL_BALANCE).max(first));
         }
         Ok(size)
     }

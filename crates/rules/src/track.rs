@@ -313,20 +313,13 @@ impl Track {
         for (index, rule) in scene.phase.rules_and_conditions() {
             found.extend(rule.answers().notice(index, scene, self, fact)?);
         }
+        for finding in found.iter().filter(|finding| finding.effect == Effect::Deduct) {
+            if let Some(trade) = finding.trade.and_then(|trade| self.open.get_mut(&trade)) {
+                trade.deducted.get_or_insert_default();
+            }
+        }
         if let Fact::Closed(closing) = fact {
             self.closed(scene.at, closing)?;
-        }
-        for finding in &found {
-            if finding.effect == Effect::Deduct {
-                let earned = match fact {
-                    Fact::Closed(closing) if Some(closing.trade) == finding.trade => closing.profit,
-                    Fact::Ordered | Fact::Opened(_) | Fact::StopMoved { .. } | Fact::Closed(_) => {
-                        Amount::ZERO
-                    }
-                    Fact::Floating(_) | Fact::Time | Fact::Review => Amount::ZERO,
-                };
-                self.deducted = self.deducted.plus(earned.max(Amount::ZERO))?;
-            }
         }
         Ok(found)
     }
@@ -348,6 +341,7 @@ impl Track {
             risk: opening.risk,
             unprotected: opening.risk.is_none(),
             profit: opening.cost.negated()?,
+            deducted: None,
             warned: Vec::new(),
         };
         self.open.insert(opening.trade, trade);
@@ -361,6 +355,11 @@ impl Track {
         trade.profit = trade.profit.plus(closing.profit)?;
         trade.lots = trade.lots.minus(closing.lots)?;
         let (day, profit) = (trade.day, trade.profit);
+        if let Some(before) = &mut trade.deducted {
+            let now = profit.max(Amount::ZERO);
+            self.deducted = self.deducted.plus(now)?.minus(*before)?;
+            *before = now;
+        }
         if closing.whole {
             self.unprotected |= trade.unprotected;
             self.open.remove(&closing.trade);

@@ -81,10 +81,11 @@ impl Timeline {
                 Some(text) => instant(program, text)?,
                 None => program.clocks().counting.start_of(TradingDay::parse("2026-01-05")?)?,
             };
-            let phase = example.phase.unwrap_or(1).saturating_sub(1);
-            if phase >= program.phases.len() {
-                return say(format!("the program has {} phases", program.phases.len()));
-            }
+            let phases = program.phases.len();
+            let phase = example.phase.unwrap_or(1);
+            let Some(phase) = phase.checked_sub(1).filter(|phase| *phase < phases) else {
+                return say(format!("phase: {phase} is none of the program's phases, 1 to {phases}"));
+            };
             Ok(Self {
                 at,
                 phase,

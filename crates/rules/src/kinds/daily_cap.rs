@@ -33,12 +33,19 @@ impl Kind for DailyCap {
 
     fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
         self.limit.faults("limit", fault);
+        if self.reference == Reference::DayPeakEquity {
+            fault("reference", "must stand for the whole day: balance, equity, higher_of or peak_at_reset".to_owned());
+        }
         effect_fault(self.effect, &[Effect::Soft, Effect::Pause], fault);
     }
 
     fn sentence(&self, words: &Words) -> String {
         let limit = self.limit.words_from(words, self.reference.words());
-        format!("A trading day ends early at a loss or a profit of {limit}: {}.", self.effect.words())
+        let at = match self.breach {
+            Comparison::AtOrBelow => "at",
+            Comparison::Below => "beyond",
+        };
+        format!("A trading day ends early {at} a loss or a profit of {limit}: {}.", self.effect.words())
     }
 
     fn floors(&self, index: usize, track: &Track) -> Result<Vec<Floor>, RuleError> {

@@ -10,7 +10,7 @@ use crate::effect::RuleError;
 use crate::rule::{Kind, Words};
 use crate::{Comparison, Effect, Floor, Limit, Tested, Track, is_default};
 
-use super::{effect_fault, warn_fault};
+use super::{effect_fault, warn_fault, warn_words};
 
 /// The floor of the day is `reference − limit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,8 +87,9 @@ impl Kind for DailyLoss {
         let limit = self.limit.words_from(words, self.reference.words());
         let level = format!("{} {} that level", self.tests.words(), self.breach.words());
         format!(
-            "Within one trading day you may lose at most {limit}; {level} means that {}.",
-            self.effect.words()
+            "Within one trading day you may lose at most {limit}; {level} means that {}.{}",
+            self.effect.words(),
+            warn_words(&self.warn_at)
         )
     }
 

@@ -113,6 +113,10 @@ impl FlatBy {
     fn next(&self, after: Timestamp) -> Result<Timestamp, TimeError> {
         let weekdays: Vec<_> = self.weekdays.iter().map(|weekday| weekday.number()).collect();
         let mut next = self.zone.next_weekly(after, self.time, &weekdays)?;
+        // The usual time does not hold on a day that has another.
+        while self.replaced(next)? {
+            next = self.zone.next_weekly(next, self.time, &weekdays)?;
+        }
         for early in &self.early {
             let at = self.zone.at(early.date, early.time)?;
             if after < at && at < next {
@@ -120,6 +124,15 @@ impl FlatBy {
             }
         }
         Ok(next)
+    }
+
+    fn replaced(&self, at: Timestamp) -> Result<bool, TimeError> {
+        for early in &self.early {
+            if self.zone.at(early.date, self.time)? == at {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn due(&self, index: usize, track: &Track) -> Result<Timestamp, TimeError> {
@@ -145,8 +158,10 @@ impl Kind for FlatBy {
     fn sentence(&self, _: &Words) -> String {
         let days: Vec<_> = self.weekdays.iter().map(|weekday| weekday.words()).collect();
         let days = if days.len() == 7 { "every day".to_owned() } else { format!("on {}", days.join(", ")) };
+        let early: Vec<_> = self.early.iter().map(|early| format!("{} on {}", early.time, early.date)).collect();
+        let early = if early.is_empty() { String::new() } else { format!(" ({} instead)", early.join(", ")) };
         format!(
-            "Nothing may be open at {} {} {days}; otherwise {}.",
+            "Nothing may be open at {} {} {days}{early}; otherwise {}.",
             self.time,
             self.zone.name(),
             self.effect.words()

@@ -1,14 +1,15 @@
 //! Sizes that stay in a range.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use kernel::{Lots, Overflow, Percent, Rounding, divide};
+use kernel::{Amount, Lots, Overflow, Percent, Rounding, divide};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{Figure, Figured, RuleError, figure};
 use crate::rule::{Kind, Words};
-use crate::{Effect, Fact, Finding, Objective, Rule, Scene, Track};
+use crate::{Effect, Fact, Finding, Objective, Opening, Rule, Scene, Track};
 
 use super::{Note, effect_fault};
 
@@ -22,7 +23,9 @@ pub struct LotRange {
     pub lower: Percent,
     /// The largest size, in per cent of the reference.
     pub upper: Percent,
-    /// What happens: `flag`, `deduct`, `warn`, `soft`, `hard`, or `refuse` around the first trade.
+    /// What happens: `flag`, `deduct`, `warn`, `soft`, `hard` or `refuse`. Around the first trade `refuse` refuses the
+    /// order, around the average it holds the pass and the payout back; `deduct` keeps the profit of sizes outside from
+    /// being paid out.
     pub effect: Effect,
 }
 
@@ -38,7 +41,7 @@ pub enum Around {
 }
 
 /// Sizes of trades so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LotNotes {
     /// The first trade opened.
     pub first: Option<Lots>,
@@ -46,10 +49,8 @@ pub struct LotNotes {
     pub total: Lots,
     /// How many they were.
     pub orders: u32,
-    /// The least of them.
-    pub least: Option<Lots>,
-    /// The largest of them.
-    pub most: Option<Lots>,
+    /// What closed sizes have earned, by size, losses left out; kept around the average.
+    pub earned: BTreeMap<Lots, Amount>,
 }
 
 struct Range {
@@ -61,7 +62,7 @@ struct Range {
 impl LotRange {
     fn notes(track: &Track, index: usize) -> LotNotes {
         match track.notes.get(&index) {
-            Some(Note::Lots(notes)) => *notes,
+            Some(Note::Lots(notes)) => notes.clone(),
             _ => LotNotes::default(),
         }
     }
@@ -85,21 +86,26 @@ impl LotRange {
         Ok(Some(Range { reference, least, most }))
     }
 
-    /// Whether all closed sizes lie in the range of their average; compared as products, nothing is rounded.
-    fn all_inside(&self, notes: &LotNotes) -> Result<bool, Overflow> {
+    /// Whether a closed size lies in the range of the average; compared as products, nothing is rounded.
+    fn inside(&self, notes: &LotNotes, size: Lots) -> Result<bool, Overflow> {
         let wide = |left: i64, right: i64| i128::from(left).checked_mul(i128::from(right)).ok_or(Overflow);
-        let whole = Percent::WHOLE.millionths();
-        let orders = i64::from(notes.orders);
-        let scaled = |size: Option<Lots>| match size {
-            None => Ok(None),
-            Some(size) => {
-                wide(size.millionths(), orders)?.checked_mul(i128::from(whole)).ok_or(Overflow).map(Some)
-            }
-        };
+        let size = wide(size.millionths(), i64::from(notes.orders))?
+            .checked_mul(i128::from(Percent::WHOLE.millionths()))
+            .ok_or(Overflow)?;
         let lower = wide(notes.total.millionths(), self.lower.millionths())?;
         let upper = wide(notes.total.millionths(), self.upper.millionths())?;
-        Ok(scaled(notes.least)?.is_none_or(|least| least >= lower)
-            && scaled(notes.most)?.is_none_or(|most| most <= upper))
+        Ok((lower..=upper).contains(&size))
+    }
+
+    /// What closed sizes outside the range of the average have earned; `None` if all are inside.
+    fn outside(&self, notes: &LotNotes) -> Result<Option<Amount>, Overflow> {
+        let mut outside = None;
+        for (size, earned) in &notes.earned {
+            if !self.inside(notes, *size)? {
+                outside = Some(outside.unwrap_or(Amount::ZERO).plus(*earned)?);
+            }
+        }
+        Ok(outside)
     }
 }
 
@@ -108,10 +114,8 @@ impl Kind for LotRange {
         if self.lower.millionths() < 0 || self.lower > self.upper {
             fault("lower", "must be from 0 to the upper end".to_owned());
         }
-        let mut allowed = vec![Effect::Flag, Effect::Deduct, Effect::Warn, Effect::Soft, Effect::Hard];
-        if self.around == Around::FirstTrade {
-            allowed.push(Effect::Refuse);
-        }
+        let allowed =
+            [Effect::Flag, Effect::Deduct, Effect::Warn, Effect::Refuse, Effect::Soft, Effect::Hard];
         effect_fault(self.effect, &allowed, fault);
     }
 
@@ -120,7 +124,11 @@ impl Kind for LotRange {
             Around::Average => "average size of your trades, judged when you pass or are paid",
             Around::FirstTrade => "size of your first trade",
         };
-        let effect = self.effect.words();
+        let effect = match (self.around, self.effect) {
+            (Around::Average, Effect::Refuse) => "that has to wait",
+            (Around::Average, Effect::Deduct) => "what the sizes outside have earned is not paid out",
+            (Around::Average | Around::FirstTrade, effect) => effect.words(),
+        };
         format!(
             "Every size stays between {}% and {}% of the {around}; otherwise {effect}.",
             self.lower, self.upper
@@ -128,17 +136,18 @@ impl Kind for LotRange {
     }
 
     fn objective(&self, index: usize, _: &Scene<'_>, track: &Track) -> Result<Option<Objective>, RuleError> {
-        if self.around == Around::FirstTrade {
+        if self.around == Around::FirstTrade || self.effect != Effect::Refuse {
             return Ok(None);
         }
         let notes = Self::notes(track, index);
-        let met = self.all_inside(&notes)?;
+        let met = self.outside(&notes)?.is_none();
         let target = self.range(&notes)?.map_or(Lots::ZERO, |range| range.most);
+        let largest = notes.earned.last_key_value().map(|(size, _)| *size);
         Ok(Some(Objective {
             rule: index,
             kind: Cow::Borrowed("lot_range"),
             target: Figure::Lots(target),
-            current: Figure::Lots(notes.most.unwrap_or_default()),
+            current: Figure::Lots(largest.unwrap_or_default()),
             met,
         }))
     }
@@ -158,18 +167,29 @@ impl Kind for LotRange {
                     && let Some(range) = self.range(&notes)?
                     && !(range.least..=range.most).contains(&opening.lots)
                 {
-                    let mut finding =
-                        Rule::finding(index, "lot_range", self.effect, range.figures(Some(opening.lots)));
-                    finding.trade = Some(opening.trade);
-                    found.push(finding);
+                    let effect = self.effect.after_the_fact();
+                    let figures = range.figures(Some(opening.lots));
+                    let finding = Rule::finding(index, "lot_range", effect, figures);
+                    found.push(Finding { trade: Some(opening.trade), ..finding });
                 }
                 notes.first.get_or_insert(opening.lots);
             }
             Fact::Closed(closing) => {
                 notes.total = notes.total.plus(closing.lots)?;
                 notes.orders = notes.orders.saturating_add(1);
-                notes.least = Some(notes.least.map_or(closing.lots, |least| least.min(closing.lots)));
-                notes.most = Some(notes.most.map_or(closing.lots, |most| most.max(closing.lots)));
+                if self.around == Around::Average {
+                    let earned = notes.earned.entry(closing.lots).or_default();
+                    *earned = earned.plus(closing.profit.max(Amount::ZERO))?;
+                }
+            }
+            Fact::Review if self.around == Around::Average => {
+                let quiet = matches!(self.effect, Effect::Refuse | Effect::Deduct);
+                if !quiet && self.outside(&notes)?.is_some()
+                    && let Some(range) = self.range(&notes)?
+                {
+                    found.push(Rule::finding(index, "lot_range", self.effect, range.figures(None)));
+                }
+                return Ok(found);
             }
             Fact::Ordered | Fact::StopMoved { .. } | Fact::Floating(_) | Fact::Time | Fact::Review => {
                 return Ok(found);
@@ -179,13 +199,23 @@ impl Kind for LotRange {
         Ok(found)
     }
 
+    fn deducted(&self, index: usize, track: &Track) -> Result<Amount, RuleError> {
+        if self.around == Around::FirstTrade || self.effect != Effect::Deduct {
+            return Ok(Amount::ZERO);
+        }
+        Ok(self.outside(&Self::notes(track, index))?.unwrap_or_default())
+    }
+
     fn objection(
         &self,
         index: usize,
         _: &Scene<'_>,
         track: &Track,
-        opening: &crate::Opening,
+        opening: &Opening,
     ) -> Result<Option<Vec<Figured>>, RuleError> {
+        if self.around == Around::Average {
+            return Ok(None);
+        }
         let notes = Self::notes(track, index);
         let outside = |range: &Range| !(range.least..=range.most).contains(&opening.lots);
         Ok(self.range(&notes)?.filter(outside).map(|range| range.figures(Some(opening.lots))))

@@ -12,7 +12,7 @@ use crate::rule::{Kind, Words};
 use crate::track::{Lock, Peaks};
 use crate::{Comparison, Effect, Floor, Limit, Tested, Track, is_default};
 
-use super::{effect_fault, warn_fault};
+use super::{effect_fault, warn_fault, warn_words};
 
 /// The floor is `what it follows − limit`, until a lock holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -247,8 +247,9 @@ impl Kind for MaxLoss {
         };
         let paid = if self.lock_on_payout { " A payout locks it there at once." } else { "" };
         format!(
-            "In all you may lose at most {limit}; {level} means that {}.{lock}{paid}",
-            self.effect.words()
+            "In all you may lose at most {limit}; {level} means that {}.{lock}{paid}{}",
+            self.effect.words(),
+            warn_words(&self.warn_at)
         )
     }
 

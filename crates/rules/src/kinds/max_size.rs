@@ -18,7 +18,7 @@ use super::effect_fault;
 pub struct MaxSize {
     /// What is added up.
     pub per: Per,
-    /// The largest size by profit over the initial balance; the first step begins at the least profit there can be.
+    /// The largest size by profit over the initial balance; the first step begins at 0 and holds for a loss, too.
     pub steps: Vec<SizeStep>,
     /// When the profit is read.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -34,7 +34,7 @@ pub struct MaxSize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SizeStep {
-    /// The profit over the initial balance from which on it holds, that profit included; 0 also covers a loss.
+    /// The profit over the initial balance from which on it holds, that profit included.
     pub from_profit: Amount,
     /// The largest size.
     pub lots: Lots,
@@ -120,8 +120,12 @@ impl Kind for MaxSize {
         if self.steps.iter().any(|step| step.lots <= Lots::ZERO) {
             fault("steps", "every size must be above 0".to_owned());
         }
-        if !self.steps.is_sorted_by(|left, right| left.from_profit < right.from_profit) {
-            fault("steps", "must be in the order of their profits".to_owned());
+        let from_start = self.steps.first().is_none_or(|step| step.from_profit == Amount::ZERO);
+        if !from_start || !self.steps.is_sorted_by(|left, right| left.from_profit < right.from_profit) {
+            fault("steps", "must begin with from_profit = \"0\" and be in the order of their profits".to_owned());
+        }
+        if self.weights.values().any(|weight| weight.millionths() <= 0) {
+            fault("weights", "every weight must be above 0 per cent".to_owned());
         }
         let allowed =
             [Effect::Refuse, Effect::Flag, Effect::Deduct, Effect::Warn, Effect::Soft, Effect::Hard];
@@ -135,7 +139,7 @@ impl Kind for MaxSize {
             Per::Account => "All open positions together",
         };
         let mut steps = self.steps.iter().map(|step| {
-            if step.from_profit <= Amount::ZERO {
+            if step.from_profit == Amount::ZERO {
                 format!("{} lots", step.lots)
             } else {
                 format!("{} lots from {} of profit", step.lots, words.amount(step.from_profit))
@@ -147,7 +151,11 @@ impl Kind for MaxSize {
             ReadAt::Always => "",
             ReadAt::DayStart => ", read at the reset",
         };
-        format!("{per} may have at most {first}{rest}{read}; beyond it {}.", self.effect.words())
+        let weights: Vec<_> =
+            self.weights.iter().map(|(symbol, weight)| format!("{symbol} as {weight}%")).collect();
+        let weights =
+            if weights.is_empty() { String::new() } else { format!(" One lot of {} of one.", weights.join(", ")) };
+        format!("{per} may have at most {first}{rest}{read}; beyond it {}.{weights}", self.effect.words())
     }
 
     fn notice(
@@ -161,7 +169,7 @@ impl Kind for MaxSize {
         let excess = self.excess(scene, track, opening)?;
         Ok(excess
             .map(|figures| {
-                let mut finding = Rule::finding(index, "max_size", self.effect, figures);
+                let mut finding = Rule::finding(index, "max_size", self.effect.after_the_fact(), figures);
                 finding.trade = Some(opening.trade);
                 finding
             })

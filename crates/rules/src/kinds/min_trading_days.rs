@@ -151,7 +151,7 @@ impl Kind for MinTradingDays {
     fn notice(
         &self,
         index: usize,
-        scene: &Scene<'_>,
+        _: &Scene<'_>,
         track: &mut Track,
         fact: &Fact,
     ) -> Result<Vec<Finding>, RuleError> {
@@ -159,7 +159,6 @@ impl Kind for MinTradingDays {
             && closing.whole
             && let Some(trade) = track.open.get(&closing.trade)
         {
-            let _ = scene;
             let least_size = sized.size.amount(track.initial, track.initial)?;
             let least_result = sized.result.amount(track.initial, track.initial)?;
             let result = size(trade.profit.plus(closing.profit)?)?;

@@ -108,6 +108,16 @@ fn effect_fault(effect: crate::Effect, allowed: &[crate::Effect], fault: &mut dy
     }
 }
 
+/// ", you are warned at 50% and 80% of it" for a limit with warnings.
+fn warn_words(warn_at: &[kernel::Percent]) -> String {
+    let shares: Vec<_> = warn_at.iter().map(|share| format!("{share}%")).collect();
+    match shares.split_last() {
+        None => String::new(),
+        Some((last, [])) => format!(" You are warned at {last} of it."),
+        Some((last, others)) => format!(" You are warned at {} and {last} of it.", others.join(", ")),
+    }
+}
+
 /// Tells of shares of a limit at which nobody can be warned.
 fn warn_fault(warn_at: &[kernel::Percent], fault: &mut dyn FnMut(&str, String)) {
     let inside = |share: &kernel::Percent| share.millionths() > 0 && *share < kernel::Percent::WHOLE;

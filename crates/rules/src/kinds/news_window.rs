@@ -96,9 +96,16 @@ impl NewsWindow {
         Ok(None)
     }
 
+    /// The instant up to which positions that are held have been looked at.
+    fn acted(index: usize, track: &Track) -> Timestamp {
+        match track.notes.get(&index) {
+            Some(Note::Acted(at)) => *at,
+            _ => track.opened_at,
+        }
+    }
+
     fn finding(&self, index: usize, trade: u32, action: NewsAction, event: &NewsEvent) -> Finding {
-        // What the market does cannot be refused.
-        let effect = if self.effect == Effect::Refuse { Effect::Flag } else { self.effect };
+        let effect = self.effect.after_the_fact();
         let mut finding = Rule::finding(index, "news_window", effect, figures(action, event));
         finding.trade = Some(trade);
         finding
@@ -131,9 +138,13 @@ impl Kind for NewsWindow {
         let last = actions.pop().unwrap_or_default();
         let actions =
             if actions.is_empty() { last.to_owned() } else { format!("{} or {last}", actions.join(", ")) };
+        let ends = match self.ends {
+            Ends::Closed => "included",
+            Ends::Open => "left out",
+        };
         format!(
-            "From {} minutes before to {} minutes after a release that targets an instrument you may not {actions} in it; \
-             otherwise {}.",
+            "From {} minutes before to {} minutes after a release that targets an instrument, both instants {ends}, you \
+             may not {actions} in it; otherwise {}.",
             self.before_minutes,
             self.after_minutes,
             self.effect.words()
@@ -145,11 +156,10 @@ impl Kind for NewsWindow {
         if !self.actions.contains(&NewsAction::Hold) {
             return Ok(deadlines);
         }
-        let acted = match track.notes.get(&index) {
-            Some(Note::Acted(at)) => *at,
-            _ => track.opened_at,
+        let acted = Self::acted(index, track);
+        let held = |event: &&NewsEvent| {
+            track.open.values().any(|trade| trade.opened_at <= event.at && event.targets(&trade.symbol))
         };
-        let held = |event: &&NewsEvent| track.open.values().any(|trade| event.targets(&trade.symbol));
         for event in scene.calendar.iter().filter(|event| event.at > acted).filter(held) {
             let kind = Cow::Borrowed("news_window");
             deadlines.push(Deadline { rule: index, kind, at: event.at, effect: self.effect });
@@ -189,17 +199,15 @@ impl Kind for NewsWindow {
                 }
             }
             Fact::Time if self.actions.contains(&NewsAction::Hold) => {
-                let due = self.deadlines(index, scene, track)?.iter().any(|deadline| deadline.at <= scene.at);
-                if due {
-                    for event in scene.calendar.iter().filter(|event| event.at == scene.at) {
-                        for (ticket, trade) in &track.open {
-                            if event.targets(&trade.symbol) {
-                                found.push(self.finding(index, *ticket, NewsAction::Hold, event));
-                            }
+                let acted = Self::acted(index, track);
+                for event in scene.calendar.iter().filter(|event| event.at > acted && event.at <= scene.at) {
+                    for (ticket, trade) in &track.open {
+                        if trade.opened_at <= event.at && event.targets(&trade.symbol) {
+                            found.push(self.finding(index, *ticket, NewsAction::Hold, event));
                         }
                     }
-                    track.notes.insert(index, Note::Acted(scene.at));
                 }
+                track.notes.insert(index, Note::Acted(scene.at));
             }
             Fact::Ordered | Fact::StopMoved { .. } | Fact::Floating(_) | Fact::Time | Fact::Review => {}
         }

@@ -103,42 +103,41 @@ impl Kind for OpenLoss {
     ) -> Result<Vec<Finding>, RuleError> {
         let Fact::Floating(floating) = fact else { return Ok(Vec::new()) };
         let Some(limit) = self.limit(track)? else { return Ok(Vec::new()) };
-        let mut losses: Vec<(u32, Amount)> = Vec::new();
+        let mut spoken = match track.notes.remove(&index) {
+            Some(Note::Spoken(spoken)) => spoken,
+            _ => BTreeSet::new(),
+        };
+        spoken.retain(|trade| floating.iter().any(|(open, _)| open == trade));
+        let mut found = Vec::new();
+        let exceeds = |loss: Amount| loss > Amount::ZERO && self.breach.reached(loss, limit);
+        let finding = |trade: Option<u32>, loss: Amount| {
+            let figures = vec![figure("loss", loss), figure("limit", limit)];
+            Finding { trade, ..Rule::finding(index, "open_loss", self.effect, figures) }
+        };
         match self.per {
             OpenLossPer::Trade => {
                 for (trade, profit) in floating {
-                    losses.push((*trade, profit.negated()?));
+                    let loss = profit.negated()?;
+                    if exceeds(loss) && spoken.insert(*trade) {
+                        found.push(finding(Some(*trade), loss));
+                    }
                 }
             }
+            // Once spoken about, it is silent until none of the positions of then is open.
             OpenLossPer::Account => {
                 let mut sum = Amount::ZERO;
                 for (_, profit) in floating {
                     sum = sum.plus(*profit)?;
                 }
-                losses.extend(
-                    floating
-                        .first()
-                        .map(|(trade, _)| sum.negated().map(|loss| (*trade, loss)))
-                        .transpose()?,
-                );
+                let loss = sum.negated()?;
+                if exceeds(loss) && spoken.is_empty() {
+                    spoken.extend(floating.iter().map(|(trade, _)| *trade));
+                    found.push(finding(None, loss));
+                }
             }
         }
-        let spoken = match track.notes.entry(index).or_insert_with(|| Note::Spoken(BTreeSet::new())) {
-            Note::Spoken(spoken) => spoken,
-            other => {
-                *other = Note::Spoken(BTreeSet::new());
-                return Ok(Vec::new());
-            }
-        };
-        spoken.retain(|trade| floating.iter().any(|(open, _)| open == trade));
-        let mut found = Vec::new();
-        for (trade, loss) in losses {
-            if loss > Amount::ZERO && self.breach.reached(loss, limit) && spoken.insert(trade) {
-                let figures = vec![figure("loss", loss), figure("limit", limit)];
-                let mut finding = Rule::finding(index, "open_loss", self.effect, figures);
-                finding.trade = Some(trade);
-                found.push(finding);
-            }
+        if !spoken.is_empty() {
+            track.notes.insert(index, Note::Spoken(spoken));
         }
         Ok(found)
     }

@@ -83,9 +83,7 @@ impl Kind for RiskAtStop {
             _ => return Ok(Vec::new()),
         };
         let Some(figures) = self.excess(track, risk, notional)? else { return Ok(Vec::new()) };
-        // An order that is too risky is refused; a stop loss that is moved too far cannot be, so it is recorded.
-        let effect = if self.effect == Effect::Refuse { Effect::Flag } else { self.effect };
-        let mut finding = Rule::finding(index, "risk_at_stop", effect, figures);
+        let mut finding = Rule::finding(index, "risk_at_stop", self.effect.after_the_fact(), figures);
         finding.trade = Some(trade);
         Ok(vec![finding])
     }

@@ -11,7 +11,7 @@ use crate::{Effect, Fact, Finding, Rule, Scene, Track, is_default};
 
 use super::{Note, effect_fault};
 
-/// The share that short trades have of all.
+/// The share that short trades have of all. Once it has spoken, the share is taken of the trades that come after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShortHolds {
@@ -58,7 +58,7 @@ pub struct HoldShare {
     pub share: Percent,
     /// Whether exactly the share counts.
     pub reached: Reached,
-    /// What happens: `warn`, `flag`, `deduct`, `soft` or `hard`.
+    /// What happens: `warn`, `flag`, `soft` or `hard`.
     pub effect: Effect,
     /// What happens instead once the trader has been warned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,6 +93,8 @@ pub struct Holds {
     pub wins: u32,
     /// Whether the trader has been warned.
     pub warned: bool,
+    /// Whether the rule has spoken of all this, so that the next trade is counted anew.
+    pub spoken: bool,
 }
 
 impl ShortHolds {
@@ -113,7 +115,7 @@ impl ShortHolds {
 
     fn judge(&self, index: usize, holds: &mut Holds) -> Result<Option<Finding>, Overflow> {
         let (part, whole) = self.parts(holds);
-        if whole <= 0 {
+        if whole <= 0 || holds.spoken {
             return Ok(None);
         }
         let wide = |left: i64, right: i64| i128::from(left).checked_mul(i128::from(right)).ok_or(Overflow);
@@ -122,6 +124,7 @@ impl ShortHolds {
             if step.reached.reached(measured, wide(whole, step.share.millionths())?) {
                 let effect = step.again.filter(|_| holds.warned).unwrap_or(step.effect);
                 holds.warned |= effect == Effect::Warn;
+                holds.spoken = true;
                 let figures = vec![
                     figure("short_share", Percent::of(part, whole)?),
                     figure("allowed_share", step.share),
@@ -141,9 +144,14 @@ impl Kind for ShortHolds {
         if self.shares.is_empty() || !self.shares.is_sorted_by(|left, right| left.share < right.share) {
             fault("shares", "give at least one share, from the smallest to the largest".to_owned());
         }
-        for step in &self.shares {
-            let allowed = [Effect::Warn, Effect::Flag, Effect::Deduct, Effect::Soft, Effect::Hard];
-            effect_fault(step.effect, &allowed, fault);
+        for (index, step) in self.shares.iter().enumerate() {
+            let allowed = [Effect::Warn, Effect::Flag, Effect::Soft, Effect::Hard];
+            for effect in std::iter::once(step.effect).chain(step.again) {
+                effect_fault(effect, &allowed, &mut |field, say| fault(&format!("shares[{index}].{field}"), say));
+            }
+            if step.share.millionths() < 0 || step.share > Percent::WHOLE {
+                fault(&format!("shares[{index}].share"), "must be from 0 to 100 per cent".to_owned());
+            }
         }
     }
 
@@ -166,7 +174,11 @@ impl Kind for ShortHolds {
                 format!("with {} {}% {of} {}{again}", step.reached.words(), step.share, step.effect.words())
             })
             .collect();
-        format!("Trades held for {short} are short: {}.", shares.join("; "))
+        let judged = match self.judged {
+            Judged::Review => "when you pass or are paid",
+            Judged::Trade => "with every trade that closes",
+        };
+        format!("Trades held for {short} are short, which is looked at {judged}: {}.", shares.join("; "))
     }
 
     fn notice(
@@ -187,6 +199,9 @@ impl Kind for ShortHolds {
                 Hold::Below => held < limit,
                 Hold::AtMost => held <= limit,
             };
+            if holds.spoken {
+                holds = Holds { warned: holds.warned, ..Holds::default() };
+            }
             holds.volume = holds.volume.plus(closing.lots)?;
             holds.profit = holds.profit.plus(closing.profit)?;
             let won = closing.whole && trade.profit.plus(closing.profit)? > Amount::ZERO;

@@ -96,7 +96,7 @@ impl Engine {
                 fires_at.insert(*ticket, firing);
             }
         }
-        Ok(Some(Forecast { resets, floors_after_reset, fires_at_reset, fires_at, figures, view }))
+        Ok(Some(Forecast { view, resets, floors_after_reset, fires_at_reset, fires_at, figures }))
     }
 }
 

@@ -18,10 +18,12 @@ impl Step<'_> {
     /// Carries a command out and settles what it changed. A refusal changes nothing.
     pub(crate) fn carry_out(&mut self, act: &Act) -> Result<Outcome, EngineError> {
         if !self.is_active() {
-            return match act {
-                Act::Payout { amount } if self.pays_after_breach() => self.pay(*amount),
-                _ => Ok(Err(Refusal::AccountNotActive)),
-            };
+            if let Act::Payout { amount } = act
+                && self.pays_after_breach()
+            {
+                return self.pay(*amount);
+            }
+            return Ok(Err(Refusal::AccountNotActive));
         }
         let outcome = match act {
             Act::Promote => {
@@ -479,10 +481,9 @@ impl Step<'_> {
         self.charge(commission, number)?;
         self.holdings_changed = true;
         let reason = match reason {
-            FillReason::Close => CloseReason::Trader,
             FillReason::StopLoss => CloseReason::StopLoss,
             FillReason::TakeProfit => CloseReason::TakeProfit,
-            FillReason::Market | FillReason::Limit | FillReason::Stop => CloseReason::Trader,
+            FillReason::Close | FillReason::Market | FillReason::Limit | FillReason::Stop => CloseReason::Trader,
             FillReason::StopOut | FillReason::Liquidation => CloseReason::Platform,
         };
         let profit = profit.minus(commission)?;

@@ -1,5 +1,13 @@
 //! The kinds of rules at work on quotes and orders. Every verdict that a test provokes must follow from its receipt.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm,
+    clippy::similar_names,
+    reason = "a test may panic, and a wildcard asks for one kind of event among all"
+)]
 
 mod common;
 

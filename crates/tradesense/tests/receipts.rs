@@ -116,13 +116,13 @@ async fn a_receipt_proves_its_verdict_to_whoever_holds_it_and_nothing_once_alter
 
     // Signed anew by somebody else, it is refused by whoever knows the key, and what does not follow is found out even
     // without one.
-    let forger = SigningKey::from_secret(&[9; 32]);
-    let mut forged = document["body"].clone();
-    *forged.pointer_mut("/verdict/floor/amount").unwrap() = json!("1.00");
-    let forged = seal(&forged, &forger).unwrap().text().to_owned();
-    let (accepted, said) = command(&forged, Some(key));
+    let stranger = SigningKey::from_secret(&[9; 32]);
+    let mut counterfeit = document["body"].clone();
+    *counterfeit.pointer_mut("/verdict/floor/amount").unwrap() = json!("1.00");
+    let counterfeit = seal(&counterfeit, &stranger).unwrap().text().to_owned();
+    let (accepted, said) = command(&counterfeit, Some(key));
     assert!(!accepted && said.contains("NOT AUTHENTIC"), "{said}");
-    let (accepted, said) = command(&forged, None);
+    let (accepted, said) = command(&counterfeit, None);
     assert!(!accepted && said.contains("NOT PROVEN: the floor that was crossed should be"), "{said}");
     stage.close().await;
 }

@@ -20,6 +20,7 @@ const QUOTES: usize = 20_000;
 /// Quotes between two orders.
 const BETWEEN: usize = 100;
 
+#[expect(clippy::disallowed_methods, reason = "how much is measured is said from outside")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_history_of_many_accounts_is_replayed_equal() {
     let quotes = std::env::var("REPLAY_QUOTES").map_or(QUOTES, |text| text.parse().unwrap());

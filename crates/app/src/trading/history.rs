@@ -198,8 +198,8 @@ impl Rows {
             return;
         }
         let (name, at) = match &event.what {
-            // Stands in the account itself.
-            What::Opened => return,
+            // Stands in the account itself, or in its track.
+            What::Opened | What::Override(_) => return,
             // Their own times are within them.
             What::Order(order) => (RowName::Order(order.ticket), None),
             What::Position(position) => (RowName::Position(position.ticket), None),
@@ -207,8 +207,6 @@ impl Rows {
             What::Entry(entry) => (RowName::Entry(entry.number), Some(event.at)),
             What::Reset(reset) => (RowName::Day(reset.day), Some(event.at)),
             What::Verdict(verdict) => (RowName::Verdict(verdict.number), Some(event.at)),
-            // Stands in the account's track.
-            What::Override(_) => return,
         };
         // Types of numbers, words and lists always have a text.
         let text = serde_json::to_string(&(at, &event.what)).unwrap_or_default();

@@ -306,9 +306,8 @@ impl Shard {
             self.refused = batch.refused_quotes;
         }
         let _proof = stored??;
-        let verdicts = batch.events.iter().filter_map(|(_, event)| match &event.what {
-            What::Verdict(verdict) => Some((event.account, verdict.number)),
-            _ => None,
+        let verdicts = batch.events.iter().filter_map(|(_, event)| {
+            if let What::Verdict(verdict) = &event.what { Some((event.account, verdict.number)) } else { None }
         });
         self.settings.stored.tell(verdicts, self.settings.clock.now());
         self.failures = 0;
@@ -385,20 +384,13 @@ fn audit(journal: &[Journaled], events: &[(FirmId, Event)]) -> Vec<AuditEntry> {
         object_kind: "account",
         object: entry.command.account.to_string(),
         request: entry.origin.request,
-        detail: match &entry.command.act {
+        detail: json!({
+            "seq": entry.seq,
+            "key": Key::as_str(&entry.command.key),
+            "outcome": outcome_word(&entry.outcome),
             // What was decided about one account by hand is told in full.
-            act @ (Act::Override { .. } | Act::Payout { .. }) => json!({
-                "seq": entry.seq,
-                "key": Key::as_str(&entry.command.key),
-                "outcome": outcome_word(&entry.outcome),
-                "act": act,
-            }),
-            _ => json!({
-                "seq": entry.seq,
-                "key": Key::as_str(&entry.command.key),
-                "outcome": outcome_word(&entry.outcome),
-            }),
-        },
+            "act": matches!(entry.command.act, Act::Override { .. } | Act::Payout { .. }).then_some(&entry.command.act),
+        }),
     });
     let verdicts = events.iter().filter_map(|(firm, event)| match &event.what {
         What::Verdict(verdict) => Some(AuditEntry {

@@ -187,7 +187,7 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     owner.quote("EURUSD", 110_000, 110_002);
     owner.quote("USDJPY", 150_000, 150_010);
     let (passed, breached) = (owner.open(&first).await, owner.open(&second).await);
-    let rule = owner.engine.view(passed).unwrap().unwrap().phase.rules[0].clone();
+    let rule = owner.engine.view(passed).unwrap().unwrap().phase.rules.first().unwrap().clone();
     let reason = "the feed was down".to_owned();
     let to = Some(Box::new(rule));
     owner.act(passed, Act::Override { rule: 0, to, reason, by: trader.id }).unwrap();

@@ -288,18 +288,12 @@ fn next_reset(ahead: &Ahead, currency: Currency) -> Result<NextReset, Problem> {
 }
 
 fn number(figured: &Figured, currency: Currency) -> Number {
-    let value = match &figured.value {
-        Figure::At(at) => time(*at),
-        other => figure_text(other, currency),
-    };
+    let value = figure_text(&figured.value, currency);
     Number { name: figured.name.to_string(), label: engine::label(&figured.name), value }
 }
 
 fn payout_check(precheck: &rules::payout::Precheck, currency: Currency) -> PayoutCheck {
-    let text = |figure: &Figure| match figure {
-        Figure::At(at) => time(*at),
-        other => figure_text(other, currency),
-    };
+    let text = |figure: &Figure| figure_text(figure, currency);
     let condition = |condition: &Objective| Condition {
         name: condition.kind.to_string(),
         label: engine::label(&condition.kind),
@@ -308,10 +302,8 @@ fn payout_check(precheck: &rules::payout::Precheck, currency: Currency) -> Payou
         met: condition.met,
     };
     let amount = |name: &str| {
-        precheck.figures.iter().find(|figured| figured.name == name).and_then(|figured| match figured.value {
-            Figure::Amount(amount) => Some(amount),
-            _ => None,
-        })
+        let found = precheck.figures.iter().find(|figured| figured.name == name);
+        found.and_then(|figured| if let Figure::Amount(amount) = figured.value { Some(amount) } else { None })
     };
     let mut warnings = Vec::new();
     if precheck.withdrawable > Amount::ZERO

@@ -488,6 +488,28 @@ fn in_example(error: ProgramError, only: bool) -> ProgramError {
 
 const DEFAULT_BALANCE: Amount = Amount::from_micros(100_000_000_000);
 
+/// For the tests of the kinds: every expectation of these examples holds.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn holds(examples: &str) {
+    let file = ExampleFile::from_toml(examples).unwrap_or_else(|error| panic!("{error}"));
+    let load: Load<'_> = &|path| panic!("no file {path} here");
+    let checked = check(&file, load).unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+    assert!(!checked.is_empty(), "nothing is expected");
+    for it in checked {
+        assert!(it.holds, "{} step {}: {} is {}, not {}", it.example, it.step, it.name, it.found, it.expected);
+    }
+}
+
+/// For the tests of the kinds: the settings of a rule that are refused.
+#[cfg(test)]
+pub(crate) fn refused(rule: &str) -> Vec<String> {
+    let rule: Rule = toml::from_str(rule).unwrap_or_else(|error| panic!("{error}"));
+    let mut refused = Vec::new();
+    rule.faults(&mut |field, _| refused.push(field.to_owned()));
+    refused
+}
+
 /// Runs every example of a file; one entry for each expectation, in order.
 pub fn check(file: &ExampleFile, load: Load<'_>) -> Result<Vec<Checked>, ExampleError> {
     let mut all = Vec::new();

@@ -55,3 +55,35 @@ impl Kind for CalendarLimit {
         Ok(vec![Rule::finding(index, "calendar_limit", Effect::Expire, figures)])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::{holds, refused};
+
+    #[test]
+    fn a_phase_that_is_not_passed_in_time_ends_without_a_breach() {
+        holds(
+            r#"
+            [program]
+            rules = [{ kind = "profit_target", limit = { amount = "1000" }, flat = true }, { kind = "calendar_limit", days = 7 }]
+            [[example]]
+            id = "too late"
+            step = [
+              { at = "2026-01-11T23:59:59Z", closed = "999", expect = { verdict = "ok", calendar_limit.deadline = "2026-01-12T00:00:00Z" } },
+              { at = "2026-01-12", closed = "1", expect = { verdict = "expiry", rule = "calendar_limit" } },
+            ]
+            [[example]]
+            id = "in time"
+            step = [
+              { at = "2026-01-11T23:59:59Z", closed = "1000", expect = { verdict = "passed" } },
+              { at = "2026-02-12", expect = { account.status = "passed" } },
+            ]
+            [[example]]
+            id = "weekdays"
+            program.rules = [{ kind = "calendar_limit", days = 7, count = "weekdays" }]
+            step = [{ expect = { calendar_limit.deadline = "2026-01-14T00:00:00Z" } }]
+            "#,
+        );
+        assert_eq!(refused("kind = 'calendar_limit'\ndays = 3651"), ["days"]);
+    }
+}

@@ -177,3 +177,72 @@ impl Kind for Consistency {
         Ok(figures)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::{holds, refused};
+
+    #[test]
+    fn the_whole_is_a_setting_and_so_is_equality() {
+        for (of, share, allowed, met) in [
+            ("'positive_days'", "50", "at_most", true),
+            ("'positive_days'", "50", "below", false),
+            ("'positive_days'", "49.9999", "at_most", false),
+            ("'profit'", "50", "at_most", false),
+            ("'profit'", "62.5", "at_most", true),
+            ("'profit_target'", "50", "at_most", true),
+            ("{ fixed = { amount = '1999' } }", "50", "at_most", false),
+        ] {
+            holds(&format!(
+                "[[example]]\nid = 'days'\nprogram.rules = [{{ kind = 'profit_target', limit = {{ amount = '2000' }}, flat = true }}, \
+                 {{ kind = 'consistency', share = '{share}', of = {of}, allowed = '{allowed}' }}]\nstep = [{{ day_profits = ['1000', \
+                 '-400', '1000'], expect = {{ consistency.best_day = 1000, consistency.met = {met} }} }}]"
+            ));
+        }
+    }
+
+    #[test]
+    fn a_target_reached_too_quickly_is_no_breach_and_passes_later() {
+        holds(
+            r#"
+            [[example]]
+            id = "later"
+            program.rules = [
+              { kind = "profit_target", limit = { amount = "3000" }, flat = true },
+              { kind = "consistency", share = "50", of = "profit" },
+            ]
+            step = [
+              { day_profits = ["2500", "500"], expect = { verdict = "not_yet", consistency.met = false, profit_target.met = true } },
+              { closed = "1999.99", expect = { verdict = "ok" } },
+              { closed = "0.01", expect = { verdict = "passed" } },
+            ]
+            "#,
+        );
+    }
+
+    #[test]
+    fn the_next_day_may_bring_what_still_holds_and_no_cent_more() {
+        let example = |next: &str, met: bool| {
+            format!(
+                "[[example]]\nid = 'next'\nprogram.rules = [{{ kind = 'consistency', share = '30', of = 'profit' }}]\nstep = [{{ \
+                 day_profits = ['250', '250', '250', '250'], expect = {{ consistency.next_day = '428.571428' }} }}, {{ closed = '{next}', \
+                 expect = {{ consistency.met = {met} }} }}]"
+            )
+        };
+        holds(&example("428.57", true));
+        holds(&example("428.58", false));
+    }
+
+    #[test]
+    fn the_best_trade_is_another_thing_than_the_best_day() {
+        holds(
+            r#"
+            [[example]]
+            id = "trade"
+            program.rules = [{ kind = "consistency", best = "trade", share = "40", of = "profit" }]
+            step = [{ trade = [{ profit = "400" }, { profit = "350" }, { profit = "250" }], expect = { consistency.best_trade = 400, consistency.met = true } }]
+            "#,
+        );
+        assert_eq!(refused("kind = 'consistency'\nshare = '0'\nof = { fixed = { amount = '0' } }"), ["share", "of.fixed"]);
+    }
+}

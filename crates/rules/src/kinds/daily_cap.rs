@@ -73,3 +73,29 @@ impl Kind for DailyCap {
         self.effect
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::{holds, refused};
+
+    #[test]
+    fn either_side_ends_the_day_at_the_bound_or_beyond_it() {
+        for (breach, at) in [("below", "ok"), ("at_or_below", "soft_breach")] {
+            for (bound, beyond) in [("97000", "96999.99"), ("103000", "103000.01")] {
+                holds(&format!(
+                    "[[example]]\nid = 'cap'\nprogram.rules = [{{ kind = 'daily_cap', reference = 'equity', limit = {{ \
+                     percent_of_initial = '3' }}, breach = '{breach}', effect = 'soft' }}]\nstep = [{{ equity = '{bound}', expect = {{ \
+                     verdict = '{at}' }} }}]\n[[example]]\nid = 'beyond'\nprogram.rules = [{{ kind = 'daily_cap', reference = \
+                     'equity', limit = {{ percent_of_initial = '3' }}, breach = '{breach}', effect = 'soft' }}]\nstep = [{{ equity = \
+                     '{beyond}', expect = {{ verdict = 'soft_breach', rule = 'daily_cap' }} }}]"
+                ));
+            }
+        }
+    }
+
+    #[test]
+    fn a_reference_that_moves_within_the_day_has_no_upper_bound() {
+        let rule = "kind = 'daily_cap'\nreference = 'day_peak_equity'\nlimit = { amount = '1' }\nbreach = 'below'\neffect = 'hard'";
+        assert_eq!(refused(rule), ["reference", "effect"]);
+    }
+}

@@ -202,3 +202,53 @@ impl Kind for FlatBy {
         self.effect
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::holds;
+
+    #[test]
+    fn what_is_open_at_the_time_is_closed_and_an_early_close_takes_the_place_of_the_usual_one() {
+        holds(
+            r#"
+            [[example]]
+            id = "Friday"
+            program.rules = [{ kind = "flat_by", zone = "America/New_York", time = "15:45", weekdays = ["fri"], effect = "close" }]
+            step = [
+              { at = "Thu", open = [{ position = "a" }], floating = "-70", expect = { flat_by.deadline = "2026-01-09T20:45:00Z" } },
+              { at = "2026-01-09T20:44:59Z", expect = { verdict = "ok" } },
+              { at = "2026-01-09T20:45:00Z", expect = { verdict = "soft_breach", account.balance = 99930 } },
+              { after = "1m", expect = { flat_by.deadline = "none" } },
+              { open = [{ position = "b" }], expect = { verdict = "ok", flat_by.deadline = "2026-01-16T20:45:00Z" } },
+            ]
+            [[example]]
+            id = "early"
+            start = "2026-11-26T15:00:00Z"
+            program.rules = [{ kind = "flat_by", zone = "America/New_York", time = "15:45", weekdays = ["thu", "fri"], early = [{ date = "2026-11-27", time = "12:45" }], effect = "flag" }]
+            step = [
+              { open = [{ position = "a" }] },
+              { at = "2026-11-26T20:45:00Z", expect = { violations = 1 } },
+              { at = "2026-11-27T17:44:00Z", expect = { violations = 0 } },
+              { at = "2026-11-27T17:45:00Z", expect = { violations = 1 } },
+              { at = "2026-11-28", expect = { violations = 0, flat_by.deadline = "2026-12-03T20:45:00Z" } },
+            ]
+            "#,
+        );
+    }
+
+    #[test]
+    fn the_time_follows_the_clocks_of_its_zone() {
+        holds(
+            r#"
+            [[example]]
+            id = "summer time begins"
+            start = "2026-03-06T12:00:00Z"
+            program.rules = [{ kind = "flat_by", zone = "America/New_York", time = "15:45", weekdays = ["fri"], effect = "warn" }]
+            step = [
+              { open = [{ position = "a" }], expect = { flat_by.deadline = "2026-03-06T20:45:00Z" } },
+              { at = "2026-03-10", expect = { warnings = 1, flat_by.deadline = "2026-03-13T19:45:00Z" } },
+            ]
+            "#,
+        );
+    }
+}

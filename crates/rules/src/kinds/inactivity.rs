@@ -156,3 +156,39 @@ impl Kind for Inactivity {
         Ok(vec![Rule::finding(index, "inactivity", effect, figures)])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::{holds, refused};
+
+    #[test]
+    fn the_account_ends_when_the_days_are_over_and_not_before() {
+        holds(
+            r#"
+            [[example]]
+            id = "thirty days"
+            program.rules = [{ kind = "inactivity", days = 30, warn_days = 7 }]
+            step = [
+              { trade = [{ profit = "1" }], expect = { inactivity.deadline = "2026-01-28T00:00:00Z" } },
+              { at = "2026-01-28", expect = { verdict = "warning", inactivity.deadline = "2026-02-04T00:00:00Z" } },
+              { at = "2026-02-03T23:59:59Z", expect = { verdict = "ok" } },
+              { at = "2026-02-04", expect = { verdict = "expiry", account.status = "expired", rule = "inactivity" } },
+            ]
+            [[example]]
+            id = "what counts as activity"
+            program.rules = [{ kind = "inactivity", days = 10, activity = "close" }, { kind = "inactivity", days = 20, activity = "order" }, { kind = "inactivity", days = 30, activity = "any" }]
+            step = [
+              { at = "2026-01-08", open = [{ position = "a" }], expect = { inactivity.deadline = "2026-01-15T00:00:00Z", "inactivity#3".deadline = "2026-02-07T00:00:00Z" } },
+              { at = "2026-01-09", close = [{ position = "a", profit = "0" }], expect = { inactivity.deadline = "2026-01-19T00:00:00Z" } },
+              { at = "2026-01-10", order = true, expect = { "inactivity#2".deadline = "2026-01-30T00:00:00Z", "inactivity#3".deadline = "2026-02-09T00:00:00Z" } },
+            ]
+            [[example]]
+            id = "weekdays"
+            start = "2026-01-08T12:00:00Z"
+            program.rules = [{ kind = "inactivity", days = 3, count = "weekdays" }]
+            step = [{ expect = { inactivity.deadline = "2026-01-13T12:00:00Z" } }]
+            "#,
+        );
+        assert_eq!(refused("kind = 'inactivity'\ndays = 0\nwarn_days = 1"), ["days", "warn_days"]);
+    }
+}

@@ -245,3 +245,39 @@ impl Range {
         figures
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::{holds, refused};
+
+    #[test]
+    fn both_ends_of_the_range_are_inside() {
+        holds(
+            r#"
+            [[example]]
+            id = "first trade"
+            program.rules = [{ kind = "lot_range", around = "first_trade", lower = "50", upper = "400", effect = "refuse" }]
+            step = [
+              { trade = [{ lots = "1", profit = "0" }, { lots = "0.5", profit = "0" }, { lots = "4", profit = "0" }, { lots = "0.49", profit = "0" }, { lots = "4.01", profit = "0" }], expect = { verdicts = ["ok", "ok", "ok", "refused", "refused"] } },
+            ]
+            "#,
+        );
+        assert_eq!(refused("kind = 'lot_range'\naround = 'average'\nlower = '2'\nupper = '1'\neffect = 'flag'"), ["lower"]);
+    }
+
+    /// 4 trades of 2 lots and one of 12: the average is 4, the range from 2 to 8.
+    fn outlier(effect: &str, expect: &str) -> String {
+        format!(
+            "[[example]]\nid = '{effect}'\nprogram.payout = {{ split = '100', conditions = [{{ kind = 'lot_range', around = 'average', \
+             lower = '50', upper = '200', effect = '{effect}' }}] }}\nstep = [{{ trade = [{{ lots = '2', profit = '100', times = 4 }}, {{ \
+             lots = '12', profit = '1000' }}] }}, {{ review = true, expect = {{ lot_range.min_lots = 2, lot_range.max_lots = 8, {expect} }} }}]"
+        )
+    }
+
+    #[test]
+    fn sizes_outside_the_range_of_the_average_wait_or_are_flagged_or_are_not_paid() {
+        holds(&outlier("refuse", "payout.eligible = false, payout.missing = 'lot_range'"));
+        holds(&outlier("flag", "payout.eligible = true, verdict = 'violation', payout.withdrawable = 1400"));
+        holds(&outlier("deduct", "payout.eligible = true, verdict = 'ok', payout.deducted = 1000, payout.withdrawable = 400"));
+    }
+}

@@ -115,3 +115,40 @@ impl Kind for LotStep {
         self.effect
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::holds;
+
+    #[test]
+    fn the_step_itself_is_allowed_and_the_other_trade_is_a_setting() {
+        for (from, verdicts) in [
+            ("previous_trade", "['ok', 'ok', 'ok', 'violation']"),
+            ("first_trade", "['ok', 'ok', 'violation', 'ok']"),
+        ] {
+            holds(&format!(
+                "[[example]]\nid = '{from}'\nprogram.rules = [{{ kind = 'lot_step', step = '1', from = '{from}', effect = 'flag' }}]\n\
+                 step = [{{ trade = [{{ lots = '2', profit = '0' }}, {{ lots = '3', profit = '0' }}, {{ lots = '4', profit = '0' }}, {{ lots = \
+                 '2.5', profit = '0' }}], expect = {{ verdicts = {verdicts} }} }}]"
+            ));
+        }
+    }
+
+    #[test]
+    fn what_a_trade_out_of_step_earns_is_not_paid_out() {
+        holds(
+            r#"
+            [[example]]
+            id = "deduct"
+            program.payout = { split = "80" }
+            program.rules = [{ kind = "lot_step", step = "1", from = "previous_trade", effect = "deduct" }]
+            step = [
+              { trade = [{ lots = "1", profit = "100" }, { lots = "5", profit = "700" }, { lots = "5", profit = "50" }, { lots = "1", profit = "-30" }], expect = { violations = 2, payout.deducted = 700, payout.profit = 120 } },
+              { open = [{ position = "a", lots = "4" }] },
+              { close = [{ position = "a", lots = "2", profit = "500" }], expect = { payout.deducted = 1200 } },
+              { close = [{ position = "a", profit = "-200" }], expect = { payout.deducted = 1000, payout.profit = 120 } },
+            ]
+            "#,
+        );
+    }
+}

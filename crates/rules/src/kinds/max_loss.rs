@@ -245,7 +245,11 @@ impl Kind for MaxLoss {
                     .replace("; Once", "; once")
             }
         };
-        let paid = if self.lock_on_payout { " A payout locks it there at once." } else { "" };
+        let paid = match (self.lock_on_payout, self.lock) {
+            (false, _) => "",
+            (true, LockAt::None) => " A payout locks it at the initial balance, or where it is if that is higher.",
+            (true, LockAt::AtInitial | LockAt::At(_) | LockAt::Jump(_)) => " A payout locks it there at once.",
+        };
         format!(
             "In all you may lose at most {limit}; {level} means that {}.{lock}{paid}{}",
             self.effect.words(),
@@ -290,5 +294,96 @@ impl Kind for MaxLoss {
 
     fn effect(&self) -> Effect {
         self.effect
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::example::{holds, refused};
+
+    fn example(trail: &str, limit: &str, lock: &str, steps: &str) -> String {
+        format!(
+            "[[example]]\nid = '{trail}'\nprogram.initial_balance = '50000'\nprogram.rules = [{{ kind = 'max_loss', trail = \
+             '{trail}', limit = {{ {limit} }}, lock = {lock}, breach = 'below' }}]\nstep = [{steps}]"
+        )
+    }
+
+    #[test]
+    fn each_trail_follows_its_own_value_and_no_other() {
+        let steps = |floors: [&str; 4]| {
+            let values = [
+                "equity = '53000'",
+                "balance = '51000'",
+                "reset = true",
+                "day_ends = [{ balance = '51500', equity = '54000' }]",
+            ];
+            let lines = values.iter().zip(floors);
+            lines.map(|(value, floor)| format!("{{ {value}, expect = {{ max_loss.floor = {floor} }} }},\n")).collect::<String>()
+        };
+        for (trail, floors) in [
+            ("static", ["48000", "48000", "48000", "48000"]),
+            ("intraday_equity", ["51000", "51000", "51000", "52000"]),
+            ("realised_balance", ["48000", "49000", "49000", "49500"]),
+            ("end_of_day_balance", ["48000", "48000", "49000", "49500"]),
+            ("end_of_day_higher", ["48000", "48000", "49000", "52000"]),
+            ("balance_or_equity", ["51000", "51000", "51000", "52000"]),
+        ] {
+            holds(&example(trail, "amount = '2000'", "'none'", &steps(floors)).replace("breach = 'below'", "breach = 'below', effect = 'flag'"));
+        }
+    }
+
+    #[test]
+    fn an_end_of_day_trail_stops_for_good_at_the_start() {
+        let steps = "
+            { equity = '53000', expect = { max_loss.floor = 48000, max_loss.locked = false } },
+            { day_ends = ['50500'], expect = { max_loss.floor = 48500, max_loss.locked = false } },
+            { day_ends = ['50100'], expect = { max_loss.floor = 48500, max_loss.locked = false } },
+            { day_ends = ['51999.99'], expect = { max_loss.floor = '49999.99', max_loss.locked = false } },
+            { day_ends = ['52000'], expect = { max_loss.floor = 50000, max_loss.locked = true } },
+            { day_ends = ['60000', '55000'], expect = { max_loss.floor = 50000, max_loss.locked = true } }";
+        holds(&example("end_of_day_balance", "amount = '2000'", "'at_initial'", steps));
+    }
+
+    #[test]
+    fn a_jump_is_no_clamp_and_the_trigger_itself_triggers_unless_it_must_be_passed() {
+        let jump = |reached: &str| {
+            format!("{{ jump = {{ profit = {{ percent_of_initial = '8' }}, of = 'equity', reached = '{reached}', to = 'initial' }} }}")
+        };
+        let steps = |at: &str, locked: bool| {
+            format!(
+                "{{ equity = '53999.99', expect = {{ max_loss.locked = false, max_loss.floor = '49679.9908' }} }}, {{ equity = \
+                 '54000', expect = {{ max_loss.locked = {locked}, max_loss.floor = {at} }} }}"
+            )
+        };
+        let of_peak = "percent_of_reference = '8'";
+        holds(&example("intraday_equity", of_peak, &jump("at_or_above"), &steps("50000", true)));
+        holds(&example("intraday_equity", of_peak, &jump("above"), &steps("49680", false)));
+    }
+
+    #[test]
+    fn a_level_below_the_trigger_is_taken_from_the_value_that_triggered() {
+        let lock = "{ jump = { profit = { percent_of_initial = '5' }, of = 'balance', to = { below_trigger = { percent_of_initial = '5' } } } }";
+        let steps = "
+            { equity = '60000', expect = { max_loss.floor = 45000, max_loss.locked = false } },
+            { balance = '52600', expect = { max_loss.floor = 50100, max_loss.locked = true } },
+            { balance = '58000', expect = { max_loss.floor = 50100 } }";
+        holds(&example("static", "percent_of_initial = '10'", lock, steps));
+    }
+
+    #[test]
+    fn a_clamp_below_the_first_floor_holds_from_the_start_and_one_above_the_start_later() {
+        let above = "{ at = { amount = '100' } }";
+        let steps = "
+            { equity = '52600', expect = { max_loss.floor = 50100, max_loss.locked = true } },
+            { equity = '70000', expect = { max_loss.floor = 50100 } }";
+        holds(&example("intraday_equity", "amount = '2500'", above, steps));
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_refused() {
+        let rule = "kind = 'max_loss'\ntrail = 'static'\nbreach = 'below'\nlimit = { amount = '0' }\neffect = 'pause'\n\
+                    lock = { jump = { profit = { amount = '1' }, of = 'day_end_balance', to = { initial_plus = { \
+                    percent_of_initial = '101' } } } }";
+        assert_eq!(refused(rule), ["limit", "effect", "lock.jump.to.initial_plus", "lock.jump.of"]);
     }
 }

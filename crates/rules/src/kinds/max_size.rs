@@ -152,9 +152,9 @@ impl Kind for MaxSize {
             ReadAt::DayStart => ", read at the reset",
         };
         let weights: Vec<_> =
-            self.weights.iter().map(|(symbol, weight)| format!("{symbol} as {weight}%")).collect();
+            self.weights.iter().map(|(symbol, weight)| format!("{symbol} {weight}%")).collect();
         let weights =
-            if weights.is_empty() { String::new() } else { format!(" One lot of {} of one.", weights.join(", ")) };
+            if weights.is_empty() { String::new() } else { format!(" A lot counts less or more: {}.", weights.join(", ")) };
         format!("{per} may have at most {first}{rest}{read}; beyond it {}.{weights}", self.effect.words())
     }
 
@@ -199,5 +199,38 @@ impl Kind for MaxSize {
 
     fn effect(&self) -> Effect {
         self.effect
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::example::{holds, refused};
+
+    #[test]
+    fn sizes_add_up_as_set_and_a_micro_counts_a_tenth() {
+        for (per, second, other) in [("order", "ok", "ok"), ("symbol", "refused", "ok"), ("account", "refused", "refused")] {
+            holds(&format!(
+                "[[example]]\nid = '{per}'\nprogram.rules = [{{ kind = 'max_size', per = '{per}', steps = [{{ from_profit = '0', lots = \
+                 '2' }}], weights = {{ MES = '10' }}, effect = 'refuse' }}]\nstep = [\n{{ open = [{{ position = 'a', symbol = 'ES', lots = '2' \
+                 }}], expect = {{ verdict = 'ok' }} }},\n{{ open = [{{ position = 'b', symbol = 'ES', lots = '0.01' }}], expect = {{ verdict = \
+                 '{second}' }} }},\n{{ open = [{{ position = 'c', symbol = 'MES', lots = '20' }}], expect = {{ verdict = '{other}' }} }},\n{{ \
+                 open = [{{ position = 'd', symbol = 'MES', lots = '20.1' }}], expect = {{ verdict = 'refused', max_size.allowed = 2 }} }}]"
+            ));
+        }
+    }
+
+    #[test]
+    fn the_profit_is_read_at_once_or_at_the_reset_and_its_step_included() {
+        for (read, now) in [("always", 3), ("day_start", 2)] {
+            holds(&format!(
+                "[[example]]\nid = '{read}'\nprogram.rules = [{{ kind = 'max_size', per = 'account', steps = [{{ from_profit = '0', lots = \
+                 '2' }}, {{ from_profit = '1500', lots = '3' }}], read = '{read}', effect = 'refuse' }}]\nstep = [\n{{ closed = '-100', \
+                 expect = {{ max_size.allowed = 2, max_size.next_from = 101500, max_size.next_allowed = 3 }} }},\n{{ closed = '1599.99', expect \
+                 = {{ max_size.allowed = 2 }} }},\n{{ closed = '0.01', expect = {{ max_size.allowed = {now} }} }},\n{{ reset = true, expect \
+                 = {{ max_size.allowed = 3 }} }}]"
+            ));
+        }
+        let rule = "kind = 'max_size'\nper = 'order'\neffect = 'refuse'\nsteps = [{ from_profit = '5', lots = '0' }]\nweights = { ES = '0' }";
+        assert_eq!(refused(rule), ["steps", "steps", "weights"]);
     }
 }

@@ -117,3 +117,53 @@ impl MinProfitableDays {
         Ok(days.iter().filter(counts).map(|day| day.day).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::holds;
+
+    #[test]
+    fn open_profit_counts_by_equity_on_the_day_on_which_it_accrues_and_by_opening_day_on_that() {
+        let example = |basis: &str, days: &str| {
+            format!(
+                "[[example]]\nid = '{basis}'\nprogram.rules = [{{ kind = 'min_profitable_days', days = 1, profit = {{ amount = '500' }}, \
+                 basis = '{basis}' }}]\nstep = [\n{{ at = 'Mon', open = [{{ position = 'a' }}] }},\n{{ at = 'Tue', open_profit = {{ a = \
+                 '500' }} }},\n{{ at = 'Wed', close = [{{ position = 'a', profit = '500' }}], expect = {{ min_profitable_days.days = \
+                 {days} }} }}]"
+            )
+        };
+        holds(&example("closed", "['Wed']"));
+        holds(&example("equity", "['Tue']"));
+        holds(&example("open_day", "['Mon']"));
+    }
+
+    #[test]
+    fn exactly_the_least_counts_unless_it_must_be_passed() {
+        for (reached, days) in [("at_or_above", 1), ("above", 0)] {
+            holds(&format!(
+                "[[example]]\nid = '{reached}'\nprogram.rules = [{{ kind = 'min_profitable_days', days = 1, profit = {{ \
+                 percent_of_initial = '0.5' }}, reached = '{reached}' }}]\nstep = [{{ day_profits = ['500', '499.99'], expect = {{ \
+                 min_profitable_days.counted_days = {days} }} }}]"
+            ));
+        }
+    }
+
+    #[test]
+    fn a_payout_in_the_middle_of_a_day_starts_the_count_anew() {
+        holds(
+            r#"
+            [[example]]
+            id = "anew"
+            program.payout = { split = "100", conditions = [{ kind = "min_profitable_days", days = 1, profit = { amount = "100" }, since = "payout" }] }
+            program.rules = [{ kind = "min_profitable_days", days = 5, profit = { amount = "100" } }]
+            step = [
+              { day_profits = ["100"] },
+              { closed = "60" },
+              { closed = "40", payout = "150", expect = { account.balance = 100050, "min_profitable_days#2".current = 0, min_profitable_days.current = 2 } },
+              { closed = "60", expect = { "min_profitable_days#2".current = 0, min_profitable_days.current = 2, payout.missing = "min_profitable_days" } },
+              { closed = "40", expect = { "min_profitable_days#2".current = 1, min_profitable_days.current = 2, payout.eligible = true } },
+            ]
+            "#,
+        );
+    }
+}

@@ -189,3 +189,70 @@ pub(super) fn named(days: &[Day], amount: impl Fn(&Day) -> Amount) -> Figure {
 pub(super) fn count(name: &'static str, days: usize) -> Figured {
     figure(name, u32::try_from(days).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::holds;
+
+    /// Opened on Monday and closed on Thursday, and two trades on Saturday.
+    fn week(counts: &str, more: &str, days: &str) -> String {
+        format!(
+            "[[example]]\nid = 'week'\nprogram.rules = [{{ kind = 'min_trading_days', days = 2, counts = {counts}{more} }}]\nstep = \
+             [\n{{ at = 'Mon', open = [{{ position = 'a', price = '100', units = '60' }}] }},\n{{ at = 'Thu', close = [{{ position = \
+             'a', profit = '-1000' }}] }},\n{{ at = 'Sat', trade = [{{ profit = '400' }}, {{ profit = '100' }}], expect = {{ \
+             min_trading_days.days = {days} }} }}]"
+        )
+    }
+
+    #[test]
+    fn one_week_under_every_definition() {
+        for (counts, days) in [
+            ("'opens_position'", "['Mon', 'Sat']"),
+            ("'open_and_close'", "['Mon', 'Sat']"),
+            ("'position_held'", "['Mon', 'Tue', 'Wed', 'Thu', 'Sat']"),
+            ("{ day_change = { percent_of_initial = '0.5' } }", "['Thu', 'Sat']"),
+            ("{ day_change = { amount = '500.01' } }", "['Thu']"),
+            ("{ sized_trade = { size = { amount = '6000' }, result = { amount = '1000' } } }", "['Thu']"),
+            ("{ sized_trade = { size = { amount = '6000' }, result = { amount = '1000' }, reached = 'above' } }", "[]"),
+            ("{ sized_trade = { size = { amount = '6000.01' }, result = { amount = '1000' } } }", "[]"),
+        ] {
+            holds(&week(counts, "", days));
+        }
+        holds(&week("'opens_position'", ", weekdays_only = true", "['Mon']"));
+    }
+
+    #[test]
+    fn a_position_that_is_still_open_has_not_been_closed() {
+        holds(
+            r#"
+            [[example]]
+            id = "open"
+            program.rules = [{ kind = "min_trading_days", days = 1, counts = "open_and_close" }]
+            step = [
+              { open = [{ position = "a", lots = "2" }], expect = { min_trading_days.current = 0 } },
+              { close = [{ position = "a", lots = "1", profit = "10" }], expect = { min_trading_days.current = 0 } },
+              { close = [{ position = "a", profit = "10" }], expect = { min_trading_days.current = 1, min_trading_days.met = true } },
+            ]
+            "#,
+        );
+    }
+
+    #[test]
+    fn days_are_counted_by_their_own_clock() {
+        holds(
+            r#"
+            [[example]]
+            id = "one evening, two days of the reset, one of counting"
+            start = "2026-01-05T15:00:00Z"
+            program.reset = { zone = "America/New_York", time = "17:00" }
+            program.counting = { zone = "Etc/UTC", time = "00:00" }
+            program.rules = [{ kind = "min_trading_days", days = 2 }]
+            step = [
+              { at = "2026-01-05T21:59:00Z", trade = [{ profit = "1" }], expect = { clock.day = "2026-01-05" } },
+              { at = "2026-01-05T22:01:00Z", trade = [{ profit = "1" }], expect = { clock.day = "2026-01-06", min_trading_days.current = 1 } },
+              { at = "2026-01-06T00:00:00Z", trade = [{ profit = "1" }], expect = { clock.day = "2026-01-06", min_trading_days.current = 2 } },
+            ]
+            "#,
+        );
+    }
+}

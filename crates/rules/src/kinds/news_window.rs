@@ -231,3 +231,54 @@ impl Kind for NewsWindow {
         self.effect
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::{holds, refused};
+
+    fn window(ends: &str, steps: &str) -> String {
+        format!(
+            "[[example]]\nid = '{ends}'\ncalendar = [{{ name = 'CPI', at = '2026-01-13T13:30:00Z', currencies = ['USD'], symbols = ['US30'] \
+             }}]\nprogram.rules = [{{ kind = 'news_window', before_minutes = 2, after_minutes = 3, ends = '{ends}', actions = ['open', \
+             'take_profit_fill', 'hold'], effect = 'flag' }}]\nstep = [{steps}]"
+        )
+    }
+
+    fn opened(at: &str, symbol: &str, verdict: &str) -> String {
+        format!("{{ at = 'CPI {at}', trade = [{{ symbol = '{symbol}', profit = '1' }}], expect = {{ verdict = '{verdict}' }} }},\n")
+    }
+
+    #[test]
+    fn the_ends_belong_to_the_window_or_not() {
+        for (ends, verdict) in [("closed", "violation"), ("open", "ok")] {
+            let steps = [
+                opened("-121s", "USDJPY", "ok"),
+                opened("-120s", "USDJPY", verdict),
+                opened("-119s", "US30", "violation"),
+                opened("-100s", "EURGBP", "ok"),
+                opened("+179s", "EURUSD", "violation"),
+                opened("+180s", "EURUSD", verdict),
+                opened("+181s", "EURUSD", "ok"),
+            ];
+            holds(&window(ends, &steps.concat()));
+        }
+    }
+
+    #[test]
+    fn only_the_named_actions_count_and_holding_counts_at_the_release() {
+        let steps = "
+            { at = 'CPI -1h', open = [{ position = 'a', symbol = 'EURUSD' }, { position = 'b', symbol = 'EURGBP' }] },
+            { at = 'CPI -60s', expect = { verdict = 'ok' } },
+            { at = 'CPI', expect = { violations = 1, verdict = 'violation', news_window.event = 'CPI' } },
+            { at = 'CPI +60s', close = [{ position = 'a', lots = '0.5', profit = '1' }], expect = { verdict = 'ok' } },
+            { at = 'CPI +61s', close = [{ position = 'a', profit = '1', reason = 'take_profit' }], expect = { verdict = 'violation' } },";
+        holds(&window("closed", steps));
+    }
+
+    #[test]
+    fn a_late_clock_finds_what_was_held_at_the_release_and_nothing_that_was_opened_after_it() {
+        let file = window("closed", "{ at = 'CPI -1h', open = [{ position = 'a' }] }, { at = 'CPI +1h', expect = { violations = 1 } }, { at = 'CPI +2h', open = [{ position = 'b' }], expect = { violations = 0 } }, { at = 'CPI +1d', expect = { violations = 0 } }");
+        holds(&file);
+        assert_eq!(refused("kind = 'news_window'\nbefore_minutes = 2\nafter_minutes = 1441\nactions = []\neffect = 'close'"), ["before_minutes", "actions", "effect"]);
+    }
+}

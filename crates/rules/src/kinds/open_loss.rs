@@ -154,3 +154,42 @@ impl Kind for OpenLoss {
         self.effect
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::holds;
+
+    #[test]
+    fn one_position_or_all_together_and_the_limit_itself_as_set() {
+        holds(
+            r#"
+            [[example]]
+            id = "each alone"
+            program.rules = [{ kind = "open_loss", per = "trade", limit = { amount = "1000" }, breach = "above", effect = "flag" }]
+            step = [
+              { open = [{ position = "a" }, { position = "b" }], open_profit = { a = "-1000", b = "-1000" }, expect = { violations = 0 } },
+              { open_profit = { a = "-1000.01" }, expect = { violations = 1, open_loss.loss = "1000.01" } },
+              { open_profit = { a = "-2000" }, expect = { violations = 0 } },
+              { open_profit = { b = "-1500" }, expect = { violations = 1 } },
+            ]
+            [[example]]
+            id = "all together"
+            program.rules = [{ kind = "open_loss", per = "account", limit = { amount = "1000" }, breach = "at_or_above", effect = "close" }]
+            step = [
+              { open = [{ position = "a" }, { position = "b" }], open_profit = { a = "-1500", b = "501" }, expect = { verdict = "ok" } },
+              { open_profit = { b = "500" }, expect = { verdict = "soft_breach", account.balance = 99000 } },
+              { open = [{ position = "c" }], open_profit = { c = "-1000" }, expect = { verdict = "soft_breach", account.balance = 98000 } },
+            ]
+            [[example]]
+            id = "a share of the profit with which the day began"
+            program.rules = [{ kind = "open_loss", per = "trade", limit = { percent_of_day_start_profit = "30" }, breach = "above", effect = "flag" }]
+            step = [
+              { open = [{ position = "a" }], open_profit = { a = "-5000" }, expect = { violations = 0, open_loss.limit = "none" } },
+              { open_profit = { a = "0" }, closed = "1000" },
+              { reset = true, open_profit = { a = "-300" }, expect = { open_loss.limit = 300, violations = 0 } },
+              { open_profit = { a = "-300.01" }, expect = { violations = 1 } },
+            ]
+            "#,
+        );
+    }
+}

@@ -97,3 +97,53 @@ impl Kind for ProfitTarget {
         Ok(vec![figure("profit", self.profit(track.initial)?)])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::holds;
+
+    #[test]
+    fn the_target_itself_passes_and_nothing_open_or_working_is_left() {
+        holds(
+            r#"
+            [program]
+            rules = [{ kind = "profit_target", limit = { percent_of_initial = "5" }, flat = true, no_orders = true }]
+            [[example]]
+            id = "flat"
+            step = [
+              { balance = "104999.99", expect = { verdict = "ok", profit_target.met = false } },
+              { balance = "105000", floating = "-1", expect = { verdict = "ok", profit_target.met = true } },
+              { working_orders = 1, floating = "0", expect = { verdict = "not_yet" } },
+              { working_orders = 0, floating = "0", expect = { verdict = "passed" } },
+            ]
+            [[example]]
+            id = "a position open"
+            step = [
+              { open = [{ position = "a" }], closed = "5000", expect = { verdict = "not_yet" } },
+              { close = [{ position = "a", profit = "0" }], expect = { verdict = "passed", account.status = "passed" } },
+            ]
+            [[example]]
+            id = "by equity, more than the target, with positions open"
+            program.rules = [{ kind = "profit_target", limit = { percent_of_initial = "5" }, flat = false, of = "equity", reached = "above" }]
+            step = [
+              { equity = "105000", expect = { verdict = "ok" } },
+              { equity = "105000.01", expect = { verdict = "passed" } },
+            ]
+            [[example]]
+            id = "an open loss eats what the balance shows"
+            program.rules = [{ kind = "profit_target", limit = { percent_of_initial = "5" }, flat = false }]
+            step = [
+              { balance = "105000", floating = "-1", expect = { profit_target.met = true, verdict = "ok" } },
+              { floating = "0", expect = { verdict = "passed" } },
+            ]
+            [[example]]
+            id = "losses come first"
+            program.rules = [
+              { kind = "profit_target", limit = { percent_of_initial = "5" }, flat = true },
+              { kind = "daily_cap", reference = "balance", limit = { percent_of_initial = "4" }, breach = "at_or_below", effect = "soft" },
+            ]
+            step = [{ balance = "106000", expect = { violations = 0, verdict = "passed", account.locked = true } }]
+            "#,
+        );
+    }
+}

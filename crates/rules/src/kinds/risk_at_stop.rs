@@ -111,3 +111,36 @@ impl Kind for RiskAtStop {
         self.effect
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::holds;
+
+    #[test]
+    fn exactly_the_limit_is_a_setting_and_so_is_a_position_without_a_stop() {
+        for (breach, verdict) in [("above", "ok"), ("at_or_above", "refused")] {
+            holds(&format!(
+                "[[example]]\nid = '{breach}'\nprogram.rules = [{{ kind = 'risk_at_stop', limit = {{ percent_of_initial = '3' }}, breach = \
+                 '{breach}', without_stop = false, effect = 'refuse' }}]\nstep = [\n{{ open = [{{ position = 'a', price = '100', stop = '97', \
+                 units = '1000' }}], expect = {{ verdict = '{verdict}', risk_at_stop.risk = 3000, risk_at_stop.position_value = 100000 }} \
+                 }},\n{{ open = [{{ position = 'b' }}], expect = {{ verdict = 'refused' }} }}]"
+            ));
+        }
+    }
+
+    #[test]
+    fn a_stop_moved_too_far_cannot_be_refused_and_is_recorded() {
+        holds(
+            r#"
+            [[example]]
+            id = "moved"
+            program.rules = [{ kind = "risk_at_stop", limit = { amount = "300" }, breach = "above", without_stop = true, effect = "refuse" }]
+            step = [
+              { open = [{ position = "a" }], expect = { verdict = "ok" } },
+              { stop = [{ position = "a", risk = "300" }], expect = { verdict = "ok" } },
+              { stop = [{ position = "a", risk = "300.01" }], expect = { verdict = "violation" } },
+            ]
+            "#,
+        );
+    }
+}

@@ -213,3 +213,42 @@ impl Kind for RiskPerIdea {
         self.effect
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::holds;
+
+    fn two(gap: &str, settings: &str, second: &str, expect: &str) -> String {
+        format!(
+            "[[example]]\nid = 'two'\nprogram.rules = [{{ kind = 'risk_per_idea', limit = {{ amount = '200' }}, breach = 'at_or_above', \
+             gap_minutes = 60, effect = 'flag'{settings} }}]\nstep = [\n{{ open = [{{ position = 'a', symbol = 'XAUUSD' }}] }},\n{{ after = \
+             '1m', close = [{{ position = 'a', profit = '-150' }}] }},\n{{ after = '{gap}', open = [{{ position = 'b', {second} }}] }},\n{{ \
+             close = [{{ position = 'b', profit = '-50' }}], expect = {{ {expect} }} }}]"
+        )
+    }
+
+    #[test]
+    fn trades_that_follow_closely_are_one_idea() {
+        let one = "risk_per_idea.ideas = 1, risk_per_idea.idea_loss = 200, verdict = 'violation'";
+        let apart = "risk_per_idea.ideas = 2, risk_per_idea.idea_loss = 150, verdict = 'ok'";
+        let gold = "symbol = 'XAUUSD'";
+        holds(&two("59m", "", gold, one));
+        holds(&two("3599s", "", gold, one));
+        holds(&two("60m", "", gold, apart));
+        holds(&two("1m", "", "symbol = 'EURUSD'", apart));
+        holds(&two("1m", "", "symbol = 'XAUUSD', side = 'sell'", one));
+        holds(&two("1m", ", by_side = true", "symbol = 'XAUUSD', side = 'sell'", apart));
+    }
+
+    #[test]
+    fn open_losses_count_unless_left_out_and_an_idea_is_found_once() {
+        for (closed_only, at, verdict) in [(false, "above", "ok"), (false, "at_or_above", "violation"), (true, "at_or_above", "ok")] {
+            holds(&format!(
+                "[[example]]\nid = 'open'\nprogram.rules = [{{ kind = 'risk_per_idea', limit = {{ percent_of_initial = '2' }}, breach = \
+                 '{at}', gap_minutes = 0, closed_only = {closed_only}, effect = 'flag' }}]\nstep = [\n{{ open = [{{ position = 'a' }}, {{ \
+                 position = 'b' }}], open_profit = {{ a = '-1200', b = '-800' }}, expect = {{ risk_per_idea.limit = 2000, verdict = '{verdict}' \
+                 }} }},\n{{ open_profit = {{ a = '900' }}, expect = {{ verdict = 'ok' }} }}]"
+            ));
+        }
+    }
+}

@@ -226,3 +226,50 @@ impl Kind for ShortHolds {
         Ok(vec![figure("short_share", Percent::of(part, whole.max(0))?), figure("warned", holds.warned)])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::{holds, refused};
+
+    fn trades(of: &str, hold: &str, reached: &str, verdict: &str) -> String {
+        format!(
+            "[[example]]\nid = '{of}'\nprogram.rules = [{{ kind = 'short_holds', seconds = 15, hold = '{hold}', share_of = '{of}', shares = \
+             [{{ share = '40', reached = '{reached}', effect = 'flag' }}] }}]\nstep = [\n{{ trade = [\n{{ lots = '4', held = '10s', profit = '40', \
+             times = 2 }},\n{{ lots = '3', held = '15s', profit = '20', times = 2 }},\n{{ lots = '6', held = '20s', profit = '80' }},\n{{ lots = \
+             '1', held = '5s', profit = '-10' }},\n{{ lots = '1', held = '5m', profit = '-40' }}\n] }},\n{{ review = true, expect = {{ verdict = \
+             '{verdict}' }} }}]"
+        )
+    }
+
+    #[test]
+    fn what_is_short_and_what_the_share_is_taken_of_are_settings() {
+        // By volume 9 of 22 lots are held for less than 15 seconds, 15 with those of 15.
+        holds(&trades("volume", "below", "above", "violation"));
+        // By trades that earned 2 of 5 are short, 4 with those of 15; the short one that lost does not count.
+        holds(&trades("profitable_trades", "below", "above", "ok"));
+        holds(&trades("profitable_trades", "below", "at_or_above", "violation"));
+        holds(&trades("profitable_trades", "at_most", "above", "violation"));
+        // By profit 70 of 150.
+        holds(&trades("profit", "below", "above", "violation"));
+    }
+
+    #[test]
+    fn a_warning_is_remembered_and_the_share_is_taken_of_what_comes_after() {
+        holds(
+            r#"
+            [[example]]
+            id = "warned"
+            program.rules = [{ kind = "short_holds", seconds = 15, hold = "below", share_of = "volume", judged = "trade", shares = [{ share = "10", reached = "above", effect = "warn", again = "hard" }, { share = "50", reached = "above", effect = "hard" }] }]
+            step = [
+              { trade = [{ lots = "9", held = "1m", profit = "0" }, { lots = "1", held = "1s", profit = "0" }], expect = { verdict = "ok" } },
+              { trade = [{ lots = "1", held = "1s", profit = "0" }], expect = { verdict = "warning", short_holds.warned = true } },
+              { review = true, expect = { verdict = "ok" } },
+              { trade = [{ lots = "1", held = "1m", profit = "0" }], expect = { verdict = "ok", short_holds.short_share = 0 } },
+              { trade = [{ lots = "1", held = "1s", profit = "0" }], expect = { verdict = "breach" } },
+            ]
+            "#,
+        );
+        let rule = "kind = 'short_holds'\nseconds = 0\nhold = 'below'\nshare_of = 'volume'\nshares = [{ share = '101', reached = 'above', effect = 'deduct' }]";
+        assert_eq!(refused(rule), ["seconds", "shares[0].effect", "shares[0].share"]);
+    }
+}

@@ -100,3 +100,50 @@ impl Kind for StopRequired {
         self.effect
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::example::holds;
+
+    #[test]
+    fn the_time_and_the_cure_run_out_by_themselves() {
+        holds(
+            r#"
+            [[example]]
+            id = "in time, and taken away again"
+            program.rules = [{ kind = "stop_required", minutes = 3, effect = "close" }]
+            step = [
+              { open = [{ position = "a" }], expect = { stop_required.deadline = "2026-01-05T00:03:00Z" } },
+              { after = "2m", stop = [{ position = "a", risk = "100" }], expect = { stop_required.deadline = "none" } },
+              { after = "2h", expect = { verdict = "ok" } },
+              { stop = [{ position = "a" }] },
+              { after = "1s", expect = { verdict = "soft_breach", rule = "stop_required" } },
+            ]
+            [[example]]
+            id = "warned and cured"
+            program.rules = [{ kind = "stop_required", minutes = 5, cure_minutes = 60, effect = "hard" }]
+            step = [
+              { open = [{ position = "a" }] },
+              { after = "5m", expect = { verdict = "warning" } },
+              { after = "59m", stop = [{ position = "a", risk = "1" }] },
+              { after = "1d", expect = { verdict = "ok" } },
+            ]
+            [[example]]
+            id = "warned and not cured"
+            program.rules = [{ kind = "stop_required", minutes = 5, cure_minutes = 60, effect = "hard" }]
+            step = [
+              { open = [{ position = "a" }] },
+              { after = "64m", expect = { verdict = "warning" } },
+              { after = "1m", expect = { verdict = "breach" } },
+            ]
+            [[example]]
+            id = "from the start"
+            program.rules = [{ kind = "stop_required", minutes = 0, effect = "flag" }]
+            step = [
+              { open = [{ position = "a", risk = "5" }], expect = { verdict = "ok" } },
+              { open = [{ position = "b" }], expect = { verdict = "violation" } },
+            ]
+            "#,
+        );
+    }
+}

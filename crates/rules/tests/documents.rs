@@ -1,0 +1,142 @@
+//! The guide, the templates and the programs that are shipped say what the crate does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rules::example::{ExampleFile, check};
+use rules::{Program, ProgramError, Rule, difference};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn guide() -> String {
+    fs::read_to_string(root().join("docs/guides/write-a-program.md")).unwrap()
+}
+
+fn load(path: &str) -> Result<Program, ProgramError> {
+    Program::from_toml(&fs::read_to_string(root().join("programs").join(path)).unwrap())
+}
+
+/// Every `*.toml` of a folder.
+fn programs(folder: &str) -> Vec<(String, Program)> {
+    let mut paths: Vec<_> = fs::read_dir(root().join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    paths.sort();
+    let read = |path: PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let program = Program::from_toml(&fs::read_to_string(&path).unwrap());
+        (name.clone(), program.unwrap_or_else(|error| panic!("{name}: {error}")))
+    };
+    paths.into_iter().map(read).collect()
+}
+
+#[test]
+fn every_block_of_the_guide_is_read_and_every_expectation_in_it_holds() {
+    let guide = guide();
+    let blocks: Vec<_> = guide
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("\n```").next().unwrap().to_owned())
+        .collect();
+    assert!(blocks.len() >= 3);
+    for block in blocks {
+        if block.contains("[[example]]") {
+            let file = ExampleFile::from_toml(&block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+            for checked in check(&file, &load).unwrap_or_else(|error| panic!("{error}\n{block}")) {
+                assert!(checked.holds, "{checked:?}");
+            }
+        } else {
+            Program::from_toml(&block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        }
+    }
+}
+
+/// Every name of a setting, and every word that a setting can be, in a schema.
+fn names(schema: &serde_json::Value, found: &mut Vec<String>) {
+    match schema {
+        serde_json::Value::Object(object) => {
+            for (key, value) in object {
+                match (key.as_str(), value) {
+                    ("properties", serde_json::Value::Object(properties)) => {
+                        found.extend(properties.keys().cloned());
+                    }
+                    ("const", serde_json::Value::String(word)) => found.push(word.clone()),
+                    ("enum", serde_json::Value::Array(words)) => {
+                        found.extend(words.iter().filter_map(|word| word.as_str().map(str::to_owned)));
+                    }
+                    _ => {}
+                }
+                names(value, found);
+            }
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| names(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_guide_names_every_setting_and_every_word_of_the_schema() {
+    let guide = guide();
+    let mut found: Vec<_> = Rule::KINDS.iter().map(|kind| (*kind).to_owned()).collect();
+    names(&Program::schema(), &mut found);
+    names(&ExampleFile::schema(), &mut found);
+    found.sort();
+    found.dedup();
+    let words: std::collections::BTreeSet<_> =
+        guide.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').collect();
+    let missing: Vec<_> = found.iter().filter(|name| !words.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "the guide does not name {missing:?}");
+}
+
+#[test]
+fn every_program_and_every_template_is_sound_and_explains_itself() {
+    let shipped = programs("programs");
+    assert_eq!(shipped.len(), 3);
+    let templates = programs("programs/templates");
+    assert!(templates.len() >= 8);
+    for (name, program) in shipped.iter().chain(&templates) {
+        for phase in &program.phases {
+            let sentences = phase.sentences(&program.words());
+            assert!(sentences.len() >= phase.rules.len(), "{name}");
+            for sentence in &sentences {
+                assert!(sentence.ends_with('.') && !sentence.contains("  "), "{name}: {sentence}");
+            }
+        }
+        assert!(difference(program, program).is_empty());
+        assert_eq!(&Program::from_json(&program.canonical_json().unwrap()).unwrap(), program);
+    }
+    for (index, (name, program)) in templates.iter().enumerate() {
+        let text = fs::read_to_string(root().join("programs/templates").join(name)).unwrap();
+        assert!(text.starts_with("# Unverified, check with the firm"), "{name}");
+        for (_, other) in &templates[index + 1..] {
+            assert!(!difference(program, other).is_empty());
+        }
+    }
+}
+
+/// The meaning of the programs that are shipped: what is on offer does not change by the way.
+#[test]
+fn the_programs_that_are_shipped_keep_their_meaning() {
+    for (name, program) in programs("programs") {
+        let phase = &program.phases[0];
+        let kinds: Vec<_> = phase.rules.iter().map(Rule::kind).collect();
+        let expected: &[&str] = match name.as_str() {
+            "two-step-100k.toml" => {
+                &["daily_loss", "max_loss", "profit_target", "min_trading_days", "inactivity"]
+            }
+            _ => &["daily_loss", "max_loss", "profit_target", "min_trading_days", "calendar_limit"],
+        };
+        assert_eq!(kinds, expected, "{name}");
+        let firsts = phase.rules[0].sentence(&program.words());
+        let text = match name.as_str() {
+            "two-step-100k.toml" => "5% of the initial balance (5,000.00 USD), measured from the balance at the reset",
+            "one-step-50k.toml" => "4% of the higher of balance and equity at the reset",
+            _ => "2% of the initial balance (500.00 USD), measured from the equity at the reset",
+        };
+        assert!(firsts.contains(text), "{name}: {firsts}");
+    }
+}

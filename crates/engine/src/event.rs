@@ -266,7 +266,9 @@ pub enum Cause {
     Quote(u64),
     /// A command.
     Command,
-    /// The reset.
+    /// The end of the trading day, judged before the reset moves anything.
+    DayEnd,
+    /// The reset: the floors of the new day meet what is held.
     Reset,
     /// A deadline.
     Deadline,

@@ -189,7 +189,7 @@ impl Receipt {
             | VerdictKind::Warning
             | VerdictKind::Expiry => match &verdict.fact {
                 None => {
-                    let worth = Worth { balance, equity, at_reset: verdict.cause == Cause::Reset };
+                    let worth = Worth { balance, equity, at_reset: verdict.cause == Cause::DayEnd };
                     let crossed = rules::breached(&verdict.floors, worth).cloned();
                     same("the floor that was crossed", &crossed, &verdict.floor)?;
                     let finding = crossed.as_ref().map(|floor| floor.finding(worth)).transpose()?;
@@ -229,7 +229,7 @@ fn tick(verdict: &Verdict) -> Option<Timestamp> {
 fn cause(verdict: &Verdict) -> Option<&Quoted> {
     match verdict.cause {
         Cause::Quote(place) => verdict.quotes.iter().find(|quote| quote.position == place),
-        Cause::Command | Cause::Reset | Cause::Deadline => None,
+        Cause::Command | Cause::DayEnd | Cause::Reset | Cause::Deadline => None,
     }
 }
 
@@ -376,6 +376,7 @@ pub fn explain(program: &Program, verdict: &Verdict) -> Vec<String> {
             "The quote of {} with bid {} and ask {}, made by {} at {} and received at {}, decided.",
             quote.symbol, quote.bid, quote.ask, quote.source, quote.source_time, quote.received_at
         ),
+        (Cause::DayEnd, None) => "It was decided at the end of the day, at the quotes standing then.".to_owned(),
         (Cause::Reset, None) => "It was decided at the daily reset, at the quotes standing then.".to_owned(),
         (Cause::Deadline, None) => "Time decided: a deadline was reached.".to_owned(),
         (Cause::Command, None) => "It was decided when a command had been carried out.".to_owned(),

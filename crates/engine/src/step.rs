@@ -61,7 +61,6 @@ impl Step<'_> {
     /// The account's due instant has come: the end of a day, a deadline, or several of them.
     pub(crate) fn time_passed(&mut self) -> Result<(), EngineError> {
         let program = std::sync::Arc::clone(&self.held.program);
-        let balance = self.held.account.balance;
         let equity = self.held.account.equity(self.market, program.currency)?;
         let at = self.at;
         let track = &mut self.held.account.track;
@@ -70,13 +69,19 @@ impl Step<'_> {
             self.changed = true;
         }
         if self.held.account.track.next_reset <= at {
+            // What is measured at the reset is measured on the day that ends.
+            self.cause = Cause::DayEnd;
+            if self.judge_loss(true)? {
+                return Ok(());
+            }
+            self.cause = Cause::Reset;
+            let balance = self.held.account.balance;
+            let equity = self.held.account.equity(self.market, program.currency)?;
             self.held.account.track.reset(program.clocks(), balance, equity)?;
             self.held.refresh_floors()?;
             let day = self.held.account.track.day;
             self.emit(What::Reset(Reset { day, balance, equity }));
-            if !self.judge_loss(true)? {
-                self.settle()?;
-            }
+            self.settle()?;
         }
         self.cause = Cause::Deadline;
         if !self.is_active() {
@@ -148,7 +153,9 @@ impl Step<'_> {
             Effect::Expire => return self.end(Status::Expired, rule),
             Effect::Close => self.flatten(OrderState::HeldBack)?,
             Effect::Pause | Effect::Soft => {
-                let until = self.held.account.track.next_reset;
+                // At the end of a day it is the day to come that is lost.
+                let next = self.held.account.track.next_reset;
+                let until = if next > self.at { next } else { self.held.program.reset.next_after(self.at)? };
                 self.held.account.track.held_back = Some(HeldBack { until, rule, effect });
                 if effect == Effect::Soft {
                     self.flatten(OrderState::HeldBack)?;

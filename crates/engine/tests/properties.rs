@@ -614,7 +614,7 @@ impl Naive {
 
 /// Whether it happened before the input that brought its time.
 fn by_time(cause: Cause) -> bool {
-    matches!(cause, Cause::Reset | Cause::Deadline)
+    matches!(cause, Cause::DayEnd | Cause::Reset | Cause::Deadline)
 }
 
 /// To whole cents, ties to the even one.

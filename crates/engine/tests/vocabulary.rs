@@ -13,7 +13,7 @@ mod common;
 
 use common::{Desk, at, hours, lots, money, symbol};
 use engine::{
-    Act, Change, Done, Event, OrderKind, OrderState, Place, Receipt, Refusal, Status, Verdict, VerdictKind,
+    Act, Cause, Change, Done, Event, OrderKind, OrderState, Place, Receipt, Refusal, Status, Verdict, VerdictKind,
     What,
 };
 use kernel::{AccountId, PersonId, Price, Side, Span};
@@ -477,4 +477,24 @@ fn the_forecast_tells_what_the_reset_will_do_and_where_a_position_fires() {
     assert_eq!(desk.account(account).status, Status::Active);
     flat(&mut desk, &at_it);
     assert_eq!(desk.account(account).status, Status::Breached);
+}
+
+#[test]
+fn what_is_measured_at_the_end_of_the_day_is_measured_on_the_day_that_ends() {
+    let phase = r#"rules = [{ kind = "daily_loss", reference = "balance", limit = { amount = "1000" }, breach = "below", tests = "day_end_balance", effect = "soft" }]"#;
+    let (mut desk, account) = desk(phase);
+    buy(&mut desk, account, "1").unwrap();
+    flat(&mut desk, "1.08500");
+    let position = *desk.account(account).positions.keys().next().unwrap();
+    desk.close(account, position);
+    assert!(kinds(&desk, phase, account).is_empty(), "within the day nothing is tested");
+    desk.wait_until(common::RESET);
+    flat(&mut desk, "1.08500");
+    let said = verdicts(&desk, &program(phase), account);
+    assert_eq!(said.len(), 1);
+    assert_eq!((said[0].kind, said[0].cause), (VerdictKind::SoftBreach, Cause::DayEnd));
+    assert_eq!(buy(&mut desk, account, "1"), Err(Refusal::AccountLocked), "the day to come is lost");
+    desk.wait_until("2026-01-06T23:00:00Z");
+    flat(&mut desk, "1.08500");
+    buy(&mut desk, account, "1").unwrap();
 }

@@ -591,7 +591,9 @@ impl<'a> Run<'a> {
                 if effect == Effect::Soft {
                     self.flatten()?;
                 }
-                let until = self.state.track.next_reset;
+                // At the end of a day it is the day to come that is lost.
+                let (at, next) = (self.state.at, self.state.track.next_reset);
+                let until = if next > at { next } else { self.program.reset.next_after(at)? };
                 self.state.track.held_back = Some(HeldBack { until, rule, effect });
             }
             Effect::Expire | Effect::Hard => {

@@ -44,7 +44,8 @@ pub fn difference(before: &Program, after: &Program) -> Vec<Change> {
             sides.map(|(program, phase)| phase.map_or_else(Vec::new, |phase| lines(program, phase)));
         let name = |program: &Program| program.phases.get(number).map(|phase| phase.name.clone());
         let place = name(after).or_else(|| name(before)).unwrap_or_default();
-        compare(&place, name(before).map(named), name(after).map(named));
+        let sentence = |program: &Program| name(program).map(|name| named(&name));
+        compare(&place, sentence(before), sentence(after));
         let mut new = new;
         for (key, sentence) in old {
             // Of several with one key the first that is left is its counterpart; the same sentence comes first.
@@ -60,7 +61,7 @@ pub fn difference(before: &Program, after: &Program) -> Vec<Change> {
     changes
 }
 
-fn named(name: String) -> String {
+fn named(name: &str) -> String {
     format!("The phase is called {name}.")
 }
 

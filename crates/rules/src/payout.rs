@@ -433,6 +433,7 @@ impl Payout {
     }
 
     /// Looks at every condition at an instant and says what could be taken out.
+    #[expect(clippy::needless_pass_by_value, reason = "the caller puts it together for this question only")]
     pub fn precheck(
         &self,
         scene: &Scene<'_>,
@@ -680,7 +681,11 @@ fn taken_for(parts: &[(Amount, Percent)], wanted: Amount) -> Result<Amount, Over
     for (part, split) in parts {
         let paid = part.share(*split, Rounding::Floor)?;
         if paid >= left && split.millionths() > 0 {
-            return taken.plus(left.scaled(Percent::WHOLE.millionths(), split.millionths(), Rounding::Ceiling)?);
+            return taken.plus(left.scaled(
+                Percent::WHOLE.millionths(),
+                split.millionths(),
+                Rounding::Ceiling,
+            )?);
         }
         (taken, left) = (taken.plus(*part)?, left.minus(paid)?);
     }
@@ -724,7 +729,10 @@ impl Share {
             | Self::PercentOfBalance(percent) => percent.millionths() > 0 && percent <= Percent::WHOLE,
         };
         if !sensible {
-            fault(field, "must be above 0, a share at most 100 per cent, an amount at most 1000000000".to_owned());
+            fault(
+                field,
+                "must be above 0, a share at most 100 per cent, an amount at most 1000000000".to_owned(),
+            );
         }
     }
 

@@ -232,7 +232,8 @@ fn hint(say: &str) -> String {
         return "; write the number in quotes, such as \"5.5\"".to_owned();
     }
     let mut quoted = say.split('`').skip(1).step_by(2);
-    let wrong = if say.contains("unknown field") || say.contains("unknown variant") { quoted.next() } else { None };
+    let wrong =
+        if say.contains("unknown field") || say.contains("unknown variant") { quoted.next() } else { None };
     wrong
         .and_then(|wrong| nearest(wrong, quoted))
         .map_or(String::new(), |near| format!("; did you mean {near}?"))
@@ -316,7 +317,8 @@ impl Program {
             if targets == 0 && number.saturating_add(1) < self.phases.len() {
                 fault(&format!("{at}.rules"), "a phase before the last needs a profit target to be passed");
             }
-            let of_target = |rule: &Rule| matches!(rule, Rule::Consistency(it) if it.of == Against::ProfitTarget);
+            let of_target =
+                |rule: &Rule| matches!(rule, Rule::Consistency(it) if it.of == Against::ProfitTarget);
             let without = "the phase has no profit target; take a share of fixed, profit or positive_days";
             for (index, rule) in phase.rules.iter().enumerate() {
                 rule.faults(&mut |field, say| fault(&format!("{at}.rules[{index}].{field}"), &say));

@@ -3,6 +3,14 @@
 //!
 //! To write the table anew: `UPDATE_DOCS=1 cargo test -p rules --test conformance`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    reason = "the helpers of a test fail it"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -148,5 +156,8 @@ fn the_table_in_the_docs_is_up_to_date() {
         fs::write(&path, &table).unwrap();
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(written, table, "docs/conformance.md is old: UPDATE_DOCS=1 cargo test -p rules --test conformance");
+    assert_eq!(
+        written, table,
+        "docs/conformance.md is old: UPDATE_DOCS=1 cargo test -p rules --test conformance"
+    );
 }

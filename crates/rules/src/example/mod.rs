@@ -428,13 +428,17 @@ impl ExampleProgram {
     fn fill(self, load: Load<'_>) -> Result<Program, ProgramError> {
         if let Some(file) = &self.file {
             if self != (Self { file: Some(file.clone()), ..Self::default() }) {
-                let say = "give either a file or the program itself, in the example and in its file together".to_owned();
+                let say = "give either a file or the program itself, in the example and in its file together"
+                    .to_owned();
                 return Err(ProgramError::Unreadable { path: "program.file".to_owned(), say });
             }
             return load(file);
         }
-        if !self.phases.is_empty() && (!self.rules.is_empty() || self.payout.is_some() || self.scaling.is_some()) {
-            let say = "give either phases, each with its rules, or the rules, payout and scaling of the only phase";
+        if !self.phases.is_empty()
+            && (!self.rules.is_empty() || self.payout.is_some() || self.scaling.is_some())
+        {
+            let say =
+                "give either phases, each with its rules, or the rules, payout and scaling of the only phase";
             return Err(ProgramError::Unreadable { path: "program.phases".to_owned(), say: say.to_owned() });
         }
         let own = Phase {
@@ -490,10 +494,15 @@ const DEFAULT_BALANCE: Amount = Amount::from_micros(100_000_000_000);
 pub(crate) fn holds(examples: &str) {
     let file = ExampleFile::from_toml(examples).unwrap_or_else(|error| panic!("{error}"));
     let load: Load<'_> = &|path| panic!("no file {path} here");
-    let checked = check(&file, load).unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+    let checked =
+        check(&file, load).unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
     assert!(!checked.is_empty(), "nothing is expected");
     for it in checked {
-        assert!(it.holds, "{} step {}: {} is {}, not {}", it.example, it.step, it.name, it.found, it.expected);
+        assert!(
+            it.holds,
+            "{} step {}: {} is {}, not {}",
+            it.example, it.step, it.name, it.found, it.expected
+        );
     }
 }
 
@@ -511,9 +520,8 @@ pub fn check(file: &ExampleFile, load: Load<'_>) -> Result<Vec<Checked>, Example
     let mut all = Vec::new();
     for example in &file.examples {
         let id = example.id.clone();
-        let program = file
-            .program_of(example, load)
-            .map_err(|source| ExampleError::Program { example: id, source })?;
+        let program =
+            file.program_of(example, load).map_err(|source| ExampleError::Program { example: id, source })?;
         let mut timeline = Timeline::open(&program, example)?;
         for step in &example.steps {
             all.extend(timeline.step(&program, example, step)?);

@@ -12,8 +12,9 @@ use crate::effect::{Figure, Figured, figure};
 use crate::kinds::Weekday;
 use crate::payout::Holding;
 use crate::{
-    CloseReason, Closing, Effect, Fact, Finding, Floor, HeldBack, NewsEvent, Opening, Phase, Program, Promotion,
-    RuleError, Scene, Track, Worth, breached, deadlines, figures, floors, objection, objectives, passed,
+    CloseReason, Closing, Effect, Fact, Finding, Floor, HeldBack, NewsEvent, Opening, Phase, Program,
+    Promotion, RuleError, Scene, Track, Worth, breached, deadlines, figures, floors, objection, objectives,
+    passed,
 };
 
 /// The state of an account in an example; what a step leaves is all that the next one needs.
@@ -181,22 +182,14 @@ impl Timeline {
         Ok(all)
     }
 
-    fn scene<'a>(
-        &self,
-        program: &'a Program,
-        calendar: &'a [NewsEvent],
-    ) -> Result<Scene<'a>, Failure> {
+    fn scene<'a>(&self, program: &'a Program, calendar: &'a [NewsEvent]) -> Result<Scene<'a>, Failure> {
         let Some(phase) = program.phases.get(self.phase) else { return say("the program has no such phase") };
         let equity = self.balance.plus(self.floating)?;
         Ok(Scene { phase, calendar, at: self.at, balance: self.balance, equity })
     }
 
     /// Everything that can be expected, by name.
-    fn known(
-        &self,
-        program: &Program,
-        calendar: &[NewsEvent],
-    ) -> Result<BTreeMap<String, Figure>, Failure> {
+    fn known(&self, program: &Program, calendar: &[NewsEvent]) -> Result<BTreeMap<String, Figure>, Failure> {
         let scene = self.scene(program, calendar)?;
         let clocks = program.clocks();
         let mut known = BTreeMap::new();
@@ -308,7 +301,8 @@ impl Timeline {
 
     /// The outcome of what was found: the hardest, or else what the account has come to.
     fn verdict(&self, found: &[Finding]) -> (&'static str, Cow<'static, str>) {
-        let hardest = found.iter().reduce(|cause, next| if next.effect > cause.effect { next } else { cause });
+        let hardest =
+            found.iter().reduce(|cause, next| if next.effect > cause.effect { next } else { cause });
         match (self.status, hardest) {
             (Status::Breached | Status::Expired, Some(finding)) if finding.effect == Effect::Refuse => {
                 (finding.effect.outcome(), finding.kind.clone())
@@ -512,10 +506,12 @@ impl<'a> Run<'a> {
 
     fn day_with(&mut self, profit: &str) -> Result<(), Failure> {
         if profit != "none" {
-            let profit =
-                Amount::parse(profit).or_else(|error| say(format!("day_profits: {profit}: {error}; a day without a trade is \"none\"")))?;
+            let profit = Amount::parse(profit).or_else(|error| {
+                say(format!("day_profits: {profit}: {error}; a day without a trade is \"none\""))
+            })?;
             let risk = Some(profit.negated()?.max(Amount::ZERO));
-            let trade = TradeStep { profit, risk, symbol: None, side: None, lots: None, held: None, times: None };
+            let trade =
+                TradeStep { profit, risk, symbol: None, side: None, lots: None, held: None, times: None };
             self.trade(&trade)?;
         }
         self.advance(self.state.track.next_reset)

@@ -238,7 +238,9 @@ mod tests {
 
     #[test]
     fn open_losses_count_unless_left_out_and_an_idea_is_found_once() {
-        for (closed_only, at, verdict) in [(false, "above", "ok"), (false, "at_or_above", "violation"), (true, "at_or_above", "ok")] {
+        for (closed_only, at, verdict) in
+            [(false, "above", "ok"), (false, "at_or_above", "violation"), (true, "at_or_above", "ok")]
+        {
             holds(&format!(
                 "[[example]]\nid = 'open'\nprogram.rules = [{{ kind = 'risk_per_idea', limit = {{ percent_of_initial = '2' }}, breach = \
                  '{at}', gap_minutes = 0, closed_only = {closed_only}, effect = 'flag' }}]\nstep = [\n{{ open = [{{ position = 'a' }}, {{ \

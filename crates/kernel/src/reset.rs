@@ -25,7 +25,7 @@ pub struct ResetClock {
 /// summer, changing on the days of New York.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Zone {
-    rules: TimeZone,
+    base: TimeZone,
     ahead: SignedDuration,
     name: String,
 }
@@ -37,7 +37,7 @@ impl Zone {
         let unknown = || ResetClockError::UnknownZone(name.to_owned());
         let find = |name: &str| jiff::tz::TimeZoneDatabase::bundled().get(name).map_err(|_| unknown());
         if let Ok(zone) = find(name) {
-            return Ok(Self { rules: zone, ahead: SignedDuration::ZERO, name: name.to_owned() });
+            return Ok(Self { base: zone, ahead: SignedDuration::ZERO, name: name.to_owned() });
         }
         let at = name.rfind(['+', '-']).filter(|at| *at > 0).ok_or_else(unknown)?;
         let (base, shift) = name.split_at_checked(at).ok_or_else(unknown)?;
@@ -45,7 +45,7 @@ impl Zone {
         let hours = Time::strptime("%H:%M", hours).map_err(|_| unknown())?;
         let ahead = hours.duration_since(Time::midnight());
         let ahead = if sign == "-" { ahead.checked_neg().ok_or_else(unknown)? } else { ahead };
-        Ok(Self { rules: find(base)?, ahead, name: name.to_owned() })
+        Ok(Self { base: find(base)?, ahead, name: name.to_owned() })
     }
 
     /// The name it was found by.
@@ -55,7 +55,7 @@ impl Zone {
 
     /// What the wall clocks of the zone show at an instant.
     fn wall(&self, at: Timestamp) -> Result<DateTime, TimeError> {
-        let shown = at.to_jiff()?.to_zoned(self.rules.clone()).datetime();
+        let shown = at.to_jiff()?.to_zoned(self.base.clone()).datetime();
         shown.checked_add(self.ahead).map_err(|_| TimeError)
     }
 
@@ -63,13 +63,13 @@ impl Zone {
     /// twice.
     fn instant(&self, shown: DateTime) -> Result<Timestamp, TimeError> {
         let shown = shown.checked_sub(self.ahead).map_err(|_| TimeError)?;
-        let zoned = shown.to_zoned(self.rules.clone()).map_err(|_| TimeError)?;
+        let zoned = shown.to_zoned(self.base.clone()).map_err(|_| TimeError)?;
         Ok(Timestamp::from_micros(zoned.timestamp().as_microsecond()))
     }
 
     /// The offset from UTC at an instant, such as `+02:00`.
     fn offset(&self, at: Timestamp) -> Result<Offset, TimeError> {
-        let offset = self.rules.to_offset(at.to_jiff()?);
+        let offset = self.base.to_offset(at.to_jiff()?);
         offset.checked_add(self.ahead).map_err(|_| TimeError)
     }
 

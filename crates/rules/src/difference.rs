@@ -44,7 +44,8 @@ pub fn difference(before: &Program, after: &Program) -> Vec<Change> {
             sides.map(|(program, phase)| phase.map_or_else(Vec::new, |phase| lines(program, phase)));
         let name = |program: &Program| program.phases.get(number).map(|phase| phase.name.clone());
         let place = name(after).or_else(|| name(before)).unwrap_or_default();
-        compare(&place, name(before).map(named), name(after).map(named));
+        let sentence = |program: &Program| name(program).map(|name| named(&name));
+        compare(&place, sentence(before), sentence(after));
         let mut new = new;
         for (key, sentence) in old {
             // Of several with one key the first that is left is its counterpart; the same sentence comes first.
@@ -60,7 +61,7 @@ pub fn difference(before: &Program, after: &Program) -> Vec<Change> {
     changes
 }
 
-fn named(name: String) -> String {
+fn named(name: &str) -> String {
     format!("The phase is called {name}.")
 }
 
@@ -104,4 +105,62 @@ fn lines(program: &Program, phase: &Phase) -> Vec<(String, String)> {
         lines.push(("promotion".to_owned(), sentence));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = r#"
+        name = "Two-step"
+        currency = "USD"
+        initial_balance = "100000"
+        reset = { zone = "Europe/Prague", time = "00:00" }
+        terms = { instruments = ["EURUSD"], leverage = 100, commission_per_lot = "3", stop_out = "50" }
+        [[phases]]
+        name = "Evaluation"
+        rules = [
+          { kind = "daily_loss", reference = "balance", limit = { percent_of_initial = "5" }, breach = "below" },
+          { kind = "profit_target", limit = { percent_of_initial = "10" }, flat = true },
+        ]
+        [[phases]]
+        name = "Funded"
+        rules = []
+        payout = { split = "80", flat = true }
+    "#;
+
+    fn changes(replace: &[(&str, &str)]) -> Vec<String> {
+        let old = Program::from_toml(OLD).unwrap();
+        let text = replace.iter().fold(OLD.to_owned(), |text, (from, to)| text.replace(from, to));
+        assert_ne!(text, OLD);
+        difference(&old, &Program::from_toml(&text).unwrap()).iter().map(Change::to_string).collect()
+    }
+
+    #[test]
+    fn a_change_is_told_with_what_held_before() {
+        assert_eq!(
+            changes(&[("split = \"80\"", "split = \"90\""), ("leverage = 100", "leverage = 50")]),
+            [
+                "Terms: before: Leverage is 1:100. Now: Leverage is 1:50.",
+                "Funded: before: You get 80% of the profit over the initial balance that you take out. Now: You get 90% of \
+                 the profit over the initial balance that you take out.",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_new_and_what_is_gone_is_told() {
+        let told = changes(&[
+            ("flat = true }\n    ", "min_amount = \"50\" }\n    "),
+            ("rules = []", "rules = [{ kind = \"inactivity\", days = 30 }]"),
+        ]);
+        assert_eq!(
+            told,
+            [
+                "Funded: no longer: No position may be open.",
+                "Funded: new: The account ends after 30 days without opening a position.",
+                "Funded: new: At least 50.00 USD is taken out.",
+            ]
+        );
+    }
 }

@@ -55,7 +55,14 @@ impl Effect {
     pub(crate) const fn after_the_fact(self) -> Self {
         match self {
             Self::Refuse => Self::Flag,
-            other => other,
+            Self::Warn
+            | Self::Flag
+            | Self::Deduct
+            | Self::Close
+            | Self::Pause
+            | Self::Soft
+            | Self::Expire
+            | Self::Hard => self,
         }
     }
 

@@ -137,11 +137,8 @@ impl Floor {
 
     /// What is remembered when it was told of and must not be told of again on the same day.
     pub fn told(&self) -> Option<(usize, Percent)> {
-        match self.effect {
-            Effect::Warn => Some((self.rule, self.used.unwrap_or(Percent::WHOLE))),
-            Effect::Flag => Some((self.rule, Percent::WHOLE)),
-            _ => None,
-        }
+        let spoken = matches!(self.effect, Effect::Warn | Effect::Flag);
+        spoken.then_some((self.rule, self.used.unwrap_or(Percent::WHOLE)))
     }
 
     /// What crossing it means.
@@ -214,10 +211,9 @@ pub fn floors(phase: &Phase, track: &Track) -> Result<Vec<Floor>, RuleError> {
         let rule = rule.answers();
         for floor in rule.floors(index, track)? {
             let told = track.warned.contains(&(index, Percent::WHOLE));
-            match floor.effect {
-                Effect::Pause | Effect::Soft if track.held_back.is_some() => continue,
-                Effect::Flag if told => continue,
-                _ => {}
+            let soft = matches!(floor.effect, Effect::Pause | Effect::Soft);
+            if (soft && track.held_back.is_some()) || (floor.effect == Effect::Flag && told) {
+                continue;
             }
             for used in rule.warnings() {
                 if !track.warned.contains(&(index, *used)) {
@@ -277,11 +273,10 @@ pub fn profit_target(phase: &Phase) -> Option<&ProfitTarget> {
 /// the target too. Ask only after the floors.
 pub fn passed(scene: &Scene<'_>, objectives: &[Objective], flat: bool, orders: bool) -> bool {
     let Some(target) = profit_target(scene.phase) else { return false };
-    let held = |objective: &Objective| match objective.target {
-        Figure::Amount(amount) if objective.kind == "profit_target" => {
-            objective.met && target.reached.reached(scene.equity, amount)
-        }
-        _ => objective.met,
+    let held = |objective: &Objective| {
+        let by_equity = |amount: Amount| target.reached.reached(scene.equity, amount);
+        let Figure::Amount(amount) = objective.target else { return objective.met };
+        objective.met && (objective.kind != "profit_target" || by_equity(amount))
     };
     (flat || !target.flat) && (!orders || !target.no_orders) && objectives.iter().all(held)
 }
@@ -297,11 +292,14 @@ pub fn deadlines(scene: &Scene<'_>, track: &Track) -> Result<Vec<Deadline>, Rule
 }
 
 /// What speaks against opening a position: the rule's place, its kind and its numbers.
+pub type Objection = (usize, &'static str, Vec<Figured>);
+
+/// What speaks against opening a position, if anything does.
 pub fn objection(
     scene: &Scene<'_>,
     track: &Track,
     opening: &Opening,
-) -> Result<Option<(usize, &'static str, Vec<Figured>)>, RuleError> {
+) -> Result<Option<Objection>, RuleError> {
     for (index, rule) in scene.phase.rules.iter().enumerate() {
         if rule.answers().effect() == Effect::Refuse
             && let Some(figures) = rule.answers().objection(index, scene, track, opening)?

@@ -31,8 +31,8 @@ pub use difference::{Change, difference};
 pub use effect::{Effect, Figure, Figured, Finding, RuleError};
 pub use facts::{CloseReason, Closing, Fact, NewsEvent, OpenTrade, Opening};
 pub use floor::{
-    Comparison, Deadline, Floor, Objective, RUIN, Tested, Worth, breached, deadlines, figures, floors,
-    objection, objectives, passed, profit_target,
+    Comparison, Deadline, Floor, Objection, Objective, RUIN, Tested, Worth, breached, deadlines, figures,
+    floors, objection, objectives, passed, profit_target,
 };
 pub use limit::{Limit, Offset, Reached, Since};
 pub use payout::Payout;

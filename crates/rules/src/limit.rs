@@ -89,12 +89,14 @@ impl Offset {
 
     /// For sentences: "98,000.00 USD", "2% below the initial balance (98,000.00 USD)".
     pub(crate) fn words(self, words: &Words) -> String {
-        let level = self.level(words.initial).map_or_else(|Overflow| String::new(), |level| words.amount(level));
+        let level =
+            self.level(words.initial).map_or_else(|Overflow| String::new(), |level| words.amount(level));
         let percent = match self {
             Self::Amount(_) => return level,
             Self::PercentOfInitial(percent) => percent.to_string(),
         };
-        let (percent, side) = percent.strip_prefix('-').map_or((percent.as_str(), "above"), |size| (size, "below"));
+        let (percent, side) =
+            percent.strip_prefix('-').map_or((percent.as_str(), "above"), |size| (size, "below"));
         format!("{percent}% {side} the initial balance ({level})")
     }
 
@@ -127,7 +129,7 @@ pub enum Reached {
 
 impl Reached {
     /// Whether `value` has reached `level`.
-    pub fn reached<T: PartialOrd>(self, value: T, level: T) -> bool {
+    pub fn reached<T: PartialOrd + Copy>(self, value: T, level: T) -> bool {
         match self {
             Self::AtOrAbove => value >= level,
             Self::Above => value > level,

@@ -433,6 +433,7 @@ impl Payout {
     }
 
     /// Looks at every condition at an instant and says what could be taken out.
+    #[expect(clippy::needless_pass_by_value, reason = "the caller puts it together for this question only")]
     pub fn precheck(
         &self,
         scene: &Scene<'_>,
@@ -735,7 +736,10 @@ impl Share {
             | Self::PercentOfBalance(percent) => percent.millionths() > 0 && percent <= Percent::WHOLE,
         };
         if !sensible {
-            fault(field, "must be above 0, a share at most 100 per cent, an amount at most 1000000000".to_owned());
+            fault(
+                field,
+                "must be above 0, a share at most 100 per cent, an amount at most 1000000000".to_owned(),
+            );
         }
     }
 
@@ -774,6 +778,9 @@ impl AfterBreach {
         conditions.push(condition("unclaimed", Figure::Flag(!claimed), Figure::Flag(true), !claimed));
         let last = ended_at.after(Span::from_days(self.claim_days)?)?;
         conditions.push(condition("claim", Figure::At(scene.at), Figure::At(last), scene.at <= last));
+        let paid = track.payouts.iter().filter(|paid| paid.at >= ended_at).count();
+        let paid = u32::try_from(paid).unwrap_or(u32::MAX);
+        conditions.push(condition("once", Figure::Count(paid), Figure::Count(0), paid == 0));
         if self.every_stop {
             let all = !track.unprotected;
             conditions.push(condition("every_stop", Figure::Flag(all), Figure::Flag(true), all));
@@ -810,4 +817,194 @@ impl AfterBreach {
 
 fn condition(word: &'static str, current: Figure, target: Figure, met: bool) -> Objective {
     Objective { rule: 0, kind: Cow::Borrowed(word), target, current, met }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::example::holds;
+    use crate::{Program, ProgramError};
+
+    #[test]
+    fn each_condition_is_named_with_its_number() {
+        holds(
+            r#"
+            [[example]]
+            id = "conditions"
+            program.payout = { split = "80", min_profit = { percent_of_initial = "1" }, min_cycle_profit = { amount = "500" }, min_amount = "250", flat = true, no_orders = true, most_payouts = 2, cycle = { from = "first_trade", first_days = 14, next_days = 7, inclusive = false } }
+            step = [
+              { working_orders = 1, open = [{ position = "a" }], closed = "999.99", expect = { payout.eligible = false, payout.missing = "cycle, min_profit, flat, no_orders", payout.min_profit.current = "999.99", payout.min_profit.target = 1000 } },
+              { working_orders = 0, close = [{ position = "a", profit = "0.01" }], expect = { payout.missing = "cycle", payout.cycle.target = "2026-01-19" } },
+              { at = "2026-01-19", payout = "750.01", expect = { verdict = "ok", account.balance = "100249.99" } },
+              { payout = "249.99", expect = { verdict = "refused", rule = "cycle" } },
+              { at = "2026-01-26", closed = "499.99", expect = { payout.missing = "min_profit, min_cycle_profit" } },
+              { closed = "250.02", expect = { payout.missing = "", payout.withdrawable = 1000 } },
+              { payout = "1000.01", expect = { verdict = "refused", rule = "amount" } },
+              { payout = "all", expect = { account.balance = 100000, payout.missing = "cycle, min_profit, min_cycle_profit, most_payouts, amount" } },
+            ]
+            "#,
+        );
+    }
+
+    #[test]
+    fn a_split_that_changes_with_the_total_is_paid_by_parts() {
+        holds(
+            r#"
+            [[example]]
+            id = "all to the trader up to 10,000, then 90 %"
+            program.payout = { split = "100", split_steps = [{ from_total = "10000", split = "90" }] }
+            step = [
+              { closed = "4000", payout = "all" },
+              { closed = "10000.03", expect = { payout.payout = "9600.02" } },
+              { payout = "6000" },
+              { expect = { payout.withdrawable = "4000.03", payout.payout = "3600.02" } },
+            ]
+            [[example]]
+            id = "what must be taken out for the most that is paid"
+            program.payout = { split = "80", split_steps = [{ from_total = "5000", split = "90" }], cap = { ladder = [{ amount = "8500" }], on = "paid" } }
+            step = [{ closed = "20000", expect = { payout.payout = 8500, payout.withdrawable = 10000 } }]
+            "#,
+        );
+    }
+
+    #[test]
+    fn caps_and_buffers_follow_the_number_of_the_payout() {
+        holds(
+            r#"
+            [[example]]
+            id = "ladder"
+            program.payout = { split = "100", buffer = { keep = { amount = "600" }, payouts = 1 }, cap = { ladder = [{ amount = "1000" }, { percent_of_initial = "2" }], then_none = true } }
+            step = [
+              { closed = "1500", expect = { payout.buffer = 600, payout.cap = 1000, payout.withdrawable = 900 } },
+              { payout = "all", closed = "9000", expect = { payout.buffer = 0, payout.cap = 2000, payout.withdrawable = 2000, account.balance = 109500 } },
+              { payout = "all", expect = { payout.cap = "none", payout.withdrawable = 7500 } },
+            ]
+            [[example]]
+            id = "the last step goes on"
+            program.payout = { split = "100", cap = { ladder = [{ amount = "1000" }] } }
+            step = [
+              { closed = "5000", payout = "all" },
+              { payout = "all", expect = { payout.cap = 1000, account.balance = 103000 } },
+            ]
+            "#,
+        );
+    }
+
+    #[test]
+    fn cents_are_rounded_down_for_what_is_paid_and_up_for_what_stays() {
+        holds(
+            r#"
+            [[example]]
+            id = "cents"
+            program.payout = { split = "70", buffer = { keep = { percent_of_profit = "50" } } }
+            step = [{ closed = "100.03", expect = { payout.buffer = "50.02", payout.withdrawable = "50.01", payout.payout = "35" } }]
+            "#,
+        );
+    }
+
+    #[test]
+    fn a_day_belongs_to_the_cycle_it_ends_and_a_missed_payout_does_not_move_the_next_cycle() {
+        holds(
+            r#"
+            [[example]]
+            id = "both ends counted"
+            start = "2026-05-01 08:00"
+            program.reset = { zone = "Europe/Prague", time = "00:00" }
+            program.payout = { split = "80", cycle = { from = "opening", first_days = 21, next_days = 14, inclusive = true } }
+            step = [
+              { closed = "100", at = "2026-05-21 23:59", expect = { payout.eligible = false, payout.eligible_from = "2026-05-22" } },
+              { at = "2026-05-30", payout = "60", expect = { payout.cycle_start = "2026-05-22", payout.cycle_end = "2026-06-04", payout.eligible = false } },
+              { at = "2026-06-05", expect = { payout.eligible = true } },
+            ]
+            [[example]]
+            id = "business days from a Saturday"
+            start = "2026-05-02 08:00"
+            program.payout = { split = "80", cycle = { from = "opening", first_days = 5, next_days = 5, count = "business", inclusive = true } }
+            step = [{ expect = { payout.cycle_start = "2026-05-02", payout.cycle_end = "2026-05-08", payout.next_cycle_end = "2026-05-15" } }]
+            "#,
+        );
+    }
+
+    #[test]
+    fn after_a_payout_balance_peaks_and_days_are_as_the_policy_says() {
+        let example = |after: &str, expect: &str| {
+            holds(&format!(
+                "[[example]]\nid = 'after'\nprogram.rules = [{{ kind = 'max_loss', trail = 'realised_balance', limit = {{ amount = \
+                 '10000' }}, breach = 'below' }}]\nprogram.payout = {{ split = '100', conditions = [{{ kind = 'min_profitable_days', days = \
+                 1, profit = {{ amount = '100' }}, since = 'payout' }}], after = {after} }}\nstep = [{{ day_profits = ['5000'] }}, {{ payout = \
+                 '2000', expect = {{ {expect} }} }}]"
+            ));
+        };
+        example("{ }", "account.balance = 103000, max_loss.floor = 95000, payout.eligible = false");
+        example("{ keep_days = true }", "account.balance = 103000, payout.eligible = true");
+        example("{ to_initial = true }", "account.balance = 100000, max_loss.floor = 95000");
+        example("{ rebase_peaks = true }", "account.balance = 103000, max_loss.floor = 93000");
+    }
+
+    #[test]
+    fn after_a_breach_only_the_named_rules_still_pay_within_their_days() {
+        holds(
+            r#"
+            [program]
+            rules = [
+              { kind = "daily_loss", reference = "balance", limit = { amount = "1000" }, breach = "below" },
+              { kind = "max_loss", trail = "static", limit = { amount = "500" }, breach = "below" },
+            ]
+            payout = { split = "80", after_breach = { rules = ["daily_loss"], share = "50", claim_days = 7 } }
+            [[example]]
+            id = "the daily loss"
+            step = [
+              { day_profits = ["5000"], equity = "100000" },
+              { at = "2026-01-06 01:00", closed = "-1001", expect = { verdict = "breach", rule = "daily_loss" } },
+              { at = "2026-01-13 01:00", expect = { payout.eligible = true, payout.profit = 3999, payout.payout = "1999.5", payout.claim_until = "2026-01-13T01:00:00Z" } },
+              { after = "1s", payout = "all", expect = { verdict = "refused", rule = "claim", account.balance = 103999 } },
+            ]
+            [[example]]
+            id = "it is paid once"
+            program.rules = [{ kind = "daily_loss", reference = "balance", limit = { amount = "1000" }, breach = "below" }]
+            step = [
+              { day_profits = ["5000", "-2000"], expect = { verdict = "breach" } },
+              { payout = "all", expect = { account.balance = 101500, payout.eligible = false, payout.missing = "once" } },
+              { payout = "all", expect = { verdict = "refused", rule = "once" } },
+            ]
+            [[example]]
+            id = "another rule"
+            step = [{ equity = "99499", expect = { verdict = "breach", rule = "max_loss", payout.missing = "ended_by, amount" } }]
+            "#,
+        );
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_refused_with_their_place() {
+        let text = r#"
+            name = "x"
+            currency = "USD"
+            initial_balance = "100"
+            reset = { zone = "Etc/UTC", time = "00:00" }
+            terms = { instruments = ["EURUSD"], leverage = 1, commission_per_lot = "0", stop_out = "50" }
+            [[phases]]
+            name = "Funded"
+            rules = []
+            payout = { split = "101", split_steps = [{ from_total = "5", split = "1" }, { from_total = "5", split = "1" }], min_amount = "0", buffer = { keep = { percent_of_profit = "101" } }, cap = { ladder = [] }, most_payouts = 0, conditions = [{ kind = "inactivity", days = 0 }, { kind = "consistency", share = "50", of = "profit_target" }], cycle = { from = "opening", first_days = 0, next_days = 1, inclusive = true }, after_breach = { rules = ["daily_los"], share = "50", claim_days = 7 } }
+        "#;
+        let Err(ProgramError::Invalid(faults)) = Program::from_toml(text) else { panic!("not refused") };
+        let paths: Vec<_> =
+            faults.iter().map(|fault| fault.path.trim_start_matches("phases[0].payout.")).collect();
+        assert_eq!(
+            paths,
+            [
+                "conditions[1].of",
+                "split",
+                "split_steps",
+                "cycle",
+                "min_amount",
+                "buffer.keep",
+                "cap.ladder",
+                "most_payouts",
+                "conditions[0]",
+                "conditions[0].days",
+                "after_breach.rules",
+            ]
+        );
+        assert!(faults.last().unwrap().say.contains("did you mean daily_loss?"));
+    }
 }

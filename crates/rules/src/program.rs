@@ -317,7 +317,8 @@ impl Program {
             if targets == 0 && number.saturating_add(1) < self.phases.len() {
                 fault(&format!("{at}.rules"), "a phase before the last needs a profit target to be passed");
             }
-            let of_target = |rule: &Rule| matches!(rule, Rule::Consistency(it) if it.of == Against::ProfitTarget);
+            let of_target =
+                |rule: &Rule| matches!(rule, Rule::Consistency(it) if it.of == Against::ProfitTarget);
             let without = "the phase has no profit target; take a share of fixed, profit or positive_days";
             for (index, rule) in phase.rules.iter().enumerate() {
                 rule.faults(&mut |field, say| fault(&format!("{at}.rules[{index}].{field}"), &say));
@@ -432,5 +433,38 @@ mod tests {
             toml::from_str::<Program>(&PROGRAM.replace("leverage = 100", "leverage = 100\nbonus = 1"))
                 .is_err()
         );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_with_its_place_and_what_would_be_right() {
+        for (from, to, path, say) in [
+            ("flat = true", "flat = true, maybe = 1", "phases[0].rules[2].maybe", "line "),
+            ("\"daily_loss\"", "\"dayly_loss\"", "phases[0].rules[0].kind", "did you mean daily_loss?"),
+            ("{ amount = \"10000\" }", "{ amount = 10000 }", "phases[1].rules[0].limit.amount", "in quotes"),
+            ("\"at_initial\"", "\"at_inital\"", "phases[1].rules[0].lock", "did you mean at_initial?"),
+            ("leverage = 100", "leverage = 100\nbonus = 1", "terms.bonus", "unknown field"),
+            ("Europe/Prague", "Europe/Prag", "reset", "is not a zone"),
+            ("days = 4", "days = \"4\"", "phases[0].rules[3].days", "invalid type"),
+        ] {
+            let text = PROGRAM.replace(from, to);
+            assert_ne!(text, PROGRAM);
+            let faults = Program::from_toml(&text).unwrap_err().faults();
+            assert_eq!(faults[0].path, path);
+            assert!(faults[0].say.contains(say), "{}", faults[0].say);
+        }
+        let json = Program::from_toml(PROGRAM).unwrap().canonical_json().unwrap();
+        let faults = Program::from_json(&json.replace("\"static\"", "\"statik\"")).unwrap_err().faults();
+        assert_eq!(faults[0].path, "phases[0].rules[1].trail");
+        assert!(faults[0].say.contains("did you mean static?"), "{}", faults[0].say);
+    }
+
+    #[test]
+    fn a_share_of_the_target_needs_one() {
+        let program = PROGRAM.replace(
+            "rules = [{ kind = \"max_loss\"",
+            "rules = [{ kind = \"consistency\", share = \"50\", of = \"profit_target\" }, { kind = \"max_loss\"",
+        );
+        let faults = Program::from_toml(&program).unwrap_err().faults();
+        assert_eq!(faults[0].path, "phases[1].rules[0].of");
     }
 }

@@ -8,7 +8,11 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::effect::{Figured, RuleError};
-use crate::kinds::*;
+use crate::kinds::{
+    CalendarLimit, Consistency, DailyCap, DailyLoss, FlatBy, Inactivity, LotRange, LotStep, MaxLoss, MaxSize,
+    MinProfitableDays, MinTradingDays, NewsWindow, OpenLoss, ProfitTarget, RiskAtStop, RiskPerIdea,
+    ShortHolds, StopRequired,
+};
 use crate::near::nearest;
 use crate::{Deadline, Effect, Fact, Finding, Floor, Invalid, NewsEvent, Objective, Opening, Phase, Track};
 
@@ -221,8 +225,8 @@ vocabulary! {
 /// What to say of a kind that there is not.
 pub(crate) fn unknown_kind(word: &str) -> String {
     let kinds = Rule::KINDS;
-    let hint = nearest(word, kinds.iter().copied())
-        .map_or(String::new(), |near| format!(", did you mean {near}?"));
+    let hint =
+        nearest(word, kinds.iter().copied()).map_or(String::new(), |near| format!(", did you mean {near}?"));
     format!("{word} is not a kind of rule{hint}; the kinds are {}", kinds.join(", "))
 }
 

@@ -205,3 +205,69 @@ fn month_of(from: TradingDay, day: TradingDay) -> Result<i32, RuleError> {
     }
     Ok(i32::try_from(months).unwrap_or(i32::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::holds;
+
+    #[test]
+    fn sizes_grow_by_the_plan_and_stop_at_the_most() {
+        let amount = |text: &str| Amount::parse(text).unwrap();
+        let percent = |text: &str| Percent::parse(text).unwrap();
+        let plan = |step: ScalingStep, most: Option<&str>| Scaling {
+            every_months: 3,
+            profit: Limit::PercentOfInitial(percent("10")),
+            profitable_months: 0,
+            payouts: 0,
+            step,
+            most: most.map(amount),
+            split: None,
+        };
+        let table = ScalingStep::Table(vec![amount("20000"), amount("50000")]);
+        for (plan, sizes) in [
+            (
+                plan(ScalingStep::Linear(percent("25")), None),
+                ["10000.00", "12500.00", "15000.00", "17500.00"],
+            ),
+            (
+                plan(ScalingStep::Compound(percent("50")), None),
+                ["10000.00", "15000.00", "22500.00", "33750.00"],
+            ),
+            (
+                plan(ScalingStep::FirstThenDouble(percent("25")), None),
+                ["10000.00", "12500.00", "25000.00", "50000.00"],
+            ),
+            (
+                plan(ScalingStep::Compound(percent("100")), Some("35000")),
+                ["10000.00", "20000.00", "35000.00", "35000.00"],
+            ),
+            (plan(table, None), ["10000.00", "20000.00", "50000.00", "50000.00"]),
+        ] {
+            for (steps, size) in (0_u32..).zip(sizes) {
+                assert_eq!(plan.size_after(amount("10000"), steps).unwrap().to_string(), size);
+            }
+            assert!(plan.size_after(amount("10000"), 400).is_ok(), "no plan outgrows what an account can be");
+        }
+    }
+
+    #[test]
+    fn growing_lifts_everything_by_the_same_amount_and_shares_are_of_the_new_size() {
+        holds(
+            r#"
+            [[example]]
+            id = "grown"
+            program.rules = [
+              { kind = "daily_loss", reference = "balance", limit = { percent_of_initial = "5" }, breach = "below" },
+              { kind = "max_loss", trail = "realised_balance", lock = "at_initial", limit = { percent_of_initial = "10" }, breach = "below" },
+            ]
+            program.scaling = { every_months = 1, profit = { percent_of_initial = "2" }, profitable_months = 1, step = { linear = "50" } }
+            step = [
+              { at = "2026-01-20", closed = "3000", expect = { scaling.eligible = false, scaling.due = "2026-02-05", max_loss.floor = 93000 } },
+              { at = "2026-02-05", expect = { scaling.eligible = true, scaling.profitable_months = 1, scaling.next_size = 150000 } },
+              { grow = 1, expect = { account.balance = 153000, daily_loss.limit = 7500, daily_loss.floor = 145500, max_loss.limit = 15000, max_loss.floor = 138000, scaling.eligible = false, scaling.due = "2026-03-05" } },
+            ]
+            "#,
+        );
+    }
+}

@@ -3,6 +3,14 @@
 //!
 //! To write the table anew: `UPDATE_DOCS=1 cargo test -p rules --test conformance`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    reason = "the helpers of a test fail it"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;

@@ -1,11 +1,13 @@
 //! What holds for every program and every course of events.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test fail it")]
+
 mod arbitrary;
 
 use arbitrary::{at, clocks, example, max_loss, phase_of, program, rule, rules_of_one_kind};
 use kernel::{Amount, Rounding, Span};
 use proptest::prelude::*;
-use rules::example::{Example, ExampleError, ExampleFile, Timeline, check};
+use rules::example::{Example, ExampleError, ExampleFile, Step, Timeline, check};
 use rules::{Program, Rule, Track, Worth, breached, difference, floors};
 
 fn load(path: &str) -> Result<Program, rules::ProgramError> {
@@ -18,11 +20,13 @@ fn floor_of(phase: &rules::Phase, track: &Track) -> Amount {
 }
 
 /// Everything that a timeline says, and what it does not understand.
-fn told(timeline: &mut Timeline, program: &Program, example: &Example, number: usize) -> Vec<String> {
-    match timeline.step(program, example, &example.steps[number]) {
+fn told(timeline: &mut Timeline, program: &Program, example: &Example, step: &Step) -> Vec<String> {
+    match timeline.step(program, example, step) {
         Ok(checked) => checked.into_iter().map(|it| format!("{}: {}", it.name, it.found)).collect(),
         Err(ExampleError::Step { say, .. }) => vec![say],
-        Err(error) => panic!("{error}: {:?}\n{program:#?}\n{:#?}", std::error::Error::source(&error), example.steps),
+        Err(error) => {
+            panic!("{error}: {:?}\n{program:#?}\n{:#?}", std::error::Error::source(&error), example.steps)
+        }
     }
 }
 
@@ -85,12 +89,12 @@ proptest! {
     fn a_timeline_in_one_call_is_the_same_as_step_by_step_with_its_state_written_down((program, example) in (program(), example())) {
         let mut whole = Timeline::open(&program, &example).unwrap();
         let mut parts = whole.clone();
-        for number in 0..example.steps.len() {
+        for step in &example.steps {
             let text = serde_json::to_string(&parts).unwrap();
             parts = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(
-                told(&mut whole, &program, &example, number),
-                told(&mut parts, &program, &example, number)
+                told(&mut whole, &program, &example, step),
+                told(&mut parts, &program, &example, step)
             );
             prop_assert_eq!(&whole, &parts);
         }
@@ -157,8 +161,8 @@ proptest! {
         (program, example) in (program(), example()),
     ) {
         let mut timeline = Timeline::open(&program, &example).unwrap();
-        for number in 0..example.steps.len() {
-            let told = told(&mut timeline, &program, &example, number);
+        for step in &example.steps {
+            let told = told(&mut timeline, &program, &example, step);
             let figure = |name: &str| {
                 told.iter()
                     .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))

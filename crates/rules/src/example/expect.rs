@@ -157,7 +157,9 @@ impl Context<'_> {
                 let place = place.as_u64().and_then(|place| u32::try_from(place).ok());
                 self.nth_day(place.ok_or("a day's place is a whole number from 0")?)
             }
-            other => Err(format!("{} is not a day", plain(other))),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+                Err(format!("{} is not a day", plain(expected)))
+            }
         }
     }
 
@@ -201,7 +203,9 @@ impl Context<'_> {
                 }
                 Ok(holds)
             }
-            other => Err(format!("{} is not an instant", plain(other))),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+                Err(format!("{} is not an instant", plain(expected)))
+            }
         }
     }
 
@@ -274,7 +278,9 @@ fn number(found: i64, scale: u8, expected: &Value) -> Result<bool, String> {
             kernel::decimal::parse(&number.to_string(), scale).map_err(|error| format!("{number}: {error}"))
         }
         Value::Number(number) => Err(format!("write {number} in quotes: \"{number}\"")),
-        other => Err(format!("{} is not a number", plain(other))),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            Err(format!("{} is not a number", plain(value)))
+        }
     };
     let Value::Object(table) = expected else { return Ok(found == read(expected)?) };
     let (Some(is), Some(step), 2) = (table.get("is"), table.get("rounded_to"), table.len()) else {
@@ -293,7 +299,7 @@ fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(values) => format!("[{}]", values.iter().map(plain).collect::<Vec<_>>().join(", ")),
-        other => other.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
     }
 }
 

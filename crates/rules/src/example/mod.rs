@@ -494,10 +494,15 @@ const DEFAULT_BALANCE: Amount = Amount::from_micros(100_000_000_000);
 pub(crate) fn holds(examples: &str) {
     let file = ExampleFile::from_toml(examples).unwrap_or_else(|error| panic!("{error}"));
     let load: Load<'_> = &|path| panic!("no file {path} here");
-    let checked = check(&file, load).unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+    let checked =
+        check(&file, load).unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
     assert!(!checked.is_empty(), "nothing is expected");
     for it in checked {
-        assert!(it.holds, "{} step {}: {} is {}, not {}", it.example, it.step, it.name, it.found, it.expected);
+        assert!(
+            it.holds,
+            "{} step {}: {} is {}, not {}",
+            it.example, it.step, it.name, it.found, it.expected
+        );
     }
 }
 

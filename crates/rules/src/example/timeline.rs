@@ -10,11 +10,11 @@ use super::expect::{self, Checked};
 use super::{CloseStep, DayEnd, Example, ExampleError, OpenStep, Step, TradeStep};
 use crate::effect::{Figure, Figured, figure};
 use crate::kinds::Weekday;
-use crate::payout::Holding;
+use crate::payout::{Holding, Precheck};
 use crate::{
-    CloseReason, Closing, Effect, Fact, Finding, Floor, HeldBack, NewsEvent, Opening, Phase, Program,
-    Promotion, RuleError, Scene, Track, Worth, breached, deadlines, figures, floors, objection, objectives,
-    passed,
+    CloseReason, Closing, Effect, Fact, Finding, Floor, HeldBack, NewsEvent, Objective, Opening, Phase,
+    Program, Promotion, RuleError, Scene, Track, Worth, breached, deadlines, figures, floors, objection,
+    objectives, passed,
 };
 
 /// The state of an account in an example; what a step leaves is all that the next one needs.
@@ -198,25 +198,7 @@ impl Timeline {
                 known.insert(format!("{prefix}.{name}"), value);
             }
         };
-        let word = |text: &'static str| Figure::Word(Cow::Borrowed(text));
-        let held = self.track.held_back_at(self.at);
-        let mut account = vec![
-            figure("balance", self.balance),
-            figure("equity", scene.equity),
-            figure("initial_balance", self.track.initial),
-            figure("status", word(status_word(self.status))),
-            figure("locked", held.is_some()),
-        ];
-        account.extend(held.map(|held| figure("locked_until", held.until)));
-        let all = floors(scene.phase, &self.track)?;
-        let effective = |floor: &&Floor| floor.effect != Effect::Warn && !floor.cap;
-        if let Some(floor) = all.iter().filter(effective).rev().max_by_key(|floor| floor.amount) {
-            let worth = Worth { balance: self.balance, equity: scene.equity, at_reset: false };
-            account.push(figure("floor", floor.amount));
-            account.push(figure("floor_rule", Figure::Word(floor.kind.clone())));
-            account.push(figure("room", floor.room(worth)?));
-        }
-        add("account", account);
+        add("account", self.account(&scene)?);
         add(
             "clock",
             vec![
@@ -237,27 +219,13 @@ impl Timeline {
         }
         if let Some(payout) = &scene.phase.payout {
             let precheck = payout.precheck(&scene, &self.track, clocks, program.currency, self.holding())?;
-            let mut figures = precheck.figures;
-            figures.push(figure("eligible", precheck.eligible));
-            let missing: Vec<_> = precheck
-                .conditions
-                .iter()
-                .filter(|condition| !condition.met)
-                .map(|it| it.kind.as_ref())
-                .collect();
-            figures.push(figure("missing", Figure::Word(Cow::Owned(missing.join(", ")))));
-            add("payout", figures);
-            for condition in precheck.conditions {
-                let name = format!("payout.{}", condition.kind);
-                add(
-                    &name,
-                    vec![
-                        figure("met", condition.met),
-                        figure("current", condition.current),
-                        figure("target", condition.target),
-                    ],
-                );
+            for condition in &precheck.conditions {
+                let Objective { kind, met, current, target, .. } = condition.clone();
+                let named = |name, value| Figured { name: Cow::Borrowed(name), value };
+                let figures = vec![figure("met", met), named("current", current), named("target", target)];
+                add(&format!("payout.{kind}"), figures);
             }
+            add("payout", asked(precheck));
         }
         if let Some(scaling) = &scene.phase.scaling {
             add("scaling", scaling.figures(&scene, &self.track, clocks)?);
@@ -265,30 +233,54 @@ impl Timeline {
         if let Some(balance) = self.merged {
             add("merge", vec![figure("start_balance", balance)]);
         }
-        // What was found in this step also has its numbers, such as those of an order that was refused.
+        self.outcome(&mut known);
+        Ok(known)
+    }
+
+    fn account(&self, scene: &Scene<'_>) -> Result<Vec<Figured>, Failure> {
+        let held = self.track.held_back_at(self.at);
+        let mut account = vec![
+            figure("balance", self.balance),
+            figure("equity", scene.equity),
+            figure("initial_balance", self.track.initial),
+            figure("status", Figure::Word(Cow::Borrowed(status_word(self.status)))),
+            figure("locked", held.is_some()),
+        ];
+        account.extend(held.map(|held| figure("locked_until", held.until)));
+        let all = floors(scene.phase, &self.track)?;
+        let effective = |floor: &&Floor| floor.effect != Effect::Warn && !floor.cap;
+        if let Some(floor) = all.iter().filter(effective).rev().max_by_key(|floor| floor.amount) {
+            let worth = Worth { balance: self.balance, equity: scene.equity, at_reset: false };
+            account.push(figure("floor", floor.amount));
+            account.push(figure("floor_rule", Figure::Word(floor.kind.clone())));
+            account.push(figure("room", floor.room(worth)?));
+        }
+        Ok(account)
+    }
+
+    /// What came of the last step.
+    fn outcome(&self, known: &mut BTreeMap<String, Figure>) {
+        // What was found also has its numbers, such as those of an order that was refused.
         for Finding { kind, figures, .. } in &self.found {
             for Figured { name, value } in figures {
                 known.entry(format!("{kind}.{name}")).or_insert_with(|| value.clone());
             }
         }
+        let count = |effects: &[Effect]| {
+            let found = self.found.iter().filter(|finding| effects.contains(&finding.effect)).count();
+            Figure::Count(u32::try_from(found).unwrap_or(u32::MAX))
+        };
         let over = |verdict: &Cow<'_, str>| matches!(verdict.as_ref(), "breach" | "soft_breach" | "expiry");
         if let Some(place) = self.verdicts.iter().position(over) {
             let place = u32::try_from(place).unwrap_or(u32::MAX);
             known.insert("breach_at_step".to_owned(), Figure::Count(place));
         }
-        known.insert("verdicts".to_owned(), Figure::Word(Cow::Owned(self.verdicts.join(", "))));
         let (verdict, rule) = self.verdict(&self.found);
         known.insert("verdict".to_owned(), Figure::Word(Cow::Borrowed(verdict)));
         known.insert("rule".to_owned(), Figure::Word(rule));
-        let violations =
-            self.found.iter().filter(|finding| matches!(finding.effect, Effect::Flag | Effect::Deduct));
-        known.insert(
-            "violations".to_owned(),
-            Figure::Count(u32::try_from(violations.count()).unwrap_or(u32::MAX)),
-        );
-        let warnings = self.found.iter().filter(|finding| finding.effect == Effect::Warn).count();
-        known.insert("warnings".to_owned(), Figure::Count(u32::try_from(warnings).unwrap_or(u32::MAX)));
-        Ok(known)
+        known.insert("verdicts".to_owned(), Figure::Word(Cow::Owned(self.verdicts.join(", "))));
+        known.insert("violations".to_owned(), count(&[Effect::Flag, Effect::Deduct]));
+        known.insert("warnings".to_owned(), count(&[Effect::Warn]));
     }
 
     fn holding(&self) -> Holding {
@@ -318,6 +310,16 @@ impl Timeline {
     fn ended_by(&self) -> Cow<'static, str> {
         self.ended.as_ref().map_or(Cow::Borrowed(""), |(kind, _)| kind.clone())
     }
+}
+
+/// The numbers of a payout that is asked for now.
+fn asked(precheck: Precheck) -> Vec<Figured> {
+    let missing: Vec<_> =
+        precheck.conditions.iter().filter(|condition| !condition.met).map(|it| it.kind.as_ref()).collect();
+    let missing = figure("missing", Figure::Word(Cow::Owned(missing.join(", "))));
+    let mut figures = precheck.figures;
+    figures.extend([figure("eligible", precheck.eligible), missing]);
+    figures
 }
 
 const MINUTE: Span = Span::from_seconds(60);
@@ -434,10 +436,12 @@ impl<'a> Run<'a> {
             _ => return say("give only one of at, after and reset"),
         };
         if to < self.state.at {
-            return say(format!(
-                "{to} lies before {}, where the step before it left the clock",
-                self.state.at
-            ));
+            let now = self.state.at;
+            return say(if self.state.steps <= 1 {
+                format!("at: {to} lies before {now}, when the account opens; give an earlier start")
+            } else {
+                format!("at: {to} lies before {now}, where the step before it left the clock")
+            });
         }
         self.advance(to)
     }

@@ -243,6 +243,9 @@ mod tests {
             step = [{ trade = [{ profit = "400" }, { profit = "350" }, { profit = "250" }], expect = { consistency.best_trade = 400, consistency.met = true } }]
             "#,
         );
-        assert_eq!(refused("kind = 'consistency'\nshare = '0'\nof = { fixed = { amount = '0' } }"), ["share", "of.fixed"]);
+        assert_eq!(
+            refused("kind = 'consistency'\nshare = '0'\nof = { fixed = { amount = '0' } }"),
+            ["share", "of.fixed"]
+        );
     }
 }

@@ -34,7 +34,10 @@ impl Kind for DailyCap {
     fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
         self.limit.faults("limit", fault);
         if self.reference == Reference::DayPeakEquity {
-            fault("reference", "must stand for the whole day: balance, equity, higher_of or peak_at_reset".to_owned());
+            fault(
+                "reference",
+                "must stand for the whole day: balance, equity, higher_of or peak_at_reset".to_owned(),
+            );
         }
         effect_fault(self.effect, &[Effect::Soft, Effect::Pause], fault);
     }

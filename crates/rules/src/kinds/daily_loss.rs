@@ -227,7 +227,9 @@ mod tests {
     #[test]
     fn a_limit_of_nothing_is_refused() {
         let rule = |limit: &str| {
-            format!("kind = 'daily_loss'\nreference = 'balance'\nbreach = 'below'\nwarn_at = ['100']\nlimit = {{ {limit} }}")
+            format!(
+                "kind = 'daily_loss'\nreference = 'balance'\nbreach = 'below'\nwarn_at = ['100']\nlimit = {{ {limit} }}"
+            )
         };
         assert_eq!(refused(&rule("percent_of_initial = '0'")), ["limit", "warn_at"]);
         assert_eq!(refused(&rule("percent_of_initial = '100.0001'")), ["limit", "warn_at"]);

@@ -158,7 +158,8 @@ impl Kind for FlatBy {
     fn sentence(&self, _: &Words) -> String {
         let days: Vec<_> = self.weekdays.iter().map(|weekday| weekday.words()).collect();
         let days = if days.len() == 7 { "every day".to_owned() } else { format!("on {}", days.join(", ")) };
-        let early: Vec<_> = self.early.iter().map(|early| format!("{} on {}", early.time, early.date)).collect();
+        let early: Vec<_> =
+            self.early.iter().map(|early| format!("{} on {}", early.time, early.date)).collect();
         let early = if early.is_empty() { String::new() } else { format!(" ({} instead)", early.join(", ")) };
         format!(
             "Nothing may be open at {} {} {days}{early}; otherwise {}.",

@@ -184,7 +184,8 @@ impl Kind for LotRange {
             }
             Fact::Review if self.around == Around::Average => {
                 let quiet = matches!(self.effect, Effect::Refuse | Effect::Deduct);
-                if !quiet && self.outside(&notes)?.is_some()
+                if !quiet
+                    && self.outside(&notes)?.is_some()
                     && let Some(range) = self.range(&notes)?
                 {
                     found.push(Rule::finding(index, "lot_range", self.effect, range.figures(None)));
@@ -262,7 +263,10 @@ mod tests {
             ]
             "#,
         );
-        assert_eq!(refused("kind = 'lot_range'\naround = 'average'\nlower = '2'\nupper = '1'\neffect = 'flag'"), ["lower"]);
+        assert_eq!(
+            refused("kind = 'lot_range'\naround = 'average'\nlower = '2'\nupper = '1'\neffect = 'flag'"),
+            ["lower"]
+        );
     }
 
     /// 4 trades of 2 lots and one of 12: the average is 4, the range from 2 to 8.
@@ -278,6 +282,9 @@ mod tests {
     fn sizes_outside_the_range_of_the_average_wait_or_are_flagged_or_are_not_paid() {
         holds(&outlier("refuse", "payout.eligible = false, payout.missing = 'lot_range'"));
         holds(&outlier("flag", "payout.eligible = true, verdict = 'violation', payout.withdrawable = 1400"));
-        holds(&outlier("deduct", "payout.eligible = true, verdict = 'ok', payout.deducted = 1000, payout.withdrawable = 400"));
+        holds(&outlier(
+            "deduct",
+            "payout.eligible = true, verdict = 'ok', payout.deducted = 1000, payout.withdrawable = 400",
+        ));
     }
 }

@@ -247,8 +247,12 @@ impl Kind for MaxLoss {
         };
         let paid = match (self.lock_on_payout, self.lock) {
             (false, _) => "",
-            (true, LockAt::None) => " A payout locks it at the initial balance, or where it is if that is higher.",
-            (true, LockAt::AtInitial | LockAt::At(_) | LockAt::Jump(_)) => " A payout locks it there at once.",
+            (true, LockAt::None) => {
+                " A payout locks it at the initial balance, or where it is if that is higher."
+            }
+            (true, LockAt::AtInitial | LockAt::At(_) | LockAt::Jump(_)) => {
+                " A payout locks it there at once."
+            }
         };
         format!(
             "In all you may lose at most {limit}; {level} means that {}.{lock}{paid}{}",
@@ -318,7 +322,10 @@ mod tests {
                 "day_ends = [{ balance = '51500', equity = '54000' }]",
             ];
             let lines = values.iter().zip(floors);
-            lines.map(|(value, floor)| format!("{{ {value}, expect = {{ max_loss.floor = {floor} }} }},\n")).collect::<String>()
+            let lines: Vec<_> = lines
+                .map(|(value, floor)| format!("{{ {value}, expect = {{ max_loss.floor = {floor} }} }}"))
+                .collect();
+            lines.join(", ")
         };
         for (trail, floors) in [
             ("static", ["48000", "48000", "48000", "48000"]),
@@ -328,7 +335,10 @@ mod tests {
             ("end_of_day_higher", ["48000", "48000", "49000", "52000"]),
             ("balance_or_equity", ["51000", "51000", "51000", "52000"]),
         ] {
-            holds(&example(trail, "amount = '2000'", "'none'", &steps(floors)).replace("breach = 'below'", "breach = 'below', effect = 'flag'"));
+            holds(
+                &example(trail, "amount = '2000'", "'none'", &steps(floors))
+                    .replace("breach = 'below'", "breach = 'below', effect = 'flag'"),
+            );
         }
     }
 
@@ -347,7 +357,9 @@ mod tests {
     #[test]
     fn a_jump_is_no_clamp_and_the_trigger_itself_triggers_unless_it_must_be_passed() {
         let jump = |reached: &str| {
-            format!("{{ jump = {{ profit = {{ percent_of_initial = '8' }}, of = 'equity', reached = '{reached}', to = 'initial' }} }}")
+            format!(
+                "{{ jump = {{ profit = {{ percent_of_initial = '8' }}, of = 'equity', reached = '{reached}', to = 'initial' }} }}"
+            )
         };
         let steps = |at: &str, locked: bool| {
             format!(

@@ -122,7 +122,10 @@ impl Kind for MaxSize {
         }
         let from_start = self.steps.first().is_none_or(|step| step.from_profit == Amount::ZERO);
         if !from_start || !self.steps.is_sorted_by(|left, right| left.from_profit < right.from_profit) {
-            fault("steps", "must begin with from_profit = \"0\" and be in the order of their profits".to_owned());
+            fault(
+                "steps",
+                "must begin with from_profit = \"0\" and be in the order of their profits".to_owned(),
+            );
         }
         if self.weights.values().any(|weight| weight.millionths() <= 0) {
             fault("weights", "every weight must be above 0 per cent".to_owned());
@@ -138,24 +141,30 @@ impl Kind for MaxSize {
             Per::Symbol => "All positions in one instrument",
             Per::Account => "All open positions together",
         };
-        let mut steps = self.steps.iter().map(|step| {
+        let steps = self.steps.iter().map(|step| {
             if step.from_profit == Amount::ZERO {
                 format!("{} lots", step.lots)
             } else {
                 format!("{} lots from {} of profit", step.lots, words.amount(step.from_profit))
             }
         });
-        let first = steps.next().unwrap_or_default();
-        let rest: String = steps.map(|step| format!(", {step}")).collect();
+        let steps: Vec<_> = steps.collect();
         let read = match self.read {
             ReadAt::Always => "",
             ReadAt::DayStart => ", read at the reset",
         };
         let weights: Vec<_> =
             self.weights.iter().map(|(symbol, weight)| format!("{symbol} {weight}%")).collect();
-        let weights =
-            if weights.is_empty() { String::new() } else { format!(" A lot counts less or more: {}.", weights.join(", ")) };
-        format!("{per} may have at most {first}{rest}{read}; beyond it {}.{weights}", self.effect.words())
+        let weights = if weights.is_empty() {
+            String::new()
+        } else {
+            format!(" A lot counts less or more: {}.", weights.join(", "))
+        };
+        format!(
+            "{per} may have at most {}{read}; beyond it {}.{weights}",
+            steps.join(", "),
+            self.effect.words()
+        )
     }
 
     fn notice(
@@ -208,7 +217,9 @@ mod tests {
 
     #[test]
     fn sizes_add_up_as_set_and_a_micro_counts_a_tenth() {
-        for (per, second, other) in [("order", "ok", "ok"), ("symbol", "refused", "ok"), ("account", "refused", "refused")] {
+        for (per, second, other) in
+            [("order", "ok", "ok"), ("symbol", "refused", "ok"), ("account", "refused", "refused")]
+        {
             holds(&format!(
                 "[[example]]\nid = '{per}'\nprogram.rules = [{{ kind = 'max_size', per = '{per}', steps = [{{ from_profit = '0', lots = \
                  '2' }}], weights = {{ MES = '10' }}, effect = 'refuse' }}]\nstep = [\n{{ open = [{{ position = 'a', symbol = 'ES', lots = '2' \

@@ -213,7 +213,10 @@ mod tests {
             ("{ day_change = { percent_of_initial = '0.5' } }", "['Thu', 'Sat']"),
             ("{ day_change = { amount = '500.01' } }", "['Thu']"),
             ("{ sized_trade = { size = { amount = '6000' }, result = { amount = '1000' } } }", "['Thu']"),
-            ("{ sized_trade = { size = { amount = '6000' }, result = { amount = '1000' }, reached = 'above' } }", "[]"),
+            (
+                "{ sized_trade = { size = { amount = '6000' }, result = { amount = '1000' }, reached = 'above' } }",
+                "[]",
+            ),
             ("{ sized_trade = { size = { amount = '6000.01' }, result = { amount = '1000' } } }", "[]"),
         ] {
             holds(&week(counts, "", days));

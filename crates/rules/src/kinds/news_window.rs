@@ -245,7 +245,9 @@ mod tests {
     }
 
     fn opened(at: &str, symbol: &str, verdict: &str) -> String {
-        format!("{{ at = 'CPI {at}', trade = [{{ symbol = '{symbol}', profit = '1' }}], expect = {{ verdict = '{verdict}' }} }},\n")
+        format!(
+            "{{ at = 'CPI {at}', trade = [{{ symbol = '{symbol}', profit = '1' }}], expect = {{ verdict = '{verdict}' }} }},\n"
+        )
     }
 
     #[test]
@@ -277,8 +279,16 @@ mod tests {
 
     #[test]
     fn a_late_clock_finds_what_was_held_at_the_release_and_nothing_that_was_opened_after_it() {
-        let file = window("closed", "{ at = 'CPI -1h', open = [{ position = 'a' }] }, { at = 'CPI +1h', expect = { violations = 1 } }, { at = 'CPI +2h', open = [{ position = 'b' }], expect = { violations = 0 } }, { at = 'CPI +1d', expect = { violations = 0 } }");
+        let file = window(
+            "closed",
+            "{ at = 'CPI -1h', open = [{ position = 'a' }] }, { at = 'CPI +1h', expect = { violations = 1 } }, { at = 'CPI +2h', open = [{ position = 'b' }], expect = { violations = 0 } }, { at = 'CPI +1d', expect = { violations = 0 } }",
+        );
         holds(&file);
-        assert_eq!(refused("kind = 'news_window'\nbefore_minutes = 2\nafter_minutes = 1441\nactions = []\neffect = 'close'"), ["before_minutes", "actions", "effect"]);
+        assert_eq!(
+            refused(
+                "kind = 'news_window'\nbefore_minutes = 2\nafter_minutes = 1441\nactions = []\neffect = 'close'"
+            ),
+            ["before_minutes", "actions", "effect"]
+        );
     }
 }

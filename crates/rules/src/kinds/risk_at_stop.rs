@@ -80,7 +80,12 @@ impl Kind for RiskAtStop {
             Fact::StopMoved { trade, risk: Some(risk) } => {
                 (*trade, Some(*risk), track.open.get(trade).map_or(Amount::ZERO, |trade| trade.notional))
             }
-            _ => return Ok(Vec::new()),
+            Fact::Ordered
+            | Fact::StopMoved { risk: None, .. }
+            | Fact::Closed(_)
+            | Fact::Floating(_)
+            | Fact::Time
+            | Fact::Review => return Ok(Vec::new()),
         };
         let Some(figures) = self.excess(track, risk, notional)? else { return Ok(Vec::new()) };
         let mut finding = Rule::finding(index, "risk_at_stop", self.effect.after_the_fact(), figures);

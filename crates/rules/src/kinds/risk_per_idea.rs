@@ -62,13 +62,6 @@ pub struct Ideas {
 }
 
 impl RiskPerIdea {
-    fn ideas(track: &Track, index: usize) -> Ideas {
-        match track.notes.get(&index) {
-            Some(Note::Ideas(ideas)) => ideas.clone(),
-            _ => Ideas::default(),
-        }
-    }
-
     fn join(&self, ideas: &mut Ideas, at: Timestamp, opening: &Opening) -> Result<(), Overflow> {
         let side = self.by_side.then_some(opening.side);
         let gap = Span::from_minutes(self.gap_minutes)?;
@@ -160,7 +153,19 @@ impl Kind for RiskPerIdea {
         fact: &Fact,
     ) -> Result<Vec<Finding>, RuleError> {
         let limit = self.limit.amount(track.initial, track.initial)?;
-        let mut ideas = Self::ideas(track, index);
+        let concerns = match fact {
+            Fact::Opened(_) | Fact::Closed(_) => true,
+            Fact::Floating(_) => !self.closed_only,
+            Fact::Ordered | Fact::StopMoved { .. } | Fact::Time | Fact::Review => false,
+        };
+        if !concerns {
+            return Ok(Vec::new());
+        }
+        // Taken out and put back: this is asked at every price, and nothing is to be copied then.
+        let mut ideas = match track.notes.remove(&index) {
+            Some(Note::Ideas(ideas)) => ideas,
+            _ => Ideas::default(),
+        };
         let mut found = Vec::new();
         match fact {
             Fact::Opened(opening) => self.join(&mut ideas, scene.at, opening)?,
@@ -176,7 +181,7 @@ impl Kind for RiskPerIdea {
                     }
                 }
             }
-            Fact::Floating(floating) if !self.closed_only => {
+            Fact::Floating(floating) => {
                 let worst = &mut ideas.worst;
                 for idea in ideas.recent.iter_mut().filter(|idea| !idea.open.is_empty()) {
                     let mut sum = Amount::ZERO;
@@ -188,20 +193,21 @@ impl Kind for RiskPerIdea {
                     found.extend(self.judge(index, idea, worst, limit, sum)?);
                 }
             }
-            Fact::Floating(_) | Fact::Ordered | Fact::StopMoved { .. } | Fact::Time | Fact::Review => {
-                return Ok(found);
-            }
+            Fact::Ordered | Fact::StopMoved { .. } | Fact::Time | Fact::Review => {}
         }
         track.notes.insert(index, Note::Ideas(ideas));
         Ok(found)
     }
 
     fn figures(&self, index: usize, _: &Scene<'_>, track: &Track) -> Result<Vec<Figured>, RuleError> {
-        let ideas = Self::ideas(track, index);
+        let (count, worst) = match track.notes.get(&index) {
+            Some(Note::Ideas(ideas)) => (ideas.count, ideas.worst),
+            _ => (0, Amount::ZERO),
+        };
         Ok(vec![
             figure("limit", self.limit.amount(track.initial, track.initial)?),
-            figure("ideas", ideas.count),
-            figure("idea_loss", ideas.worst),
+            figure("ideas", count),
+            figure("idea_loss", worst),
         ])
     }
 
@@ -242,7 +248,9 @@ mod tests {
 
     #[test]
     fn open_losses_count_unless_left_out_and_an_idea_is_found_once() {
-        for (closed_only, at, verdict) in [(false, "above", "ok"), (false, "at_or_above", "violation"), (true, "at_or_above", "ok")] {
+        for (closed_only, at, verdict) in
+            [(false, "above", "ok"), (false, "at_or_above", "violation"), (true, "at_or_above", "ok")]
+        {
             holds(&format!(
                 "[[example]]\nid = 'open'\nprogram.rules = [{{ kind = 'risk_per_idea', limit = {{ percent_of_initial = '2' }}, breach = \
                  '{at}', gap_minutes = 0, closed_only = {closed_only}, effect = 'flag' }}]\nstep = [\n{{ open = [{{ position = 'a' }}, {{ \

@@ -147,7 +147,9 @@ impl Kind for ShortHolds {
         for (index, step) in self.shares.iter().enumerate() {
             let allowed = [Effect::Warn, Effect::Flag, Effect::Soft, Effect::Hard];
             for effect in std::iter::once(step.effect).chain(step.again) {
-                effect_fault(effect, &allowed, &mut |field, say| fault(&format!("shares[{index}].{field}"), say));
+                effect_fault(effect, &allowed, &mut |field, say| {
+                    fault(&format!("shares[{index}].{field}"), say);
+                });
             }
             if step.share.millionths() < 0 || step.share > Percent::WHOLE {
                 fault(&format!("shares[{index}].share"), "must be from 0 to 100 per cent".to_owned());

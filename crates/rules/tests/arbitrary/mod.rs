@@ -1,5 +1,7 @@
 //! Programs of all kinds of rules and courses of events, made up at random and within what a program may say.
 
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "the helpers of a test fail it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::{Amount, LocalTime, Lots, Percent, ResetClock, Side, Span, Symbol, Timestamp, TradingDay, Zone};
@@ -11,8 +13,8 @@ use rules::kinds::*;
 use rules::payout::*;
 use rules::scaling::ScalingStep;
 use rules::{
-    Clocks, Comparison, Effect, Limit, NewsEvent, Offset, Phase, Program, Promotion, Reached, Rule, Scaling, Since,
-    Terms, Tested,
+    Clocks, Comparison, Effect, Limit, NewsEvent, Offset, Phase, Program, Promotion, Reached, Rule, Scaling,
+    Since, Terms, Tested,
 };
 
 pub fn at(minute: i32) -> Timestamp {
@@ -25,7 +27,13 @@ pub fn clocks(clock: &ResetClock) -> Clocks<'_> {
 }
 
 pub fn phase_of(rule: Rule) -> Phase {
-    Phase { name: "Account".into(), rules: vec![rule], promotion: Promotion::Automatic, payout: None, scaling: None }
+    Phase {
+        name: "Account".into(),
+        rules: vec![rule],
+        promotion: Promotion::Automatic,
+        payout: None,
+        scaling: None,
+    }
 }
 
 fn amount() -> impl Strategy<Value = Amount> {
@@ -126,8 +134,12 @@ fn lock() -> impl Strategy<Value = LockAt> {
         Just(LockAt::None),
         Just(LockAt::AtInitial),
         offset().prop_map(LockAt::At),
-        (limit_of_initial(), of, reached(), level)
-            .prop_map(|(profit, of, reached, to)| LockAt::Jump(Jump { profit, of, reached, to })),
+        (limit_of_initial(), of, reached(), level).prop_map(|(profit, of, reached, to)| LockAt::Jump(Jump {
+            profit,
+            of,
+            reached,
+            to
+        })),
     ]
 }
 
@@ -168,8 +180,9 @@ fn daily_loss() -> impl Strategy<Value = Rule> {
 
 fn daily_cap() -> impl Strategy<Value = Rule> {
     let reference = select(&[Reference::Balance, Reference::Equity, Reference::HigherOf][..]);
-    (reference, limit(), comparison(), effect(&[Effect::Soft, Effect::Pause]))
-        .prop_map(|(reference, limit, breach, effect)| Rule::DailyCap(DailyCap { reference, limit, breach, effect }))
+    (reference, limit(), comparison(), effect(&[Effect::Soft, Effect::Pause])).prop_map(
+        |(reference, limit, breach, effect)| Rule::DailyCap(DailyCap { reference, limit, breach, effect }),
+    )
 }
 
 fn open_loss() -> impl Strategy<Value = Rule> {
@@ -208,9 +221,11 @@ fn trading_days() -> impl Strategy<Value = Rule> {
 
 fn profitable_days() -> impl Strategy<Value = Rule> {
     let basis = select(&[Basis::Closed, Basis::Equity, Basis::OpenDay][..]);
-    (1_u32..6, limit_of_initial(), basis, reached(), since()).prop_map(|(days, profit, basis, reached, since)| {
-        Rule::MinProfitableDays(MinProfitableDays { days, profit, basis, reached, since })
-    })
+    (1_u32..6, limit_of_initial(), basis, reached(), since()).prop_map(
+        |(days, profit, basis, reached, since)| {
+            Rule::MinProfitableDays(MinProfitableDays { days, profit, basis, reached, since })
+        },
+    )
 }
 
 fn consistency() -> impl Strategy<Value = Rule> {
@@ -221,7 +236,9 @@ fn consistency() -> impl Strategy<Value = Rule> {
     ];
     let best = select(&[Portion::Day, Portion::Trade][..]);
     (best, percent(), of, select(&[ShareLimit::AtMost, ShareLimit::Below][..]), since()).prop_map(
-        |(best, share, of, allowed, since)| Rule::Consistency(Consistency { best, share, of, allowed, since }),
+        |(best, share, of, allowed, since)| {
+            Rule::Consistency(Consistency { best, share, of, allowed, since })
+        },
     )
 }
 
@@ -235,7 +252,8 @@ fn lot_range() -> impl Strategy<Value = Rule> {
 
 fn lot_step() -> impl Strategy<Value = Rule> {
     let from = select(&[Predecessor::PreviousTrade, Predecessor::FirstTrade][..]);
-    (lots(), from, effect(RECORDED)).prop_map(|(step, from, effect)| Rule::LotStep(LotStep { step, from, effect }))
+    (lots(), from, effect(RECORDED))
+        .prop_map(|(step, from, effect)| Rule::LotStep(LotStep { step, from, effect }))
 }
 
 fn max_size() -> impl Strategy<Value = Rule> {
@@ -317,8 +335,14 @@ fn flat_by() -> impl Strategy<Value = Rule> {
 
 fn short_holds() -> impl Strategy<Value = Rule> {
     let effects = &[Effect::Warn, Effect::Flag, Effect::Soft, Effect::Hard];
-    let share = (0_i32..100, reached(), effect(effects), option::of(effect(effects)))
-        .prop_map(|(share, reached, effect, again)| HoldShare { share: Percent::from_whole(share), reached, effect, again });
+    let share = (0_i32..100, reached(), effect(effects), option::of(effect(effects))).prop_map(
+        |(share, reached, effect, again)| HoldShare {
+            share: Percent::from_whole(share),
+            reached,
+            effect,
+            again,
+        },
+    );
     let share_of = select(&[ShareOf::Volume, ShareOf::Profit, ShareOf::ProfitableTrades][..]);
     let hold = select(&[Hold::Below, Hold::AtMost][..]);
     (1_u32..300, hold, share_of, share, select(&[Judged::Review, Judged::Trade][..])).prop_map(
@@ -422,8 +446,9 @@ fn cycle() -> impl Strategy<Value = Cycle> {
 
 fn payout() -> impl Strategy<Value = Payout> {
     let steps = option::of((amount(), percent()));
-    let cap = (prop::collection::vec(share(), 1..3), any::<bool>(), select(&[CapOn::TakenOut, CapOn::Paid][..]))
-        .prop_map(|(ladder, then_none, on)| Cap { ladder, then_none, on });
+    let cap =
+        (prop::collection::vec(share(), 1..3), any::<bool>(), select(&[CapOn::TakenOut, CapOn::Paid][..]))
+            .prop_map(|(ladder, then_none, on)| Cap { ladder, then_none, on });
     let buffer = (share(), option::of(1_u32..3)).prop_map(|(keep, payouts)| Buffer { keep, payouts });
     let after = (any::<bool>(), any::<bool>(), any::<bool>())
         .prop_map(|(to_initial, rebase_peaks, keep_days)| After { to_initial, rebase_peaks, keep_days });
@@ -438,7 +463,13 @@ fn payout() -> impl Strategy<Value = Payout> {
         },
     );
     (
-        (percent(), steps, option::of(cycle()), option::of(limit_of_initial()), option::of(limit_of_initial())),
+        (
+            percent(),
+            steps,
+            option::of(cycle()),
+            option::of(limit_of_initial()),
+            option::of(limit_of_initial()),
+        ),
         (option::of(amount()), select(&[PaidFrom::Profit, PaidFrom::Balance][..]), option::of(buffer)),
         (option::of(cap), any::<bool>(), any::<bool>(), conditions, option::of(1_u32..4)),
         (after, option::of(after_breach)),
@@ -451,7 +482,10 @@ fn payout() -> impl Strategy<Value = Payout> {
                 (after, after_breach),
             )| Payout {
                 split,
-                split_steps: steps.map(|(from_total, split)| SplitStep { from_total, split }).into_iter().collect(),
+                split_steps: steps
+                    .map(|(from_total, split)| SplitStep { from_total, split })
+                    .into_iter()
+                    .collect(),
                 cycle,
                 min_profit,
                 min_cycle_profit,
@@ -476,8 +510,8 @@ fn scaling() -> impl Strategy<Value = Scaling> {
         percent().prop_map(ScalingStep::FirstThenDouble),
         amount().prop_map(|size| ScalingStep::Table(vec![size])),
     ];
-    (1_u32..5, limit_of_initial(), 0_u32..2, 0_u32..3, step, option::of(amount()), option::of(percent())).prop_map(
-        |(every_months, profit, profitable_months, payouts, step, most, split)| Scaling {
+    (1_u32..5, limit_of_initial(), 0_u32..2, 0_u32..3, step, option::of(amount()), option::of(percent()))
+        .prop_map(|(every_months, profit, profitable_months, payouts, step, most, split)| Scaling {
             every_months,
             profit,
             profitable_months,
@@ -485,8 +519,7 @@ fn scaling() -> impl Strategy<Value = Scaling> {
             step,
             most,
             split,
-        },
-    )
+        })
 }
 
 /// A program of one phase with any rules, and all policies or none.
@@ -577,7 +610,10 @@ fn step() -> impl Strategy<Value = Step> {
         prop::collection::vec(trade(), 1..4).prop_map(|trade| Step { trade, ..Step::default() }),
         open("a".into()).prop_map(|open| Step { open: vec![open], ..Step::default() }),
         open("b".into()).prop_map(|open| Step { open: vec![open], ..Step::default() }),
-        signed().prop_map(|profit| Step { open_profit: BTreeMap::from([("a".into(), profit)]), ..Step::default() }),
+        signed().prop_map(|profit| Step {
+            open_profit: BTreeMap::from([("a".into(), profit)]),
+            ..Step::default()
+        }),
         signed().prop_map(|profit| Step {
             close: vec![rules::example::CloseStep { position: "a".into(), lots: None, profit, reason: None }],
             ..Step::default()
@@ -587,7 +623,8 @@ fn step() -> impl Strategy<Value = Step> {
         (1_u32..4).prop_map(|grow| Step { grow, ..Step::default() }),
         Just(Step { order: true, working_orders: Some(1), ..Step::default() }),
     ];
-    let expect = ["account.balance", "verdict", "rule", "payout.withdrawable", "payout.payout", "payout.missing"];
+    let expect =
+        ["account.balance", "verdict", "rule", "payout.withdrawable", "payout.payout", "payout.missing"];
     (after, what).prop_map(move |(after, what)| Step {
         after: after.map(str::to_owned),
         expect: expect.iter().map(|name| ((*name).to_owned(), "none".into())).collect(),

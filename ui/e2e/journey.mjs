@@ -371,7 +371,7 @@ async function breach() {
     await see(page.locator(".arithmetic tbody tr"));
     const [download] = await Promise.all([
       page.waitForEvent("download"),
-      page.getByRole("link", { name: "Download JSON" }).click(),
+      page.getByRole("link", { name: "Download signed JSON" }).click(),
     ]);
     expect(download.suggestedFilename().endsWith(".json"), "no file");
   });

@@ -376,7 +376,9 @@ pub fn explain(program: &Program, verdict: &Verdict) -> Vec<String> {
             "The quote of {} with bid {} and ask {}, made by {} at {} and received at {}, decided.",
             quote.symbol, quote.bid, quote.ask, quote.source, quote.source_time, quote.received_at
         ),
-        (Cause::DayEnd, None) => "It was decided at the end of the day, at the quotes standing then.".to_owned(),
+        (Cause::DayEnd, None) => {
+            "It was decided at the end of the day, at the quotes standing then.".to_owned()
+        }
         (Cause::Reset, None) => "It was decided at the daily reset, at the quotes standing then.".to_owned(),
         (Cause::Deadline, None) => "Time decided: a deadline was reached.".to_owned(),
         (Cause::Command, None) => "It was decided when a command had been carried out.".to_owned(),

@@ -155,7 +155,8 @@ impl Step<'_> {
             Effect::Pause | Effect::Soft => {
                 // At the end of a day it is the day to come that is lost.
                 let next = self.held.account.track.next_reset;
-                let until = if next > self.at { next } else { self.held.program.reset.next_after(self.at)? };
+                let until =
+                    if next > self.at { next } else { self.held.program.reset.next_after(self.at)? };
                 self.held.account.track.held_back = Some(HeldBack { until, rule, effect });
                 if effect == Effect::Soft {
                     self.flatten(OrderState::HeldBack)?;

@@ -483,7 +483,9 @@ impl Step<'_> {
         let reason = match reason {
             FillReason::StopLoss => CloseReason::StopLoss,
             FillReason::TakeProfit => CloseReason::TakeProfit,
-            FillReason::Close | FillReason::Market | FillReason::Limit | FillReason::Stop => CloseReason::Trader,
+            FillReason::Close | FillReason::Market | FillReason::Limit | FillReason::Stop => {
+                CloseReason::Trader
+            }
             FillReason::StopOut | FillReason::Liquidation => CloseReason::Platform,
         };
         let profit = profit.minus(commission)?;

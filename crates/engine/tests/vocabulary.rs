@@ -13,8 +13,8 @@ mod common;
 
 use common::{Desk, at, hours, lots, money, symbol};
 use engine::{
-    Act, Cause, Change, Done, Event, OrderKind, OrderState, Place, Receipt, Refusal, Status, Verdict, VerdictKind,
-    What,
+    Act, Cause, Change, Done, Event, OrderKind, OrderState, Place, Receipt, Refusal, Status, Verdict,
+    VerdictKind, What,
 };
 use kernel::{AccountId, PersonId, Price, Side, Span};
 use rules::{Figure, NewsEvent, Program, Rule};

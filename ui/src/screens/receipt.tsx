@@ -27,7 +27,20 @@ export function ReceiptPage() {
   );
 }
 
-const kinds: Record<Receipt["kind"], string> = { breach: "Breach", pass: "Pass", expiry: "Expiry" };
+const kinds: Record<Receipt["kind"], string> = {
+  breach: "Breach",
+  soft_breach: "Soft breach",
+  violation: "Violation",
+  warning: "Warning",
+  pass: "Pass",
+  promotion: "Promotion",
+  expiry: "Expiry",
+  payout: "Payout",
+  payout_refusal: "Payout refused",
+};
+
+/** Verdicts that the trader is glad of. */
+const good: ReadonlySet<Receipt["kind"]> = new Set(["pass", "promotion", "payout"]);
 
 function Paper({ receipt, id }: { receipt: Receipt; id: string }) {
   const { floor } = receipt;
@@ -36,7 +49,7 @@ function Paper({ receipt, id }: { receipt: Receipt; id: string }) {
       <header>
         <div>
           <p className="kicker">
-            <span className={`tag ${receipt.kind === "pass" ? "passed" : "breached"}`}>
+            <span className={`tag ${good.has(receipt.kind) ? "passed" : "breached"}`}>
               {kinds[receipt.kind]}
             </span>
             {wordFor(receipt.rule)}
@@ -50,13 +63,13 @@ function Paper({ receipt, id }: { receipt: Receipt; id: string }) {
           <button type="button" className="button" onClick={() => window.print()}>
             Print
           </button>
-          {/* The file is the server's own answer, byte for byte, so that it can be verified offline. */}
+          {/* The signed document, byte for byte, so that it can be verified without the platform. */}
           <a
             className="button"
-            href={`/v1/accounts/${id}/receipts/${receipt.number}`}
+            href={`/v1/accounts/${id}/receipts/${receipt.number}/document`}
             download={`receipt-${receipt.account.number}-${receipt.number}.json`}
           >
-            Download JSON
+            Download signed JSON
           </a>
         </div>
       </header>

@@ -307,7 +307,11 @@ impl Shard {
         }
         let _proof = stored??;
         let verdicts = batch.events.iter().filter_map(|(_, event)| {
-            if let What::Verdict(verdict) = &event.what { Some((event.account, verdict.number)) } else { None }
+            if let What::Verdict(verdict) = &event.what {
+                Some((event.account, verdict.number))
+            } else {
+                None
+            }
         });
         self.settings.stored.tell(verdicts, self.settings.clock.now());
         self.failures = 0;

@@ -470,10 +470,9 @@ fn render_receipt(receipt: &read::Receipt) -> Result<Receipt, Problem> {
     }
     let cause = match verdict.cause {
         engine::Cause::Quote(place) => verdict.quotes.iter().find(|quote| quote.position == place),
-        engine::Cause::Command
-        | engine::Cause::DayEnd
-        | engine::Cause::Reset
-        | engine::Cause::Deadline => None,
+        engine::Cause::Command | engine::Cause::DayEnd | engine::Cause::Reset | engine::Cause::Deadline => {
+            None
+        }
     };
     let latency = cause.and_then(|quote| receipt.verdict.decided_at.since(quote.received_at).ok());
     let phase = program.phases.get(verdict.phase);

@@ -774,8 +774,6 @@ impl AfterBreach {
         let mut conditions = Vec::new();
         let allowed = self.rules.contains(rule.as_ref());
         conditions.push(condition("ended_by", Figure::Word(rule), Figure::Flag(true), allowed));
-        let claimed = track.payouts.iter().any(|paid| paid.at >= ended_at);
-        conditions.push(condition("unclaimed", Figure::Flag(!claimed), Figure::Flag(true), !claimed));
         let last = ended_at.after(Span::from_days(self.claim_days)?)?;
         conditions.push(condition("claim", Figure::At(scene.at), Figure::At(last), scene.at <= last));
         let paid = track.payouts.iter().filter(|paid| paid.at >= ended_at).count();

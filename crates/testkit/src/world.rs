@@ -57,7 +57,7 @@ impl World {
         let cost = Cost { memory: 64, passes: 1, lanes: 1 };
         Self {
             identity: Identity::new(store.clone(), clock.clone(), rng.clone(), 2, cost),
-            catalogue: Catalogue::new(store.clone(), clock.clone()),
+            catalogue: Catalogue::new(store.clone(), instruments(), clock.clone()),
             purchases: Purchases::new(store.clone(), store.clone(), clock.clone(), rng.clone()),
             store,
             clock,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::{Act, Command, Key, Refusal};
-use kernel::{AccountId, FirmId, PersonId, Timestamp};
+use kernel::{AccountId, FirmId, PersonId, RequestId, Timestamp};
 use rules::{Program, Rule};
 
 use crate::trading::{Desk, Origin};
@@ -96,7 +96,7 @@ impl Overrides {
     }
 
     /// Lets another rule hold for an account, once for a key. Nobody decides about an account of their own.
-    pub async fn set(&self, context: &Context, key: Key, new: NewOverride) -> Result<(), AppError> {
+    pub async fn set(&self, context: &Context, key: &Key, new: NewOverride) -> Result<(), AppError> {
         let person = context.demand(Permission::OverrideRules)?.person;
         let NewOverride { account, place, rule, reason } = new;
         let owned = self.owned(context.firm, account).await?;
@@ -113,6 +113,10 @@ impl Overrides {
         if !faults.is_empty() {
             return Err(AppError::Invalid(faults));
         }
+        // Keys share one room with the trader's: this one is the decider's alone.
+        let key = RequestId::derived(&[b"override", person.uuid().as_bytes(), key.as_str().as_bytes()]);
+        let key = Key::parse(&format!("override-{key}"));
+        let key = key.ok_or_else(|| AppError::bug("naming a command")("not a key".into()))?;
         let act = Act::Override { rule: place, to: rule.map(Box::new), reason, by: person };
         let origin = Origin { person: Some(person), request: Some(context.request) };
         let submitted = self.desk.submit(Command { account, key, act }, origin).await?;

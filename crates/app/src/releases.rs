@@ -126,6 +126,8 @@ pub struct Releases {
     instruments: Arc<Instruments>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
+    /// Two rounds at once could tell an account an older calendar after a newer one.
+    telling: tokio::sync::Mutex<()>,
 }
 
 impl fmt::Debug for Releases {
@@ -142,7 +144,7 @@ impl Releases {
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
     ) -> Self {
-        Self { store, instruments, clock, rng }
+        Self { store, instruments, clock, rng, telling: tokio::sync::Mutex::new(()) }
     }
 
     /// The releases to come, and those of the last day, whose windows may still be open. Open to everybody.
@@ -186,6 +188,7 @@ impl Releases {
 
     /// Tells a round of accounts the calendar of their firm; how many know it now, or need it no more.
     pub async fn tell(&self, desk: &Desk) -> Result<usize, AppError> {
+        let _alone = self.telling.lock().await;
         let behind = self.store.behind(A_ROUND).await?;
         let mut by_firm: BTreeMap<FirmId, Vec<Behind>> = BTreeMap::new();
         for account in &behind {

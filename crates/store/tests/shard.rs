@@ -184,7 +184,7 @@ async fn the_ends_of_the_integers_survive() {
     let mut batch = owner.batch();
     let mut account = owner.engine.account(story.passed).unwrap().clone();
     account.balance = Amount::from_micros(i64::MIN);
-    account.track.peak_equity = Amount::from_micros(i64::MAX);
+    account.track.peaks.equity = Amount::from_micros(i64::MAX);
     account.next.ticket = u32::MAX;
     let latest = Timestamp::parse("9999-12-29T23:59:59.999999Z").unwrap();
     let earliest = Timestamp::parse("0001-01-01T00:00:00.000001Z").unwrap();

@@ -4,6 +4,8 @@
 
 use app::identity::Person;
 use app::purchases::Unopened;
+use app::receipts::{Issued, ReceiptStore as _};
+use app::releases::NewRelease;
 use app::trading::{AuditEntry, Batch, Journaled, Origin, OutboxEntry, ShardCommit, ShardError, ShardStore};
 use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Ticket};
 use kernel::{AccountId, FirmId, Price, Quantity, Side, Span, Symbol, Timestamp};
@@ -168,6 +170,8 @@ pub struct Story {
     pub passed: AccountId,
     /// Breached its daily loss.
     pub breached: AccountId,
+    /// The next phase of the one that passed; a rule of it was decided about by hand.
+    pub decided: AccountId,
 }
 
 /// A firm where somebody signs in, buys twice, passes once and fails once. Takes the shard over and leaves it
@@ -210,6 +214,30 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     for ticket in open {
         owner.close(passed, ticket).unwrap();
     }
+    let reason = "A late payment.".to_owned();
+    let next = owner.engine.accounts().find(|it| it.firm == firm && it.phase == 1).unwrap().id;
+    owner.act(next, Act::Override { rule: 0, to: None, reason, by: trader.id }).unwrap();
     let _proof = owner.commit().await.unwrap();
-    Story { firm, trader, token: token.reveal().to_owned(), passed, breached }
+    // One receipt is made, the others are still due.
+    let due = world.store.due(100).await.unwrap();
+    let due = due.iter().find(|due| due.account == passed && due.verdict.number == 1).unwrap();
+    let issued = Issued {
+        firm,
+        account: passed,
+        number: 1,
+        issued_at: owner.now,
+        durable_at: None,
+        document: "{}".to_owned(),
+    };
+    assert_eq!(due.firm, firm);
+    world.store.keep(&[issued]).await.unwrap();
+    let risk = world.risk(firm, &format!("risk@{slug}.example")).await;
+    let release = NewRelease {
+        name: "Payrolls".to_owned(),
+        at: Timestamp::parse("2026-01-09T13:30:00Z").unwrap(),
+        currencies: vec!["USD".to_owned()],
+        symbols: Vec::new(),
+    };
+    world.releases.add(&world.context_of(firm, &risk), release).await.unwrap();
+    Story { firm, trader, token: token.reveal().to_owned(), passed, breached, decided: next }
 }

@@ -106,7 +106,7 @@ async fn override_rule(
         }
     };
     let asked = Asked { account: id, place: body.place, rule, reason: body.reason };
-    web.overrides.set(&caller.context, key, asked).await?;
+    web.overrides.set(&caller.context, &key, asked).await?;
     let stored = read::account(&web.store, caller.context.firm, Viewer::Staff, id).await?;
     let stored = stored.ok_or(AppError::NotFound("account"))?;
     let view = web.desk.view(id).await?.ok_or(AppError::NotFound("account"))?;

@@ -211,11 +211,7 @@ impl fmt::Debug for Catalogue {
 
 impl Catalogue {
     /// Over a store. The instruments are those of the installation: no other can be traded.
-    pub fn new(
-        store: Arc<dyn CatalogueStore>,
-        instruments: Arc<Instruments>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub fn new(store: Arc<dyn CatalogueStore>, instruments: Arc<Instruments>, clock: Arc<dyn Clock>) -> Self {
         Self { store, instruments, clock }
     }
 
@@ -383,7 +379,8 @@ impl Catalogue {
 }
 
 fn overtaken() -> AppError {
-    let say = "Another version is on sale than the one you started from. Look at what changed and start from it.";
+    let say =
+        "Another version is on sale than the one you started from. Look at what changed and start from it.";
     AppError::refused("program_changed", say)
 }
 

@@ -156,7 +156,10 @@ fn no_such_rule(owned: &Owned, place: u32) -> String {
     let rules = owned.program.phases.get(owned.phase).map(|phase| phase.rules.as_slice()).unwrap_or_default();
     match usize::try_from(place).ok().and_then(|place| rules.get(place)) {
         Some(own) => {
-            format!("Rule {place} of the account's phase is of the kind {}; give one of that kind.", own.kind())
+            format!(
+                "Rule {place} of the account's phase is of the kind {}; give one of that kind.",
+                own.kind()
+            )
         }
         None => format!("The account's phase has {} rule(s), numbered from 0.", rules.len()),
     }

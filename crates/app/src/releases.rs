@@ -149,7 +149,11 @@ impl Releases {
 
     /// The releases to come, and those of the last day, whose windows may still be open. Open to everybody.
     pub async fn list(&self, firm: FirmId) -> Result<Vec<Release>, AppError> {
-        let from = self.clock.now().before(AFTERMATH).map_err(|error| AppError::bug("reading the time")(Box::new(error)))?;
+        let from = self
+            .clock
+            .now()
+            .before(AFTERMATH)
+            .map_err(|error| AppError::bug("reading the time")(Box::new(error)))?;
         self.store.releases(firm, from).await
     }
 
@@ -178,7 +182,8 @@ impl Releases {
     /// Takes a release back that is still to come; what has been stays on record.
     pub async fn remove(&self, context: &Context, id: ReleaseId) -> Result<(), AppError> {
         context.demand(Permission::EditReleases)?;
-        let change = self.change(context, "release.remove", "release.removed", &id, &serde_json::json!({}))?;
+        let change =
+            self.change(context, "release.remove", "release.removed", &id, &serde_json::json!({}))?;
         if self.store.remove(context.firm, id, &change).await? {
             Ok(())
         } else {

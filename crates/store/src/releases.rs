@@ -143,22 +143,18 @@ impl ReleaseStore for Store {
         .fetch_all(tx.connection())
         .await
         .doing("reading the calendar")?;
-        let mut calendar = None;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let (revision, key) = (first.revision, read_key(&first.key)?);
+        let mut events = Vec::with_capacity(rows.len());
         for row in rows {
-            let Calendar { events, .. } = match &mut calendar {
-                Some(calendar) => calendar,
-                None => {
-                    let key = read_key(&row.key)?;
-                    calendar.insert(Calendar { revision: row.revision, key, events: Vec::new() })
-                }
-            };
+            // A calendar without a release is one row with nothing beside it.
             if let (Some(name), Some(at), Some(currencies), Some(symbols)) =
                 (row.name, row.at, row.currencies, row.symbols)
             {
                 events.push(event(name, at, currencies, symbols)?);
             }
         }
-        Ok(calendar)
+        Ok(Some(Calendar { revision, key, events }))
     }
 
     async fn told(&self, firm: FirmId, revision: i64, accounts: &[AccountId]) -> Result<(), AppError> {
@@ -217,7 +213,12 @@ async fn finish(mut tx: Tx, change: &CalendarChange) -> Result<(), AppError> {
     Ok(())
 }
 
-fn event(name: String, at: At, currencies: Vec<String>, symbols: Vec<String>) -> Result<NewsEvent, Inconsistent> {
+fn event(
+    name: String,
+    at: At,
+    currencies: Vec<String>,
+    symbols: Vec<String>,
+) -> Result<NewsEvent, Inconsistent> {
     let mut read = Vec::with_capacity(symbols.len());
     for symbol in symbols {
         read.push(Symbol::parse(&symbol).map_err(Inconsistent::from("releases"))?);

@@ -51,7 +51,10 @@ async fn accounts_that_ask_are_found_until_they_know_the_newest_calendar() {
 
     // What changes nothing has no number.
     world.releases.add(&context, release("Rates", "2026-01-08T13:15:00Z")).await.unwrap();
-    let other = world.releases.add(&context, NewRelease { currencies: vec!["EUR".to_owned()], ..release("Rates", "2026-01-08T13:15:00Z") });
+    let other = world.releases.add(
+        &context,
+        NewRelease { currencies: vec!["EUR".to_owned()], ..release("Rates", "2026-01-08T13:15:00Z") },
+    );
     assert!(matches!(other.await, Err(AppError::Refused { code: "conflict", .. })));
     assert_eq!(store.calendar(firm).await.unwrap().unwrap(), second);
     // A number means the same whenever it is read.
@@ -65,7 +68,11 @@ async fn accounts_that_ask_are_found_until_they_know_the_newest_calendar() {
     let start = Timestamp::parse("2026-03-01T10:00:00Z").unwrap();
     for day in 0..200 {
         let at = start.after(Span::from_days(day).unwrap()).unwrap();
-        world.releases.add(&context, NewRelease { at, ..release("Daily", "2026-03-01T10:00:00Z") }).await.unwrap();
+        world
+            .releases
+            .add(&context, NewRelease { at, ..release("Daily", "2026-03-01T10:00:00Z") })
+            .await
+            .unwrap();
     }
     let full = world.releases.add(&context, release("One more", "2026-03-01T10:00:00Z")).await;
     assert!(matches!(full, Err(AppError::Refused { code: "conflict", .. })));
@@ -100,7 +107,9 @@ async fn of_two_editors_at_once_one_publishes() {
     let (one, two) = tokio::join!(publish(10, None), publish(20, None));
     let first = one.clone().or(two.clone()).unwrap();
     assert_eq!([&one, &two].map(|it| it.is_ok()).iter().filter(|ok| **ok).count(), 1);
-    assert!(one.is_err_and(|code| code == "program_changed") || two.is_err_and(|code| code == "program_changed"));
+    assert!(
+        one.is_err_and(|code| code == "program_changed") || two.is_err_and(|code| code == "program_changed")
+    );
     let (one, two) = tokio::join!(publish(30, Some(&first)), publish(40, Some(&first)));
     assert_eq!([&one, &two].map(|it| it.is_ok()).iter().filter(|ok| **ok).count(), 1);
     let published = world.store.publications(firm, "two-step").await.unwrap();
@@ -142,6 +151,7 @@ async fn what_was_there_before_the_migration_is_taken_over() {
     superuser.execute(undo).await.unwrap();
     superuser.execute(include_str!("../migrations/0007_operators.sql")).await.unwrap();
     let found = world.store.publications(told.firm, "two-step").await.unwrap();
-    let versions = |of: &[app::catalogue::Published]| of.iter().map(|it| it.version.clone()).collect::<Vec<_>>();
+    let versions =
+        |of: &[app::catalogue::Published]| of.iter().map(|it| it.version.clone()).collect::<Vec<_>>();
     assert_eq!(versions(&found), versions(&before));
 }

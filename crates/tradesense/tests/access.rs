@@ -1,6 +1,6 @@
 //! Every operation of the API by everybody who might call it, as the table `web::v1::access` says.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod common;
 

@@ -208,8 +208,7 @@ async fn publishing_changes_what_is_sold_and_nothing_that_was_bought() {
 }
 
 async fn put(of: &Trader, slug: &str, body: &Value) -> (u16, Value) {
-    let response =
-        of.http.put(format!("{}/v1/programs/{slug}", of.base)).json(body).send().await.unwrap();
+    let response = of.http.put(format!("{}/v1/programs/{slug}", of.base)).json(body).send().await.unwrap();
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
@@ -353,8 +352,11 @@ fn release(name: &str, at: &str, currencies: &[&str], symbols: &[&str]) -> Value
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_rest_around_the_releases_of_their_firm() {
-    let programs =
-        [("refusing", program(&news("refuse"))), ("flagging", program(&news("flag"))), ("plain", program(PLAIN))];
+    let programs = [
+        ("refusing", program(&news("refuse"))),
+        ("flagging", program(&news("flag"))),
+        ("plain", program(PLAIN)),
+    ];
     let mut stage = Stage::open(&programs).await;
     let [refusing, flagging, plain] =
         [stage.trader("refusing").await, stage.trader("flagging").await, stage.trader("plain").await];
@@ -426,7 +428,11 @@ async fn accounts_rest_around_the_releases_of_their_firm() {
     assert_eq!(risk.delete(&format!("/v1/releases/{auction}"), "").await.0, 204);
     assert_eq!(risk.delete(&format!("/v1/releases/{auction}"), "").await.0, 404);
     let been = added["id"].as_str().unwrap();
-    assert_eq!(risk.delete(&format!("/v1/releases/{been}"), "").await.0, 404, "what has been stays on record");
+    assert_eq!(
+        risk.delete(&format!("/v1/releases/{been}"), "").await.0,
+        404,
+        "what has been stays on record"
+    );
     tell(&stage).await;
     stage.play_through("2014-05-02T12:40:00Z").await;
     assert_eq!(order(&refusing, &of_refusing, "taken-back").await.0, 201);

@@ -8,6 +8,7 @@ use http::StatusCode;
 use kernel::AccountId;
 use rules::Rule;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use store::read::{self, Viewer};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -33,18 +34,16 @@ pub struct NewOverride {
     place: u32,
     /// The rule that holds from now on, of the same kind, in the form that programs are written in; `null` lets the
     /// program's own rule hold again.
-    #[serde(default, deserialize_with = "said")]
+    #[serde(default, deserialize_with = "as_sent")]
     #[schema(value_type = Option<Object>, required)]
-    rule: Option<Option<serde_json::Value>>,
+    rule: Option<Value>,
     /// Why; the trader reads it.
     reason: String,
 }
 
 /// Tells `null` from a field that is missing.
-fn said<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<serde_json::Value>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+fn as_sent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// What was decided about an account.
@@ -95,16 +94,11 @@ async fn override_rule(
     Body(body): Body<NewOverride>,
 ) -> Result<(StatusCode, Json<Account>), Problem> {
     caller.demand(Permission::OverrideRules)?;
-    let rule = match body.rule {
-        Some(Some(rule)) => Some(serde_json::from_value::<Rule>(rule).map_err(|error| {
-            AppError::field("/rule", format!("The rule cannot be read: {error}."))
-        })?),
-        Some(None) => None,
-        None => {
-            let say = "Give the rule that is to hold, or null for the program's own.";
-            return Err(AppError::field("/rule", say).into());
-        }
-    };
+    let missing = "Give the rule that is to hold, or null for the program's own.";
+    let rule = body.rule.ok_or_else(|| AppError::field("/rule", missing))?;
+    // `null` is none.
+    let rule: Option<Rule> = serde_json::from_value(rule)
+        .map_err(|error| AppError::field("/rule", format!("The rule cannot be read: {error}.")))?;
     let asked = Asked { account: id, place: body.place, rule, reason: body.reason };
     web.overrides.set(&caller.context, &key, asked).await?;
     let stored = read::account(&web.store, caller.context.firm, Viewer::Staff, id).await?;

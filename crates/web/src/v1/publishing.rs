@@ -215,8 +215,9 @@ async fn publish_program(
     Body(body): Body<NewPublication>,
 ) -> Result<Json<Program>, Problem> {
     caller.demand(Permission::EditPrograms)?;
-    let currency = Currency::parse(&body.fee_currency)
-        .map_err(|error| AppError::field("/fee_currency", format!("This is no price's currency: {error}.")))?;
+    let currency = Currency::parse(&body.fee_currency).map_err(|error| {
+        AppError::field("/fee_currency", format!("This is no price's currency: {error}."))
+    })?;
     let fee = Money::parse(&body.fee, currency)
         .map_err(|error| AppError::field("/fee", format!("This is {error}.")))?;
     let source = source(body.program, body.toml)?;
@@ -253,8 +254,7 @@ async fn program_version(
     caller: Caller,
     Path(hash): Path<String>,
 ) -> Result<Json<KeptVersion>, Problem> {
-    let Kept { version, text, program, first_at } =
-        web.catalogue.version(caller.context.firm, &hash).await?;
+    let Kept { version, text, program, first_at } = web.catalogue.version(caller.context.firm, &hash).await?;
     Ok(Json(KeptVersion {
         version: version.to_string(),
         name: program.name.clone(),

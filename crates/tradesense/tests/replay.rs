@@ -131,7 +131,8 @@ async fn a_running_shard_is_replayed_and_does_not_notice() {
     assert_eq!(found["missing_quotes"], json!([]));
     // Three openings, three orders, one close; the accounts are four, since one passed.
     assert_eq!((&found["commands"], &found["counts"]["accounts"]["stored"]), (&json!(7), &json!(4)));
-    assert_eq!(found["counts"]["verdicts"], json!({ "stored": 2, "replayed": 2, "different": 0 }));
+    // A breach; a pass and the promotion that follows it.
+    assert_eq!(found["counts"]["verdicts"], json!({ "stored": 3, "replayed": 3, "different": 0 }));
     // The breach closed the long position, the trader the short one, and the third is open.
     assert_eq!(found["counts"]["fills"], json!({ "stored": 5, "replayed": 5, "different": 0 }));
     let (code, out, _) = friday.replay(&["--shard", "0"]);

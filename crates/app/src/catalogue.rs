@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use engine::Instruments;
 use kernel::{Amount, Clock, FirmId, Money, Percent, Timestamp};
-use rules::{Limit, Program, Rule, VersionHash};
+use rules::{Change, Invalid, Limit, Program, Rule, VersionHash};
 
 use crate::trading::{AuditEntry, OutboxEntry};
-use crate::{AppError, Context};
+use crate::{AppError, Context, FieldError, Permission};
 
 /// A program on sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,28 @@ pub struct Publication {
     pub position: i32,
 }
 
+/// What must be on sale under a slug for a publication to replace it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum After {
+    /// Whatever the set-up of the firm put there; what one of its people published stays.
+    Setup,
+    /// Nothing was ever sold under the slug.
+    Nothing,
+    /// This version.
+    Version(VersionHash),
+}
+
+/// What became of a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It is on sale.
+    New,
+    /// It was on sale already, at this price and place.
+    AsItWas,
+    /// Something else is on sale than was expected, and it stays.
+    Overtaken,
+}
+
 /// A checked publication, as it is stored.
 #[derive(Debug)]
 pub struct NewVersion {
@@ -43,6 +66,8 @@ pub struct NewVersion {
     pub offer: Offer,
     /// Its place in the catalogue.
     pub position: i32,
+    /// What it replaces.
+    pub after: After,
     /// When.
     pub at: Timestamp,
     /// Written if something changed.
@@ -58,8 +83,60 @@ pub trait CatalogueStore: Send + Sync {
     async fn offers(&self, firm: FirmId) -> Result<Vec<Offer>, AppError>;
     /// One program on sale.
     async fn offer(&self, firm: FirmId, slug: &str) -> Result<Option<Offer>, AppError>;
-    /// Puts a version on sale; false if it already was, at this price and place.
-    async fn publish(&self, new: &NewVersion) -> Result<bool, AppError>;
+    /// Puts a version on sale, if what is on sale is what it replaces.
+    async fn publish(&self, new: &NewVersion) -> Result<Written, AppError>;
+    /// Everything that was ever on sale under a slug, the newest first; empty for a slug that never was.
+    async fn publications(&self, firm: FirmId, slug: &str) -> Result<Vec<Published>, AppError>;
+    /// A version that is or was on sale.
+    async fn kept(&self, firm: FirmId, version: &VersionHash) -> Result<Option<Kept>, AppError>;
+}
+
+/// A version that was put on sale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The version.
+    pub version: VersionHash,
+    /// Its name for people.
+    pub name: String,
+    /// Its price then.
+    pub fee: Money,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A version as it is kept: for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its name.
+    pub version: VersionHash,
+    /// The very text that was hashed.
+    pub text: String,
+    /// What it says.
+    pub program: Arc<Program>,
+    /// When it was first on sale.
+    pub first_at: Timestamp,
+}
+
+/// A program as an editor sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// JSON.
+    Json(String),
+    /// TOML.
+    Toml(String),
+}
+
+/// A program without a fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// It.
+    pub program: Program,
+    /// The name that it gets.
+    pub version: VersionHash,
+    /// The text that is hashed.
+    pub canonical: String,
+    /// What distinguishes it from the version that it was compared with; none if there was none.
+    pub changes: Vec<Change>,
 }
 
 /// A phase in words.
@@ -122,6 +199,7 @@ fn limit_text(limit: Limit, initial: Amount) -> LimitText {
 /// The use cases of the catalogue.
 pub struct Catalogue {
     store: Arc<dyn CatalogueStore>,
+    instruments: Arc<Instruments>,
     clock: Arc<dyn Clock>,
 }
 
@@ -132,9 +210,9 @@ impl fmt::Debug for Catalogue {
 }
 
 impl Catalogue {
-    /// Over a store.
-    pub fn new(store: Arc<dyn CatalogueStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+    /// Over a store. The instruments are those of the installation: no other can be traded.
+    pub fn new(store: Arc<dyn CatalogueStore>, instruments: Arc<Instruments>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, instruments, clock }
     }
 
     /// Everything on sale. Open to everybody.
@@ -147,26 +225,134 @@ impl Catalogue {
         self.store.offer(firm, slug).await?.ok_or(AppError::NotFound("program"))
     }
 
-    /// Puts a version on sale under a slug, in place of the one that was. Doing it twice changes nothing. For
-    /// setting up a firm: whether the caller may is not asked here.
+    /// Everything that was ever on sale under a slug, the newest first. Open to everybody.
+    pub async fn publications(&self, firm: FirmId, slug: &str) -> Result<Vec<Published>, AppError> {
+        let found = self.store.publications(firm, slug).await?;
+        if found.is_empty() { Err(AppError::NotFound("program")) } else { Ok(found) }
+    }
+
+    /// A version that is or was on sale. Open to everybody.
+    pub async fn version(&self, firm: FirmId, version: &str) -> Result<Kept, AppError> {
+        let not_found = || AppError::NotFound("version");
+        let version = VersionHash::parse(version).ok_or_else(not_found)?;
+        self.store.kept(firm, &version).await?.ok_or_else(not_found)
+    }
+
+    /// What distinguishes two versions that are or were on sale under a slug, in sentences. Open to everybody.
+    pub async fn difference(
+        &self,
+        firm: FirmId,
+        slug: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<Vec<Change>, AppError> {
+        let published = self.publications(firm, slug).await?;
+        let sold = |version: &str| published.iter().any(|it| it.version.as_str() == version);
+        if !sold(from) || !sold(to) {
+            return Err(AppError::NotFound("version"));
+        }
+        let (before, after) = (self.version(firm, from).await?, self.version(firm, to).await?);
+        Ok(rules::difference(&before.program, &after.program))
+    }
+
+    /// Looks at a program without storing anything: every fault that was found, or what it means and how it differs from
+    /// a version that is or was on sale.
+    pub async fn check(
+        &self,
+        context: &Context,
+        source: &Source,
+        against: Option<&str>,
+    ) -> Result<Result<Checked, Vec<Invalid>>, AppError> {
+        context.demand(Permission::EditPrograms)?;
+        let before = match against {
+            Some(version) => Some(self.version(context.firm, version).await?),
+            None => None,
+        };
+        let program = match self.read(source) {
+            Ok(program) => program,
+            Err(faults) => return Ok(Err(faults)),
+        };
+        let changes = before.map(|before| rules::difference(&before.program, &program));
+        let (version, canonical) = named(&program)?;
+        Ok(Ok(Checked { program, version, canonical, changes: changes.unwrap_or_default() }))
+    }
+
+    /// Reads and checks a program, also against the instruments of this installation.
+    fn read(&self, source: &Source) -> Result<Program, Vec<Invalid>> {
+        let program = match source {
+            Source::Json(text) => Program::from_json(text),
+            Source::Toml(text) => Program::from_toml(text),
+        };
+        let program = program.map_err(|error| error.faults())?;
+        let symbols = program.terms.instruments.iter().enumerate();
+        let unknown = symbols.filter(|(_, symbol)| self.instruments.find(symbol).is_none());
+        let faults: Vec<_> = unknown
+            .map(|(place, symbol)| Invalid {
+                path: format!("terms.instruments[{place}]"),
+                say: format!("{symbol} is not traded here; the list of instruments names what is"),
+            })
+            .collect();
+        if faults.is_empty() { Ok(program) } else { Err(faults) }
+    }
+
+    /// Puts a version on sale under a slug. `started_from` is the version that the editor had before them, none for a
+    /// slug of its own: if another is on sale by now, `program_changed`, so that nobody overwrites what they have not
+    /// seen. Doing it twice changes nothing. Accounts keep the version that they were bought with.
+    pub async fn publish(
+        &self,
+        context: &Context,
+        slug: String,
+        source: &Source,
+        (fee, position): (Money, i32),
+        started_from: Option<&str>,
+    ) -> Result<Offer, AppError> {
+        context.demand(Permission::EditPrograms)?;
+        let program = self.read(source).map_err(|faults| AppError::Invalid(fields(&faults)))?;
+        let after = match started_from {
+            None => After::Nothing,
+            Some(version) => After::Version(VersionHash::parse(version).ok_or_else(overtaken)?),
+        };
+        let new = self.prepare(context, Publication { slug, program, fee, position }, after)?;
+        match self.store.publish(&new).await? {
+            Written::New | Written::AsItWas => Ok(new.offer),
+            Written::Overtaken => Err(overtaken()),
+        }
+    }
+
+    /// Puts a version on sale under a slug, in place of the one that setting up put there before; what the firm's
+    /// people have published stays. Doing it twice changes nothing. For setting up a firm: whether the caller may is
+    /// not asked here. Gives what is on sale then.
     pub async fn publish_version(
         &self,
         context: &Context,
         publication: Publication,
     ) -> Result<Offer, AppError> {
+        let new = self.prepare(context, publication, After::Setup)?;
+        match self.store.publish(&new).await? {
+            Written::New | Written::AsItWas => Ok(new.offer),
+            Written::Overtaken => self.get(context.firm, &new.offer.slug).await,
+        }
+    }
+
+    fn prepare(
+        &self,
+        context: &Context,
+        publication: Publication,
+        after: After,
+    ) -> Result<NewVersion, AppError> {
         let Publication { slug, program, fee, position } = publication;
         if !is_slug(&slug) {
-            return Err(AppError::field("/slug", "Use lower-case letters, digits and hyphens, at most 64."));
+            let say = "Use lower-case letters, digits and hyphens, at most 64; check and versions are taken.";
+            return Err(AppError::field("/slug", say));
         }
         if fee.minor() < 0 {
             return Err(AppError::field("/fee", "Must not be negative."));
         }
-        program.check().map_err(|error| AppError::field("/program", error.to_string()))?;
-        let version =
-            program.version().map_err(|error| AppError::bug("naming a version")(Box::new(error)))?;
+        program.check().map_err(|error| AppError::Invalid(fields(&error.faults())))?;
+        let (version, _) = named(&program)?;
         let at = self.clock.now();
         let detail = serde_json::json!({ "slug": slug, "version": version, "fee": fee });
-        let new = NewVersion {
+        Ok(NewVersion {
             audit: AuditEntry {
                 firm: context.firm,
                 at,
@@ -186,16 +372,49 @@ impl Catalogue {
             },
             offer: Offer { slug, version, program: Arc::new(program), fee },
             position,
+            after,
             at,
-        };
-        self.store.publish(&new).await?;
-        Ok(new.offer)
+        })
     }
+}
+
+fn overtaken() -> AppError {
+    let say =
+        "Another version is on sale than the one you started from. Look at what changed and start from it.";
+    AppError::refused("program_changed", say)
+}
+
+fn named(program: &Program) -> Result<(VersionHash, String), AppError> {
+    let bug = |error| AppError::bug("naming a version")(Box::new(error));
+    Ok((program.version().map_err(bug)?, program.canonical_json().map_err(bug)?))
+}
+
+/// The faults of a program as faults of a request that carries it in `program`.
+fn fields(faults: &[Invalid]) -> Vec<FieldError> {
+    let field = |fault: &Invalid| FieldError {
+        pointer: pointer(&fault.path),
+        code: "validation_failed",
+        say: fault.say.clone(),
+    };
+    faults.iter().map(field).collect()
+}
+
+/// `phases[0].rules[2].limit` as a pointer into the body: `/program/phases/0/rules/2/limit`.
+fn pointer(path: &str) -> String {
+    let mut pointer = "/program".to_owned();
+    for step in path.split(['.', '[', ']']).filter(|step| !step.is_empty()) {
+        pointer.push('/');
+        pointer.push_str(step);
+    }
+    pointer
 }
 
 fn is_slug(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    // Addresses of the API begin with these.
+    let taken = matches!(text, "check" | "versions");
     (1..=64).contains(&text.len())
+        && !taken
         && text.bytes().all(inner)
         && !text.starts_with('-')
         && !text.ends_with('-')
@@ -217,8 +436,15 @@ mod tests {
     #[test]
     fn slugs_fit_an_address() {
         assert!(is_slug("two-step-100k"));
-        for bad in ["", "-a", "a-", "Two", "a b", "ä", &"a".repeat(65)] {
+        for bad in ["", "-a", "a-", "Two", "a b", "ä", &"a".repeat(65), "check", "versions"] {
             assert!(!is_slug(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn faults_point_into_the_body() {
+        assert_eq!(pointer("phases[0].rules[12].limit"), "/program/phases/0/rules/12/limit");
+        assert_eq!(pointer("name"), "/program/name");
+        assert_eq!(pointer(""), "/program");
     }
 }

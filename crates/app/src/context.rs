@@ -48,6 +48,12 @@ pub enum Permission {
     ReadAccounts,
     /// Judge the history of the firm's accounts by other rules.
     JudgeAgain,
+    /// Check programs and put them on sale.
+    EditPrograms,
+    /// Let another rule hold for one account.
+    OverrideRules,
+    /// Change the firm's calendar of releases.
+    EditReleases,
 }
 
 /// Somebody signed in.
@@ -68,6 +74,9 @@ impl Actor {
                 matches!(role, Role::Support | Role::Risk | Role::Admin | Role::Auditor)
             }
             Permission::JudgeAgain => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
+            Permission::EditPrograms | Permission::OverrideRules | Permission::EditReleases => {
+                matches!(role, Role::Risk | Role::Admin)
+            }
         })
     }
 }

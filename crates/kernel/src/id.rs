@@ -42,6 +42,9 @@ pub mod kinds {
     /// A trading account.
     #[derive(Debug)]
     pub enum Account {}
+    /// A release that moves markets, in a firm's calendar.
+    #[derive(Debug)]
+    pub enum Release {}
     /// One HTTP request.
     #[derive(Debug)]
     pub enum Request {}
@@ -63,6 +66,9 @@ pub mod kinds {
     impl IdKind for Account {
         const WORD: &'static str = "account";
     }
+    impl IdKind for Release {
+        const WORD: &'static str = "release";
+    }
     impl IdKind for Request {
         const WORD: &'static str = "request";
     }
@@ -80,6 +86,8 @@ pub type PurchaseId = Id<kinds::Purchase>;
 pub type ChallengeId = Id<kinds::Challenge>;
 /// Names a trading account.
 pub type AccountId = Id<kinds::Account>;
+/// Names a release.
+pub type ReleaseId = Id<kinds::Release>;
 /// Names a request.
 pub type RequestId = Id<kinds::Request>;
 

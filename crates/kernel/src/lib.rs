@@ -28,7 +28,7 @@ pub use currency::{Currency, UnknownCurrency};
 pub use decimal::DecimalError;
 pub use env::{Clock, ManualClock, Rng, SeededRng};
 pub use id::{
-    AccountId, ChallengeId, FirmId, Id, IdKind, PersonId, PurchaseId, RequestId, SessionId, kinds,
+    AccountId, ChallengeId, FirmId, Id, IdKind, PersonId, PurchaseId, ReleaseId, RequestId, SessionId, kinds,
     name_based_uuid,
 };
 pub use lots::Lots;

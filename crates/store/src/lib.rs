@@ -2,8 +2,8 @@
 //!
 //! **For:** the ports of `app` ([`app::identity::IdentityStore`], [`app::catalogue::CatalogueStore`],
 //! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::HistoryStore`],
-//! [`app::receipts::ReceiptStore`]), the read models of
-//! screens ([`read`]), and the migrations.
+//! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`]), the read models
+//! of screens ([`read`]), and the migrations.
 //!
 //! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
 //! what may happen; it says whether it could be written.
@@ -25,11 +25,13 @@ mod catalogue;
 mod error;
 mod history;
 mod identity;
+mod overrides;
 mod pool;
 mod purchases;
 pub mod read;
 mod receipts;
 mod records;
+mod releases;
 mod row;
 mod shard;
 

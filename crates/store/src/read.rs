@@ -575,7 +575,6 @@ pub async fn entries(
     cursor: Option<&str>,
     limit: i64,
 ) -> Result<Page<Entry>, AppError> {
-    use engine::EntryKind::{Commission, Initial, Profit};
     let (limit, before) = (page_size(limit), cursor.map(number_cursor).transpose()?);
     let mut tx = store.begin(firm).await?;
     if !sees_in_tx(&mut tx, viewer, account).await? {
@@ -599,7 +598,7 @@ pub async fn entries(
     for row in rows {
         let entry = engine::Entry {
             number: counter(table, row.number)?,
-            kind: by_word(table, &[Initial, Profit, Commission], engine::EntryKind::word, &row.kind)?,
+            kind: by_word(table, &engine::EntryKind::ALL, engine::EntryKind::word, &row.kind)?,
             amount: Amount::from_micros(row.amount_micros),
             balance: Amount::from_micros(row.balance_micros),
             fill: row.fill_number.map(|number| counter(table, number)).transpose()?,

@@ -74,6 +74,7 @@ impl ShardStore for Store {
         let what = Happened::of(batch);
         write_accounts(connection, batch).await?;
         write_openings(connection, batch, &what.opened).await?;
+        write_calendars(connection, batch, &what.opened).await?;
         write_orders(connection, &what.orders, instruments).await?;
         write_positions(connection, &what.positions, instruments).await?;
         write_fills(connection, &what.fills, instruments).await?;
@@ -294,6 +295,38 @@ async fn write_openings(
     .await
     .map_err(storage)?;
     all("challenges", opened.len(), written.rows_affected())
+}
+
+/// Accounts that opened in a phase with a rule that asks for the calendar know none yet.
+async fn write_calendars(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    opened: &BTreeSet<AccountId>,
+) -> Result<(), ShardError> {
+    let opened: Vec<&Account> =
+        batch.accounts.iter().filter(|account| opened.contains(&account.id)).collect();
+    if opened.is_empty() {
+        return Ok(());
+    }
+    let mut phases = Vec::with_capacity(opened.len());
+    for account in &opened {
+        phases.push(i32::try_from(account.phase).map_err(Inconsistent::from("accounts"))?);
+    }
+    sqlx::query!(
+        "insert into account_calendars (firm_id, account_id, revision)
+         select account.firm_id, account.id, 0
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[]) as account (firm_id, id, version, phase)
+         join program_versions kept on kept.firm_id = account.firm_id and kept.version = account.version
+         where tradesense_asks_for_calendar(kept.body, account.phase)",
+        &column(&opened, |account| account.firm.uuid()),
+        &column(&opened, |account| account.id.uuid()),
+        column(&opened, |account| account.version.as_str()) as _,
+        &phases,
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    Ok(())
 }
 
 async fn write_orders(

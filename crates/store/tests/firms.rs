@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use app::catalogue::CatalogueStore;
 use app::identity::IdentityStore;
+use app::overrides::OverrideStore;
 use app::purchases::PurchaseStore;
+use app::releases::ReleaseStore;
 use app::{Actor, AppError, Role};
 use common::{Story, story};
 use engine::{Key, Ticket};
@@ -222,7 +224,10 @@ async fn no_reader_shows_what_is_not_the_viewers() {
             ("entries", !read::entries(store, firm, viewer, id, None, 9).await.unwrap().items.is_empty()),
             ("verdicts", !read::verdicts(store, firm, viewer, id).await.unwrap().is_empty()),
             ("receipt", read::receipt(store, firm, viewer, id, 1).await.unwrap().is_some()),
-            ("receipt_document", read::receipt_document(store, firm, viewer, id, 1).await.unwrap().is_some()),
+            (
+                "receipt_document",
+                read::receipt_document(store, firm, viewer, id, 1).await.unwrap().is_some(),
+            ),
         ];
         for (reader, found) in found {
             assert_eq!(found, sees, "{reader} for {who}");
@@ -303,6 +308,20 @@ async fn no_port_gives_out_another_firms_rows() {
     let ours = store.offer(one.firm, "two-step").await.unwrap().unwrap();
     let theirs = store.offer(two.firm, "two-step").await.unwrap().unwrap();
     assert_ne!(ours.version, theirs.version);
+    assert!(store.publications(nowhere, "two-step").await.unwrap().is_empty());
+    assert_eq!(store.publications(one.firm, "two-step").await.unwrap().len(), 1);
+    assert!(store.kept(one.firm, &ours.version).await.unwrap().is_some());
+    assert!(store.kept(one.firm, &theirs.version).await.unwrap().is_none());
+    assert!(store.owned(two.firm, one.passed).await.unwrap().is_none());
+    let decided = one.decided;
+    assert_eq!(store.overrides(one.firm, decided).await.unwrap().len(), 1);
+    assert!(store.overrides(two.firm, decided).await.unwrap().is_empty());
+    let always = kernel::Timestamp::EPOCH;
+    let release = store.releases(one.firm, always).await.unwrap().pop().unwrap();
+    let context = world.context_of(two.firm, &world.risk(two.firm, "risk@two.example").await);
+    assert!(world.releases.remove(&context, release.id).await.is_err());
+    assert!(store.releases(nowhere, always).await.unwrap().is_empty());
+    assert!(store.calendar(nowhere).await.unwrap().is_none());
     assert_eq!(
         Viewer::of(&Actor { person: one.trader.id, roles: vec![Role::Trader] }),
         Viewer::Owner(one.trader.id)
@@ -337,7 +356,7 @@ async fn the_login_of_a_platform_can_do_nothing_but_take_its_two_roles() {
     }
     sqlx::query("set role tradesense_app").execute(&mut login).await.unwrap();
     enter(&mut login, &one.firm.to_string()).await;
-    assert_eq!(count(&mut login, "select count(*) from people").await, Ok(1));
+    assert_eq!(count(&mut login, "select count(*) from people").await, Ok(2));
 
     sqlx::query("reset role").execute(&mut login).await.unwrap();
     for sql in [
@@ -429,6 +448,8 @@ async fn every_role_does_its_own_work_only() {
         "trading_days",
         "verdicts",
         "program_versions",
+        "program_publications",
+        "account_overrides",
     ] {
         for sql in [
             format!("update {table} set firm_id = firm_id"),

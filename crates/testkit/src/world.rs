@@ -5,6 +5,7 @@ use std::sync::Arc;
 use app::catalogue::{Catalogue, Publication};
 use app::identity::{Cost, Identity, Password, Person, Registration};
 use app::purchases::{Purchases, Unopened};
+use app::releases::Releases;
 use app::{Context, Role};
 use engine::{Instrument, Instruments, Key};
 use kernel::{
@@ -35,6 +36,8 @@ pub struct World {
     pub catalogue: Catalogue,
     /// Purchases.
     pub purchases: Purchases,
+    /// Calendars.
+    pub releases: Releases,
     /// Removed when the world is dropped.
     pub database: TestDatabase,
 }
@@ -56,8 +59,9 @@ impl World {
         let cost = Cost { memory: 64, passes: 1, lanes: 1 };
         Self {
             identity: Identity::new(store.clone(), clock.clone(), rng.clone(), 2, cost),
-            catalogue: Catalogue::new(store.clone(), clock.clone()),
+            catalogue: Catalogue::new(store.clone(), instruments(), clock.clone()),
             purchases: Purchases::new(store.clone(), store.clone(), clock.clone(), rng.clone()),
+            releases: Releases::new(store.clone(), instruments(), clock.clone(), rng.clone()),
             store,
             clock,
             rng,
@@ -94,7 +98,18 @@ impl World {
             password: Password::new(PASSWORD),
             display_name: email.split('@').next().unwrap_or_default().to_owned(),
         };
-        let roles = vec![Role::Trader];
+        self.person_with(firm, registration, Role::Trader).await
+    }
+
+    /// Somebody who watches the firm's risk.
+    pub async fn risk(&self, firm: FirmId, email: &str) -> Person {
+        let (email, password) = (email.to_owned(), Password::new(PASSWORD));
+        let registration = Registration { email, password, display_name: "Risk".to_owned() };
+        self.person_with(firm, registration, Role::Risk).await
+    }
+
+    async fn person_with(&self, firm: FirmId, registration: Registration, role: Role) -> Person {
+        let roles = vec![role];
         self.identity
             .ensure_person(&self.context(firm), registration, roles)
             .await
@@ -154,7 +169,8 @@ pub fn instruments() -> Arc<Instruments> {
     Arc::new(Instruments::new(list).expect("the table is sound"))
 }
 
-/// Two phases over 100,000 dollars: 5 % a day, 10 % in all, 10 % to pass on at least one day; then 10 % in all.
+/// Two phases over 100,000 dollars: 5 % a day, 10 % in all, 10 % to pass on at least one day; then 10 % in all, and rest
+/// around releases.
 pub fn program(name: &str) -> Program {
     let text = format!(
         r#"
@@ -177,7 +193,10 @@ pub fn program(name: &str) -> Program {
         ]
         [[phases]]
         name = "Funded"
-        rules = [{{ kind = "max_loss", trail = "static", limit = {{ percent_of_initial = "10" }}, breach = "below" }}]
+        rules = [
+          {{ kind = "max_loss", trail = "static", limit = {{ percent_of_initial = "10" }}, breach = "below" }},
+          {{ kind = "news_window", before_minutes = 2, after_minutes = 2, actions = ["open"], effect = "flag" }},
+        ]
         "#
     );
     Program::from_toml(&text).unwrap()

@@ -1,4 +1,5 @@
-//! The roles wired together in one process: shard, sequencer, HTTP, and the opener of paid challenges.
+//! The roles wired together in one process: shard, sequencer, HTTP, the opener of paid challenges, and the teller of
+//! calendars.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,8 +10,10 @@ use anyhow::Context as _;
 use app::catalogue::Catalogue;
 use app::identity::{Cost, Identity};
 use app::market::MarketHub;
+use app::overrides::Overrides;
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
+use app::releases::Releases;
 use app::trading::{Desk, Origin, QuoteLog, Sequencer, Shard, ShardSettings, ShardStore as _};
 use app::what_if::WhatIf;
 use audit::SigningKey;
@@ -25,6 +28,8 @@ use web::{Firms, Web};
 
 /// Paid challenges without an account are looked for this often, beside the call when one is paid.
 const OPENER_PERIOD: Duration = Duration::from_secs(2);
+/// Accounts that know an old calendar are looked for this often, beside the call when one changes.
+const TELLER_PERIOD: Duration = Duration::from_secs(2);
 /// Verdicts without a receipt are looked for this often, beside the call when one is stored.
 const RECEIPT_PERIOD: Duration = Duration::from_secs(5);
 /// Challenges opened in one go.
@@ -72,6 +77,7 @@ pub struct Platform {
     shard: JoinHandle<()>,
     server: JoinHandle<std::io::Result<()>>,
     opener: JoinHandle<()>,
+    teller: JoinHandle<()>,
     issuer: JoinHandle<()>,
 }
 
@@ -129,7 +135,11 @@ impl Platform {
                 workers,
                 settings.password_cost,
             )),
-            catalogue: Arc::new(Catalogue::new(store.clone(), Arc::clone(clock))),
+            catalogue: Arc::new(Catalogue::new(
+                store.clone(),
+                Arc::clone(&settings.instruments),
+                Arc::clone(clock),
+            )),
             purchases: Arc::new(Purchases::new(
                 store.clone(),
                 store.clone(),
@@ -142,6 +152,13 @@ impl Platform {
                 Arc::clone(&settings.instruments),
             )),
             desk: desk.clone(),
+            overrides: Arc::new(Overrides::new(store.clone(), desk.clone())),
+            releases: Arc::new(Releases::new(
+                store.clone(),
+                Arc::clone(&settings.instruments),
+                Arc::clone(clock),
+                Arc::clone(rng),
+            )),
             hub: Arc::clone(&hub),
             store: Arc::clone(&store),
             clock: Arc::clone(clock),
@@ -151,16 +168,18 @@ impl Platform {
             demo: settings.demo,
             secure_cookies: !settings.demo,
             purchase_paid: Arc::new(Notify::new()),
+            calendar_changed: Arc::new(Notify::new()),
             stopping: stop,
         };
         let service = web::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(serve(listener, service, web.stopping.clone()));
         let opener = tokio::spawn(open_paid_challenges(web.clone()));
+        let teller = tokio::spawn(tell_calendars(web.clone()));
         let shard = tokio::spawn(shard.run());
         let issuer = Issuer { store, key: settings.receipt_key, clock: Arc::clone(clock), stored };
         let issuer = tokio::spawn(issue_receipts(issuer, web.stopping.clone()));
         let sequencer = Some(sequencer);
-        Ok(Self { address, desk, hub, web, sequencer, stopping, shard, server, opener, issuer })
+        Ok(Self { address, desk, hub, web, sequencer, stopping, shard, server, opener, teller, issuer })
     }
 
     /// The one who takes quotes; there is one, for whoever asks first.
@@ -177,22 +196,21 @@ impl Platform {
     /// [`LONGEST_STOP`] is ended: what was committed is safe, and nobody was told anything else.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.begin_stop();
-        let Self { desk, web, sequencer, hub, mut server, mut opener, mut shard, mut issuer, .. } = self;
+        let Self { desk, web, sequencer, hub, mut server, mut opener, mut teller, mut shard, mut issuer, .. } =
+            self;
         drop((desk, web, sequencer, hub));
         let ended = tokio::time::timeout(LONGEST_STOP, async {
             (&mut server).await.context("stopping the server")?.context("serving")?;
             (&mut opener).await.context("stopping the opener")?;
+            (&mut teller).await.context("stopping the teller of calendars")?;
             (&mut shard).await.context("stopping the shard")?;
             (&mut issuer).await.context("stopping the issuer of receipts")
         });
         if let Ok(ended) = ended.await {
             return ended;
         }
-        for task in [&opener, &shard, &issuer]
-            .map(JoinHandle::abort_handle)
-            .into_iter()
-            .chain([server.abort_handle()])
-        {
+        let tasks = [&opener, &teller, &shard, &issuer].map(JoinHandle::abort_handle);
+        for task in tasks.into_iter().chain([server.abort_handle()]) {
             task.abort();
         }
         anyhow::bail!("the platform did not stop within {} s and was ended", LONGEST_STOP.as_secs())
@@ -250,10 +268,41 @@ async fn open_all(web: &Web) -> Result<(), app::AppError> {
         let challenge = unopened.challenge;
         let submitted = web.desk.submit(unopened.command()?, Origin::PLATFORM).await?;
         match submitted.outcome {
-            Ok(_) => tracing::info!(%challenge, "challenge opened"),
+            Ok(_) => {
+                tracing::info!(%challenge, "challenge opened");
+                web.calendar_changed.notify_one();
+            }
             // The others must not wait for this one.
             Err(refusal) => tracing::error!(%challenge, %refusal, "a paid challenge cannot be opened"),
         }
     }
     Ok(())
+}
+
+/// Tells every account whose rules ask for it the calendar of its firm. Needs no message: whoever knows an old one, or
+/// none because it has just opened, is found in the table.
+async fn tell_calendars(web: Web) {
+    let mut stop = web.stopping.clone();
+    loop {
+        let told = match web.releases.tell(&web.desk).await {
+            Ok(told) => told,
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "telling accounts of their calendar failed; trying again");
+                0
+            }
+        };
+        if *stop.borrow() {
+            return;
+        }
+        // More may wait than a round takes.
+        if told >= app::releases::A_ROUND {
+            continue;
+        }
+        tokio::select! {
+            () = web.calendar_changed.notified() => {}
+            () = tokio::time::sleep(TELLER_PERIOD) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
 }

@@ -10,26 +10,44 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use web::v1::access::{ACCESS, Access};
 
-/// The status of an operation on the owner's things. Only who calls is looked at; what an operation then says to its
-/// body is for others to test.
-async fn call(caller: &Trader, method: &str, path: &str, account: &str, purchase: &str) -> u16 {
-    let id = if path.contains("purchases") { purchase } else { account };
-    let path =
-        path.replace("{id}", id).replace("{ticket}", "2").replace("{number}", "1").replace("{slug}", "plain");
+/// What the addresses name.
+struct Things {
+    account: String,
+    purchase: String,
+    release: String,
+    version: String,
+}
+
+/// The status of an operation on these things. Only who calls is looked at; what an operation then says to its body is
+/// for others to test.
+async fn call(caller: &Trader, method: &str, path: &str, things: &Things) -> u16 {
+    let id = match path {
+        path if path.contains("purchases") => &things.purchase,
+        path if path.contains("releases") => &things.release,
+        _ => &things.account,
+    };
+    let body = body(path, &things.version);
+    let path = path.replace("{id}", id).replace("{ticket}", "2").replace("{number}", "1");
+    let path = path.replace("{slug}", "plain").replace("{hash}", &things.version);
     let url = format!("{}{path}", caller.base);
     let request =
         caller.http.request(method.parse::<Method>().unwrap(), url).header("Idempotency-Key", "walk");
-    let request = if method == "GET" || method == "DELETE" { request } else { request.json(&body(&path)) };
+    let request = if method == "GET" || method == "DELETE" { request } else { request.json(&body) };
     request.send().await.unwrap().status().as_u16()
 }
 
 /// A body that can be read, so that the answer depends on the caller.
-fn body(path: &str) -> Value {
+fn body(path: &str, version: &str) -> Value {
+    let plain = || serde_json::to_value(program(PLAIN)).unwrap();
     match path.rsplit('/').next() {
         Some("orders") => json!({ "symbol": "EURUSD", "side": "buy", "kind": "market", "quantity": "0.10" }),
-        Some("what-if") => {
-            json!({ "program": "plain", "other": serde_json::to_value(program(PLAIN)).unwrap() })
-        }
+        Some("overrides") => json!({ "place": 0, "rule": null, "reason": "Just as it was." }),
+        Some("what-if") => json!({ "program": "plain", "other": plain() }),
+        Some("check") => json!({ "program": plain() }),
+        Some("{slug}") => json!({
+            "program": plain(), "fee": "100.00", "fee_currency": "USD", "place": 1, "started_from": version,
+        }),
+        Some("releases") => json!({ "name": "GDP", "at": "2014-06-01T12:30:00Z", "currencies": ["USD"] }),
         Some("purchases") => json!({ "program": "plain", "version": "0".repeat(64) }),
         _ => json!({}),
     }
@@ -50,9 +68,17 @@ async fn every_operation_lets_in_whom_the_table_says() {
     let risk = stage.staff("risk@example.com", Role::Risk).await;
     let finance = stage.staff("finance@example.com", Role::Finance).await;
 
+    let release = json!({ "name": "CPI", "at": "2014-06-01T12:30:00Z", "currencies": ["USD"] });
+    let (status, release) = risk.post("/v1/releases", None, &release).await;
+    assert_eq!(status, 201, "{release}");
+    let offer = owner.get("/v1/programs/plain").await.1;
+    let word = |value: &Value, field: &str| value[field].as_str().unwrap().to_owned();
+    let (release, version) = (word(&release, "id"), word(&offer, "version"));
+    let things = Things { account, purchase, release, version };
+
     let things_of_their_owner = [Access::Owner, Access::OwnerOrStaff];
     for (method, path, access) in ACCESS {
-        let at = |caller| call(caller, method, path, &account, &purchase);
+        let at = |caller| call(caller, method, path, &things);
         let name = format!("{method} {path}");
         // Signing out with nobody signed in is fine; nobody else is signed out on the way.
         let anonymous = at(&visitor).await;
@@ -64,7 +90,8 @@ async fn every_operation_lets_in_whom_the_table_says() {
             for (who, caller) in [("the owner", &owner), ("a stranger", &stranger), ("finance", &finance)] {
                 assert_eq!(at(caller).await, 403, "{name} by {who}");
             }
-            assert_eq!(at(&risk).await, 200, "{name} by risk");
+            let by_risk = at(&risk).await;
+            assert!((200..300).contains(&by_risk), "{name} by risk: {by_risk}");
             continue;
         }
         // There is no receipt and no working order, whoever asks; everything else of the owner's is there.

@@ -21,7 +21,9 @@ use std::sync::Arc;
 use app::catalogue::Catalogue;
 use app::identity::Identity;
 use app::market::MarketHub;
+use app::overrides::Overrides;
 use app::purchases::Purchases;
+use app::releases::Releases;
 use app::trading::Desk;
 use app::what_if::WhatIf;
 use audit::PublicKey;
@@ -56,6 +58,10 @@ pub struct Web {
     pub desk: Desk,
     /// Judging a history by other rules.
     pub what_if: Arc<WhatIf>,
+    /// Other rules for one account.
+    pub overrides: Arc<Overrides>,
+    /// The calendars of releases.
+    pub releases: Arc<Releases>,
     /// Quotes and candles.
     pub hub: Arc<MarketHub>,
     /// Screens.
@@ -74,6 +80,8 @@ pub struct Web {
     pub secure_cookies: bool,
     /// Wakes whoever opens the accounts of paid challenges.
     pub purchase_paid: Arc<Notify>,
+    /// Wakes whoever tells accounts of their firm's calendar.
+    pub calendar_changed: Arc<Notify>,
     /// Turns true when the server stops.
     pub stopping: watch::Receiver<bool>,
 }

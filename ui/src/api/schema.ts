@@ -94,6 +94,27 @@ export interface paths {
     patch: operations["change_order"];
     trace?: never;
   };
+  "/v1/accounts/{id}/overrides": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** What was decided about an account by hand, the newest first. */
+    get: operations["overrides"];
+    put?: never;
+    /**
+     * Lets another rule of the same kind hold for this account from now on. Nobody decides about an account of their own. A
+     *     retry under the same key changes nothing more. Answers with the account as it then is.
+     */
+    post: operations["override_rule"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/accounts/{id}/payouts": {
     parameters: {
       query?: never;
@@ -454,6 +475,40 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/programs/check": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Looks at a program without storing anything. Answers with every fault that was found, or with what the program means. */
+    post: operations["check_program"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/programs/versions/{hash}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** A version that is or was on sale, for good. */
+    get: operations["program_version"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/programs/{slug}": {
     parameters: {
       query?: never;
@@ -463,6 +518,44 @@ export interface paths {
     };
     /** One program on sale. */
     get: operations["program"];
+    /**
+     * Puts a version on sale under a slug, in place of the one that was. Accounts keep the version that they were bought
+     *     with. Doing it twice changes nothing; refused with `program_changed` if another version than `started_from` is on sale.
+     */
+    put: operations["publish_program"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/programs/{slug}/difference": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** What distinguishes two versions that are or were on sale under a slug, in sentences. */
+    get: operations["program_difference"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/programs/{slug}/versions": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Every version that was ever on sale under a slug, the newest first. */
+    get: operations["program_versions"];
     put?: never;
     post?: never;
     delete?: never;
@@ -518,6 +611,58 @@ export interface paths {
      *     that did not come with it.
      */
     get: operations["keys"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/releases": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The releases to come, and those of the last day, in order of time. */
+    get: operations["releases"];
+    put?: never;
+    /** Adds a release. Accounts whose rules ask for it learn of it within moments. Doing it twice changes nothing. */
+    post: operations["add_release"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/releases/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    post?: never;
+    /** Takes a release back that is still to come. */
+    delete: operations["remove_release"];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/schemas/program": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The JSON Schema of programs, for editors. */
+    get: operations["program_schema"];
     put?: never;
     post?: never;
     delete?: never;
@@ -689,6 +834,19 @@ export interface components {
      * @enum {string}
      */
     ChallengeState: "running" | "passed" | "failed";
+    /** @description A program that can be used. */
+    CheckedProgram: {
+      /** @description The text that is hashed, byte for byte. */
+      canonical_json: string;
+      /** @description What distinguishes it from `against`. */
+      changes: components["schemas"]["ProgramChange"][];
+      /** @description In order. */
+      phases: components["schemas"]["Phase"][];
+      /** @description In one sentence. */
+      summary: string;
+      /** @description The name that this version gets: SHA-256 over `canonical_json`. */
+      version: string;
+    };
     /** @description How much of a position to close. */
     ClosePosition: {
       /** @description Lots; all of it if not said. */
@@ -742,6 +900,13 @@ export interface components {
       start_equity: string;
       /** @description When it began. */
       started_at: string;
+    };
+    /** @description Who decided something. */
+    DecidedBy: {
+      /** @description Their id. */
+      id: string;
+      /** @description Their name. */
+      name: string;
     };
     /**
      * @description What a rule does when it fires.
@@ -1012,6 +1177,28 @@ export interface components {
       }[];
     };
     /** @description A list that ends. */
+    Items_Override: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What held from then on. */
+        after: string;
+        /** @description When. */
+        at: string;
+        /** @description What held before. */
+        before: string;
+        /** @description Who decided it; for the firm's people only. */
+        by?: components["schemas"]["DecidedBy"];
+        /** @description The rule's kind. */
+        kind: string;
+        /** @description The rule's place in the phase, from 0. */
+        place: number;
+        /** @description Why. */
+        reason: string;
+        /** @description The rule that held from then on, as programs are written; nothing if it was the program's own again. */
+        rule: Record<string, never> | null;
+      }[];
+    };
+    /** @description A list that ends. */
     Items_Program: {
       /** @description In the order the operation describes. */
       items: {
@@ -1040,6 +1227,34 @@ export interface components {
         /** @description In one sentence. */
         summary: string;
         /** @description Hash of its content; a purchase names it. */
+        version: string;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_ProgramChange: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What the second says; nothing if only the first says something. */
+        after: string | null;
+        /** @description What the first says; nothing if only the second says something. */
+        before: string | null;
+        /** @description Such as `Evaluation` or `Terms`. */
+        place: string;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_PublishedVersion: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description When it was put on sale. */
+        at: string;
+        /** @description Its price then. */
+        fee: string;
+        /** @description Currency of the price. */
+        fee_currency: string;
+        /** @description Its name for people. */
+        name: string;
+        /** @description Hash of its content. */
         version: string;
       }[];
     };
@@ -1094,6 +1309,22 @@ export interface components {
       }[];
     };
     /** @description A list that ends. */
+    Items_Release: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description When. */
+        at: string;
+        /** @description Every instrument whose symbol holds one of these currencies is targeted. */
+        currencies: string[];
+        /** @description Its id. */
+        id: string;
+        /** @description For people. */
+        name: string;
+        /** @description Instruments targeted by their symbols. */
+        symbols: string[];
+      }[];
+    };
+    /** @description A list that ends. */
     Items_Verdict: {
       /** @description In the order the operation describes. */
       items: {
@@ -1116,6 +1347,21 @@ export interface components {
     JudgedVersion: {
       /** @description For people. */
       name: string;
+      /** @description Hash of its content. */
+      version: string;
+    };
+    /** @description A version as it is kept. */
+    KeptVersion: {
+      /** @description The text that was hashed, byte for byte: SHA-256 over it is the version. */
+      canonical_json: string;
+      /** @description When it was first put on sale. */
+      first_at: string;
+      /** @description Its name for people. */
+      name: string;
+      /** @description In order. */
+      phases: components["schemas"]["Phase"][];
+      /** @description In one sentence. */
+      summary: string;
       /** @description Hash of its content. */
       version: string;
     };
@@ -1168,12 +1414,56 @@ export interface components {
       /** @description Closes the position it opens. */
       take_profit?: string | null;
     };
+    /** @description What is to hold for an account in place of its program's rule. */
+    NewOverride: {
+      /**
+       * Format: int32
+       * @description The rule's place in the account's phase, from 0.
+       */
+      place: number;
+      /** @description Why; the trader reads it. */
+      reason: string;
+      /**
+       * @description The rule that holds from now on, of the same kind, in the form that programs are written in; `null` lets the
+       *     program's own rule hold again.
+       */
+      rule: Record<string, never> | null;
+    };
+    /** @description A version to put on sale. */
+    NewPublication: {
+      /** @description Its price, as a decimal string. */
+      fee: string;
+      /** @description Currency of the price. */
+      fee_currency: string;
+      /**
+       * Format: int32
+       * @description Its place in the catalogue: lower ones come first.
+       */
+      place: number;
+      /** @description As JSON. Either this or `toml`. */
+      program?: Record<string, never>;
+      /** @description The version that the editor started from; nothing for a slug under which nothing was ever sold. */
+      started_from?: string | null;
+      /** @description As TOML text. Either this or `program`. */
+      toml?: string;
+    };
     /** @description What to buy. The price is ours. */
     NewPurchase: {
       /** @description The program's slug. */
       program: string;
       /** @description The version whose rules the buyer has read. */
       version: string;
+    };
+    /** @description A release to add. */
+    NewRelease: {
+      /** @description When, in RFC 3339; in the future. */
+      at: string;
+      /** @description Every instrument whose symbol holds one of these currencies is targeted. */
+      currencies?: string[];
+      /** @description Such as "US non-farm payrolls". */
+      name: string;
+      /** @description Instruments targeted by their symbols. */
+      symbols?: string[];
     };
     /** @description The next reset. */
     NextReset: {
@@ -1264,6 +1554,25 @@ export interface components {
      * @enum {string}
      */
     OrderState: "working" | "filled" | "cancelled" | "rejected";
+    /** @description What was decided about an account. */
+    Override: {
+      /** @description What held from then on. */
+      after: string;
+      /** @description When. */
+      at: string;
+      /** @description What held before. */
+      before: string;
+      /** @description Who decided it; for the firm's people only. */
+      by?: components["schemas"]["DecidedBy"];
+      /** @description The rule's kind. */
+      kind: string;
+      /** @description The rule's place in the phase, from 0. */
+      place: number;
+      /** @description Why. */
+      reason: string;
+      /** @description The rule that held from then on, as programs are written; nothing if it was the program's own again. */
+      rule: Record<string, never> | null;
+    };
     /** @description A page of a longer list. */
     Page_Fill: {
       /** @description In the order the operation describes. */
@@ -1422,6 +1731,8 @@ export interface components {
     Phase: {
       /** @description For people. */
       name: string;
+      /** @description What else holds: how one gets on, payouts, growth; a sentence each. */
+      policies: string[];
       /** @description In order. */
       rules: components["schemas"]["Rule"][];
     };
@@ -1596,6 +1907,21 @@ export interface components {
       /** @description Hash of its content; a purchase names it. */
       version: string;
     };
+    /** @description One thing that distinguishes two programs. */
+    ProgramChange: {
+      /** @description What the second says; nothing if only the first says something. */
+      after: string | null;
+      /** @description What the first says; nothing if only the second says something. */
+      before: string | null;
+      /** @description Such as `Evaluation` or `Terms`. */
+      place: string;
+    };
+    /** @description What was found in a program: either faults, or what it means. */
+    ProgramCheck: {
+      checked: components["schemas"]["CheckedProgram"] | null;
+      /** @description Every fault that was found; empty if the program can be used. */
+      faults: components["schemas"]["ProgramFault"][];
+    };
     /** @description What one program says. */
     ProgramColumn: {
       /**
@@ -1627,6 +1953,13 @@ export interface components {
       /** @description Every verdict by kind and rule, those that end nothing as well. */
       verdicts: components["schemas"]["VerdictCount"][];
     };
+    /** @description One thing wrong with a program. */
+    ProgramFault: {
+      /** @description Where, such as `phases[0].rules[2].limit`; empty if it concerns the whole. */
+      path: string;
+      /** @description What is wrong and what would be right. */
+      say: string;
+    };
     /** @description Which program, in which version. */
     ProgramRef: {
       /** @description Its name for people. */
@@ -1636,10 +1969,32 @@ export interface components {
       /** @description Hash of its content. */
       version: string;
     };
+    /** @description A program to look at, as JSON or as TOML. */
+    ProgramToCheck: {
+      /** @description A version that is or was on sale: the answer says what distinguishes the program from it. */
+      against?: string;
+      /** @description As JSON. Either this or `toml`. */
+      program?: Record<string, never>;
+      /** @description As TOML text. Either this or `program`. */
+      toml?: string;
+    };
     /** @description A phase that was passed on request. */
     Promoted: {
       /** @description Always true. */
       passed: boolean;
+    };
+    /** @description A version that is or was on sale. */
+    PublishedVersion: {
+      /** @description When it was put on sale. */
+      at: string;
+      /** @description Its price then. */
+      fee: string;
+      /** @description Currency of the price. */
+      fee_currency: string;
+      /** @description Its name for people. */
+      name: string;
+      /** @description Hash of its content. */
+      version: string;
     };
     /** @description The buying of a program. */
     Purchase: {
@@ -1862,6 +2217,19 @@ export interface components {
       email: string;
       /** @description 15 to 128 characters of any kind. */
       password: string;
+    };
+    /** @description A release that moves markets. */
+    Release: {
+      /** @description When. */
+      at: string;
+      /** @description Every instrument whose symbol holds one of these currencies is targeted. */
+      currencies: string[];
+      /** @description Its id. */
+      id: string;
+      /** @description For people. */
+      name: string;
+      /** @description Instruments targeted by their symbols. */
+      symbols: string[];
     };
     /** @description When the trading day ends. */
     ResetClock: {
@@ -2277,6 +2645,64 @@ export interface operations {
       };
       400: components["responses"]["ProblemBody"];
       401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
+    };
+  };
+  overrides: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Override"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  override_rule: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description New for each decision */
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewOverride"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Account"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
       409: components["responses"]["ProblemBody"];
       422: components["responses"]["ProblemBody"];
@@ -2795,6 +3221,56 @@ export interface operations {
       };
     };
   };
+  check_program: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["ProgramToCheck"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ProgramCheck"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      413: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  program_version: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        hash: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["KeptVersion"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
   program: {
     parameters: {
       query?: never;
@@ -2812,6 +3288,86 @@ export interface operations {
         };
         content: {
           "application/json": components["schemas"]["Program"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  publish_program: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewPublication"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Program"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      413: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  program_difference: {
+    parameters: {
+      query: {
+        /** @description The earlier one. */
+        from: string;
+        /** @description The later one. */
+        to: string;
+      };
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_ProgramChange"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  program_versions: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_PublishedVersion"];
         };
       };
       404: components["responses"]["ProblemBody"];
@@ -2907,6 +3463,104 @@ export interface operations {
         content: {
           "application/json": components["schemas"]["Items_ReceiptKey"];
         };
+      };
+    };
+  };
+  releases: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Release"];
+        };
+      };
+    };
+  };
+  add_release: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewRelease"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Release"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  remove_release: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description It is no longer in the calendar */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  program_schema: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description The ETag of an answer before */
+        "If-None-Match"?: string | null;
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/schema+json": unknown;
+        };
+      };
+      /** @description It has not changed */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
       };
     };
   };

@@ -4,7 +4,8 @@
 
 use app::identity::Person;
 use app::purchases::Unopened;
-use app::receipts::{Issued, ReceiptStore};
+use app::receipts::{Issued, ReceiptStore as _};
+use app::releases::NewRelease;
 use app::trading::{AuditEntry, Batch, Journaled, Origin, OutboxEntry, ShardCommit, ShardError, ShardStore};
 use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Ticket};
 use kernel::{AccountId, FirmId, Price, Quantity, Side, Span, Symbol, Timestamp};
@@ -169,6 +170,8 @@ pub struct Story {
     pub passed: AccountId,
     /// Breached its daily loss.
     pub breached: AccountId,
+    /// The next phase of the one that passed; a rule of it was decided about by hand.
+    pub decided: AccountId,
 }
 
 /// A firm where somebody signs in, buys twice, passes once and fails once. Takes the shard over and leaves it
@@ -215,24 +218,30 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     for ticket in open {
         owner.close(passed, ticket).unwrap();
     }
+    let reason = "A late payment.".to_owned();
+    let next = owner.engine.accounts().find(|it| it.firm == firm && it.phase == 1).unwrap().id;
+    owner.act(next, Act::Override { rule: 0, to: None, reason, by: trader.id }).unwrap();
     let _proof = owner.commit().await.unwrap();
-    // One receipt is made, the others wait.
-    let receipt = Issued {
+    // One receipt is made, the others are still due.
+    let due = world.store.due(100).await.unwrap();
+    let due = due.iter().find(|due| due.account == passed && due.verdict.number == 1).unwrap();
+    let issued = Issued {
         firm,
         account: passed,
         number: 1,
-        issued_at: owner.engine.now(),
+        issued_at: owner.now,
         durable_at: None,
         document: "{}".to_owned(),
     };
-    world.store.keep(&[receipt]).await.unwrap();
-    sqlx::query(
-        "insert into releases (firm_id, id, name, at, currencies, symbols)
-         values ($1, gen_random_uuid(), 'US payrolls', now(), '{USD}', '{}')",
-    )
-    .bind(firm.uuid())
-    .execute(&mut world.database.superuser().await)
-    .await
-    .unwrap();
-    Story { firm, trader, token: token.reveal().to_owned(), passed, breached }
+    assert_eq!(due.firm, firm);
+    world.store.keep(&[issued]).await.unwrap();
+    let risk = world.risk(firm, &format!("risk@{slug}.example")).await;
+    let release = NewRelease {
+        name: "Payrolls".to_owned(),
+        at: Timestamp::parse("2026-01-09T13:30:00Z").unwrap(),
+        currencies: vec!["USD".to_owned()],
+        symbols: Vec::new(),
+    };
+    world.releases.add(&world.context_of(firm, &risk), release).await.unwrap();
+    Story { firm, trader, token: token.reveal().to_owned(), passed, breached, decided: next }
 }

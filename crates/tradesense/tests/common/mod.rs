@@ -230,6 +230,11 @@ impl Stage {
 
     /// Somebody of the firm's staff, signed in.
     pub async fn staff(&self, email: &str, role: Role) -> Trader {
+        self.staff_with(email, &[role]).await
+    }
+
+    /// Somebody of the firm's staff with several roles, signed in.
+    pub async fn staff_with(&self, email: &str, roles: &[Role]) -> Trader {
         let request = RequestId::random(self.clock.now(), &SeededRng::new(9));
         let context = Context { firm: self.firm, actor: None, request };
         let registration = Registration {
@@ -237,7 +242,7 @@ impl Stage {
             password: Password::new(PASSWORD),
             display_name: "Staff".to_owned(),
         };
-        self.platform.web.identity.ensure_person(&context, registration, vec![role]).await.unwrap();
+        self.platform.web.identity.ensure_person(&context, registration, roles.to_vec()).await.unwrap();
         let staff = self.visitor();
         let body = json!({ "email": email, "password": PASSWORD });
         assert_eq!(staff.post("/v1/auth/sign-in", None, &body).await.0, 200);

@@ -16,12 +16,12 @@ pub enum Access {
     Owner,
     /// The owner and those of the firm who may read every account; for everybody else it is not found.
     OwnerOrStaff,
-    /// Those of the firm who watch its risk.
+    /// Those of the firm who watch its risk; where something is changed, of them whoever may.
     Risk,
 }
 
 /// Method, path and who may, in the order of the paths.
-pub const ACCESS: [(&str, &str, Access); 34] = [
+pub const ACCESS: [(&str, &str, Access); 45] = [
     ("GET", "/v1/accounts/{id}", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/fills", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/forecast", Access::OwnerOrStaff),
@@ -29,6 +29,8 @@ pub const ACCESS: [(&str, &str, Access); 34] = [
     ("POST", "/v1/accounts/{id}/orders", Access::Owner),
     ("DELETE", "/v1/accounts/{id}/orders/{ticket}", Access::Owner),
     ("PATCH", "/v1/accounts/{id}/orders/{ticket}", Access::Owner),
+    ("GET", "/v1/accounts/{id}/overrides", Access::OwnerOrStaff),
+    ("POST", "/v1/accounts/{id}/overrides", Access::Risk),
     ("POST", "/v1/accounts/{id}/payouts", Access::Owner),
     ("GET", "/v1/accounts/{id}/positions", Access::OwnerOrStaff),
     ("PATCH", "/v1/accounts/{id}/positions/{ticket}", Access::Owner),
@@ -50,11 +52,20 @@ pub const ACCESS: [(&str, &str, Access); 34] = [
     ("GET", "/v1/market/stream", Access::Public),
     ("GET", "/v1/me", Access::SignedIn),
     ("GET", "/v1/programs", Access::Public),
+    ("POST", "/v1/programs/check", Access::Risk),
+    ("GET", "/v1/programs/versions/{hash}", Access::Public),
     ("GET", "/v1/programs/{slug}", Access::Public),
+    ("PUT", "/v1/programs/{slug}", Access::Risk),
+    ("GET", "/v1/programs/{slug}/difference", Access::Public),
+    ("GET", "/v1/programs/{slug}/versions", Access::Public),
     ("GET", "/v1/purchases", Access::SignedIn),
     ("POST", "/v1/purchases", Access::Trader),
     ("GET", "/v1/purchases/{id}", Access::Owner),
     ("GET", "/v1/receipt-keys", Access::Public),
+    ("GET", "/v1/releases", Access::Public),
+    ("POST", "/v1/releases", Access::Risk),
+    ("DELETE", "/v1/releases/{id}", Access::Risk),
+    ("GET", "/v1/schemas/program", Access::Public),
     ("POST", "/v1/what-if", Access::Risk),
 ];
 

@@ -12,9 +12,12 @@ mod challenges;
 mod forecast;
 mod leaderboard;
 mod market;
+mod overrides;
 mod programs;
+mod publishing;
 mod purchases;
 mod receipts;
+mod releases;
 mod text;
 mod trading;
 pub mod what_if;
@@ -38,6 +41,9 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(what_if::router())
         .merge(forecast::router())
         .merge(receipts::router())
+        .merge(publishing::router())
+        .merge(overrides::router())
+        .merge(releases::router())
 }
 
 /// A list that ends.

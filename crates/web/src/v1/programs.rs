@@ -1,6 +1,6 @@
 //! The catalogue.
 
-use app::catalogue::{Offer, phases};
+use app::catalogue::{Offer, PhaseText, RuleText, phases};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -75,6 +75,8 @@ pub struct Phase {
     name: String,
     /// In order.
     rules: Vec<Rule>,
+    /// What else holds: how one gets on, payouts, growth; a sentence each.
+    policies: Vec<String>,
 }
 
 /// One rule in words.
@@ -105,24 +107,30 @@ pub struct Limit {
     percent: Option<String>,
 }
 
-fn render(offer: &Offer) -> Result<Program, Problem> {
+/// The phases of a program in words.
+pub(super) fn phase_views(program: &rules::Program) -> Vec<Phase> {
+    let currency = program.currency;
+    let rule = |rule: RuleText| Rule {
+        kind: rule.kind,
+        label: engine::label(rule.kind),
+        sentence: rule.sentence,
+        limit: rule.limit.map(|limit| Limit {
+            amount: limit.amount.map(|amount| amount.text(currency)),
+            percent: limit.percent.map(|percent| percent.to_string()),
+        }),
+    };
+    let phase = |phase: PhaseText| Phase {
+        name: phase.name,
+        rules: phase.rules.into_iter().map(rule).collect(),
+        policies: phase.policies,
+    };
+    phases(program).into_iter().map(phase).collect()
+}
+
+pub(super) fn render(offer: &Offer) -> Program {
     let program = &offer.program;
     let currency = program.currency;
-    let rule = |rule: app::catalogue::RuleText| -> Result<Rule, Problem> {
-        Ok(Rule {
-            kind: rule.kind,
-            label: engine::label(rule.kind),
-            sentence: rule.sentence,
-            limit: rule.limit.map(|limit| Limit {
-                amount: limit.amount.map(|amount| amount.text(currency)),
-                percent: limit.percent.map(|percent| percent.to_string()),
-            }),
-        })
-    };
-    let phase = |phase: app::catalogue::PhaseText| -> Result<Phase, Problem> {
-        Ok(Phase { name: phase.name, rules: phase.rules.into_iter().map(rule).collect::<Result<_, _>>()? })
-    };
-    Ok(Program {
+    Program {
         slug: offer.slug.clone(),
         name: program.name.clone(),
         version: offer.version.to_string(),
@@ -134,9 +142,9 @@ fn render(offer: &Offer) -> Result<Program, Problem> {
         instruments: program.terms.instruments.iter().map(ToString::to_string).collect(),
         commission_per_lot: program.terms.commission_per_lot.text(currency),
         reset: ResetClock { zone: program.reset.zone().to_owned(), time: program.reset.time() },
-        phases: phases(program).into_iter().map(phase).collect::<Result<_, _>>()?,
+        phases: phase_views(program),
         summary: program.summary(),
-    })
+    }
 }
 
 /// The firm behind this host name.
@@ -151,7 +159,7 @@ async fn firm(State(web): State<Web>, caller: Caller) -> Result<Json<Firm>, Prob
 #[utoipa::path(get, path = "/v1/programs", tag = "catalogue", responses((status = 200, body = Items<Program>)))]
 async fn programs(State(web): State<Web>, caller: Caller) -> Result<Json<Items<Program>>, Problem> {
     let offers = web.catalogue.list(caller.context.firm).await?;
-    Ok(Json(Items { items: offers.iter().map(render).collect::<Result<_, _>>()? }))
+    Ok(Json(Items { items: offers.iter().map(render).collect() }))
 }
 
 /// One program on sale.
@@ -162,5 +170,5 @@ async fn program(
     caller: Caller,
     Path(slug): Path<String>,
 ) -> Result<Json<Program>, Problem> {
-    render(&web.catalogue.get(caller.context.firm, &slug).await?).map(Json)
+    Ok(Json(render(&web.catalogue.get(caller.context.firm, &slug).await?)))
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::{Act, Command, Instruments, Key, Refusal};
-use kernel::{AccountId, Clock, FirmId, ReleaseId, RequestId, Rng, Span, Symbol, Timestamp};
+use kernel::{AccountId, Clock, FirmId, ReleaseId, RequestId, Rng, Symbol, Timestamp};
 use rules::NewsEvent;
 
 use crate::trading::{AuditEntry, Desk, Origin, OutboxEntry};
@@ -18,8 +18,6 @@ use crate::{AppError, Context, FieldError, Permission};
 
 /// Releases to come that a firm may have: every account that asks for them carries them.
 pub const MOST_RELEASES: i64 = 200;
-/// How long after a release some rule may still ask for it.
-pub const AFTERMATH: Span = Span::from_seconds(86_400);
 /// Accounts told in one round.
 pub const A_ROUND: usize = 500;
 /// Commands that wait for the shard at a time.
@@ -152,7 +150,7 @@ impl Releases {
         let from = self
             .clock
             .now()
-            .before(AFTERMATH)
+            .before(rules::kinds::LONGEST_WINDOW)
             .map_err(|error| AppError::bug("reading the time")(Box::new(error)))?;
         self.store.releases(firm, from).await
     }

@@ -352,7 +352,8 @@ impl Engine {
         if changed {
             self.changed.insert(id);
             let acted = matches!(cause, Cause::Reset).then_some(at);
-            let due = held.next_due(acted)?;
+            // What another rule or calendar has put into the past is due at once.
+            let due = held.next_due(acted)?.map(|due| due.max(at));
             let before = std::mem::replace(&mut held.due, due);
             if before != held.due {
                 if let Some(before) = before {

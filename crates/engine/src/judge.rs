@@ -178,10 +178,13 @@ impl Step<'_> {
         by: PersonId,
     ) -> Result<Outcome, EngineError> {
         let place = usize::try_from(place).map_err(|_| Overflow)?;
-        let own = self.held.program.phases.get(self.held.account.phase);
+        let program = std::sync::Arc::clone(&self.held.program);
+        let own = program.phases.get(self.held.account.phase);
         let Some(own) = own.and_then(|phase| phase.rules.get(place)) else {
             return Ok(Err(Refusal::OverrideInvalid));
         };
+        // Up to now the rule that held until now is the one that speaks.
+        self.tell(&Fact::Time)?;
         match to {
             Some(rule) if rule.kind() == own.kind() && rule.check().is_ok() => {
                 self.held.account.track.overrides.insert(place, rule.clone());

@@ -37,10 +37,9 @@ impl Step<'_> {
                 self.override_rule(*rule, to.as_deref(), reason, *by)?
             }
             Act::Calendar(events) => {
-                let from = self.at;
-                let track = &mut self.account().track;
-                track.calendar = events.iter().filter(|event| event.at > from).cloned().collect();
-                track.calendar.sort_by_key(|event| event.at);
+                self.tell(&Fact::Time)?;
+                let at = self.at;
+                self.account().track.learn(at, events)?;
                 self.changed = true;
                 Ok(Done::Noted)
             }

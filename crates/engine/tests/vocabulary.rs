@@ -272,6 +272,53 @@ fn releases_flag_fills_and_refuse_orders_on_targeted_instruments() {
 }
 
 #[test]
+fn a_window_runs_on_when_the_calendar_changes_and_no_release_is_held_against_who_did_not_know_it() {
+    let phase = r#"rules = [
+      { kind = "news_window", before_minutes = 2, after_minutes = 10, actions = ["hold"], effect = "hard" },
+      { kind = "news_window", before_minutes = 2, after_minutes = 10, actions = ["open"], effect = "refuse" },
+    ]"#;
+    let (mut desk, account) = desk(phase);
+    let release = payrolls(&desk);
+    desk.tell(account, Act::Calendar(vec![release.clone()])).unwrap();
+    desk.now = release.at.after(Span::from_seconds(60)).unwrap();
+    flat(&mut desk, "1.10000");
+    let late = NewsEvent { name: "Told too late".to_owned(), ..release.clone() };
+    let next =
+        NewsEvent { name: "Next".to_owned(), at: release.at.after(hours(5)).unwrap(), ..release.clone() };
+    desk.tell(account, Act::Calendar(vec![next, release.clone(), late])).unwrap();
+    assert_eq!(buy(&mut desk, account, "1"), Err(Refusal::AgainstRule(1)), "the window still runs");
+    desk.now = release.at.after(Span::from_seconds(601)).unwrap();
+    flat(&mut desk, "1.10000");
+    buy(&mut desk, account, "1").unwrap();
+    desk.now = release.at.after(hours(1)).unwrap();
+    let passed = NewsEvent {
+        name: "Passed".to_owned(),
+        at: desk.now.before(Span::from_seconds(1)).unwrap(),
+        ..release
+    };
+    desk.tell(account, Act::Calendar(vec![passed])).unwrap();
+    desk.clock();
+    assert_eq!(kinds(&desk, phase, account), []);
+}
+
+#[test]
+fn what_an_override_puts_into_the_past_is_due_at_once_and_not_in_the_past() {
+    let phase = r#"rules = [{ kind = "calendar_limit", days = 30 }]"#;
+    let (mut desk, account) = desk(phase);
+    desk.wait(hours(24 * 5));
+    flat(&mut desk, "1.10000");
+    let to: Rule = serde_json::from_str(r#"{"kind":"calendar_limit","days":2}"#).unwrap();
+    let by = PersonId::derived(&[b"risk"]);
+    let told_at = desk.now;
+    desk.tell(account, Act::Override { rule: 0, to: Some(Box::new(to)), reason: "asked".to_owned(), by })
+        .unwrap();
+    let events = desk.clock();
+    let expired = events.iter().find(|event| matches!(event.what, What::Verdict(_))).unwrap();
+    assert_eq!(expired.at, told_at);
+    assert_eq!(desk.account(account).status, Status::Expired);
+}
+
+#[test]
 fn what_is_open_at_the_cut_off_is_closed() {
     let phase = r#"rules = [{ kind = "flat_by", zone = "America/New_York", time = "15:45", weekdays = ["fri"], effect = "close" }]"#;
     let (mut desk, account) = desk(phase);

@@ -324,6 +324,15 @@ impl Track {
         Ok(found)
     }
 
+    /// Learns the firm's calendar: the releases to come, and those whose windows may still run. Tell the rules of the
+    /// time first ([`Fact::Time`]): a release that was not known when it came is held against nobody.
+    pub fn learn(&mut self, at: Timestamp, events: &[NewsEvent]) -> Result<(), RuleError> {
+        let from = at.before(crate::kinds::LONGEST_WINDOW)?;
+        self.calendar = events.iter().filter(|event| event.at >= from).cloned().collect();
+        self.calendar.sort_by(|left, right| (left.at, &left.name).cmp(&(right.at, &right.name)));
+        Ok(())
+    }
+
     fn opened(&mut self, at: Timestamp, opening: &Opening) -> Result<(), RuleError> {
         self.activity.open = at;
         self.activity.first_open.get_or_insert(at);

@@ -224,10 +224,7 @@ async fn no_reader_shows_what_is_not_the_viewers() {
             ("entries", !read::entries(store, firm, viewer, id, None, 9).await.unwrap().items.is_empty()),
             ("verdicts", !read::verdicts(store, firm, viewer, id).await.unwrap().is_empty()),
             ("receipt", read::receipt(store, firm, viewer, id, 1).await.unwrap().is_some()),
-            (
-                "receipt_document",
-                read::receipt_document(store, firm, viewer, id, 1).await.unwrap().is_some(),
-            ),
+            ("receipt_document", read::receipt_document(store, firm, viewer, id, 1).await.unwrap().is_some()),
         ];
         for (reader, found) in found {
             assert_eq!(found, sees, "{reader} for {who}");

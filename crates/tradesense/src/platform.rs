@@ -196,8 +196,9 @@ impl Platform {
     /// [`LONGEST_STOP`] is ended: what was committed is safe, and nobody was told anything else.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.begin_stop();
-        let Self { desk, web, sequencer, hub, mut server, mut opener, mut teller, mut shard, mut issuer, .. } =
-            self;
+        let Self {
+            desk, web, sequencer, hub, mut server, mut opener, mut teller, mut shard, mut issuer, ..
+        } = self;
         drop((desk, web, sequencer, hub));
         let ended = tokio::time::timeout(LONGEST_STOP, async {
             (&mut server).await.context("stopping the server")?.context("serving")?;

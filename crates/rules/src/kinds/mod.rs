@@ -35,7 +35,7 @@ pub use max_loss::{Jump, LockAt, LockLevel, MaxLoss, Trail};
 pub use max_size::{MaxSize, Per, ReadAt, SizeStep};
 pub use min_profitable_days::{Basis, MinProfitableDays};
 pub use min_trading_days::{Counts, MinTradingDays, SizedTrade};
-pub use news_window::{Ends, NewsAction, NewsWindow};
+pub use news_window::{Ends, LONGEST_WINDOW, NewsAction, NewsWindow};
 pub use open_loss::{LossBase, OpenLoss, OpenLossPer};
 pub use profit_target::{ProfitTarget, TargetOf};
 pub use risk_at_stop::RiskAtStop;

@@ -15,6 +15,10 @@ use crate::{
 
 use super::{Note, effect_fault};
 
+/// The longest way from a release to either end of its window.
+pub const LONGEST_WINDOW: Span = Span::from_seconds(86_400);
+const MOST_MINUTES: u32 = 1_440;
+
 /// Some actions are not allowed on the targeted instruments from some minutes before a release to some after. The
 /// releases are the firm's calendar; they are data and not part of the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -122,7 +126,7 @@ fn figures(action: NewsAction, event: &NewsEvent) -> Vec<Figured> {
 
 impl Kind for NewsWindow {
     fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
-        if self.before_minutes > 1_440 || self.after_minutes > 1_440 {
+        if self.before_minutes > MOST_MINUTES || self.after_minutes > MOST_MINUTES {
             fault("before_minutes", "must be at most 1440, a day".to_owned());
         }
         if self.actions.is_empty() {
@@ -198,9 +202,11 @@ impl Kind for NewsWindow {
                     found.push(self.finding(index, closing.trade, action, event));
                 }
             }
-            Fact::Time if self.actions.contains(&NewsAction::Hold) => {
+            Fact::Time => {
                 let acted = Self::acted(index, track);
-                for event in scene.calendar.iter().filter(|event| event.at > acted && event.at <= scene.at) {
+                let holds = self.actions.contains(&NewsAction::Hold);
+                let released = |event: &&NewsEvent| holds && event.at > acted && event.at <= scene.at;
+                for event in scene.calendar.iter().filter(released) {
                     for (ticket, trade) in &track.open {
                         if trade.opened_at <= event.at && event.targets(&trade.symbol) {
                             found.push(self.finding(index, *ticket, NewsAction::Hold, event));
@@ -209,7 +215,7 @@ impl Kind for NewsWindow {
                 }
                 track.notes.insert(index, Note::Acted(scene.at));
             }
-            Fact::Ordered | Fact::StopMoved { .. } | Fact::Floating(_) | Fact::Time | Fact::Review => {}
+            Fact::Ordered | Fact::StopMoved { .. } | Fact::Floating(_) | Fact::Review => {}
         }
         Ok(found)
     }

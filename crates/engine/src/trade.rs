@@ -31,6 +31,8 @@ impl Step<'_> {
                 let passed = self.held.account.status == crate::Status::Passed;
                 if passed { Ok(Done::Promoted) } else { Err(Refusal::NotPassed) }
             }
+            // What is held is worth what its last quote says, and that may be long ago.
+            Act::Payout { .. } if self.holds_stale() => Err(Refusal::MarketStale),
             Act::Payout { amount } => self.pay(*amount)?,
             Act::Grow => self.grow()?,
             Act::Override { rule, to, reason, by } => {
@@ -229,6 +231,10 @@ impl Step<'_> {
             exposure = exposure.checked_add(worth).ok_or(kernel::Overflow)?;
         }
         Ok(exposure <= MOST_EXPOSURE)
+    }
+
+    fn holds_stale(&self) -> bool {
+        self.held.account.positions.values().any(|position| self.not_ready(position.instrument).is_some())
     }
 
     fn not_ready(&self, id: InstrumentId) -> Option<Refusal> {

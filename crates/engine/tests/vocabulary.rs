@@ -372,6 +372,11 @@ fn a_payout_names_its_conditions_and_locks_the_floor() {
     let missing: Vec<_> = refusal.objectives.iter().filter(|it| !it.met).map(|it| it.kind.as_ref()).collect();
     assert_eq!(missing, ["cycle", "flat", "min_profitable_days", "amount"]);
 
+    desk.wait(Span::from_seconds(61));
+    let silent = desk.tell(account, Act::Payout { amount: None });
+    assert_eq!(silent, Err(Refusal::MarketStale), "what is held has no price of now");
+    flat(&mut desk, "1.11000");
+
     let position = *desk.account(account).positions.keys().next().unwrap();
     desk.close(account, position);
     assert_eq!(desk.floor(account, 0), money("97000"));

@@ -91,7 +91,7 @@ async fn a_program_is_checked_before_anybody_can_buy_it() {
     assert!(found["faults"][0]["say"].as_str().unwrap().contains("1 to 1000"));
     for (text, path, say) in [
         (PLAIN.replace(r#""USDJPY""#, r#""NICKEL""#), "terms.instruments[1]", "not traded here"),
-        (PLAIN.replace("max_loss", "most_loss"), "phases[0].rules[0]", "not a kind of rule"),
+        (PLAIN.replace("max_loss", "most_loss"), "phases[0].rules[0].kind", "not a kind of rule"),
         (PLAIN.replace("\"10000\"", "10000.5"), "initial_balance", "in quotes"),
         ("name = ".to_owned(), "", ""),
     ] {

@@ -400,7 +400,7 @@ impl Engine {
             looks: 0,
         };
         held.apply_overrides()?;
-        held.due = held.next_due(None)?;
+        held.due = held.next_due(None)?.map(|due| due.max(self.now));
         held.watching = held.instruments_watched(self.market.instruments())?;
         Ok(held)
     }

@@ -86,10 +86,14 @@ impl Engine {
         let mut after = account.track.clone();
         after.reset(clocks, account.balance, view.equity)?;
         let floors_after_reset = rules::floors(&view.phase, &after)?;
-        let worth = Worth { balance: account.balance, equity: view.equity, at_reset: true };
-        let acts = |floor: &&Floor| floor.effect != Effect::Warn;
-        let acting: Vec<Floor> = floors_after_reset.iter().filter(acts).cloned().collect();
-        let fires_at_reset = rules::breached(&acting, worth).cloned();
+        // First the day that ends is judged by its own floors, then what is held by those of the new day.
+        let fires = |floors: &[Floor], at_reset| {
+            let worth = Worth { balance: account.balance, equity: view.equity, at_reset };
+            let acts = |floor: &&Floor| floor.effect != Effect::Warn;
+            let acting: Vec<Floor> = floors.iter().filter(acts).cloned().collect();
+            rules::breached(&acting, worth).cloned()
+        };
+        let fires_at_reset = fires(&view.floors, true).or_else(|| fires(&floors_after_reset, false));
         let mut fires_at = BTreeMap::new();
         for (ticket, position) in &account.positions {
             if let Some(firing) = firing_price(self.market(), &view, position)? {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use kernel::{AccountId, Amount, Overflow, PersonId};
-use rules::payout::Precheck;
+use rules::payout::Decision;
 use rules::{Deadline, Effect, Fact, Figure, Figured, Finding, Floor, Promotion, Rule, Scene, Track, Worth};
 
 use crate::command::{Done, Open, Outcome, Refusal};
@@ -51,8 +51,10 @@ impl Step<'_> {
         if self.held.phase.promotion == Promotion::OnRequest && !asked || !self.has_passed()? {
             return Ok(());
         }
+        let held = self.held.account.track.held_back;
         self.tell(&Fact::Review)?;
-        if !self.is_active() || !self.has_passed()? {
+        // Who is held back by what the review found has not passed yet.
+        if held != self.held.account.track.held_back || !self.is_active() || !self.has_passed()? {
             return Ok(());
         }
         let account = &self.held.account;
@@ -77,6 +79,9 @@ impl Step<'_> {
         let account = &self.held.account;
         let equity = account.equity(self.market, self.held.program.currency)?;
         let scene = self.held.scene(self.at, equity);
+        if !rules::target_reached(&scene, &account.track)? {
+            return Ok(false);
+        }
         let objectives = rules::objectives(&scene, &account.track)?;
         Ok(rules::passed(&scene, &objectives, account.positions.is_empty(), !account.orders.is_empty()))
     }
@@ -92,7 +97,7 @@ impl Step<'_> {
     /// Ends the account: everything is closed and taken back.
     pub(crate) fn end(&mut self, status: Status, rule: usize) -> Result<(), EngineError> {
         let at = self.at;
-        let kind = self.held.phase.rules.get(rule).map_or(rules::RUIN, |rule| rule.kind());
+        let kind = self.held.phase.rule(rule).map_or(rules::RUIN, |rule| rule.kind());
         let account = self.account();
         account.track.ended = Some((Cow::Borrowed(kind), at));
         account.status = status;
@@ -111,14 +116,10 @@ impl Step<'_> {
         let program = std::sync::Arc::clone(&self.held.program);
         let phase = std::sync::Arc::clone(&self.held.phase);
         let Some(payout) = &phase.payout else { return Ok(Err(Refusal::PayoutRefused)) };
-        let precheck = self.payout_precheck(payout)?;
-        let most = precheck.withdrawable;
-        let taken = amount.unwrap_or(most);
-        let allowed = payout.allows(&precheck, taken, program.currency)?;
+        let Decision { allowed, taken, precheck } = self.payout_decision(payout, amount)?;
         let kind = if allowed { VerdictKind::Payout } else { VerdictKind::PayoutRefusal };
         let mut finding = said("payout", phase.rules.len());
         finding.figures = precheck.figures;
-        finding.figures.push(Figured { name: Cow::Borrowed("asked"), value: Figure::Amount(taken) });
         let mut verdict = self.evidence(kind, finding, None, None)?;
         verdict.objectives = precheck.conditions;
         self.emit(What::Verdict(Box::new(verdict)));
@@ -141,12 +142,17 @@ impl Step<'_> {
             && self.held.phase.payout.as_ref().is_some_and(|payout| payout.after_breach.is_some())
     }
 
-    fn payout_precheck(&self, payout: &rules::Payout) -> Result<Precheck, EngineError> {
+    fn payout_decision(
+        &self,
+        payout: &rules::Payout,
+        asked: Option<Amount>,
+    ) -> Result<Decision, EngineError> {
         let account = &self.held.account;
         let program = &self.held.program;
         let equity = account.equity(self.market, program.currency)?;
         let scene = self.held.scene(self.at, equity);
-        Ok(payout.precheck(&scene, &account.track, program.clocks(), program.currency, account.holding())?)
+        let (clocks, holding) = (program.clocks(), account.holding());
+        Ok(payout.decide(&scene, &account.track, clocks, program.currency, holding, asked)?)
     }
 
     /// Grows the account by one step of its plan.
@@ -250,7 +256,10 @@ impl Step<'_> {
         used.extend(self.traded);
         let scene = self.held.scene(self.at, equity);
         let deadline = |deadline: &Deadline| deadline.rule == finding.rule && deadline.at <= self.at;
-        let deadlines = rules::deadlines(&scene, &account.track)?;
+        let judged = told.as_ref().map_or(&account.track, |(_, before)| before);
+        let scene = Scene { calendar: &judged.calendar, ..scene };
+        let deadlines = rules::deadlines(&scene, judged)?;
+        let objectives = rules::objectives(&scene, judged)?;
         Ok(Verdict {
             number,
             kind,
@@ -264,7 +273,7 @@ impl Step<'_> {
             equity,
             floor,
             floors: self.held.floors.clone(),
-            objectives: rules::objectives(&scene, &account.track)?,
+            objectives,
             deadline: deadlines.into_iter().find(deadline),
             trade: finding.trade.map(Ticket),
             figures: finding.figures,

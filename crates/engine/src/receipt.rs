@@ -7,7 +7,7 @@ use kernel::{
     AccountId, Amount, Currency, FirmId, Overflow, Rounding, Side, Span, Timestamp, decimal, divide,
 };
 use rules::payout::Holding;
-use rules::{Effect, Figure, Phase, Program, ProgramError, RuleError, Scene, VersionHash, Worth};
+use rules::{Effect, Fact, Figure, Phase, Program, ProgramError, RuleError, Scene, VersionHash, Worth};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -98,7 +98,7 @@ impl Receipt {
         program_text: String,
         verdict: Verdict,
     ) -> Result<Self, Unproven> {
-        let program = Program::from_json(&program_text)?;
+        let program = Program::from_stored(&program_text)?;
         let since = |end: Timestamp| tick(&verdict).and_then(|tick| end.since(tick).ok()).map(Span::micros);
         Ok(Self {
             firm,
@@ -123,13 +123,14 @@ impl Receipt {
         if hash != verdict.version.as_str() {
             return Err(Unproven::OtherProgram(verdict.version.clone()));
         }
-        let program = Program::from_json(&self.program)?;
+        let program = Program::from_stored(&self.program)?;
         let phase = phase_with_overrides(&program, verdict)?;
         let equity = equity(verdict, program.currency)?;
         same("the equity", &equity, &verdict.equity)?;
         let floors = rules::floors(&phase, &verdict.track)?;
-        if verdict.fact.is_none() {
-            same("the floors", &floors, &verdict.floors)?;
+        same("the floors", &floors, &verdict.floors)?;
+        if let Some(fact) = &verdict.fact {
+            told_of(fact, verdict)?;
         }
         self.decide(&program, &phase, equity)?;
         let again = Self::compose(
@@ -173,15 +174,17 @@ impl Receipt {
             VerdictKind::Payout | VerdictKind::PayoutRefusal => {
                 let policy = phase.payout.as_ref().ok_or(Unproven::Missing("payout policy"))?;
                 let holding = Holding { flat, no_orders, ended: track.ended.clone() };
-                let precheck = policy.precheck(&scene, track, program.clocks(), program.currency, holding)?;
-                same("the conditions", &precheck.conditions, &verdict.objectives)?;
-                let asked = verdict.figures.last();
-                let Some(Figure::Amount(asked)) = asked.filter(|it| it.name == "asked").map(|it| &it.value)
-                else {
-                    return Err(Unproven::Missing("amount that was asked for"));
+                let amount = verdict.figures.last().map(|it| (it.name.as_ref(), &it.value));
+                let asked = match amount {
+                    Some(("asked", Figure::Amount(asked))) => Some(*asked),
+                    Some(("taken", Figure::Amount(_))) => None,
+                    _ => return Err(Unproven::Missing("amount that was asked for")),
                 };
-                let allowed = policy.allows(&precheck, *asked, program.currency)?;
-                same("whether it may be paid", &allowed, &(verdict.kind == VerdictKind::Payout))
+                let (clocks, currency) = (program.clocks(), program.currency);
+                let decided = policy.decide(&scene, track, clocks, currency, holding, asked)?;
+                same("the conditions", &decided.precheck.conditions, &verdict.objectives)?;
+                same("the numbers of the payout", &decided.precheck.figures, &verdict.figures)?;
+                same("whether it may be paid", &decided.allowed, &(verdict.kind == VerdictKind::Payout))
             }
             VerdictKind::Breach
             | VerdictKind::SoftBreach
@@ -189,6 +192,7 @@ impl Receipt {
             | VerdictKind::Warning
             | VerdictKind::Expiry => match &verdict.fact {
                 None => {
+                    same("the objectives", &rules::objectives(&scene, track)?, &verdict.objectives)?;
                     let worth = Worth { balance, equity, at_reset: verdict.cause == Cause::DayEnd };
                     let crossed = rules::breached(&verdict.floors, worth).cloned();
                     same("the floor that was crossed", &crossed, &verdict.floor)?;
@@ -196,13 +200,16 @@ impl Receipt {
                     self.agrees(finding.as_ref())
                 }
                 Some(fact) => {
+                    same("the objectives", &rules::objectives(&scene, track)?, &verdict.objectives)?;
                     let mut track = track.clone();
                     let found = track.notice(&scene, fact)?;
                     let same_rule = |finding: &&rules::Finding| {
                         finding.rule == verdict.rule_index
                             && finding.trade == verdict.trade.map(|ticket| ticket.0)
                     };
-                    self.agrees(found.iter().find(same_rule))
+                    // A rule may find several things about one position.
+                    let agreed = found.iter().filter(same_rule).any(|found| self.agrees(Some(found)).is_ok());
+                    if agreed { Ok(()) } else { self.agrees(found.iter().find(same_rule)) }
                 }
             },
         }
@@ -218,6 +225,23 @@ impl Receipt {
         same("what it does", &found.effect, &verdict.effect)?;
         same("what it means", &VerdictKind::of(found.effect), &verdict.kind)?;
         same("the numbers that decided", &found.figures, &verdict.figures)
+    }
+}
+
+/// What the rules were told agrees with what the receipt shows of the positions.
+fn told_of(fact: &Fact, verdict: &Verdict) -> Result<(), Unproven> {
+    match fact {
+        Fact::Floating(told) => {
+            let shown: Vec<_> = verdict.positions.iter().map(|it| (it.ticket.0, it.profit)).collect();
+            same("what each position would bring", &shown, told)
+        }
+        Fact::Opened(opening) => {
+            let opened = verdict.positions.iter().find(|position| position.ticket.0 == opening.trade);
+            let opened = opened.ok_or(Unproven::Missing("position that opened"))?;
+            same("the instrument that was opened", &opened.symbol.as_str(), &opening.symbol.as_str())?;
+            same("the side that was opened", &opened.side, &opening.side)
+        }
+        Fact::Ordered | Fact::StopMoved { .. } | Fact::Closed(_) | Fact::Time | Fact::Review => Ok(()),
     }
 }
 
@@ -359,7 +383,7 @@ pub fn explain(program: &Program, verdict: &Verdict) -> Vec<String> {
     let words = program.words();
     let money = |amount: Amount| format!("{} {}", amount.grouped(program.currency), program.currency);
     let mut sentences = Vec::new();
-    let own = program.phases.get(verdict.phase).and_then(|phase| phase.rules.get(verdict.rule_index));
+    let own = program.phases.get(verdict.phase).and_then(|phase| phase.rule(verdict.rule_index));
     let rule = verdict.track.overrides.get(&verdict.rule_index).or(own);
     match (verdict.kind, rule) {
         (VerdictKind::Payout | VerdictKind::PayoutRefusal | VerdictKind::Promotion, _) => {}

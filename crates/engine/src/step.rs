@@ -50,7 +50,8 @@ impl Step<'_> {
         if self.held.needs_floating {
             self.tell_floating()?;
         }
-        if self.fire_triggers()? || self.stop_out()? {
+        // What a rule has just closed is settled like what an order has.
+        if self.fire_triggers()? || self.stop_out()? || self.holdings_changed {
             self.settle()?;
         } else if self.held.passes_open {
             self.judge_pass(false)?;
@@ -157,7 +158,10 @@ impl Step<'_> {
                 let next = self.held.account.track.next_reset;
                 let until =
                     if next > self.at { next } else { self.held.program.reset.next_after(self.at)? };
-                self.held.account.track.held_back = Some(HeldBack { until, rule, effect });
+                let held_back = &mut self.held.account.track.held_back;
+                if held_back.is_none_or(|held| held.effect <= effect) {
+                    *held_back = Some(HeldBack { until, rule, effect });
+                }
                 if effect == Effect::Soft {
                     self.flatten(OrderState::HeldBack)?;
                 } else {

@@ -1,7 +1,7 @@
 //! What an account does: places, changes and fills orders, opens and closes positions.
 
 use kernel::{Amount, Price, Quantity, Rounding, Side, decimal};
-use rules::{CloseReason, Closing, Fact, Opening};
+use rules::{CloseReason, Closing, Fact, Moment, Opening};
 
 use crate::command::{Act, Change, Done, Outcome, Place, Refusal};
 use crate::instrument::MOST_EXPOSURE;
@@ -104,7 +104,7 @@ impl Step<'_> {
             done_at: None,
             position: None,
         };
-        if let Some(rule) = self.objection(&order)? {
+        if let Some(rule) = self.objection(&order, Moment::Placed)? {
             return Ok(Err(Refusal::AgainstRule(rule)));
         }
         if place.kind == OrderKind::Market {
@@ -408,16 +408,16 @@ impl Step<'_> {
     }
 
     /// The place of the rule that refuses the position this order would open, at its price or the market's.
-    fn objection(&self, order: &Order) -> Result<Option<u32>, EngineError> {
-        let price = match order.kind {
-            OrderKind::Limit(price) | OrderKind::Stop(price) => price,
-            OrderKind::Market => self.open_price(order)?,
+    fn objection(&self, order: &Order, moment: Moment) -> Result<Option<u32>, EngineError> {
+        let price = match (order.kind, moment) {
+            (OrderKind::Limit(price) | OrderKind::Stop(price), Moment::Placed) => price,
+            (OrderKind::Limit(_) | OrderKind::Stop(_) | OrderKind::Market, _) => self.open_price(order)?,
         };
         let cost = self.commission(order.instrument, order.quantity)?;
         let opening = self.opening(order, Ticket(self.held.account.next.ticket), price, cost)?;
         let equity = self.held.account.equity(self.market, self.held.program.currency)?;
         let scene = self.held.scene(self.at, equity);
-        let found = rules::objection(&scene, &self.held.account.track, &opening)?;
+        let found = rules::objection(&scene, &self.held.account.track, &opening, moment)?;
         Ok(found.and_then(|(rule, _, _)| u32::try_from(rule).ok()))
     }
 
@@ -540,7 +540,7 @@ impl Step<'_> {
         for (ticket, reason) in entries {
             let Some(mut order) = self.account().orders.remove(&ticket) else { continue };
             self.holdings_changed = true;
-            let refused = self.objection(&order)?.is_some();
+            let refused = self.objection(&order, Moment::Opens)?.is_some();
             if !refused && self.margin_suffices(&order)? {
                 self.fill(&mut order, reason)?;
             } else {

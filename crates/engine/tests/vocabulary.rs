@@ -388,7 +388,8 @@ fn a_payout_names_its_conditions_and_locks_the_floor() {
     assert_eq!(desk.tell(account, Act::Payout { amount: Some(money("600")) }), Ok(Done::Paid(money("600"))));
     let paid = verdicts(&desk, &program(FUNDED), account).pop().unwrap();
     let number = |name: &str| paid.figures.iter().find(|it| it.name == name).map(|it| it.value.clone());
-    assert_eq!(number("payout"), Some(Figure::Amount(money("800"))), "80% of what could have been taken out");
+    assert_eq!(number("payout"), Some(Figure::Amount(money("480"))), "80% of what was taken out");
+    assert_eq!(number("balance_after"), Some(Figure::Amount(money("100400"))));
     assert_eq!(number("asked"), Some(Figure::Amount(money("600"))));
     assert_eq!(desk.account(account).balance, money("100400"));
     assert_eq!(desk.floor(account, 0), money("100000"), "locked at the initial balance");
@@ -549,4 +550,243 @@ fn what_is_measured_at_the_end_of_the_day_is_measured_on_the_day_that_ends() {
     desk.wait_until("2026-01-06T23:00:00Z");
     flat(&mut desk, "1.08500");
     buy(&mut desk, account, "1").unwrap();
+}
+
+/// A receipt of the last verdict.
+fn last_receipt(desk: &Desk, phase: &str, account: AccountId) -> Receipt {
+    let program = program(phase);
+    let verdict = verdicts(desk, &program, account).pop().unwrap();
+    let at = desk.events.iter().rfind(|event| matches!(event.what, What::Verdict(_))).unwrap().at;
+    let firm = desk.engine.firm(account).unwrap();
+    Receipt::compose(firm, account, at, at, None, program.canonical_json().unwrap(), verdict).unwrap()
+}
+
+#[test]
+fn what_is_paid_out_is_no_loss_of_the_day() {
+    for reference in ["balance", "equity", "higher_of", "day_peak_equity"] {
+        let phase = format!(
+            r#"
+            rules = [{{ kind = "daily_loss", reference = "{reference}", limit = {{ amount = "1000" }}, breach = "below" }}]
+            [phases.payout]
+            split = "80"
+            "#
+        );
+        let (mut desk, account) = desk(&phase);
+        buy(&mut desk, account, "1").unwrap();
+        flat(&mut desk, "1.15000");
+        let position = *desk.account(account).positions.keys().next().unwrap();
+        desk.close(account, position);
+        desk.wait(hours(24));
+        flat(&mut desk, "1.15000");
+        let room = |desk: &Desk| desk.equity(account).minus(desk.floor(account, 0)).unwrap();
+        assert_eq!(room(&desk), money("1000"), "{reference}");
+        desk.tell(account, Act::Payout { amount: Some(money("900")) }).unwrap();
+        assert_eq!(room(&desk), money("1000"), "{reference}");
+        desk.tell(account, Act::Payout { amount: None }).unwrap();
+        assert_eq!((desk.balance(account), room(&desk)), (money("100000"), money("1000")), "{reference}");
+        assert_eq!(desk.account(account).status, Status::Active);
+    }
+}
+
+#[test]
+fn a_payout_that_would_end_the_account_is_refused() {
+    let phase = r#"
+      rules = [{ kind = "max_loss", trail = "realised_balance", limit = { amount = "3000" }, breach = "at_or_below" }]
+      [phases.payout]
+      split = "80"
+    "#;
+    let (mut desk, account) = desk(phase);
+    buy(&mut desk, account, "1").unwrap();
+    flat(&mut desk, "1.13000");
+    let position = *desk.account(account).positions.keys().next().unwrap();
+    desk.close(account, position);
+    assert_eq!(desk.tell(account, Act::Payout { amount: None }), Err(Refusal::PayoutRefused));
+    let refusal = verdicts(&desk, &program(phase), account).pop().unwrap();
+    let missing: Vec<_> = refusal.objectives.iter().filter(|it| !it.met).map(|it| it.kind.as_ref()).collect();
+    assert_eq!(missing, ["stays_open"]);
+    desk.tell(account, Act::Payout { amount: Some(money("2999.99")) }).unwrap();
+    assert_eq!(desk.account(account).status, Status::Active);
+}
+
+#[test]
+fn two_releases_at_one_instant_are_one_violation_of_each_position() {
+    let phase = r#"rules = [
+      { kind = "news_window", before_minutes = 2, after_minutes = 2, actions = ["hold"], effect = "flag" },
+    ]"#;
+    let (mut desk, account) = desk(phase);
+    let payrolls = payrolls(&desk);
+    let rate = NewsEvent { name: "Unemployment rate".to_owned(), ..payrolls.clone() };
+    desk.tell(account, Act::Calendar(vec![rate, payrolls.clone()])).unwrap();
+    buy(&mut desk, account, "1").unwrap();
+    buy(&mut desk, account, "1").unwrap();
+    desk.now = payrolls.at;
+    desk.clock();
+    assert_eq!(kinds(&desk, phase, account).len(), 2);
+}
+
+#[test]
+fn a_pause_does_not_silence_a_floor_that_closes() {
+    let phase = r#"rules = [
+      { kind = "daily_loss", reference = "balance", limit = { percent_of_initial = "2" }, breach = "at_or_below", effect = "pause" },
+      { kind = "daily_loss", reference = "balance", limit = { percent_of_initial = "4" }, breach = "at_or_below", effect = "soft" },
+    ]"#;
+    let (mut desk, account) = desk(phase);
+    buy(&mut desk, account, "1").unwrap();
+    flat(&mut desk, "1.08000");
+    assert!(!desk.account(account).positions.is_empty());
+    flat(&mut desk, "1.05900");
+    assert!(desk.account(account).positions.is_empty());
+    let soft = (VerdictKind::SoftBreach, "daily_loss".to_owned());
+    assert_eq!(kinds(&desk, phase, account), [soft.clone(), soft]);
+}
+
+#[test]
+fn what_a_rule_closes_on_a_quote_is_settled_at_once() {
+    let phase = r#"rules = [
+      { kind = "daily_cap", reference = "balance", limit = { percent_of_initial = "3" }, breach = "at_or_below", effect = "soft" },
+      { kind = "profit_target", limit = { percent_of_initial = "3" }, flat = true },
+    ]"#;
+    let (mut desk, account) = desk(phase);
+    buy(&mut desk, account, "1").unwrap();
+    flat(&mut desk, "1.13000");
+    assert_eq!(desk.account(account).status, Status::Passed);
+}
+
+#[test]
+fn the_cure_runs_from_the_warning_however_late_the_stop_is_taken_away() {
+    let phase = r#"rules = [{ kind = "stop_required", minutes = 5, cure_minutes = 60, effect = "hard" }]"#;
+    let (mut desk, account) = desk(phase);
+    let stopped = Place {
+        symbol: symbol("EURUSD"),
+        side: Side::Buy,
+        kind: OrderKind::Market,
+        quantity: lots("1"),
+        stop_loss: Some(desk.points("EURUSD", "1.09000")),
+        take_profit: None,
+    };
+    desk.tell(account, Act::Place(stopped)).unwrap();
+    let position = *desk.account(account).positions.keys().next().unwrap();
+    desk.wait(hours(5));
+    flat(&mut desk, "1.10000");
+    let keep = Change::Keep;
+    desk.tell(account, Act::ChangePosition { position, stop_loss: Change::Remove, take_profit: keep })
+        .unwrap();
+    desk.clock();
+    assert_eq!(kinds(&desk, phase, account), [(VerdictKind::Warning, "stop_required".to_owned())]);
+    desk.wait(Span::from_seconds(59 * 60));
+    flat(&mut desk, "1.10000");
+    buy(&mut desk, account, "0.01").unwrap();
+    assert_eq!(desk.account(account).status, Status::Active);
+    desk.wait(Span::from_seconds(60));
+    desk.clock();
+    assert_eq!(desk.account(account).status, Status::Breached);
+}
+
+#[test]
+fn a_condition_of_a_payout_that_ends_an_account_is_named() {
+    let phase = r#"
+      rules = [{ kind = "max_loss", trail = "static", limit = { amount = "5000" }, breach = "below" }]
+      [phases.payout]
+      split = "80"
+      conditions = [{ kind = "lot_range", around = "first_trade", lower = "50", upper = "200", effect = "hard" }]
+      after_breach = { rules = ["lot_range"], share = "50", claim_days = 7 }
+    "#;
+    let (mut desk, account) = desk(phase);
+    for size in ["1", "3"] {
+        buy(&mut desk, account, size).unwrap();
+    }
+    assert_eq!(kinds(&desk, phase, account), [(VerdictKind::Breach, "lot_range".to_owned())]);
+    let explained = last_receipt(&desk, phase, account).explanation.concat();
+    assert!(explained.contains("first trade"), "{explained}");
+    assert_eq!(desk.account(account).track.ended.as_ref().unwrap().0, "lot_range");
+}
+
+#[test]
+fn a_limit_order_that_fires_in_a_window_is_refused_only_if_that_is_what_is_not_allowed() {
+    for (actions, filled) in [("open", true), ("pending_fill", false)] {
+        let phase = format!(
+            r#"rules = [{{ kind = "news_window", before_minutes = 2, after_minutes = 2, actions = ["{actions}"], effect = "refuse" }}]"#
+        );
+        let (mut desk, account) = desk(&phase);
+        let release = payrolls(&desk);
+        desk.tell(account, Act::Calendar(vec![release.clone()])).unwrap();
+        desk.now = release.at;
+        flat(&mut desk, "1.10000");
+        desk.limit(account, Side::Buy, "1", "EURUSD", "1.09900");
+        flat(&mut desk, "1.09900");
+        assert_eq!(desk.account(account).positions.len() == 1, filled, "{actions}");
+    }
+}
+
+#[test]
+fn the_risk_of_a_stop_order_is_measured_where_it_fills() {
+    let phase = r#"rules = [{ kind = "risk_at_stop", limit = { amount = "1000" }, breach = "above", without_stop = true, effect = "refuse" }]"#;
+    let (mut desk, account) = desk(phase);
+    let order = Place {
+        symbol: symbol("EURUSD"),
+        side: Side::Buy,
+        kind: OrderKind::Stop(desk.points("EURUSD", "1.11000")),
+        quantity: lots("1"),
+        stop_loss: Some(desk.points("EURUSD", "1.10500")),
+        take_profit: None,
+    };
+    desk.tell(account, Act::Place(order)).unwrap();
+    flat(&mut desk, "1.12000");
+    assert!(desk.account(account).positions.is_empty(), "1,500 at the price of the gap");
+}
+
+#[test]
+fn the_forecast_tells_what_the_end_of_the_day_will_do() {
+    let phase = r#"rules = [
+      { kind = "daily_loss", reference = "balance", tests = "day_end_balance", limit = { amount = "1000" }, breach = "below" },
+    ]"#;
+    let (mut desk, account) = desk(phase);
+    buy(&mut desk, account, "1").unwrap();
+    flat(&mut desk, "1.08500");
+    let position = *desk.account(account).positions.keys().next().unwrap();
+    desk.close(account, position);
+    let forecast = desk.engine.forecast(account).unwrap().unwrap();
+    assert_eq!(forecast.fires_at_reset.unwrap().kind, "daily_loss");
+    desk.wait(hours(24));
+    desk.clock();
+    assert_eq!(desk.account(account).status, Status::Breached);
+}
+
+#[test]
+fn what_an_override_made_due_is_due_at_the_same_instant_after_a_restart() {
+    let phase = r#"rules = [{ kind = "calendar_limit", days = 30 }]"#;
+    let (mut desk, account) = desk(phase);
+    desk.wait(hours(24 * 5));
+    flat(&mut desk, "1.10000");
+    let to: Rule = serde_json::from_str(r#"{"kind":"calendar_limit","days":2}"#).unwrap();
+    let by = PersonId::derived(&[b"risk"]);
+    desk.tell(account, Act::Override { rule: 0, to: Some(Box::new(to)), reason: "asked".to_owned(), by })
+        .unwrap();
+    let mut again = common::restored(&desk.engine, &[program(phase)]);
+    desk.wait(hours(1));
+    desk.clock();
+    let mut events = Vec::new();
+    again.apply(desk.now, &engine::Input::Clock, &mut events).unwrap();
+    assert_eq!(again.state_hash().unwrap(), desk.engine.state_hash().unwrap());
+}
+
+#[test]
+fn a_receipt_with_altered_facts_does_not_prove() {
+    let phase = r#"rules = [{ kind = "open_loss", per = "trade", limit = { amount = "500" }, breach = "at_or_above", effect = "flag" }]"#;
+    let (mut desk, account) = desk(phase);
+    buy(&mut desk, account, "1").unwrap();
+    flat(&mut desk, "1.09400");
+    let receipt = last_receipt(&desk, phase, account);
+    receipt.prove().unwrap();
+    let forged = |verdict: Verdict| {
+        let text = program(phase).canonical_json().unwrap();
+        Receipt::compose(receipt.firm, account, receipt.at, receipt.at, None, text, verdict).unwrap().prove()
+    };
+    let mut worse = receipt.verdict.clone();
+    worse.fact = Some(rules::Fact::Floating(vec![(worse.trade.unwrap().0, money("-9000"))]));
+    worse.figures[0].value = Figure::Amount(money("9000"));
+    assert!(forged(worse).is_err());
+    let mut bare = receipt.verdict.clone();
+    bare.floors.clear();
+    assert!(forged(bare).is_err());
 }

@@ -129,7 +129,7 @@ pub struct OpenTrade {
     /// What of its profit is not paid out, once a rule says that none of it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deducted: Option<Amount>,
-    /// Rules that have warned about it already, by their places.
+    /// Rules that have spoken about it, by their places, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warned: Vec<usize>,
+    pub spoken: Vec<(usize, Timestamp)>,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::{Figure, Figured, RuleError, figure};
 use crate::kinds::ProfitTarget;
-use crate::{Effect, Opening, Phase, Rule, Scene, Track, is_default};
+use crate::{Effect, Moment, Opening, Phase, Rule, Scene, Track, is_default};
 
 /// When a value has crossed a floor. Firms differ, so it is a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -203,8 +203,8 @@ pub struct Deadline {
 pub const RUIN: &str = "ruin";
 
 /// All floors of a phase, in the order of its rules, each after its warnings. A loss of everything ends any account, so
-/// the last is the one that no program writes: equity at or below zero. A soft floor is silent while the account is held
-/// back by one, and a warning is given once a day.
+/// the last is the one that no program writes: equity at or below zero. A floor that holds the account back is silent
+/// while it is held back as hard already, and a warning is given once a day.
 pub fn floors(phase: &Phase, track: &Track) -> Result<Vec<Floor>, RuleError> {
     let mut floors = Vec::new();
     for (index, rule) in phase.rules.iter().enumerate() {
@@ -212,7 +212,8 @@ pub fn floors(phase: &Phase, track: &Track) -> Result<Vec<Floor>, RuleError> {
         for floor in rule.floors(index, track)? {
             let told = track.warned.contains(&(index, Percent::WHOLE));
             let soft = matches!(floor.effect, Effect::Pause | Effect::Soft);
-            if (soft && track.held_back.is_some()) || (floor.effect == Effect::Flag && told) {
+            let held = track.held_back.is_some_and(|held| floor.effect <= held.effect);
+            if (soft && held) || (floor.effect == Effect::Flag && told) {
                 continue;
             }
             for used in rule.warnings() {
@@ -268,6 +269,16 @@ pub fn profit_target(phase: &Phase) -> Option<&ProfitTarget> {
         .find_map(|rule| if let Rule::ProfitTarget(target) = rule { Some(target) } else { None })
 }
 
+/// Whether the phase has a profit target and it is reached; without it nothing else needs to be looked at.
+pub fn target_reached(scene: &Scene<'_>, track: &Track) -> Result<bool, RuleError> {
+    for (index, rule) in scene.phase.rules.iter().enumerate() {
+        if let Rule::ProfitTarget(_) = rule {
+            return Ok(rule.answers().objective(index, scene, track)?.is_some_and(|objective| objective.met));
+        }
+    }
+    Ok(false)
+}
+
 /// Whether the phase is passed: it has a profit target, every objective holds, and the account is as flat as the target
 /// asks. Where the target lets positions stay open, their loss must not eat what the balance shows: equity has to reach
 /// the target too. Ask only after the floors.
@@ -299,10 +310,11 @@ pub fn objection(
     scene: &Scene<'_>,
     track: &Track,
     opening: &Opening,
+    moment: Moment,
 ) -> Result<Option<Objection>, RuleError> {
     for (index, rule) in scene.phase.rules.iter().enumerate() {
         if rule.answers().effect() == Effect::Refuse
-            && let Some(figures) = rule.answers().objection(index, scene, track, opening)?
+            && let Some(figures) = rule.answers().objection(index, scene, track, opening, moment)?
         {
             return Ok(Some((index, rule.kind(), figures)));
         }

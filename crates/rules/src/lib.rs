@@ -32,12 +32,12 @@ pub use effect::{Effect, Figure, Figured, Finding, RuleError};
 pub use facts::{CloseReason, Closing, Fact, NewsEvent, OpenTrade, Opening};
 pub use floor::{
     Comparison, Deadline, Floor, Objection, Objective, RUIN, Tested, Worth, breached, deadlines, figures,
-    floors, objection, objectives, passed, profit_target,
+    floors, objection, objectives, passed, profit_target, target_reached,
 };
 pub use limit::{Limit, Offset, Reached, Since};
 pub use payout::Payout;
 pub use program::{Invalid, Phase, Program, ProgramError, Promotion, Terms, VersionHash};
-pub use rule::{Rule, Scene, Words};
+pub use rule::{Moment, Rule, Scene, Words};
 pub use scaling::Scaling;
 pub use track::{Activity, Clocks, Day, HeldBack, Lock, Paid, Peaks, Track};
 

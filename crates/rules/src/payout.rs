@@ -12,7 +12,9 @@ use crate::kinds::lock_on_payout;
 use crate::limit::Since;
 use crate::program::MOST_INITIAL_BALANCE;
 use crate::rule::{Words, unknown_kind};
-use crate::{Clocks, Effect, Limit, Objective, Rule, Scene, Track, floors, is_default};
+use crate::{
+    Clocks, Effect, Limit, Objective, Paid, Rule, Scene, Track, Worth, breached, floors, is_default,
+};
 
 /// When, how often and how much is paid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -240,6 +242,17 @@ pub struct Precheck {
     pub figures: Vec<Figured>,
 }
 
+/// What was decided about an amount that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it is paid.
+    pub allowed: bool,
+    /// What is taken out then.
+    pub taken: Amount,
+    /// Every condition and number, for this amount.
+    pub precheck: Precheck,
+}
+
 /// What the account holds beside its balance, for the conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holding {
@@ -320,14 +333,17 @@ impl Payout {
             rule.faults(&mut |field, say| fault(&format!("conditions[{index}].{field}"), say));
         }
         if let Some(after) = &self.after_breach {
+            if after.rules.is_empty() {
+                fault("after_breach.rules", "name at least one kind of rule".to_owned());
+            }
             for rule in after.rules.iter().filter(|rule| !Rule::KINDS.contains(&rule.as_str())) {
                 fault("after_breach.rules", unknown_kind(rule));
             }
             if !share(after.share) {
                 fault("after_breach.share", "must be from 0 to 100 per cent".to_owned());
             }
-            if after.claim_days > 3_650 {
-                fault("after_breach.claim_days", "must be at most 3650".to_owned());
+            if !(1..=3_650).contains(&after.claim_days) {
+                fault("after_breach.claim_days", "must be from 1 to 3650".to_owned());
             }
             if let Some(limit) = after.worst_trade {
                 limit.faults("after_breach.worst_trade", fault);
@@ -432,6 +448,74 @@ impl Payout {
         lines
     }
 
+    /// Decides about an amount that is asked for, or about all that may be taken out: whether it is paid, and every
+    /// condition and number of it. An amount that is asked for is among the conditions; the last number is the amount.
+    pub fn decide(
+        &self,
+        scene: &Scene<'_>,
+        track: &Track,
+        clocks: Clocks<'_>,
+        currency: Currency,
+        holding: Holding,
+        asked: Option<Amount>,
+    ) -> Result<Decision, RuleError> {
+        let ended = holding.ended.is_some();
+        let mut precheck = self.precheck(scene, track, clocks, currency, holding)?;
+        let Some(asked) = asked else {
+            let taken = precheck.withdrawable;
+            precheck.figures.push(figure("taken", taken));
+            return Ok(Decision { allowed: precheck.eligible, taken, precheck });
+        };
+        let most = precheck.withdrawable;
+        let least = self.min_amount.filter(|_| !ended).unwrap_or(Amount::from_micros(1));
+        let whole = asked.rounded(currency, Rounding::Floor)? == asked;
+        let mut own = vec![
+            condition("asked_at_most", Figure::Amount(asked), Figure::Amount(most), asked <= most),
+            condition(
+                "asked_at_least",
+                Figure::Amount(asked),
+                Figure::Amount(least),
+                asked >= least && whole,
+            ),
+        ];
+        let fits = own.iter().all(|condition| condition.met);
+        if fits && !ended {
+            precheck.payout = self.share_of(scene, track, asked)?.rounded(currency, Rounding::Floor)?;
+            let left = self.left(scene, track, asked)?;
+            precheck.figures.retain(|it| it.name != "payout" && left.iter().all(|own| own.name != it.name));
+            precheck.figures.push(figure("payout", precheck.payout));
+            precheck.figures.extend(left);
+            precheck.conditions.retain(|condition| condition.kind != STAYS_OPEN);
+            own.push(self.stays_open(scene, track, asked)?);
+        }
+        precheck.conditions.extend(own);
+        precheck.eligible = precheck.conditions.iter().all(|condition| condition.met);
+        precheck.figures.push(figure("asked", asked));
+        Ok(Decision { allowed: precheck.eligible, taken: asked, precheck })
+    }
+
+    /// Whether the account outlives taking an amount out: no hard floor lies at or above what is left.
+    fn stays_open(&self, scene: &Scene<'_>, track: &Track, taken: Amount) -> Result<Objective, RuleError> {
+        let mut after = track.clone();
+        let balance = self.pay(scene, &mut after, taken)?;
+        let equity = scene.equity.minus(scene.balance)?.plus(balance)?;
+        let worth = Worth { balance, equity, at_reset: false };
+        let floors = floors(scene.phase, &after)?;
+        let hard: Vec<_> =
+            floors.into_iter().filter(|floor| floor.effect == Effect::Hard && !floor.cap).collect();
+        let highest = hard.iter().map(|floor| floor.amount).max().unwrap_or_default();
+        let stays = breached(&hard, worth).is_none();
+        Ok(condition(STAYS_OPEN, Figure::Amount(equity), Figure::Amount(highest), stays))
+    }
+
+    /// The trader's share of an amount that is taken out.
+    fn share_of(&self, scene: &Scene<'_>, track: &Track, taken: Amount) -> Result<Amount, RuleError> {
+        if let (Some(_), Some(_)) = (&track.ended, &self.after_breach) {
+            return Ok(taken);
+        }
+        Ok(paid_of(&self.parts(scene, track, taken)?)?)
+    }
+
     /// Looks at every condition at an instant and says what could be taken out.
     #[expect(clippy::needless_pass_by_value, reason = "the caller puts it together for this question only")]
     pub fn precheck(
@@ -487,6 +571,7 @@ impl Payout {
             Figure::Amount(something),
             taken >= something,
         ));
+        conditions.push(self.stays_open(scene, track, taken)?);
         let mut figures = vec![figure("profit", profit), figure("buffer", buffer)];
         if deducted > Amount::ZERO {
             figures.push(figure("deducted", deducted));
@@ -499,13 +584,6 @@ impl Payout {
         figures.extend(self.left(scene, track, taken)?);
         let eligible = conditions.iter().all(|condition| condition.met);
         Ok(Precheck { eligible, conditions, withdrawable: taken, payout, figures })
-    }
-
-    /// Whether so much may be taken out.
-    pub fn allows(&self, precheck: &Precheck, taken: Amount, currency: Currency) -> Result<bool, RuleError> {
-        let least = self.min_amount.unwrap_or(Amount::from_micros(1));
-        let whole = taken.rounded(currency, Rounding::Floor)? == taken;
-        Ok(precheck.eligible && whole && taken <= precheck.withdrawable && taken >= least)
     }
 
     fn conditions_met(
@@ -551,7 +629,8 @@ impl Payout {
                 met,
             ));
         }
-        if self.flat {
+        let target_flat = |rule: &Rule| matches!(rule, Rule::ProfitTarget(target) if target.flat);
+        if self.flat || self.conditions.iter().any(target_flat) {
             conditions.push(condition("flat", Figure::Flag(holding.flat), Figure::Flag(true), holding.flat));
         }
         if self.no_orders {
@@ -603,12 +682,20 @@ impl Payout {
         let Some(begun) = begun else { return Ok(None) };
         let mut current = cycle.days(clocks.counting.day_of(begun)?, cycle.first_days)?;
         for paid in &track.payouts {
-            let start = match cycle.next_from {
-                NextCycle::CycleEnd if cycle.inclusive => current.end.plus_days(1)?,
-                NextCycle::CycleEnd => current.end,
-                NextCycle::Payout => clocks.counting.day_of(paid.at)?,
-            };
-            current = cycle.days(start, cycle.next_days)?;
+            let day = clocks.counting.day_of(paid.at)?;
+            // Cycles that had ended before the payout are paid with it: the next one ends on its day or later.
+            loop {
+                let start = match cycle.next_from {
+                    NextCycle::CycleEnd if cycle.inclusive => current.end.plus_days(1)?,
+                    NextCycle::CycleEnd => current.end,
+                    NextCycle::Payout => day,
+                };
+                let last = current.end;
+                current = cycle.days(start, cycle.next_days)?;
+                if current.end >= day || current.end == last {
+                    break;
+                }
+            }
         }
         Ok(Some(current))
     }
@@ -655,8 +742,14 @@ impl Payout {
         let left = scene.balance.minus(taken)?;
         let balance = if self.after.to_initial { track.initial } else { left };
         let equity = scene.equity.minus(scene.balance)?.plus(balance)?;
+        let share = self.share_of(scene, track, taken)?;
         lock_on_payout(scene.phase, track, scene.at)?;
-        track.paid(scene.at, scene.equity, equity, taken, !self.after.keep_days)?;
+        let paid = Paid { at: scene.at, amount: taken, share };
+        track.paid(scene.equity, equity, paid, !self.after.keep_days)?;
+        if self.after.to_initial {
+            // Nothing is left that could be kept back again.
+            track.deductions_settled = track.deductions_settled.plus(deducted(scene, track)?)?;
+        }
         if self.after.rebase_peaks {
             track.rebase(balance.max(track.initial));
         }
@@ -670,7 +763,7 @@ fn deducted(scene: &Scene<'_>, track: &Track) -> Result<Amount, RuleError> {
     for (index, rule) in scene.phase.rules_and_conditions() {
         sum = sum.plus(rule.answers().deducted(index, track)?)?;
     }
-    Ok(sum)
+    Ok(sum.minus(track.deductions_settled)?.max(Amount::ZERO))
 }
 
 /// What the trader gets of the parts of an amount.
@@ -720,6 +813,9 @@ impl Cycle {
         Ok(CycleDays { start, end, open })
     }
 }
+
+/// The condition that a payout does not end the account.
+const STAYS_OPEN: &str = "stays_open";
 
 const MOST: &str = "must be above 0 and at most 1000000000";
 
@@ -836,7 +932,7 @@ mod tests {
               { payout = "249.99", expect = { verdict = "refused", rule = "cycle" } },
               { at = "2026-01-26", closed = "499.99", expect = { payout.missing = "min_profit, min_cycle_profit" } },
               { closed = "250.02", expect = { payout.missing = "", payout.withdrawable = 1000 } },
-              { payout = "1000.01", expect = { verdict = "refused", rule = "amount" } },
+              { payout = "1000.01", expect = { verdict = "refused", rule = "asked_at_most" } },
               { payout = "all", expect = { account.balance = 100000, payout.missing = "cycle, min_profit, min_cycle_profit, most_payouts, amount" } },
             ]
             "#,

@@ -97,6 +97,11 @@ impl Phase {
         self.rules.iter().enumerate().chain(self.conditions())
     }
 
+    /// The rule at a place, conditions of payouts included.
+    pub fn rule(&self, place: usize) -> Option<&Rule> {
+        self.rules_and_conditions().find(|(at, _)| *at == place).map(|(_, rule)| rule)
+    }
+
     /// Whether a rule must be told of every new peak of the equity.
     pub fn needs_peaks(&self) -> bool {
         self.rules.iter().any(|rule| rule.answers().needs_peaks())
@@ -247,6 +252,11 @@ impl Program {
         Ok(program)
     }
 
+    /// Reads a program that was published: it was checked then, by what was asked of programs then.
+    pub fn from_stored(text: &str) -> Result<Self, ProgramError> {
+        read_json(text)
+    }
+
     /// Reads and checks a program's TOML.
     pub fn from_toml(text: &str) -> Result<Self, ProgramError> {
         let program: Self = read_toml(text)?;
@@ -335,7 +345,9 @@ impl Program {
                 payout.faults(&mut |field, say| fault(&format!("{at}.payout.{field}"), &say));
             }
             if let Some(scaling) = &phase.scaling {
-                scaling.faults(&mut |field, say| fault(&format!("{at}.scaling.{field}"), &say));
+                scaling.faults(self.initial_balance, &mut |field, say| {
+                    fault(&format!("{at}.scaling.{field}"), &say);
+                });
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(ProgramError::Invalid(faults)) }

@@ -31,6 +31,15 @@ pub struct Scene<'a> {
     pub equity: Amount,
 }
 
+/// When a position is looked at before it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The order is placed, and may fill at once or later.
+    Placed,
+    /// It would open now.
+    Opens,
+}
+
 /// What a kind of rule may answer. Every kind has a sentence; of the rest it answers what concerns it.
 pub(crate) trait Kind {
     /// What is wrong with its settings: the field and what would be right.
@@ -87,6 +96,7 @@ pub(crate) trait Kind {
         _scene: &Scene<'_>,
         _track: &Track,
         _opening: &Opening,
+        _moment: Moment,
     ) -> Result<Option<Vec<Figured>>, RuleError> {
         Ok(None)
     }

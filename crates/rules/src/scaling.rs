@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{Figured, RuleError, figure};
-use crate::limit::Since;
 use crate::program::MOST_INITIAL_BALANCE;
 use crate::rule::Words;
 use crate::{Clocks, Limit, Scene, Track, is_default};
@@ -53,7 +52,7 @@ pub enum ScalingStep {
 const MOST_STEP: Percent = Percent::from_whole(1_000);
 
 impl Scaling {
-    pub(crate) fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
+    pub(crate) fn faults(&self, initial: Amount, fault: &mut dyn FnMut(&str, String)) {
         if !(1..=120).contains(&self.every_months) {
             fault("every_months", "must be from 1 to 120".to_owned());
         }
@@ -71,9 +70,9 @@ impl Scaling {
                 }
             }
             ScalingStep::Table(sizes) => {
-                let sensible = |size: &Amount| *size > Amount::ZERO && *size <= MOST_INITIAL_BALANCE;
+                let sensible = |size: &Amount| *size > initial && *size <= MOST_INITIAL_BALANCE;
                 if sizes.is_empty() || !sizes.is_sorted() || !sizes.iter().all(sensible) {
-                    let say = "give at least one size, from the smallest to the largest, at most 1000000000";
+                    let say = "give at least one size, each above the initial balance and the one before, at most 1000000000";
                     fault("step.table", say.to_owned());
                 }
             }
@@ -155,7 +154,7 @@ impl Scaling {
         let due = from.plus_months(self.every_months)?;
         let mut months: BTreeMap<i32, Amount> = BTreeMap::new();
         let mut earned = Amount::ZERO;
-        for day in track.days_since(Since::Opening, scene.equity)?.iter().filter(|day| day.day >= from) {
+        for day in track.days_since_growth(scene.equity)? {
             earned = earned.plus(day.profit)?;
             let month = months.entry(month_of(from, day.day)?).or_default();
             *month = month.plus(day.profit)?;
@@ -168,7 +167,9 @@ impl Scaling {
         }
         let least = self.profit.amount(track.initial, track.initial)?;
         let today = clocks.counting.day_of(scene.at)?;
+        let next_size = self.size_after(track.first_size, steps.saturating_add(1))?;
         let eligible = today >= due
+            && next_size > track.initial
             && earned >= least
             && profitable >= self.profitable_months
             && paid >= self.payouts
@@ -182,7 +183,7 @@ impl Scaling {
             figure("payouts", paid),
             figure("steps", steps),
             figure("size", track.initial),
-            figure("next_size", self.size_after(track.first_size, steps.saturating_add(1))?),
+            figure("next_size", next_size),
         ])
     }
 
@@ -192,7 +193,7 @@ impl Scaling {
         let steps = u32::try_from(track.scaled.len()).unwrap_or(u32::MAX).saturating_add(1);
         let size = self.size_after(track.first_size, steps)?;
         let more = size.minus(track.initial)?;
-        track.grow(scene.at, more)?;
+        track.grow(scene.at, scene.equity, more)?;
         Ok(scene.balance.plus(more)?)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use kernel::{Amount, Overflow, Percent, ResetClock, Timestamp, TradingDay};
 use serde::{Deserialize, Serialize};
@@ -51,11 +52,14 @@ pub struct Track {
     /// The running day of counting.
     pub today: Day,
     /// Finished days on which something happened, oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub days: Vec<Day>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub days: Arc<Vec<Day>>,
     /// How many of them lie before the last payout.
     #[serde(default, skip_serializing_if = "is_default")]
     pub days_paid: usize,
+    /// How many of them lie before the account last grew.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub days_grown: usize,
     /// When something last happened.
     pub activity: Activity,
     /// Open positions, by ticket.
@@ -70,6 +74,9 @@ pub struct Track {
     /// What is not paid out because a rule says so.
     #[serde(default, skip_serializing_if = "is_default")]
     pub deducted: Amount,
+    /// What of [`Track::deducted`], and of what single rules keep back, a payout that left nothing behind has settled.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deductions_settled: Amount,
     /// Whether a trade without a stop loss has ever closed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unprotected: bool,
@@ -80,8 +87,8 @@ pub struct Track {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<usize, Rule>,
     /// The firm's calendar of releases, as far as the account was told.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub calendar: Vec<NewsEvent>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub calendar: Arc<Vec<NewsEvent>>,
     /// The kind of the rule that ended the account, and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<(Cow<'static, str>, Timestamp)>,
@@ -148,6 +155,8 @@ pub struct Paid {
     pub at: Timestamp,
     /// What left the account.
     pub amount: Amount,
+    /// The trader's share of it.
+    pub share: Amount,
 }
 
 /// A day by the clock that counts days.
@@ -244,17 +253,19 @@ impl Track {
             next_day: clocks.counting.next_after(at)?,
             today_start_equity: initial,
             today: Day::new(clocks.counting.day_of(at)?, false),
-            days: Vec::new(),
+            days: Arc::default(),
             days_paid: 0,
+            days_grown: 0,
             activity: Activity { order: at, open: at, close: at, first_open: None },
             open: BTreeMap::new(),
             notes: BTreeMap::new(),
             payouts: Vec::new(),
             deducted: Amount::ZERO,
+            deductions_settled: Amount::ZERO,
             unprotected: false,
             worst_trade: Amount::ZERO,
             overrides: BTreeMap::new(),
-            calendar: Vec::new(),
+            calendar: Arc::default(),
             ended: None,
             first_size: initial,
             scaled: Vec::new(),
@@ -328,8 +339,9 @@ impl Track {
     /// time first ([`Fact::Time`]): a release that was not known when it came is held against nobody.
     pub fn learn(&mut self, at: Timestamp, events: &[NewsEvent]) -> Result<(), RuleError> {
         let from = at.before(crate::kinds::LONGEST_WINDOW)?;
-        self.calendar = events.iter().filter(|event| event.at >= from).cloned().collect();
-        self.calendar.sort_by(|left, right| (left.at, &left.name).cmp(&(right.at, &right.name)));
+        let mut calendar: Vec<_> = events.iter().filter(|event| event.at >= from).cloned().collect();
+        calendar.sort_by(|left, right| (left.at, &left.name).cmp(&(right.at, &right.name)));
+        self.calendar = Arc::new(calendar);
         Ok(())
     }
 
@@ -351,7 +363,7 @@ impl Track {
             unprotected: opening.risk.is_none(),
             profit: opening.cost.negated()?,
             deducted: None,
-            warned: Vec::new(),
+            spoken: Vec::new(),
         };
         self.open.insert(opening.trade, trade);
         Ok(())
@@ -375,8 +387,12 @@ impl Track {
             self.today.best_trade = self.today.best_trade.max(profit);
             self.worst_trade = self.worst_trade.min(profit);
         }
-        let opened_on = std::iter::once(&mut self.today).chain(self.days.iter_mut().rev());
-        if let Some(record) = opened_on.into_iter().find(|record| record.day == day) {
+        let record = if self.today.day == day {
+            Some(&mut self.today)
+        } else {
+            Arc::make_mut(&mut self.days).iter_mut().rev().find(|record| record.day == day)
+        };
+        if let Some(record) = record {
             record.booked = record.booked.plus(closing.profit)?;
             record.completed = record.completed.saturating_add(u32::from(closing.whole));
         }
@@ -415,28 +431,36 @@ impl Track {
         let today = std::mem::replace(&mut self.today, Day::new(next, !self.open.is_empty()));
         self.today_start_equity = equity;
         if !today.is_empty() {
-            self.days.push(today);
+            Arc::make_mut(&mut self.days).push(today);
         }
         Ok(())
     }
 
     /// Takes notice of money that left the account: what stood before and after, and whether the days that count for
-    /// the next payout begin anew.
+    /// the next payout begin anew. What left is no loss of the day: its marks fall with the balance.
     pub(crate) fn paid(
         &mut self,
-        at: Timestamp,
         before: Amount,
         after: Amount,
-        amount: Amount,
+        paid: Paid,
         restart: bool,
     ) -> Result<(), RuleError> {
         let day = self.today.day;
         self.keep_today(day, before)?;
         self.today_start_equity = after;
+        let left = before.minus(after)?;
+        for mark in [
+            &mut self.day_start_balance,
+            &mut self.day_start_equity,
+            &mut self.peaks.day_equity,
+            &mut self.peaks_before.day_equity,
+        ] {
+            *mark = mark.minus(left)?;
+        }
         if restart {
             self.days_paid = self.days.len();
         }
-        self.payouts.push(Paid { at, amount });
+        self.payouts.push(paid);
         Ok(())
     }
 
@@ -453,8 +477,11 @@ impl Track {
     }
 
     /// Grows the account: everything that is measured from grows by the same amount.
-    pub(crate) fn grow(&mut self, at: Timestamp, more: Amount) -> Result<(), RuleError> {
+    pub(crate) fn grow(&mut self, at: Timestamp, equity: Amount, more: Amount) -> Result<(), RuleError> {
         self.scaled.push(at);
+        let day = self.today.day;
+        self.keep_today(day, equity)?;
+        self.days_grown = self.days.len();
         for mark in [
             &mut self.initial,
             &mut self.day_start_balance,
@@ -477,10 +504,21 @@ impl Track {
 
     /// The days from an opening or a payout on, each once, the running day last; `equity` is the one of now.
     pub fn days_since(&self, since: Since, equity: Amount) -> Result<Vec<Day>, RuleError> {
-        let skipped = match since {
-            Since::Opening => 0,
-            Since::Payout => self.days_paid,
-        };
+        self.days_after(
+            match since {
+                Since::Opening => 0,
+                Since::Payout => self.days_paid,
+            },
+            equity,
+        )
+    }
+
+    /// The days since the account last grew, as [`Track::days_since`] gives them.
+    pub(crate) fn days_since_growth(&self, equity: Amount) -> Result<Vec<Day>, RuleError> {
+        self.days_after(self.days_grown, equity)
+    }
+
+    fn days_after(&self, skipped: usize, equity: Amount) -> Result<Vec<Day>, RuleError> {
         let mut today = self.today.clone();
         today.change = equity.minus(self.today_start_equity)?;
         let mut days: Vec<Day> = Vec::new();

@@ -12,9 +12,9 @@ use crate::effect::{Figure, Figured, figure};
 use crate::kinds::Weekday;
 use crate::payout::{Holding, Precheck};
 use crate::{
-    CloseReason, Closing, Effect, Fact, Finding, Floor, HeldBack, NewsEvent, Objective, Opening, Phase,
-    Program, Promotion, RuleError, Scene, Track, Worth, breached, deadlines, figures, floors, objection,
-    objectives, passed,
+    CloseReason, Closing, Effect, Fact, Finding, Floor, HeldBack, Moment, NewsEvent, Objective, Opening,
+    Phase, Program, Promotion, RuleError, Scene, Track, Worth, breached, deadlines, figures, floors,
+    objection, objectives, passed,
 };
 
 /// The state of an account in an example; what a step leaves is all that the next one needs.
@@ -764,8 +764,8 @@ impl<'a> Run<'a> {
         }
         let scene = self.scene()?;
         let held = self.state.track.held_back_at(scene.at).map(|held| (held.rule, Vec::new()));
-        let objection =
-            objection(&scene, &self.state.track, &opening)?.map(|(rule, _, figures)| (rule, figures));
+        let objection = objection(&scene, &self.state.track, &opening, Moment::Opens)?
+            .map(|(rule, _, figures)| (rule, figures));
         if let Some((rule, figures)) = held.or(objection) {
             let kind = scene.phase.rules.get(rule).map_or("", |rule| rule.kind());
             let trade = Some(opening.trade);
@@ -860,18 +860,19 @@ impl<'a> Run<'a> {
     }
 
     fn pay(&mut self, amount: &str) -> Result<(), Failure> {
-        let scene = self.scene()?;
         let Some(payout) = &self.phase()?.payout else { return say("the phase pays nothing out") };
         self.tell(&Fact::Review)?;
         let clocks = self.program.clocks();
         let currency = self.program.currency;
-        let precheck = payout.precheck(&scene, &self.state.track, clocks, currency, self.state.holding())?;
-        let taken = match amount {
-            "all" => precheck.withdrawable,
-            amount => Amount::parse(amount).or_else(|error| say(format!("payout: {amount}: {error}")))?,
+        let asked = match amount {
+            "all" => None,
+            amount => Some(Amount::parse(amount).or_else(|error| say(format!("payout: {amount}: {error}")))?),
         };
-        let allowed = precheck.eligible && taken <= precheck.withdrawable && taken > Amount::ZERO;
-        if !allowed {
+        let scene = self.scene()?;
+        let decision =
+            payout.decide(&scene, &self.state.track, clocks, currency, self.state.holding(), asked)?;
+        let (taken, precheck) = (decision.taken, decision.precheck);
+        if !decision.allowed {
             let missing = precheck.conditions.iter().find(|condition| !condition.met);
             let kind = missing.map_or(Cow::Borrowed("amount"), |condition| condition.kind.clone());
             let rule = scene.phase.rules.len();

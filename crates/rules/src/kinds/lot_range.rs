@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::{Figure, Figured, RuleError, figure};
 use crate::rule::{Kind, Words};
-use crate::{Effect, Fact, Finding, Objective, Opening, Rule, Scene, Track};
+use crate::{Effect, Fact, Finding, Moment, Objective, Opening, Rule, Scene, Track};
 
 use super::{Note, effect_fault};
 
@@ -109,10 +109,15 @@ impl LotRange {
     }
 }
 
+const MOST_UPPER: Percent = Percent::from_whole(100_000);
+
 impl Kind for LotRange {
     fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
         if self.lower.millionths() < 0 || self.lower > self.upper {
             fault("lower", "must be from 0 to the upper end".to_owned());
+        }
+        if self.upper > MOST_UPPER {
+            fault("upper", "must be at most 100000 per cent".to_owned());
         }
         let allowed =
             [Effect::Flag, Effect::Deduct, Effect::Warn, Effect::Refuse, Effect::Soft, Effect::Hard];
@@ -213,6 +218,7 @@ impl Kind for LotRange {
         _: &Scene<'_>,
         track: &Track,
         opening: &Opening,
+        _: Moment,
     ) -> Result<Option<Vec<Figured>>, RuleError> {
         if self.around == Around::Average {
             return Ok(None);

@@ -205,8 +205,10 @@ impl Kind for MaxLoss {
             LockAt::At(offset) => offset.faults("lock.at", fault),
             LockAt::Jump(jump) => {
                 jump.profit.faults("lock.jump.profit", fault);
-                if let LockLevel::InitialPlus(offset) = jump.to {
-                    offset.faults("lock.jump.to.initial_plus", fault);
+                match jump.to {
+                    LockLevel::Initial => {}
+                    LockLevel::InitialPlus(offset) => offset.faults("lock.jump.to.initial_plus", fault),
+                    LockLevel::BelowTrigger(limit) => limit.faults("lock.jump.to.below_trigger", fault),
                 }
                 if jump.of == Tested::DayEndBalance {
                     fault("lock.jump.of", "must be equity, balance or lower_of".to_owned());

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::{Figured, RuleError, figure};
 use crate::rule::{Kind, Words};
-use crate::{Effect, Fact, Finding, Opening, Rule, Scene, Track, is_default};
+use crate::{Effect, Fact, Finding, Moment, Opening, Rule, Scene, Track, is_default};
 
 use super::effect_fault;
 
@@ -112,6 +112,8 @@ impl MaxSize {
     }
 }
 
+const MOST_WEIGHT: Percent = Percent::from_whole(100_000);
+
 impl Kind for MaxSize {
     fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
         if self.steps.is_empty() {
@@ -127,8 +129,8 @@ impl Kind for MaxSize {
                 "must begin with from_profit = \"0\" and be in the order of their profits".to_owned(),
             );
         }
-        if self.weights.values().any(|weight| weight.millionths() <= 0) {
-            fault("weights", "every weight must be above 0 per cent".to_owned());
+        if self.weights.values().any(|weight| weight.millionths() <= 0 || *weight > MOST_WEIGHT) {
+            fault("weights", "every weight must be above 0 and at most 100000 per cent".to_owned());
         }
         let allowed =
             [Effect::Refuse, Effect::Flag, Effect::Deduct, Effect::Warn, Effect::Soft, Effect::Hard];
@@ -192,6 +194,7 @@ impl Kind for MaxSize {
         scene: &Scene<'_>,
         track: &Track,
         opening: &Opening,
+        _: Moment,
     ) -> Result<Option<Vec<Figured>>, RuleError> {
         self.excess(scene, track, opening)
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::effect::{Figure, Figured, RuleError, figure};
 use crate::rule::{Kind, Words};
 use crate::{
-    CloseReason, Deadline, Effect, Fact, Finding, NewsEvent, Opening, Rule, Scene, Track, is_default,
+    CloseReason, Deadline, Effect, Fact, Finding, Moment, NewsEvent, Opening, Rule, Scene, Track, is_default,
 };
 
 use super::{Note, effect_fault};
@@ -135,6 +135,11 @@ impl Kind for NewsWindow {
         let allowed =
             [Effect::Refuse, Effect::Flag, Effect::Deduct, Effect::Warn, Effect::Soft, Effect::Hard];
         effect_fault(self.effect, &allowed, fault);
+        let opens = |action: &NewsAction| matches!(action, NewsAction::Open | NewsAction::PendingFill);
+        if self.effect == Effect::Refuse && !self.actions.iter().all(opens) {
+            let say = "only open and pending_fill can be refused; give the other actions a rule of their own";
+            fault("actions", say.to_owned());
+        }
     }
 
     fn sentence(&self, _: &Words) -> String {
@@ -206,11 +211,12 @@ impl Kind for NewsWindow {
                 let acted = Self::acted(index, track);
                 let holds = self.actions.contains(&NewsAction::Hold);
                 let released = |event: &&NewsEvent| holds && event.at > acted && event.at <= scene.at;
-                for event in scene.calendar.iter().filter(released) {
-                    for (ticket, trade) in &track.open {
-                        if trade.opened_at <= event.at && event.targets(&trade.symbol) {
-                            found.push(self.finding(index, *ticket, NewsAction::Hold, event));
-                        }
+                for (ticket, trade) in &track.open {
+                    // Of several at one instant the first by name speaks for all.
+                    let held =
+                        |event: &&NewsEvent| trade.opened_at <= event.at && event.targets(&trade.symbol);
+                    if let Some(event) = scene.calendar.iter().filter(released).find(held) {
+                        found.push(self.finding(index, *ticket, NewsAction::Hold, event));
                     }
                 }
                 track.notes.insert(index, Note::Acted(scene.at));
@@ -226,11 +232,18 @@ impl Kind for NewsWindow {
         scene: &Scene<'_>,
         _: &Track,
         opening: &Opening,
+        moment: Moment,
     ) -> Result<Option<Vec<Figured>>, RuleError> {
-        if !self.actions.contains(&NewsAction::Open) {
+        let action = match (opening.pending, moment) {
+            (false, _) => NewsAction::Open,
+            (true, Moment::Opens) => NewsAction::PendingFill,
+            // Whether it fires inside a window is seen when it fires.
+            (true, Moment::Placed) => return Ok(None),
+        };
+        if !self.actions.contains(&action) {
             return Ok(None);
         }
-        Ok(self.event(scene, &opening.symbol)?.map(|event| figures(NewsAction::Open, event)))
+        Ok(self.event(scene, &opening.symbol)?.map(|event| figures(action, event)))
     }
 
     fn effect(&self) -> Effect {

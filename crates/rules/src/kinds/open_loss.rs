@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::{Figured, RuleError, figure};
 use crate::limit::Reached;
+use crate::program::MOST_INITIAL_BALANCE;
 use crate::rule::{Kind, Words};
 use crate::{Effect, Fact, Finding, Rule, Scene, Track, is_default};
 
@@ -65,14 +66,15 @@ impl OpenLoss {
 
 impl Kind for OpenLoss {
     fn faults(&self, fault: &mut dyn FnMut(&str, String)) {
-        let positive = match self.limit {
-            LossBase::Amount(amount) => amount > Amount::ZERO,
+        let sensible = match self.limit {
+            LossBase::Amount(amount) => amount > Amount::ZERO && amount <= MOST_INITIAL_BALANCE,
             LossBase::PercentOfInitial(percent) | LossBase::PercentOfDayStartProfit(percent) => {
-                percent.millionths() > 0
+                percent.millionths() > 0 && percent <= Percent::WHOLE
             }
         };
-        if !positive {
-            fault("limit", "must be above 0".to_owned());
+        if !sensible {
+            let say = "must be above 0, a share at most 100 per cent, an amount at most 1000000000";
+            fault("limit", say.to_owned());
         }
         let allowed = [Effect::Hard, Effect::Soft, Effect::Close, Effect::Flag, Effect::Warn];
         effect_fault(self.effect, &allowed, fault);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::effect::{Figured, RuleError, figure};
 use crate::limit::{Limit, Reached};
 use crate::rule::{Kind, Words};
-use crate::{Effect, Fact, Finding, Opening, Rule, Scene, Track};
+use crate::{Effect, Fact, Finding, Moment, Opening, Rule, Scene, Track};
 
 use super::effect_fault;
 
@@ -99,6 +99,7 @@ impl Kind for RiskAtStop {
         _: &Scene<'_>,
         track: &Track,
         opening: &Opening,
+        _: Moment,
     ) -> Result<Option<Vec<Figured>>, RuleError> {
         self.excess(track, opening.risk, opening.notional)
     }

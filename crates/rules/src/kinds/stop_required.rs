@@ -28,13 +28,16 @@ pub struct StopRequired {
 impl StopRequired {
     /// When the rule next speaks about a position.
     fn due(&self, index: usize, trade: &OpenTrade) -> Result<Option<(Timestamp, Effect)>, Overflow> {
-        let spoken = trade.warned.iter().filter(|rule| **rule == index).count();
+        let mut spoken = trade.spoken.iter().filter(|(rule, _)| *rule == index).map(|(_, at)| *at);
         let grace = Span::from_minutes(self.minutes)?;
         let first = trade.opened_at.after(grace)?;
-        Ok(match (trade.risk, self.cure_minutes, spoken) {
-            (None, None, 0) => Some((first, self.effect)),
-            (None, Some(_), 0) => Some((first, Effect::Warn)),
-            (None, Some(cure), 1) => Some((first.after(Span::from_minutes(cure)?)?, self.effect)),
+        Ok(match (trade.risk, self.cure_minutes, spoken.next(), spoken.next()) {
+            (None, None, None, _) => Some((first, self.effect)),
+            (None, Some(_), None, _) => Some((first, Effect::Warn)),
+            // The cure runs from the warning, whenever the stop was taken away.
+            (None, Some(cure), Some(warned), None) => {
+                Some((warned.after(Span::from_minutes(cure)?)?, self.effect))
+            }
             _ => None,
         })
     }
@@ -86,7 +89,7 @@ impl Kind for StopRequired {
             if let Some((at, effect)) = self.due(index, trade)?
                 && at <= scene.at
             {
-                trade.warned.push(index);
+                trade.spoken.push((index, scene.at));
                 let figures = vec![figure("opened_at", trade.opened_at), figure("deadline", at)];
                 let mut finding = Rule::finding(index, "stop_required", effect, figures);
                 finding.trade = Some(*ticket);

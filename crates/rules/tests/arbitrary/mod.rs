@@ -305,7 +305,10 @@ fn news_window() -> impl Strategy<Value = Rule> {
     let actions = prop::collection::btree_set(action, 1..4);
     let ends = select(&[Ends::Closed, Ends::Open][..]);
     (0_u32..60, 0_u32..60, ends, actions, effect(ORDERED)).prop_map(
-        |(before_minutes, after_minutes, ends, actions, effect)| {
+        |(before_minutes, after_minutes, ends, mut actions, effect)| {
+            if effect == Effect::Refuse {
+                actions = [NewsAction::Open, NewsAction::PendingFill].into();
+            }
             Rule::NewsWindow(NewsWindow { before_minutes, after_minutes, ends, actions, effect })
         },
     )
@@ -508,7 +511,8 @@ fn scaling() -> impl Strategy<Value = Scaling> {
         percent().prop_map(ScalingStep::Linear),
         percent().prop_map(ScalingStep::Compound),
         percent().prop_map(ScalingStep::FirstThenDouble),
-        amount().prop_map(|size| ScalingStep::Table(vec![size])),
+        amount()
+            .prop_map(|size| ScalingStep::Table(vec![size.plus(Amount::parse("1000000").unwrap()).unwrap()])),
     ];
     (1_u32..5, limit_of_initial(), 0_u32..2, 0_u32..3, step, option::of(amount()), option::of(percent()))
         .prop_map(|(every_months, profit, profitable_months, payouts, step, most, split)| Scaling {
@@ -541,8 +545,11 @@ pub fn program() -> impl Strategy<Value = Program> {
         select(&["100000", "100000", "100000", "5000", "1000000000"][..]),
         any::<bool>(),
     )
-        .prop_map(|(mut rules, target, payout, scaling, reset, counting, initial, asked)| {
+        .prop_map(|(mut rules, target, payout, mut scaling, reset, counting, initial, asked)| {
             rules.extend(target);
+            // Beyond the largest account there is no next size.
+            let largest = initial == "1000000000";
+            scaling = scaling.filter(|it| !largest || !matches!(it.step, ScalingStep::Table(_)));
             Program {
                 name: "Example".into(),
                 currency: kernel::Currency::parse("USD").unwrap(),

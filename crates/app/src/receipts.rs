@@ -28,8 +28,25 @@ pub struct Due {
     pub decided_at: Timestamp,
     /// The program's text as it was published.
     pub program: String,
-    /// The verdict.
-    pub verdict: Verdict,
+    /// The verdict's number.
+    pub number: u32,
+    /// The verdict, if it can be read.
+    pub verdict: Result<Verdict, BoxError>,
+}
+
+/// A verdict whose receipt cannot be made.
+#[derive(Debug)]
+pub struct SetAside {
+    /// Whose firm.
+    pub firm: FirmId,
+    /// Whose account.
+    pub account: AccountId,
+    /// The verdict's number.
+    pub number: u32,
+    /// When it was tried.
+    pub at: Timestamp,
+    /// Why it cannot, for the operator.
+    pub fault: String,
 }
 
 /// A receipt as it is kept.
@@ -52,8 +69,12 @@ pub struct Issued {
 /// What is stored about receipts.
 #[async_trait]
 pub trait ReceiptStore: Send + Sync {
-    /// Verdicts without a receipt, the oldest first.
+    /// Verdicts without a receipt that are not set aside, the oldest first.
     async fn due(&self, limit: i64) -> Result<Vec<Due>, AppError>;
+    /// Sets verdicts aside.
+    async fn set_aside(&self, failed: &[SetAside]) -> Result<(), AppError>;
+    /// Has every verdict that was set aside tried again; how many.
+    async fn try_again(&self) -> Result<u64, AppError>;
     /// Keeps receipts; one that is there already stays.
     async fn keep(&self, issued: &[Issued]) -> Result<(), AppError>;
 }
@@ -79,6 +100,11 @@ impl Stored {
     fn take(&self, account: AccountId, number: u32) -> Option<Timestamp> {
         self.at.lock().unwrap_or_else(PoisonError::into_inner).remove(&(account, number))
     }
+
+    /// Forgets what was stored before an instant: its receipts are made.
+    fn forget_until(&self, at: Timestamp) {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, stored| *stored >= at);
+    }
 }
 
 /// Makes receipts. What it misses because it was stopped it makes after the next start; only the instant at which the
@@ -102,8 +128,11 @@ impl std::fmt::Debug for Issuer {
 
 impl Issuer {
     /// Makes receipts as long as the platform runs. `retry` paces further attempts after a failure, and looks for what
-    /// nobody told of.
+    /// nobody told of. What an earlier release could not make is tried again first.
     pub async fn run(self, mut retry: tokio::time::Interval) {
+        if let Err(error) = self.store.try_again().await {
+            report(&error);
+        }
         loop {
             match self.issue().await {
                 Ok(0) => {
@@ -121,27 +150,56 @@ impl Issuer {
         }
     }
 
-    /// Makes the receipts that are due, up to a number; how many it made.
+    /// Makes the receipts that are due, up to a number; how many verdicts it dealt with. One whose receipt cannot be made
+    /// is set aside, so that nobody else waits for it.
     pub async fn issue(&self) -> Result<usize, AppError> {
+        let now = self.clock.now();
         let due = self.store.due(MOST_AT_ONCE).await?;
+        if due.is_empty() {
+            self.stored.forget_until(now);
+            return Ok(0);
+        }
         let mut issued = Vec::with_capacity(due.len());
+        let mut failed = Vec::new();
         for due in due {
-            issued.push(self.make(due).map_err(AppError::bug("making a receipt"))?);
+            let (firm, account, number) = (due.firm, due.account, due.number);
+            match self.make(due) {
+                Ok(made) => issued.push(made),
+                Err(error) => {
+                    let error: &dyn std::error::Error = &*error;
+                    tracing::error!(%firm, %account, number, error, "a receipt cannot be made; it is set aside");
+                    failed.push(SetAside { firm, account, number, at: now, fault: chain(error) });
+                }
+            }
         }
         if !issued.is_empty() {
             self.store.keep(&issued).await?;
         }
-        Ok(issued.len())
+        if !failed.is_empty() {
+            self.store.set_aside(&failed).await?;
+        }
+        Ok(issued.len().saturating_add(failed.len()))
     }
 
     fn make(&self, due: Due) -> Result<Issued, BoxError> {
-        let Due { firm, account, at, decided_at, program, verdict } = due;
-        let number = verdict.number;
+        let Due { firm, account, at, decided_at, program, number, verdict } = due;
+        let verdict = verdict?;
         let durable_at = self.stored.take(account, number);
         let receipt = Receipt::compose(firm, account, at, decided_at, durable_at, program, verdict)?;
         let document = seal(&serde_json::to_value(&receipt)?, &self.key)?.text().to_owned();
         Ok(Issued { firm, account, number, issued_at: self.clock.now(), durable_at, document })
     }
+}
+
+/// An error with everything that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn report(error: &AppError) {

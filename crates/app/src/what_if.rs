@@ -365,11 +365,13 @@ fn finding(event: &Event, quote: u64) -> Option<Finding> {
 
 fn fate(engine: &Engine, account: &Account, findings: Vec<Finding>) -> Result<Fate, EngineError> {
     let view = engine.view(account.id)?.ok_or(EngineError::UnknownProgram)?;
-    let highest = view.floors.iter().map(|floor| floor.amount).max();
-    let room = match (highest, account.status) {
-        (Some(floor), Status::Active) => Some(view.equity.minus(floor)?),
-        _ => None,
-    };
+    let worth = rules::Worth { balance: account.balance, equity: view.equity, at_reset: false };
+    let acts = |floor: &&rules::Floor| floor.effect != rules::Effect::Warn && !floor.cap;
+    let mut room = None;
+    for floor in view.floors.iter().filter(acts).filter(|_| account.status == Status::Active) {
+        let left = floor.room(worth)?;
+        room = Some(room.map_or(left, |least: kernel::Amount| least.min(left)));
+    }
     Ok(Fate {
         status: account.status,
         opened_at: account.track.opened_at,

@@ -1,13 +1,13 @@
 //! Receipts: what is due, and the signed texts.
 
 use app::AppError;
-use app::receipts::{Due, Issued, ReceiptStore};
+use app::receipts::{Due, Issued, ReceiptStore, SetAside};
 use async_trait::async_trait;
 use kernel::{AccountId, FirmId};
 
 use crate::Store;
 use crate::error::Doing;
-use crate::row::{At, column};
+use crate::row::{At, column, counter};
 use crate::shard::read_evidence;
 
 #[async_trait]
@@ -16,13 +16,14 @@ impl ReceiptStore for Store {
         let doing = "reading verdicts without a receipt";
         let rows = sqlx::query!(
             r#"select verdicts.firm_id, verdicts.account_id, verdicts.at as "at: At",
-                      verdicts.decided_at as "decided_at: At", verdicts.evidence, verdicts.digest,
-                      program_versions.body
+                      verdicts.decided_at as "decided_at: At", verdicts.number, verdicts.evidence,
+                      verdicts.digest, program_versions.body
                from receipts_due
                join verdicts using (firm_id, account_id, number)
                join accounts on accounts.firm_id = verdicts.firm_id and accounts.id = verdicts.account_id
                join program_versions on program_versions.firm_id = accounts.firm_id
                                     and program_versions.version = accounts.version
+               where receipts_due.failed_at is null
                order by verdicts.at, verdicts.account_id, verdicts.number
                limit $1"#,
             limit,
@@ -35,17 +36,47 @@ impl ReceiptStore for Store {
             let (firm, account) = (FirmId::from_uuid(row.firm_id), AccountId::from_uuid(row.account_id));
             let at = row.at.into();
             let digest = row.digest.try_into().unwrap_or_default();
-            let verdict = read_evidence(firm, account, at, &row.evidence, digest)?;
+            let verdict = read_evidence(firm, account, at, &row.evidence, digest);
             due.push(Due {
                 firm,
                 account,
+                number: counter("receipts_due", row.number)?,
                 at,
                 decided_at: row.decided_at.into(),
                 program: row.body,
-                verdict,
+                verdict: verdict.map_err(Into::into),
             });
         }
         Ok(due)
+    }
+
+    async fn set_aside(&self, failed: &[SetAside]) -> Result<(), AppError> {
+        sqlx::query!(
+            "update receipts_due set failed_at = failed.at, fault = failed.fault
+             from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::text[])
+                  as failed (firm_id, account_id, number, at, fault)
+             where receipts_due.firm_id = failed.firm_id and receipts_due.account_id = failed.account_id
+               and receipts_due.number = failed.number",
+            &column(failed, |due| due.firm.uuid()),
+            &column(failed, |due| due.account.uuid()),
+            &column(failed, |due| i64::from(due.number)),
+            column(failed, |due| At(due.at)) as _,
+            column(failed, |due| due.fault.as_str()) as _,
+        )
+        .execute(&self.engine)
+        .await
+        .doing("setting receipts aside")?;
+        Ok(())
+    }
+
+    async fn try_again(&self) -> Result<u64, AppError> {
+        let again = sqlx::query!(
+            "update receipts_due set failed_at = null, fault = null where failed_at is not null"
+        )
+        .execute(&self.engine)
+        .await
+        .doing("trying receipts again that were set aside")?;
+        Ok(again.rows_affected())
     }
 
     async fn keep(&self, issued: &[Issued]) -> Result<(), AppError> {

@@ -224,7 +224,7 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     let _proof = owner.commit().await.unwrap();
     // One receipt is made, the others are still due.
     let due = world.store.due(100).await.unwrap();
-    let due = due.iter().find(|due| due.account == passed && due.verdict.number == 1).unwrap();
+    let due = due.iter().find(|due| due.account == passed && due.number == 1).unwrap();
     let issued = Issued {
         firm,
         account: passed,

@@ -56,6 +56,10 @@ pub struct Payout {
     /// opening; `since = "payout"` lets them start anew.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Rule>,
+    /// Lists of such rules of which one must hold as a whole: five profitable days, or three and a best day below 40 per
+    /// cent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub any_of: Vec<Vec<Rule>>,
     /// How often an account is paid at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_payouts: Option<u32>,
@@ -317,7 +321,7 @@ impl Payout {
         if self.most_payouts == Some(0) {
             fault("most_payouts", "must be at least 1; leave it out for no limit".to_owned());
         }
-        for (index, rule) in self.conditions.iter().enumerate() {
+        for (at, rule) in self.all_conditions() {
             let can = matches!(
                 rule,
                 Rule::MinTradingDays(_)
@@ -328,9 +332,12 @@ impl Payout {
             );
             if !can {
                 let say = "only min_trading_days, min_profitable_days, consistency, lot_range and profit_target can be conditions";
-                fault(&format!("conditions[{index}]"), say.to_owned());
+                fault(&at, say.to_owned());
             }
-            rule.faults(&mut |field, say| fault(&format!("conditions[{index}].{field}"), say));
+            rule.faults(&mut |field, say| fault(&format!("{at}.{field}"), say));
+        }
+        if self.any_of.len() == 1 || self.any_of.iter().any(Vec::is_empty) {
+            fault("any_of", "give at least two lists, each with at least one rule".to_owned());
         }
         if let Some(after) = &self.after_breach {
             if after.rules.is_empty() {
@@ -349,6 +356,17 @@ impl Payout {
                 limit.faults("after_breach.worst_trade", fault);
             }
         }
+    }
+
+    /// Every rule among the conditions, with its path.
+    pub(crate) fn all_conditions(&self) -> impl Iterator<Item = (String, &Rule)> {
+        let plain = self.conditions.iter().enumerate();
+        let plain = plain.map(|(place, rule)| (format!("conditions[{place}]"), rule));
+        let lists = self.any_of.iter().enumerate();
+        let of_lists = lists.flat_map(|(list, rules)| {
+            rules.iter().enumerate().map(move |(place, rule)| (format!("any_of[{list}][{place}]"), rule))
+        });
+        plain.chain(of_lists)
     }
 
     /// What it means, one sentence for each part.
@@ -417,6 +435,13 @@ impl Payout {
             (false, false) => {}
         }
         lines.extend(self.conditions.iter().map(|rule| rule.sentence(words)));
+        if !self.any_of.is_empty() {
+            let list = |rules: &Vec<Rule>| {
+                rules.iter().map(|rule| rule.sentence(words)).collect::<Vec<_>>().join(" ")
+            };
+            let lists: Vec<_> = self.any_of.iter().map(list).collect();
+            lines.push(format!("Either: {}", lists.join(" Or: ")));
+        }
         if let Some(most) = self.most_payouts {
             lines.push(format!("An account is paid at most {most} times."));
         }
@@ -578,6 +603,16 @@ impl Payout {
         }
         figures.extend(cap.map(|cap| figure("cap", cap)));
         figures.extend(self.min_amount.map(|amount| figure("min_payout", amount)));
+        for objective in self.alternatives(scene, track)? {
+            figures.push(Figured {
+                name: Cow::Owned(format!("{} current", objective.kind)),
+                value: objective.current,
+            });
+            figures.push(Figured {
+                name: Cow::Owned(format!("{} target", objective.kind)),
+                value: objective.target,
+            });
+        }
         figures.push(figure("withdrawable", taken));
         figures.push(figure("payout", payout));
         figures.extend(self.cycle_figures(track, clocks)?);
@@ -630,7 +665,7 @@ impl Payout {
             ));
         }
         let target_flat = |rule: &Rule| matches!(rule, Rule::ProfitTarget(target) if target.flat);
-        if self.flat || self.conditions.iter().any(target_flat) {
+        if self.flat || self.all_conditions().any(|(_, rule)| target_flat(rule)) {
             conditions.push(condition("flat", Figure::Flag(holding.flat), Figure::Flag(true), holding.flat));
         }
         if self.no_orders {
@@ -641,10 +676,39 @@ impl Payout {
             let made = u32::try_from(track.payouts.len()).unwrap_or(u32::MAX);
             conditions.push(condition("most_payouts", Figure::Count(made), Figure::Count(most), made < most));
         }
-        for (index, rule) in scene.phase.conditions() {
+        let mut rules = scene.phase.conditions();
+        for (index, rule) in rules.by_ref().take(self.conditions.len()) {
             conditions.extend(rule.answers().objective(index, scene, track)?);
         }
+        let mut held = None;
+        for (number, list) in (1_u32..).zip(&self.any_of) {
+            let mut all = true;
+            for (index, rule) in rules.by_ref().take(list.len()) {
+                all &= rule.answers().objective(index, scene, track)?.is_none_or(|objective| objective.met);
+            }
+            held = held.or(all.then_some(number));
+        }
+        if !self.any_of.is_empty() {
+            let current = held.map_or(Figure::Word(Cow::Borrowed("none")), Figure::Count);
+            let target = Figure::Word(Cow::Borrowed("one of them"));
+            conditions.push(condition("any_of", current, target, held.is_some()));
+        }
         Ok(conditions)
+    }
+
+    /// The numbers of the rules of which one list must hold, each named after its list.
+    fn alternatives(&self, scene: &Scene<'_>, track: &Track) -> Result<Vec<Objective>, RuleError> {
+        let mut found = Vec::new();
+        let mut rules = scene.phase.conditions().skip(self.conditions.len());
+        for (number, list) in (1_u32..).zip(&self.any_of) {
+            for (index, rule) in rules.by_ref().take(list.len()) {
+                if let Some(objective) = rule.answers().objective(index, scene, track)? {
+                    let kind = Cow::Owned(format!("any_of {number} {}", objective.kind));
+                    found.push(Objective { kind, ..objective });
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// The parts of an amount that is taken out, each with the trader's share of it.
@@ -917,6 +981,34 @@ fn condition(word: &'static str, current: Figure, target: Figure, met: bool) -> 
 mod tests {
     use crate::example::holds;
     use crate::{Program, ProgramError};
+
+    #[test]
+    fn one_of_several_lists_must_hold_as_a_whole() {
+        holds(
+            r#"
+            [[example]]
+            id = "either five days, or three and no best day above 40 per cent"
+            [example.program.payout]
+            split = "90"
+            any_of = [
+              [{ kind = "min_profitable_days", days = 5, profit = { amount = "150" } }],
+              [{ kind = "min_profitable_days", days = 3, profit = { amount = "150" } }, { kind = "consistency", share = "40", of = "profit" }],
+            ]
+            [[example.step]]
+            day_profits = ["200", "200"]
+            expect = { payout.eligible = false, payout.missing = "any_of", "payout.any_of 2 min_profitable_days current" = 2 }
+            [[example.step]]
+            day_profits = ["200"]
+            expect = { payout.eligible = true, "payout.any_of.current" = 2 }
+            [[example.step]]
+            day_profits = ["2000"]
+            expect = { payout.eligible = false }
+            [[example.step]]
+            day_profits = ["200"]
+            expect = { payout.eligible = true, "payout.any_of.current" = 1 }
+            "#,
+        );
+    }
 
     #[test]
     fn each_condition_is_named_with_its_number() {

@@ -88,8 +88,8 @@ impl Phase {
     /// writes.
     pub(crate) fn conditions(&self) -> impl Iterator<Item = (usize, &Rule)> {
         let first = self.rules.len().saturating_add(1);
-        let conditions = self.payout.as_ref().map_or(&[][..], |payout| payout.conditions.as_slice());
-        conditions.iter().enumerate().map(move |(index, rule)| (first.saturating_add(index), rule))
+        let conditions = self.payout.iter().flat_map(Payout::all_conditions);
+        conditions.enumerate().map(move |(index, (_, rule))| (first.saturating_add(index), rule))
     }
 
     /// Its rules and the conditions of its payouts, with their places.
@@ -336,9 +336,9 @@ impl Program {
                     fault(&format!("{at}.rules[{index}].of"), without);
                 }
             }
-            for (index, rule) in phase.payout.iter().flat_map(|payout| payout.conditions.iter().enumerate()) {
+            for (path, rule) in phase.payout.iter().flat_map(Payout::all_conditions) {
                 if targets == 0 && of_target(rule) {
-                    fault(&format!("{at}.payout.conditions[{index}].of"), without);
+                    fault(&format!("{at}.payout.{path}.of"), without);
                 }
             }
             if let Some(payout) = &phase.payout {

@@ -16,9 +16,9 @@ async fn what_cannot_be_made_is_set_aside_and_tried_again() {
     let world = World::new().await;
     let story = story(&world, "one", 0).await;
     let issuer = Issuer {
-        store: Arc::clone(&world.store) as _,
+        store: world.store.clone(),
         key: Arc::new(SigningKey::from_secret(&[7; 32])),
-        clock: Arc::clone(&world.clock) as _,
+        clock: world.clock.clone(),
         stored: Stored::default(),
     };
     let mut superuser = world.database.superuser().await;

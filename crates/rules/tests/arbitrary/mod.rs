@@ -455,7 +455,10 @@ fn payout() -> impl Strategy<Value = Payout> {
     let buffer = (share(), option::of(1_u32..3)).prop_map(|(keep, payouts)| Buffer { keep, payouts });
     let after = (any::<bool>(), any::<bool>(), any::<bool>())
         .prop_map(|(to_initial, rebase_peaks, keep_days)| After { to_initial, rebase_peaks, keep_days });
-    let conditions = prop::collection::vec(prop_oneof![trading_days(), profitable_days(), lot_range()], 0..2);
+    let condition = prop_oneof![trading_days(), profitable_days(), lot_range()];
+    let conditions = prop::collection::vec(condition.clone(), 0..2);
+    let any_of = prop::collection::vec(prop::collection::vec(condition, 1..3), 2..3);
+    let any_of = option::of(any_of).prop_map(Option::unwrap_or_default);
     let after_breach = (percent(), 1_u32..10, any::<bool>(), option::of(limit_of_initial())).prop_map(
         |(share, claim_days, every_stop, worst_trade)| AfterBreach {
             rules: BTreeSet::from(["daily_loss".to_owned()]),
@@ -475,14 +478,14 @@ fn payout() -> impl Strategy<Value = Payout> {
         ),
         (option::of(amount()), select(&[PaidFrom::Profit, PaidFrom::Balance][..]), option::of(buffer)),
         (option::of(cap), any::<bool>(), any::<bool>(), conditions, option::of(1_u32..4)),
-        (after, option::of(after_breach)),
+        (after, option::of(after_breach), any_of),
     )
         .prop_map(
             |(
                 (split, steps, cycle, min_profit, min_cycle_profit),
                 (min_amount, from, buffer),
                 (cap, flat, no_orders, conditions, most_payouts),
-                (after, after_breach),
+                (after, after_breach, any_of),
             )| Payout {
                 split,
                 split_steps: steps
@@ -499,6 +502,7 @@ fn payout() -> impl Strategy<Value = Payout> {
                 flat,
                 no_orders,
                 conditions,
+                any_of,
                 most_payouts,
                 after,
                 after_breach,

@@ -12,6 +12,7 @@ import { ProgramPage } from "./screens/program";
 import { PurchasePage } from "./screens/purchase";
 import { ReceiptPage } from "./screens/receipt";
 import { Register, SignIn } from "./screens/sign-in";
+import { TermsPage } from "./screens/terms";
 
 // The chart library is half of the code; only the trading page loads it.
 const TradingPage = lazy(() => import("./trading/page"));
@@ -46,6 +47,7 @@ export const router = createBrowserRouter([
               </SignedIn>
             ),
           },
+          { path: "/terms/:hash", element: <TermsPage /> },
           { path: "/register", element: <Register /> },
           { path: "/sign-in", element: <SignIn /> },
           {

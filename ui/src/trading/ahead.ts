@@ -1,4 +1,4 @@
-import type { Account, Effect, Floor, FloorAfter, Forecast } from "../api/types";
+import type { Account, Condition, Effect, Floor, FloorAfter, Forecast } from "../api/types";
 import { compare, dec, isDecimal, sign } from "../lib/decimal";
 import { group, money, moneyIn } from "../lib/format";
 import { utcSeconds, withReadableTimes } from "../lib/time";
@@ -73,6 +73,20 @@ export function movingFloors(now: readonly Floor[], after: readonly FloorAfter[]
     const moves = step === null ? "unknown" : step > 0 ? "up" : step < 0 ? "down" : "stays";
     return { ...floor, now: held?.floor ?? null, moves, crossed: sign(dec(floor.room)) < 0 };
   });
+}
+
+const conditionWords: Record<string, string> = {
+  active: "The account trades",
+  flat: "No position is open",
+  no_orders: "No order is working",
+  amount: "Amount that can be taken out",
+  most_payouts: "Payouts so far",
+  cycle: "Payout cycle",
+};
+
+/** A condition of a payout as a trader would say it. */
+export function conditionText(condition: Pick<Condition, "name" | "label">): string {
+  return conditionWords[condition.name] ?? condition.label;
 }
 
 /** Why nothing may be bought or sold, for the ticket; null while trading is open. */

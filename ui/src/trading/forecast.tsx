@@ -29,12 +29,13 @@ export function ForecastTab({ account, positions, forecast }: ForecastTabProps) 
     <div className="forecast">
       <section className={`outcome-note ${ahead.next_reset.fires ? "fires" : "holds"}`}>
         <h3>{outcomeTitle(ahead)}</h3>
-        <p>{outcomeSentence(ahead)}</p>
-        <p className="fine">Seen at {utcSeconds(ahead.as_of)} UTC, with the prices of then.</p>
+        <p>
+          {outcomeSentence(ahead)} <span className="fine">Seen at {utcSeconds(ahead.as_of)} UTC.</span>
+        </p>
       </section>
       <div className="forecast-grid">
-        <AfterReset floors={movingFloors(account.floors, ahead.next_reset.floors)} />
         <Firing ahead={ahead} positions={positions} />
+        <AfterReset floors={movingFloors(account.floors, ahead.next_reset.floors)} />
         <Coming ahead={ahead} zone={account.next_reset.zone} />
       </div>
       <section>
@@ -85,7 +86,7 @@ const moveWords: Record<MovingFloor["moves"], string> = {
 
 function AfterReset({ floors }: { floors: readonly MovingFloor[] }) {
   return (
-    <section>
+    <section className="table-scroll" tabIndex={0} aria-label="Floors after the next reset">
       <h3>Floors after the next reset</h3>
       <table className="data">
         <thead>
@@ -126,7 +127,7 @@ const arrow = (moves: MovingFloor["moves"]) => (moves === "up" ? "↑" : moves =
 
 function Firing({ ahead, positions }: { ahead: Forecast; positions: readonly Position[] }) {
   return (
-    <section>
+    <section className="table-scroll" tabIndex={0} aria-label="Firing prices">
       <h3>Prices at which a position alone would fire a floor</h3>
       {ahead.positions.length === 0 ? (
         <p className="muted">No position is open.</p>

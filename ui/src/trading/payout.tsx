@@ -11,7 +11,7 @@ import { Dialog } from "../parts/dialog";
 import { Field } from "../parts/field";
 import { CheckIcon, CloseIcon } from "../parts/icons";
 import { Failure, Skeleton } from "../parts/states";
-import { figureText } from "./ahead";
+import { conditionText, figureText } from "./ahead";
 
 interface PayoutTabProps {
   account: Account;
@@ -81,7 +81,7 @@ function Card({ account, check, active }: { account: Account; check: PayoutCheck
         </ul>
       </section>
       <section>
-        <h3>How payouts work in this phase</h3>
+        <h3>What the program says</h3>
         {version.isError && <Failure error={version.error} retry={() => version.refetch()} />}
         <ul className="sentences">
           {policies.map((sentence) => (
@@ -121,7 +121,7 @@ function ConditionLine({ condition }: { condition: Condition }) {
         {condition.met ? <CheckIcon size={12} /> : <CloseIcon size={12} />}
         <span className="hidden">{condition.met ? "holds:" : "does not hold:"}</span>
       </span>
-      <span>{condition.label}</span>
+      <span>{conditionText(condition)}</span>
       <span className="num">
         <b>{figureText(condition.current)}</b>{" "}
         <small className="muted">asked: {figureText(condition.target)}</small>

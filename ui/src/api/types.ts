@@ -35,6 +35,7 @@ export type KeptVersion = Schemas["KeptVersion"];
 export type ProgramChange = Schemas["ProgramChange"];
 export type WhatIf = Schemas["WhatIf"];
 export type ProgramColumn = Schemas["ProgramColumn"];
+export type Override = Schemas["Override"];
 export type Release = Schemas["Release"];
 
 /** What the next reset would do to what is held. */

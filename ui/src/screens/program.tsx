@@ -69,11 +69,15 @@ export function Phases({ phases }: { phases: readonly Phase[] }) {
               </div>
             ))}
             {phase.policies.length > 0 && (
-              <div className="policies">
-                <dt>Next phase, payouts, growth</dt>
-                {phase.policies.map((sentence) => (
-                  <dd key={sentence}>{sentence}</dd>
-                ))}
+              <div>
+                <dt>What else holds</dt>
+                <dd>
+                  <ul className="sentences">
+                    {phase.policies.map((sentence) => (
+                      <li key={sentence}>{sentence}</li>
+                    ))}
+                  </ul>
+                </dd>
               </div>
             )}
           </dl>

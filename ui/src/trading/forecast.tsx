@@ -1,7 +1,9 @@
-import type { UseQueryResult } from "@tanstack/react-query";
+import { type UseQueryResult, useQuery } from "@tanstack/react-query";
+import { overridesQuery } from "../api/queries";
 import type { Account, Forecast, Position } from "../api/types";
 import { money, wordFor } from "../lib/format";
 import { utcSeconds } from "../lib/time";
+import { Decisions } from "../operate/decisions";
 import { Failure, Skeleton } from "../parts/states";
 import {
   effectWords,
@@ -38,6 +40,7 @@ export function ForecastTab({ account, positions, forecast }: ForecastTabProps) 
         <AfterReset floors={movingFloors(account.floors, ahead.next_reset.floors)} />
         <Coming ahead={ahead} zone={account.next_reset.zone} />
       </div>
+      <ByHand accountId={account.id} />
       <section>
         <h3>Rules with their numbers</h3>
         <div className="rule-numbers">
@@ -60,6 +63,19 @@ export function ForecastTab({ account, positions, forecast }: ForecastTabProps) 
         </div>
       </section>
     </div>
+  );
+}
+
+/** Rules that the firm decided on for this account alone. */
+function ByHand({ accountId }: { accountId: string }) {
+  const overrides = useQuery(overridesQuery(accountId));
+  if (overrides.isError) return <Failure error={overrides.error} retry={() => overrides.refetch()} />;
+  if (!overrides.data || overrides.data.length === 0) return null;
+  return (
+    <section>
+      <h3>Decided by the firm for this account</h3>
+      <Decisions decisions={overrides.data} />
+    </section>
   );
 }
 

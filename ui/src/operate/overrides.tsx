@@ -71,9 +71,10 @@ function OneAccount({ id }: { id: string }) {
   return (
     <>
       <h2>
-        <Link to={`/accounts/${id}`}>{account.data.number}</Link>, {account.data.program.name},{" "}
-        {account.data.phase.name} <StatusTag status={account.data.status} />
+        {account.data.number}, {account.data.program.name}, {account.data.phase.name}{" "}
+        <StatusTag status={account.data.status} />
       </h2>
+      <Link to={`/accounts/${id}`}>See the account as its trader does</Link>
       {may(me, "edit") && account.data.status === "active" && (
         <Decide account={account.data} version={version.data} />
       )}

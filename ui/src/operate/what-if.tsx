@@ -6,6 +6,7 @@ import { asApiError } from "../api/error";
 import { meQuery, programsQuery, versionQuery } from "../api/queries";
 import type { ProgramChange, WhatIf } from "../api/types";
 import { wordFor } from "../lib/format";
+import { withReadableTimes } from "../lib/time";
 import { useTitle } from "../lib/title";
 import { useNotify } from "../parts/notify";
 import { Empty, Failure, Skeleton } from "../parts/states";
@@ -138,13 +139,16 @@ function Question({ programs }: { programs: readonly { slug: string; name: strin
             </p>
           )}
           {faults.length > 0 && (
-            <ul className="faults" id="what-if-faults" role="alert">
-              {faults.map((fault) => (
-                <li key={fault.path + fault.say}>
-                  {fault.path && <code>{fault.path}</code>} {fault.say}
-                </li>
-              ))}
-            </ul>
+            <div id="what-if-faults" role="alert">
+              <p className="field-error">The program cannot be used:</p>
+              <ul className="faults">
+                {faults.map((fault) => (
+                  <li key={fault.path + fault.say}>
+                    {fault.path && <code>{fault.path}</code>} {fault.say}
+                  </li>
+                ))}
+              </ul>
+            </div>
           )}
         </div>
         <div className="actions">
@@ -276,7 +280,7 @@ function Report({ report, changes }: Judged) {
                     <td className="num">{difference.phase + 1}</td>
                     <td>{difference.own ? wordFor(difference.own.status) : "not opened"}</td>
                     <td>{difference.under_other ? wordFor(difference.under_other.status) : "not opened"}</td>
-                    <td>{difference.sentence}</td>
+                    <td className="sentence">{withReadableTimes(difference.sentence)}</td>
                   </tr>
                 ))}
               </tbody>

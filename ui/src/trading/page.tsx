@@ -179,6 +179,7 @@ function Desk({ id, first, instruments }: DeskProps) {
         instruments={instruments}
         currency={account.currency}
         active={active}
+        open={open}
         onSymbol={chooseSymbol}
       />
       {listing && (

@@ -41,6 +41,8 @@ interface TablesProps {
   instruments: readonly Instrument[];
   currency: string;
   active: boolean;
+  /** Whether a position may be opened now. */
+  open: boolean;
   onSymbol: (symbol: string) => void;
 }
 
@@ -157,8 +159,8 @@ function None({ children }: { children: ReactNode }) {
   return <p className="none">{children}</p>;
 }
 
-const keys = (active: boolean) =>
-  active ? (
+const keys = (open: boolean) =>
+  open ? (
     <>
       Press <kbd>B</kbd> to buy or <kbd>S</kbd> to sell.
     </>
@@ -176,8 +178,8 @@ const SideCell = ({ side }: { side: Position["side"] }) => (
   <td className={`side ${side}`}>{wordFor(side)}</td>
 );
 
-function Positions({ accountId, positions, instruments, active, onSymbol }: TablesProps) {
-  if (positions.length === 0) return <None>No open positions. {keys(active)}</None>;
+function Positions({ accountId, positions, instruments, active, open, onSymbol }: TablesProps) {
+  if (positions.length === 0) return <None>No open positions. {keys(open)}</None>;
   return (
     <table className="data">
       <caption className="hidden">Open positions</caption>

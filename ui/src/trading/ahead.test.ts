@@ -13,7 +13,7 @@ import {
 } from "./ahead";
 import { promotedOnRequest } from "./on-request";
 
-const after = (rule: string, floor: string, room: string): FloorAfter => ({
+const floorAfter = (rule: string, floor: string, room: string): FloorAfter => ({
   rule,
   label: rule === "daily_loss" ? "Daily loss" : "Maximum loss",
   floor,
@@ -52,7 +52,10 @@ function ahead(change: Partial<Forecast>): Forecast {
 const position = { ticket: 2, symbol: "EURUSD", price: "1.37662", rule: "daily_loss", label: "Daily loss" };
 
 describe("what the next reset does", () => {
-  const floors = [after("max_loss", "23500.00", "1493.50"), after("daily_loss", "24493.50", "500.00")];
+  const floors = [
+    floorAfter("max_loss", "23500.00", "1493.50"),
+    floorAfter("daily_loss", "24493.50", "500.00"),
+  ];
   const sentence = "If prices stay, nothing fires at the reset at 2026-11-23T22:00:00.000000Z.";
 
   it("names the nearest floor and what is left above it", () => {
@@ -84,8 +87,8 @@ describe("what the next reset does", () => {
   });
 
   it("finds the nearest floor by amount and not by text", () => {
-    expect(nearestAfter([after("a", "1", "1000.00"), after("b", "1", "999.99")])?.rule).toBe("b");
-    expect(nearestAfter([after("a", "1", "9.00"), after("b", "1", "-10.00")])?.rule).toBe("b");
+    expect(nearestAfter([floorAfter("a", "1", "1000.00"), floorAfter("b", "1", "999.99")])?.rule).toBe("b");
+    expect(nearestAfter([floorAfter("a", "1", "9.00"), floorAfter("b", "1", "-10.00")])?.rule).toBe("b");
     expect(nearestAfter([])).toBeNull();
   });
 });
@@ -95,10 +98,10 @@ describe("how floors move", () => {
     const moved = movingFloors(
       [held("daily_loss", "24500.00"), held("daily_loss", "24000.00"), held("max_loss", "23500.00")],
       [
-        after("daily_loss", "24900.00", "-100.00"),
-        after("daily_loss", "23999.99", "700.00"),
-        after("max_loss", "23500.0", "1.00"),
-        after("ruin", "0.00", "1.00"),
+        floorAfter("daily_loss", "24900.00", "-100.00"),
+        floorAfter("daily_loss", "23999.99", "700.00"),
+        floorAfter("max_loss", "23500.0", "1.00"),
+        floorAfter("ruin", "0.00", "1.00"),
       ],
     );
     expect(moved.map((floor) => floor.moves)).toEqual(["up", "down", "stays", "unknown"]);

@@ -177,6 +177,8 @@ async function buy() {
         .getByRole("link", { name: /^Details/ })
         .click();
     await see(page.locator(".rule-list dd"));
+    await heading("Versions");
+    await see(page.locator(".version-list .tag", { hasText: "on sale" }));
   });
   await screen("program");
   await check("checkout shows the terms and their version", async () => {
@@ -277,6 +279,23 @@ async function trade() {
     await page.getByRole("tab", { name: /^Positions/ }).click();
   });
   await screen("trading-position");
+  await check("the forecast gives the price at which the position would fire a floor", async () => {
+    await page.getByRole("tab", { name: /^Forecast/ }).click();
+    const price = page.locator(`[data-fires="${ticket}"] .firing`);
+    await price.waitFor();
+    expect(/^\d+\.\d+$/.test(await price.innerText()), `no price: ${await price.innerText()}`);
+    await heading(/at the next reset$/);
+    expect((await page.locator(".rule-numbers details").count()) >= 3, "rules are missing");
+    expect((await page.locator(".coming li").count()) >= 2, "resets are missing");
+  });
+  await screen("trading-forecast");
+  await check("a rule opens to its sentence and numbers", async () => {
+    const rule = page.locator(".rule-numbers details").first();
+    await rule.locator("summary").focus();
+    await page.keyboard.press("Enter");
+    await see(rule.locator("dd"));
+    await page.getByRole("tab", { name: /^Positions/ }).click();
+  });
   await check("a part of the position is closed", async () => {
     await page.getByRole("button", { name: `Close a part of position ${ticket}` }).click();
     await page.getByLabel("Lots to close").fill("0.04");
@@ -323,6 +342,119 @@ async function ranks() {
   await screen("leaderboard");
 }
 
+/** The receipt's page names the key that signed it and the command that checks it. */
+async function verifiable(file) {
+  await heading("Check it yourself");
+  const command = await page.locator(".copyable code").innerText();
+  const key = /^tradesense receipt verify (\S+) --key ([0-9a-f]{64})$/.exec(command);
+  expect(key, `not the command: ${command}`);
+  if (file) expect(key[1] === file, `the command names ${key[1]}, the file is ${file}`);
+  await see(page.locator(".verify .terms dd", { hasText: key[2] }));
+}
+
+/** Answers that refuse are what was asked for between `before` and now. */
+function forgive(before) {
+  for (let index = troubles.length - 1; index >= before; index -= 1) {
+    if (/status (409|422)|status of (409|422)/.test(troubles[index])) troubles.splice(index, 1);
+  }
+}
+
+/** A program that pays, with a daily loss that only locks the day. */
+async function pays() {
+  await check("a program says how it pays and what it was before", async () => {
+    await page.goto("/programs/express-25k");
+    await see(page.locator(".rule-list .sentences li", { hasText: "of the profit" }));
+    await see(page.locator(".rule-list dd", { hasText: "locked until the next reset" }));
+    await page.locator(".version-line a").first().click();
+    await heading(/^Terms of /);
+    await page.getByText("The text that was hashed").click();
+    await see(page.locator(".canonical pre"));
+  });
+  await screen("terms");
+  await check("a second challenge is bought", async () => {
+    await page.goto("/programs/express-25k/checkout");
+    await see(page.locator(".rule-list .sentences li"));
+    await page.getByRole("button", { name: "Continue to payment" }).click();
+    await page.waitForURL("**/sandbox/pay/**");
+    await page.getByRole("button", { name: "Pay", exact: true }).click();
+    await page.getByRole("link", { name: "Start trading" }).click();
+    await see(page.locator(".link-state.live"));
+  });
+  await check("a soft floor is told from a hard one", async () => {
+    await see(page.locator('.gauge[data-rule="daily_loss"] .tag', { hasText: "locks the day" }));
+    expect(
+      (await page.locator('.gauge[data-rule="max_loss"] .tag.soft').count()) === 0,
+      "a hard floor looks soft",
+    );
+    const next = page.getByRole("button", { name: "Ask for the next phase" });
+    await next.waitFor();
+    expect(await next.isDisabled(), "the next phase may be asked for too early");
+  });
+  await check("the payout shows every condition with its number", async () => {
+    await page.getByRole("tab", { name: /^Payout/ }).click();
+    await see(page.locator(".conditions li.met"));
+    await see(page.locator('.conditions li.unmet[data-condition="min_profit"]'));
+    await see(page.getByText("Your share of it"));
+  });
+  await screen("payout");
+  await check("a payout too early is refused, with a receipt", async () => {
+    const before = troubles.length;
+    await page.getByRole("button", { name: /^Ask for a payout/ }).click();
+    await page.getByLabel(/^Amount that leaves the account/).fill("nothing");
+    await page.keyboard.press("Enter");
+    await see(page.locator("dialog .field-error"));
+    await page.getByLabel(/^Amount that leaves the account/).fill("100");
+    const violations = await axe();
+    expect(violations.length === 0, violations.join("\n"));
+    await page.keyboard.press("Enter");
+    await see(page.locator(".answer", { hasText: "refused" }));
+    await page.locator(".answer").getByRole("link", { name: "See the receipt" }).click();
+    await heading("Payout not possible yet");
+    await verifiable();
+    forgive(before);
+  });
+  await screen("receipt-payout");
+  await check("a soft breach locks the account until the next reset", async () => {
+    await page.goBack();
+    await see(page.locator(".link-state.live"));
+    const locked = page.locator(".ended.locked");
+    const refused = page.locator(".ticket .form-error");
+    const open = positionRows().first();
+    const before = troubles.length;
+    for (let round = 0; round < 20 && !(await locked.isVisible()); round += 1) {
+      await page.keyboard.press("Escape");
+      await page.keyboard.press("b");
+      await page.keyboard.press("ControlOrMeta+a");
+      await page.keyboard.type("10.00");
+      await page.keyboard.press("Enter");
+      await open.or(locked).or(refused).first().waitFor();
+      const close = page.getByRole("button", { name: /^Close position/ }).first();
+      await close.click({ timeout: 2_000 }).catch(async (error) => {
+        if ((await open.count()) > 0) throw error;
+      });
+      await page.getByText("No open positions.").or(locked).first().waitFor();
+    }
+    await locked.waitFor();
+    forgive(before);
+    await see(page.locator(".ticket .blocked", { hasText: "Locked until" }));
+    expect(await page.locator(".ticket .submit").isDisabled(), "the ticket is open");
+    await see(page.locator(".locked").getByRole("timer"));
+  });
+  await screen("trading-locked");
+  await check("verdicts are listed with their receipts", async () => {
+    await page.getByRole("tab", { name: /^Verdicts/ }).click();
+    await see(page.locator("#tables-panel tbody tr", { hasText: "Soft breach" }));
+    await page
+      .locator("#tables-panel tbody tr", { hasText: "Warning" })
+      .first()
+      .getByRole("link", { name: /^Receipt/ })
+      .click();
+    await heading("What happened");
+    await verifiable();
+  });
+  await screen("receipt-warning");
+}
+
 async function breach() {
   await check("an oversized account is breached", async () => {
     await page.getByRole("link", { name: "My challenges" }).click();
@@ -359,9 +491,7 @@ async function breach() {
     }
     await ended.waitFor();
     // Refusals for size and margin, and for orders that the verdict overtook, are what was asked for here.
-    for (let index = troubles.length - 1; index >= before; index -= 1) {
-      if (/status (409|422)|status of (409|422)/.test(troubles[index])) troubles.splice(index, 1);
-    }
+    forgive(before);
   });
   await screen("trading-breached");
   await check("the receipt shows the evidence", async () => {
@@ -374,6 +504,7 @@ async function breach() {
       page.getByRole("link", { name: "Download signed JSON" }).click(),
     ]);
     expect(download.suggestedFilename().endsWith(".json"), "no file");
+    await verifiable(download.suggestedFilename());
   });
   await screen("receipt");
 }
@@ -384,6 +515,7 @@ try {
   await trade();
   await ranks();
   if (process.env.BREACH === "1") await breach();
+  await pays();
   await check("signing out leads back to the programs", async () => {
     signedIn = false;
     await page.getByRole("button", { name: "Sign out" }).click();

@@ -12,9 +12,15 @@ import { ProgramPage } from "./screens/program";
 import { PurchasePage } from "./screens/purchase";
 import { ReceiptPage } from "./screens/receipt";
 import { Register, SignIn } from "./screens/sign-in";
+import { TermsPage } from "./screens/terms";
 
 // The chart library is half of the code; only the trading page loads it.
 const TradingPage = lazy(() => import("./trading/page"));
+// Few people open the screens of the firm's desk.
+const OperateFrame = lazy(() => import("./operate/frame"));
+const WhatIfPage = lazy(() => import("./operate/what-if"));
+const ReleasesPage = lazy(() => import("./operate/releases"));
+const OverridesPage = lazy(() => import("./operate/overrides"));
 
 function SignedIn({ children }: { children: ReactNode }) {
   const me = useQuery(meQuery);
@@ -46,6 +52,7 @@ export const router = createBrowserRouter([
               </SignedIn>
             ),
           },
+          { path: "/terms/:hash", element: <TermsPage /> },
           { path: "/register", element: <Register /> },
           { path: "/sign-in", element: <SignIn /> },
           {
@@ -79,6 +86,20 @@ export const router = createBrowserRouter([
                 <ReceiptPage />
               </SignedIn>
             ),
+          },
+          {
+            path: "/operate",
+            element: (
+              <SignedIn>
+                <OperateFrame />
+              </SignedIn>
+            ),
+            children: [
+              { index: true, element: <WhatIfPage /> },
+              { path: "releases", element: <ReleasesPage /> },
+              { path: "accounts", element: <OverridesPage /> },
+              { path: "accounts/:id", element: <OverridesPage /> },
+            ],
           },
           { path: "/leaderboard", element: <Leaderboard /> },
           {

@@ -12,8 +12,9 @@ use rules::Program;
 use serde::{Deserialize, Serialize};
 
 /// Slug, text and price in US dollars of every program on sale, in the catalogue's order.
-const PROGRAMS: [(&str, &str, &str); 3] = [
+const PROGRAMS: [(&str, &str, &str); 4] = [
     ("sprint-25k", include_str!("../../../programs/sprint-25k.toml"), "49.00"),
+    ("express-25k", include_str!("../../../programs/express-25k.toml"), "99.00"),
     ("one-step-50k", include_str!("../../../programs/one-step-50k.toml"), "299.00"),
     ("two-step-100k", include_str!("../../../programs/two-step-100k.toml"), "540.00"),
 ];

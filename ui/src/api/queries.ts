@@ -1,7 +1,8 @@
 import { infiniteQueryOptions, QueryClient, queryOptions } from "@tanstack/react-query";
 import { api, ask } from "./client";
 import { ApiError } from "./error";
-import type { Interval } from "./types";
+import { signatureOf } from "./signature";
+import type { Forecast, Interval } from "./types";
 
 export const queryClient = new QueryClient({
   defaultOptions: {
@@ -45,6 +46,31 @@ export const programQuery = (slug: string) =>
     queryFn: () => ask(api.GET("/v1/programs/{slug}", { params: { path: { slug } } })),
   });
 
+/** A version for good: what an account was bought with, whatever is on sale now. */
+export const versionQuery = (hash: string) =>
+  queryOptions({
+    queryKey: ["version", hash],
+    queryFn: () => ask(api.GET("/v1/programs/versions/{hash}", { params: { path: { hash } } })),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+
+export const versionsQuery = (slug: string) =>
+  queryOptions({
+    queryKey: ["programs", slug, "versions"],
+    queryFn: async () =>
+      (await ask(api.GET("/v1/programs/{slug}/versions", { params: { path: { slug } } }))).items,
+  });
+
+export const differenceQuery = (slug: string, from: string, to: string) =>
+  queryOptions({
+    queryKey: ["programs", slug, "difference", from, to],
+    queryFn: async () => {
+      const params = { path: { slug }, query: { from, to } };
+      return (await ask(api.GET("/v1/programs/{slug}/difference", { params }))).items;
+    },
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+
 export const purchaseQuery = (id: string) =>
   queryOptions({
     queryKey: ["purchases", id],
@@ -62,6 +88,24 @@ export const accountQuery = (id: string) =>
   queryOptions({
     queryKey: ["accounts", id],
     queryFn: () => ask(api.GET("/v1/accounts/{id}", { params: { path: { id } } })),
+    staleTime: 0,
+  });
+
+export const forecastQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["accounts", id, "forecast"],
+    queryFn: async (): Promise<Forecast> => {
+      const params = { path: { id } };
+      return (await ask(api.GET("/v1/accounts/{id}/forecast", { params }))) as unknown as Forecast;
+    },
+    staleTime: 0,
+  });
+
+export const overridesQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["accounts", id, "overrides"],
+    queryFn: async () =>
+      (await ask(api.GET("/v1/accounts/{id}/overrides", { params: { path: { id } } }))).items,
     staleTime: 0,
   });
 
@@ -116,6 +160,29 @@ export const receiptQuery = (id: string, number: number) =>
     queryFn: () => ask(api.GET("/v1/accounts/{id}/receipts/{number}", { params: { path: { id, number } } })),
     staleTime: Number.POSITIVE_INFINITY,
   });
+
+/** The signed document of a receipt, as far as the page reads it. */
+export const receiptSignatureQuery = (id: string, number: number) =>
+  queryOptions({
+    queryKey: ["accounts", id, "receipts", number, "signature"],
+    queryFn: async () => {
+      const params = { path: { id, number } };
+      return signatureOf(await ask(api.GET("/v1/accounts/{id}/receipts/{number}/document", { params })));
+    },
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+
+export const receiptKeysQuery = queryOptions({
+  queryKey: ["receipt-keys"],
+  queryFn: async () => (await ask(api.GET("/v1/receipt-keys"))).items,
+  staleTime: 600_000,
+});
+
+export const releasesQuery = queryOptions({
+  queryKey: ["releases"],
+  queryFn: async () => (await ask(api.GET("/v1/releases"))).items,
+  staleTime: 0,
+});
 
 export const instrumentsQuery = queryOptions({
   queryKey: ["instruments"],

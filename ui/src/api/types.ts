@@ -25,6 +25,31 @@ export type OrderChange = Schemas["OrderChange"];
 export type PositionChange = Schemas["PositionChange"];
 export type Side = Schemas["Side"];
 export type OrderKind = Schemas["OrderKind"];
+export type Effect = Schemas["Effect"];
+export type FloorAfter = Schemas["FloorAfter"];
+export type PayoutCheck = Schemas["PayoutCheck"];
+export type Condition = Schemas["Condition"];
+export type Figure = Schemas["Number"];
+export type Phase = Schemas["Phase"];
+export type KeptVersion = Schemas["KeptVersion"];
+export type ProgramChange = Schemas["ProgramChange"];
+export type WhatIf = Schemas["WhatIf"];
+export type ProgramColumn = Schemas["ProgramColumn"];
+export type Override = Schemas["Override"];
+export type Release = Schemas["Release"];
+
+/** What the next reset would do to what is held. */
+export interface ResetOutcome {
+  fires: boolean;
+  sentence: string;
+  floors: FloorAfter[];
+}
+
+/**
+ * What would come next. The document describes `next_reset` by the account's part of the same name, so its shape is
+ * written out here.
+ */
+export type Forecast = Omit<Schemas["Forecast"], "next_reset"> & { next_reset: ResetOutcome };
 
 /** One `account` event of the account's stream: the account with what is open on it. */
 export type AccountSnapshot = Schemas["LiveAccount"];

@@ -20,6 +20,11 @@ export function dec(text: string): Decimal {
   return text as Decimal;
 }
 
+/** Whether a text of the API is a number: a condition's value may also be a word, a date or a share. */
+export function isDecimal(text: string): boolean {
+  return PLAIN.test(text);
+}
+
 /** Reads what a person typed: accepts "1.", ".5" and a decimal comma; null when it is not a number. */
 export function readDecimal(text: string): Decimal | null {
   const typed = text.trim().replace(",", ".");

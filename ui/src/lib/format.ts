@@ -68,6 +68,9 @@ const words: Record<string, string> = {
   inactivity: "Inactivity",
   calendar_limit: "Time limit",
   ruin: "Nothing left",
+  payout: "Payout",
+  no_orders: "No working orders",
+  flat: "No open positions",
   awaiting_payment: "Awaiting payment",
 };
 

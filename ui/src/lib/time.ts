@@ -13,6 +13,13 @@ export function utcExact(at: string): string {
   return `${at.slice(0, 10)} ${at.slice(11).replace(/(Z|\+00:00)$/, "")} UTC`;
 }
 
+const INSTANT = /\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|\+00:00)/g;
+
+/** A sentence of the server with its instants made readable; what is no instant stays as it is. */
+export function withReadableTimes(sentence: string): string {
+  return sentence.replace(INSTANT, (at) => `${utcSeconds(at)} UTC`);
+}
+
 /** "22 Nov 20:15:07" in the reader's zone. */
 export function localShort(at: string): string {
   const date = new Date(at);

@@ -4,6 +4,7 @@ import { Link, NavLink, Outlet, useLocation, useNavigate } from "react-router-do
 import { api, ask } from "../api/client";
 import { firmQuery, meQuery } from "../api/queries";
 import { chooseTheme, useTheme } from "../lib/theme";
+import { may } from "../operate/roles";
 import { ExitIcon, Mark, MoonIcon, SunIcon } from "./icons";
 import { useNotify } from "./notify";
 import { Skeleton } from "./states";
@@ -105,6 +106,7 @@ export function Shell() {
           </NavLink>
           {me && <NavLink to="/challenges">My challenges</NavLink>}
           <NavLink to="/leaderboard">Leaderboard</NavLink>
+          {may(me, "judge") && <NavLink to="/operate">Operate</NavLink>}
         </nav>
         <div className="top-end">
           <ThemeButton />

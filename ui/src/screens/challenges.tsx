@@ -46,7 +46,9 @@ function ChallengeCard({ challenge }: { challenge: Challenge }) {
         <StatusTag status={challenge.state} />
         <span className="muted">
           Bought {localDate(challenge.created_at)} · terms{" "}
-          <code title={challenge.program.version}>{challenge.program.version.slice(0, 12)}</code>
+          <Link to={`/terms/${challenge.program.version}`}>
+            <code title={challenge.program.version}>{challenge.program.version.slice(0, 12)}</code>
+          </Link>
         </span>
       </header>
       {challenge.accounts.length === 0 ? (

@@ -47,7 +47,7 @@ function Confirmation({ program }: { program: Program }) {
           You are buying <strong>{program.name}</strong>. These rules decide over the account; read them
           before you pay.
         </p>
-        <Phases program={program} />
+        <Phases phases={program.phases} />
       </div>
       <aside className="panel buy-box" aria-label="Order summary">
         <h2>Summary</h2>
@@ -55,6 +55,10 @@ function Confirmation({ program }: { program: Program }) {
         <div className="version">
           <span className="muted">Terms version</span>
           <code>{program.version}</code>
+          <p className="fine">
+            The account keeps exactly this version. Its hash is on every receipt, and the{" "}
+            <Link to={`/terms/${program.version}`}>full terms</Link> stay readable under it.
+          </p>
         </div>
         <p className="total">
           <span>To pay</span>

@@ -1,12 +1,15 @@
 import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { Link, useParams } from "react-router-dom";
-import { receiptQuery } from "../api/queries";
+import { receiptKeysQuery, receiptQuery, receiptSignatureQuery } from "../api/queries";
+import { verifyCommand } from "../api/signature";
 import type { Receipt } from "../api/types";
 import { dec } from "../lib/decimal";
 import { group, money, moneyIn, signed, tone, wordFor } from "../lib/format";
-import { utcExact } from "../lib/time";
+import { utcExact, withReadableTimes } from "../lib/time";
 import { useTitle } from "../lib/title";
+import { verdictTag, verdictWords } from "../lib/verdicts";
+import { useNotify } from "../parts/notify";
 import { Failure, Skeleton } from "../parts/states";
 
 export function ReceiptPage() {
@@ -27,31 +30,15 @@ export function ReceiptPage() {
   );
 }
 
-const kinds: Record<Receipt["kind"], string> = {
-  breach: "Breach",
-  soft_breach: "Soft breach",
-  violation: "Violation",
-  warning: "Warning",
-  pass: "Pass",
-  promotion: "Promotion",
-  expiry: "Expiry",
-  payout: "Payout",
-  payout_refusal: "Payout refused",
-};
-
-/** Verdicts that the trader is glad of. */
-const good: ReadonlySet<Receipt["kind"]> = new Set(["pass", "promotion", "payout"]);
-
 function Paper({ receipt, id }: { receipt: Receipt; id: string }) {
   const { floor } = receipt;
+  const file = `receipt-${receipt.account.number}-${receipt.number}.json`;
   return (
-    <article className={`receipt ${receipt.kind}`}>
+    <article className={`receipt ${verdictTag(receipt.kind)}`}>
       <header>
         <div>
           <p className="kicker">
-            <span className={`tag ${good.has(receipt.kind) ? "passed" : "breached"}`}>
-              {kinds[receipt.kind]}
-            </span>
+            <span className={`tag ${verdictTag(receipt.kind)}`}>{verdictWords[receipt.kind]}</span>
             {wordFor(receipt.rule)}
           </p>
           <h1>{receipt.headline}</h1>
@@ -67,7 +54,7 @@ function Paper({ receipt, id }: { receipt: Receipt; id: string }) {
           <a
             className="button"
             href={`/v1/accounts/${id}/receipts/${receipt.number}/document`}
-            download={`receipt-${receipt.account.number}-${receipt.number}.json`}
+            download={file}
           >
             Download signed JSON
           </a>
@@ -77,7 +64,7 @@ function Paper({ receipt, id }: { receipt: Receipt; id: string }) {
       <dl className="facts">
         <Fact name="Equity">{money(receipt.equity)}</Fact>
         {floor && (
-          <Fact name={`Floor (${floor.comparison === "below" ? "ends below" : "ends at or below"})`}>
+          <Fact name={`Floor (fires ${floor.comparison === "below" ? "below" : "at or below"})`}>
             {money(floor.amount)}
           </Fact>
         )}
@@ -88,9 +75,11 @@ function Paper({ receipt, id }: { receipt: Receipt; id: string }) {
       <section className="explanation">
         <h2>What happened</h2>
         {receipt.explanation.map((sentence) => (
-          <p key={sentence}>{sentence}</p>
+          <p key={sentence}>{withReadableTimes(sentence)}</p>
         ))}
       </section>
+
+      <Check receipt={receipt} id={id} file={file} />
 
       <div className="columns">
         <section>
@@ -121,7 +110,9 @@ function Paper({ receipt, id }: { receipt: Receipt; id: string }) {
             </Term>
             <Term name="Program">{receipt.program.name}</Term>
             <Term name="Terms version">
-              <code className="break">{receipt.program.version}</code>
+              <Link to={`/terms/${receipt.program.version}`}>
+                <code className="break">{receipt.program.version}</code>
+              </Link>
             </Term>
             <Term name="Receipt digest">
               <code className="break">{receipt.digest}</code>
@@ -235,6 +226,78 @@ function Paper({ receipt, id }: { receipt: Receipt; id: string }) {
         )}
       </section>
     </article>
+  );
+}
+
+/** How anybody checks the receipt without the platform. */
+function Check({ receipt, id, file }: { receipt: Receipt; id: string; file: string }) {
+  const signature = useQuery(receiptSignatureQuery(id, receipt.number));
+  const keys = useQuery(receiptKeysQuery);
+  if (signature.isPending || keys.isPending)
+    return <Skeleton lines={2} height={28} label="Loading the signature" />;
+  const failed = signature.isError ? signature : keys.isError ? keys : null;
+  if (failed) return <Failure error={failed.error} retry={() => failed.refetch()} />;
+  const signed = signature.data ?? null;
+  const published = keys.data ?? [];
+  const key = signed ? published.find((found) => found.id === signed.key) : undefined;
+  return (
+    <section className="verify" aria-labelledby="verify-heading">
+      <h2 id="verify-heading">Check it yourself</h2>
+      {signed === null ? (
+        <p>This receipt carries no signature.</p>
+      ) : (
+        <>
+          <p>
+            Download the signed document and run this line. It recomputes floor, equity and verdict from the
+            evidence alone and checks the signature; it needs no connection to us.
+          </p>
+          {key ? (
+            <Copyable text={verifyCommand(file, key.public_key)} what="command" />
+          ) : (
+            <p>
+              The key that signed it is not among those published today. Use the copy of the key that you
+              kept.
+            </p>
+          )}
+          <dl className="terms">
+            <Term name="Signed with the key">
+              <code>{signed.key}</code>
+            </Term>
+            {published.map((found) => (
+              <Term key={found.id} name={`Public key ${found.id}`}>
+                <code className="break">{found.public_key}</code>
+              </Term>
+            ))}
+          </dl>
+          <p className="fine">
+            Keep the public key apart from the receipt: a receipt proves something only with a key that did
+            not come with it.
+          </p>
+        </>
+      )}
+    </section>
+  );
+}
+
+function Copyable({ text, what }: { text: string; what: string }) {
+  const notify = useNotify();
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      notify(`The ${what} is in the clipboard.`, "good");
+    } catch {
+      notify(`The browser does not allow copying. Select the ${what} and copy it.`, "bad");
+    }
+  };
+  return (
+    <div className="copyable">
+      <pre tabIndex={0}>
+        <code>{text}</code>
+      </pre>
+      <button type="button" className="button small no-print" onClick={copy}>
+        Copy {what}
+      </button>
+    </div>
   );
 }
 

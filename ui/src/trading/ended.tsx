@@ -3,6 +3,7 @@ import { Link } from "react-router-dom";
 import { challengesQuery, verdictsQuery } from "../api/queries";
 import type { Account, Challenge } from "../api/types";
 import { utcExact } from "../lib/time";
+import { endsAccount } from "../lib/verdicts";
 
 const titles: Record<Account["status"], string> = {
   active: "This account trades",
@@ -18,7 +19,8 @@ export function Ended({ account }: { account: Account }) {
   const more = passed && account.phase.index + 1 < account.phase.of;
   const verdicts = useQuery({
     ...verdictsQuery(account.id),
-    refetchInterval: ({ state }) => (state.data?.length === 0 ? POLL_MS : false),
+    refetchInterval: ({ state }) =>
+      state.data && !state.data.some((found) => endsAccount(found.kind)) ? POLL_MS : false,
   });
   const nextOf = (challenges: readonly Challenge[]) =>
     challenges
@@ -30,7 +32,7 @@ export function Ended({ account }: { account: Account }) {
     refetchInterval: ({ state }) => (state.data && nextOf(state.data) ? false : POLL_MS),
   });
   const next = challenges.data && nextOf(challenges.data);
-  const verdict = verdicts.data?.[0];
+  const verdict = verdicts.data?.find((found) => endsAccount(found.kind));
   return (
     <section className={`ended ${account.status}`} role="alert">
       <div>

@@ -1,9 +1,11 @@
 import { useEffect, useState } from "react";
 import type { Account, Floor, Objective } from "../api/types";
-import { dec, ratio, sign, subtract } from "../lib/decimal";
+import { dec, isDecimal, ratio, sign, subtract } from "../lib/decimal";
 import { group, money } from "../lib/format";
 import { countdown } from "../lib/time";
 import { CheckIcon } from "../parts/icons";
+import { effectWords, figureText, isSoft } from "./ahead";
+import { AskForNextPhase } from "./promotion";
 
 /** Where a gauge changes its colour, in ten-thousandths of the allowed loss that are left. */
 const WARNING = 5_000;
@@ -17,13 +19,18 @@ export function Limits({ account }: { account: Account }) {
         {account.status === "active" && <Reset reset={account.next_reset} />}
       </header>
       <div className="limits-body">
-        {account.floors.filter(tells).map((floor) => (
-          <Gauge key={floor.rule} floor={floor} />
+        {account.floors.filter(tells).map((floor, index) => (
+          <Gauge key={`${index}-${floor.rule}`} floor={floor} />
         ))}
         {account.objectives.length > 0 && <h3>Objectives</h3>}
-        {account.objectives.map((objective) => (
-          <Progress key={objective.rule} objective={objective} initial={account.initial_balance} />
+        {account.objectives.map((objective, index) => (
+          <Progress
+            key={`${index}-${objective.rule}`}
+            objective={objective}
+            initial={account.initial_balance}
+          />
         ))}
+        <AskForNextPhase account={account} />
       </div>
     </section>
   );
@@ -41,7 +48,16 @@ function Gauge({ floor }: { floor: Floor }) {
   return (
     <div className={`gauge ${level}`} data-rule={floor.rule}>
       <div className="gauge-line">
-        <span className="gauge-name">{floor.label}</span>
+        <span className="gauge-name">
+          {floor.label}
+          {isSoft(floor.effect) && <span className="tag soft">{effectWords[floor.effect]}</span>}
+          {floor.cap && <span className="tag">cap</span>}
+          {floor.locked && (
+            <span className="tag" title="This floor no longer moves">
+              fixed
+            </span>
+          )}
+        </span>
         <span className="gauge-room">
           <b>{money(floor.room)}</b> <small>of {money(floor.limit)}</small>
         </span>
@@ -61,7 +77,7 @@ function Gauge({ floor }: { floor: Floor }) {
       </div>
       <details>
         <summary>
-          {floor.comparison === "below" ? "Ends below" : "Ends at or below"} <b>{money(floor.floor)}</b>
+          {firesWhen(floor)} <b>{money(floor.floor)}</b>
         </summary>
         <p>{floor.derivation}</p>
       </details>
@@ -69,7 +85,16 @@ function Gauge({ floor }: { floor: Floor }) {
   );
 }
 
+/** "Ends below", "Locks at or above": what happens, and on which side of the number. */
+function firesWhen(floor: Floor): string {
+  const does = isSoft(floor.effect) ? (floor.effect === "soft" ? "Locks" : "Fires") : "Ends";
+  if (floor.cap) return `${does} at or above`;
+  return floor.comparison === "below" ? `${does} below` : `${does} at or below`;
+}
+
 function Progress({ objective, initial }: { objective: Objective; initial: string }) {
+  // A condition may count days or balances, or say a word, a date or a share.
+  if (!isDecimal(objective.current) || !isDecimal(objective.target)) return <Said objective={objective} />;
   // The rule names a balance to reach; a trader thinks of the profit that leads there.
   const from = dec(objective.rule === "profit_target" ? initial : "0");
   const current = subtract(dec(objective.current), from);
@@ -80,12 +105,7 @@ function Progress({ objective, initial }: { objective: Objective; initial: strin
       <div className="gauge-line">
         <span className="gauge-name">
           {objective.label}
-          {objective.met && (
-            <span className="met-mark">
-              <CheckIcon size={12} />
-              <span className="hidden">met</span>
-            </span>
-          )}
+          <Met met={objective.met} />
         </span>
         <span className="gauge-room">
           <b>{group(current)}</b> <small>of {group(target)}</small>
@@ -103,6 +123,32 @@ function Progress({ objective, initial }: { objective: Objective; initial: strin
         <span style={{ width: `${done / 100}%` }} />
       </div>
     </div>
+  );
+}
+
+function Said({ objective }: { objective: Objective }) {
+  return (
+    <div className={`gauge objective ${objective.met ? "met" : ""}`} data-rule={objective.rule}>
+      <div className="gauge-line">
+        <span className="gauge-name">
+          {objective.label}
+          <Met met={objective.met} />
+        </span>
+        <span className="gauge-room">
+          <b>{figureText(objective.current)}</b> <small>of {figureText(objective.target)}</small>
+        </span>
+      </div>
+    </div>
+  );
+}
+
+function Met({ met }: { met: boolean }) {
+  if (!met) return null;
+  return (
+    <span className="met-mark">
+      <CheckIcon size={12} />
+      <span className="hidden">met</span>
+    </span>
   );
 }
 

@@ -25,7 +25,8 @@ export interface TicketHandle {
 interface TicketProps {
   accountId: string;
   instrument: Instrument;
-  closed: boolean;
+  /** Why nothing may be bought or sold; null while trading is open. */
+  blocked: string | null;
   ref: Ref<TicketHandle>;
 }
 
@@ -34,7 +35,8 @@ const presets = ["0.10", "0.50", "1.00", "5.00"];
 /** One pip on instruments that quote a tenth of it. */
 const POINTS_PER_STEP = 10;
 
-export function OrderTicket({ accountId, instrument, closed, ref }: TicketProps) {
+export function OrderTicket({ accountId, instrument, blocked, ref }: TicketProps) {
+  const closed = blocked !== null;
   const [draft, setDraft] = useState<Draft>(emptyDraft);
   const [errors, setErrors] = useState<DraftErrors>({});
   const lotsInput = useRef<HTMLInputElement>(null);
@@ -220,6 +222,11 @@ export function OrderTicket({ accountId, instrument, closed, ref }: TicketProps)
             {input("stopLoss", "Stop loss", "None")}
             {input("takeProfit", "Take profit", "None")}
           </div>
+          {closed && (
+            <p className="blocked" id={`${ids}-blocked`}>
+              {blocked}
+            </p>
+          )}
           {!closed && errors.order && (
             <p className="form-error" role="alert">
               {errors.order}
@@ -229,6 +236,7 @@ export function OrderTicket({ accountId, instrument, closed, ref }: TicketProps)
             type="submit"
             className={`button submit ${draft.side}`}
             disabled={closed || place.isPending}
+            aria-describedby={closed ? `${ids}-blocked` : undefined}
           >
             {place.isPending
               ? "Sending…"

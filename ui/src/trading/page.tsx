@@ -7,15 +7,18 @@ import { type AccountSnapshot, type Instrument, type Interval, intervals } from 
 import { recall, remember } from "../lib/theme";
 import { useNotify } from "../parts/notify";
 import { Empty, Failure, Skeleton } from "../parts/states";
+import { whyBlocked } from "./ahead";
 import { Chart } from "./chart";
 import { Ended } from "./ended";
 import { Limits } from "./limits";
+import { Locked, WouldBreach } from "./lock";
 import { notices } from "./notices";
 import { OrderTicket, type TicketHandle } from "./order-ticket";
 import { ShortcutList, type Shortcuts, useShortcuts } from "./shortcuts";
 import { Strip } from "./strip";
 import { Symbols } from "./symbols";
-import { Tables } from "./tables";
+import { type Tab, Tables } from "./tables";
+import { useForecast } from "./use-forecast";
 
 export default function TradingPage() {
   const { id = "" } = useParams();
@@ -76,13 +79,17 @@ function Desk({ id, first, instruments }: DeskProps) {
         void queries.invalidateQueries({ queryKey: ["challenges"] });
       }
     },
-    // The banner of an ended account says the verdict, and is read out as an alert.
-    onVerdict: () => {
+    // The banner of an ended or locked account says the verdict, and is read out as an alert.
+    onVerdict: (verdict) => {
+      if (verdict.kind === "warning" || verdict.kind === "violation") notify(verdict.headline, "loss");
       void queries.invalidateQueries({ queryKey: ["accounts", id] });
     },
   });
   const account = snapshot ?? first;
   const active = account.status === "active";
+  const forecast = useForecast(id, account.as_of);
+  const lockedUntil = active ? (forecast.data?.locked_until ?? null) : null;
+  const [tab, setTab] = useState<Tab>("positions");
 
   // A program trades some instruments only. A program that has changed since says nothing about this account's.
   const program = useQuery(programQuery(account.program.slug));
@@ -110,10 +117,11 @@ function Desk({ id, first, instruments }: DeskProps) {
     const next = intervals[intervals.indexOf(interval) + step];
     if (next) chooseInterval(next);
   };
+  const open = active && lockedUntil === null;
   const shortcuts: Shortcuts = {
-    b: active ? () => ticket.current?.focus("buy") : undefined,
-    s: active ? () => ticket.current?.focus("sell") : undefined,
-    t: active ? () => ticket.current?.focus() : undefined,
+    b: open ? () => ticket.current?.focus("buy") : undefined,
+    s: open ? () => ticket.current?.focus("sell") : undefined,
+    t: open ? () => ticket.current?.focus() : undefined,
     p: () => document.getElementById("tables-panel")?.focus(),
     "[": () => moveInterval(-1),
     "]": () => moveInterval(1),
@@ -131,6 +139,16 @@ function Desk({ id, first, instruments }: DeskProps) {
       <div className="desk-head">
         <Strip account={account} link={link} onShortcuts={() => setListing(true)} />
         {!active && <Ended account={account} />}
+        {lockedUntil !== null && <Locked account={account} until={lockedUntil} />}
+        {active && forecast.data?.next_reset.fires && (
+          <WouldBreach
+            forecast={forecast.data}
+            onShow={() => {
+              setTab("forecast");
+              document.getElementById("tables-panel")?.focus();
+            }}
+          />
+        )}
       </div>
       <Symbols instruments={shown} chosen={instrument.symbol} onChoose={chooseSymbol} />
       <Chart
@@ -146,17 +164,22 @@ function Desk({ id, first, instruments }: DeskProps) {
           ref={ticket}
           accountId={id}
           instrument={instrument}
-          closed={!active}
+          blocked={whyBlocked(account.status, lockedUntil)}
         />
         <Limits account={account} />
       </div>
       <Tables
         accountId={id}
+        account={account}
+        forecast={forecast}
+        tab={tab}
+        onTab={setTab}
         positions={account.positions}
         orders={account.orders}
         instruments={instruments}
         currency={account.currency}
         active={active}
+        open={open}
         onSymbol={chooseSymbol}
       />
       {listing && (

@@ -1,7 +1,7 @@
 import { Link } from "react-router-dom";
 import type { Link as LinkStatus } from "../api/live-state";
 import type { Account } from "../api/types";
-import { money, signed, tone, wordFor } from "../lib/format";
+import { money, signed, tone } from "../lib/format";
 import { KeyboardIcon } from "../parts/icons";
 import { LinkState, StatusTag } from "../parts/status";
 
@@ -56,7 +56,7 @@ export function Strip({ account, link, onShortcuts }: StripProps) {
 
 function nearest(account: Account): string {
   const floor = account.floors.find((found) => found.room === account.room);
-  return floor ? `To the floor of ${wordFor(floor.rule).toLowerCase()}` : "To the nearest floor";
+  return floor ? `To the floor of ${floor.label.toLowerCase()}` : "To the nearest floor";
 }
 
 function Figure({

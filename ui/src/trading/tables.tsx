@@ -1,40 +1,75 @@
 import {
   type InfiniteData,
   type UseInfiniteQueryResult,
+  type UseQueryResult,
   useInfiniteQuery,
   useMutation,
 } from "@tanstack/react-query";
 import { type FormEvent, type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import { api, askOnce, Intent } from "../api/client";
 import { allOrdersQuery, closedPositionsQuery, fillsQuery } from "../api/queries";
-import type { Fill, Instrument, Order, OrderChange, Position, PositionChange } from "../api/types";
+import type {
+  Account,
+  Fill,
+  Forecast,
+  Instrument,
+  Order,
+  OrderChange,
+  Position,
+  PositionChange,
+} from "../api/types";
 import { money, signed, tone, wordFor } from "../lib/format";
 import { localShort, utcSeconds } from "../lib/time";
 import { Dialog } from "../parts/dialog";
 import { Field } from "../parts/field";
-import { CloseIcon, PencilIcon } from "../parts/icons";
+import { CheckIcon, CloseIcon, PencilIcon } from "../parts/icons";
 import { useNotify } from "../parts/notify";
 import { Failure, Skeleton } from "../parts/states";
+import { ForecastTab } from "./forecast";
+import { PayoutTab } from "./payout";
 import { readLots, readPrice, refusalOf } from "./ticket";
+import { Verdicts } from "./verdicts";
 
 interface TablesProps {
   accountId: string;
+  account: Account;
+  forecast: UseQueryResult<Forecast>;
+  tab: Tab;
+  onTab: (tab: Tab) => void;
   positions: readonly Position[];
   orders: readonly Order[];
   instruments: readonly Instrument[];
   currency: string;
   active: boolean;
+  /** Whether a position may be opened now. */
+  open: boolean;
   onSymbol: (symbol: string) => void;
 }
 
-const tabs = ["positions", "orders", "closed", "history", "fills"] as const;
-type Tab = (typeof tabs)[number];
+const allTabs = [
+  "positions",
+  "orders",
+  "forecast",
+  "payout",
+  "verdicts",
+  "closed",
+  "history",
+  "fills",
+] as const;
+export type Tab = (typeof allTabs)[number];
 
 export function Tables(props: TablesProps) {
-  const [tab, setTab] = useState<Tab>("positions");
+  // A phase that pays nothing has no payout to show.
+  const pays = Boolean(props.forecast.data?.payout);
+  const tabs = allTabs.filter((name) => name !== "payout" || pays);
+  const tab = tabs.includes(props.tab) ? props.tab : "positions";
+  const setTab = props.onTab;
   const names: Record<Tab, string> = {
     positions: "Positions",
     orders: "Orders",
+    forecast: "Forecast",
+    payout: "Payout",
+    verdicts: "Verdicts",
     closed: "Closed",
     history: "Order history",
     fills: "Fills",
@@ -67,6 +102,18 @@ export function Tables(props: TablesProps) {
           >
             {names[name]}
             {counts[name] !== undefined && <span className="count">{counts[name]}</span>}
+            {name === "forecast" && props.active && props.forecast.data?.next_reset.fires && (
+              <span className="count alarm">
+                <span aria-hidden="true">!</span>
+                <span className="hidden">would breach at the next reset</span>
+              </span>
+            )}
+            {name === "payout" && props.active && props.forecast.data?.payout?.eligible && (
+              <span className="count ready">
+                <CheckIcon size={10} />
+                <span className="hidden">every condition holds</span>
+              </span>
+            )}
           </button>
         ))}
       </div>
@@ -79,6 +126,13 @@ export function Tables(props: TablesProps) {
       >
         {tab === "positions" && <Positions {...props} />}
         {tab === "orders" && <Orders {...props} />}
+        {tab === "forecast" && (
+          <ForecastTab account={props.account} positions={props.positions} forecast={props.forecast} />
+        )}
+        {tab === "payout" && (
+          <PayoutTab account={props.account} forecast={props.forecast} active={props.active} />
+        )}
+        {tab === "verdicts" && <Verdicts accountId={props.accountId} />}
         {tab === "closed" && <Closed accountId={props.accountId} />}
         {tab === "history" && <OrderHistory accountId={props.accountId} />}
         {tab === "fills" && <Fills accountId={props.accountId} />}
@@ -105,8 +159,8 @@ function None({ children }: { children: ReactNode }) {
   return <p className="none">{children}</p>;
 }
 
-const keys = (active: boolean) =>
-  active ? (
+const keys = (open: boolean) =>
+  open ? (
     <>
       Press <kbd>B</kbd> to buy or <kbd>S</kbd> to sell.
     </>
@@ -124,8 +178,8 @@ const SideCell = ({ side }: { side: Position["side"] }) => (
   <td className={`side ${side}`}>{wordFor(side)}</td>
 );
 
-function Positions({ accountId, positions, instruments, active, onSymbol }: TablesProps) {
-  if (positions.length === 0) return <None>No open positions. {keys(active)}</None>;
+function Positions({ accountId, positions, instruments, active, open, onSymbol }: TablesProps) {
+  if (positions.length === 0) return <None>No open positions. {keys(open)}</None>;
   return (
     <table className="data">
       <caption className="hidden">Open positions</caption>

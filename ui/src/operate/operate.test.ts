@@ -1,0 +1,119 @@
+import { describe, expect, it } from "vitest";
+import type { ProgramColumn, WhatIf } from "../api/types";
+import { instantOf, words } from "./calendar";
+import { looksLikeJson, readJson } from "./json";
+import { parts } from "./report";
+import { may } from "./roles";
+
+describe("who may open the desk's screens", () => {
+  it("follows the roles", () => {
+    expect(may({ roles: ["auditor"] }, "judge")).toBe(true);
+    expect(may({ roles: ["auditor"] }, "edit")).toBe(false);
+    expect(may({ roles: ["trader", "risk"] }, "edit")).toBe(true);
+    expect(may({ roles: ["trader"] }, "judge")).toBe(false);
+    expect(may({ roles: ["support"] }, "judge")).toBe(false);
+    expect(may(null, "judge")).toBe(false);
+  });
+});
+
+describe("JSON that a person wrote", () => {
+  it("is an object with whole numbers", () => {
+    expect(readJson('{"a":{"b":[1,"2.5"]}}')).toEqual({ value: { a: { b: [1, "2.5"] } } });
+  });
+  it("is refused with the place of a number that would be rounded", () => {
+    expect(readJson('{"phases":[{"rules":[{"limit":{"percent":2.5}}]}]}')).toEqual({
+      error: "Write the number at phases[0].rules[0].limit.percent in quotes, so that it stays exact.",
+    });
+    expect(readJson('{"a":9007199254740993}')).toHaveProperty("error");
+  });
+  it("is refused when it is none", () => {
+    expect(readJson("name = 3")).toHaveProperty("error");
+    expect(readJson("[1]")).toEqual({ error: "This must be a JSON object, in braces." });
+    expect(looksLikeJson('\n {"a":1}')).toBe(true);
+    expect(looksLikeJson('name = "x"')).toBe(false);
+  });
+});
+
+describe("a release", () => {
+  it("has an instant in UTC only when day and time are given", () => {
+    expect(instantOf("2026-12-04", "13:30")).toBe("2026-12-04T13:30:00Z");
+    expect(instantOf("2026-12-04", "13:30:15")).toBe("2026-12-04T13:30:15Z");
+    expect(instantOf("", "13:30")).toBeNull();
+    expect(instantOf("2026-12-04", "")).toBeNull();
+  });
+  it("targets what stands between commas or blanks", () => {
+    expect(words(" usd, eur gbp;")).toEqual(["USD", "EUR", "GBP"]);
+    expect(words("")).toEqual([]);
+  });
+});
+
+const column = (change: Partial<ProgramColumn>): ProgramColumn => ({
+  challenges: 12,
+  completed: 0,
+  phases: [],
+  verdicts: [],
+  payouts: 0,
+  paid: "0.00",
+  payable_accounts: 0,
+  payable: "0.00",
+  ...change,
+});
+
+const phase = (passed: number, ended_by: ProgramColumn["phases"][number]["ended_by"]) => ({
+  phase: 0,
+  accounts: 12,
+  active: 2,
+  passed,
+  breached: 9,
+  expired: 0,
+  pass_rate: "10.00",
+  ended_by,
+});
+
+describe("a what-if report", () => {
+  const report = {
+    currency: "USD",
+    own: column({
+      paid: "12500.00",
+      phases: [phase(1, [{ status: "breached", rule: "daily_loss", accounts: 3 }])],
+      verdicts: [{ kind: "breach", rule: "daily_loss", count: 3 }],
+    }),
+    under_other: column({
+      paid: "900.00",
+      phases: [phase(1, [{ status: "breached", rule: "max_loss", accounts: 4 }])],
+      verdicts: [{ kind: "soft_breach", rule: "daily_loss", count: 5 }],
+    }),
+  } as WhatIf;
+  const all = parts(report);
+
+  it("tells both programs side by side and marks what differs", () => {
+    expect(all.map((part) => part.title)).toEqual(["In all", "Phase 1", "Verdicts of every kind"]);
+    const paid = all[0]?.lines.find((line) => line.label === "Taken out by them");
+    expect(paid).toEqual({
+      label: "Taken out by them",
+      own: "12,500.00 USD",
+      other: "900.00 USD",
+      differs: true,
+    });
+    const rate = all[1]?.lines.find((line) => line.label.startsWith("Pass rate"));
+    expect(rate).toMatchObject({ own: "10.00 %", other: "10.00 %", differs: false });
+  });
+
+  it("counts nothing where only one of them has a reason", () => {
+    const lines = all[1]?.lines.filter((line) => line.label.startsWith("Ended by"));
+    expect(lines?.map((line) => [line.own, line.other])).toEqual([
+      ["3", "0"],
+      ["0", "4"],
+    ]);
+    expect(all[2]?.lines.map((line) => line.label)).toEqual([
+      "Breach: daily loss",
+      "Soft breach: daily loss",
+    ]);
+  });
+
+  it("shows a dash for a phase that only one of them has", () => {
+    const longer = parts({ ...report, under_other: column({ phases: [] }) });
+    const rate = longer[1]?.lines.find((line) => line.label.startsWith("Pass rate"));
+    expect(rate).toMatchObject({ own: "10.00 %", other: "–", differs: true });
+  });
+});

@@ -82,6 +82,10 @@ const conditionWords: Record<string, string> = {
   amount: "Amount that can be taken out",
   most_payouts: "Payouts so far",
   cycle: "Payout cycle",
+  stays_open: "What is left lies above every floor that ends the account",
+  any_of: "One of the either-or lists holds",
+  asked_at_most: "Not more than can be taken out",
+  asked_at_least: "Not less than the least amount",
 };
 
 /** A condition of a payout as a trader would say it. */

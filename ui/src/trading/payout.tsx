@@ -46,6 +46,7 @@ function Card({ account, check, active }: { account: Account; check: PayoutCheck
   return (
     <div className="payout-card">
       <section>
+        {outcome && <Answer account={account} told={outcome.told} after={outcome.after} />}
         <dl className="payout-amounts">
           <div>
             <dt>Can be taken out</dt>
@@ -75,7 +76,6 @@ function Card({ account, check, active }: { account: Account; check: PayoutCheck
             Ask for a payout…
           </button>
         )}
-        {outcome && <Answer account={account} told={outcome.told} after={outcome.after} />}
       </section>
       <section>
         <h3>Conditions</h3>

@@ -3,6 +3,8 @@ import {
   add,
   compare,
   dec,
+  decimals,
+  isDecimal,
   isMultiple,
   moveBySteps,
   ratio,
@@ -32,6 +34,13 @@ describe("reading", () => {
     ["-.5", "-0.5"],
   ])("a person may type %j", (typed, read) => {
     expect(readDecimal(typed)).toBe(read);
+  });
+  test("tells numbers from the words, shares and dates of a condition", () => {
+    expect(["25020.00", "-1"].map(isDecimal)).toEqual([true, true]);
+    expect(["yes", "40%", "2026-11-23", ""].map(isDecimal)).toEqual([false, false, false, false]);
+  });
+  test("counts the digits after the point", () => {
+    expect(["61.00", "5", "1.38650"].map(decimals)).toEqual([2, 0, 5]);
   });
   test.each(["", "abc", "1e3", "1.2.3", "--1", "1,000.00"])("%j is no number", (typed) => {
     expect(readDecimal(typed)).toBeNull();

@@ -82,6 +82,11 @@ export function subtract(a: Decimal, b: Decimal): Decimal {
   return print({ units: left - right, scale });
 }
 
+/** How many digits stand after the point. */
+export function decimals(value: string): number {
+  return parts(dec(value)).scale;
+}
+
 /** The number with exactly `scale` decimals; null when that would drop a digit other than zero. */
 export function withScale(value: Decimal, scale: number): Decimal | null {
   const { units, scale: has } = parts(value);

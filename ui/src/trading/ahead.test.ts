@@ -9,6 +9,7 @@ import {
   nearestAfter,
   outcomeSentence,
   outcomeTitle,
+  targetText,
   whyBlocked,
 } from "./ahead";
 import { promotedOnRequest } from "./on-request";
@@ -118,6 +119,12 @@ describe("numbers of rules", () => {
     expect(figureText("no")).toBe("no");
     expect(figureText("40%")).toBe("40%");
     expect(figureText("2026-11-23")).toBe("2026-11-23");
+  });
+
+  it("says on which side of its target a condition holds", () => {
+    expect(targetText({ name: "most_payouts", target: "2" })).toBe("at most 2");
+    expect(targetText({ name: "min_profit", target: "1000.00" })).toBe("at least 1,000.00");
+    expect(targetText({ name: "flat", target: "yes" })).toBe("asked: yes");
   });
 
   it("calls the conditions of a payout what a trader calls them", () => {

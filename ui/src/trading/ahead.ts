@@ -93,6 +93,20 @@ export function conditionText(condition: Pick<Condition, "name" | "label">): str
   return conditionWords[condition.name] ?? condition.label;
 }
 
+const targetWords: Record<string, string> = {
+  most_payouts: "at most",
+  amount: "at least",
+  min_profit: "at least",
+  min_cycle_profit: "at least",
+  min_profitable_days: "at least",
+  min_trading_days: "at least",
+};
+
+/** What a condition asks for: "at least 100.00", "asked: yes". */
+export function targetText({ name, target }: Pick<Condition, "name" | "target">): string {
+  return `${targetWords[name] ?? "asked:"} ${figureText(target)}`;
+}
+
 /** Why nothing may be bought or sold, for the ticket; null while trading is open. */
 export function whyBlocked(status: Account["status"], lockedUntil: string | null): string | null {
   switch (status) {

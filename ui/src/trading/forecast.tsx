@@ -22,8 +22,13 @@ interface ForecastTabProps {
 
 /** What would come next if prices stayed. */
 export function ForecastTab({ account, positions, forecast }: ForecastTabProps) {
-  if (forecast.isPending) return <Skeleton lines={4} height={22} label="Loading the forecast" />;
-  if (forecast.isError) return <Failure error={forecast.error} retry={() => forecast.refetch()} />;
+  // One that is a moment old stays while it is asked again, even in vain.
+  if (forecast.data === undefined)
+    return forecast.isError ? (
+      <Failure error={forecast.error} retry={() => forecast.refetch()} />
+    ) : (
+      <Skeleton lines={4} height={22} label="Loading the forecast" />
+    );
   const ahead = forecast.data;
   if (account.status !== "active")
     return <p className="none">This account has ended: nothing is ahead of it any more.</p>;

@@ -5,13 +5,13 @@ import { api, askOnce, Intent } from "../api/client";
 import { asApiError } from "../api/error";
 import { verdictsQuery, versionQuery } from "../api/queries";
 import type { Account, Condition, Forecast, PayoutCheck } from "../api/types";
-import { dec, readDecimal, sign } from "../lib/decimal";
+import { dec, decimals, readDecimal, sign, withScale } from "../lib/decimal";
 import { money, moneyIn } from "../lib/format";
 import { Dialog } from "../parts/dialog";
 import { Field } from "../parts/field";
 import { CheckIcon, CloseIcon } from "../parts/icons";
 import { Failure, Skeleton } from "../parts/states";
-import { conditionText, figureText } from "./ahead";
+import { conditionText, figureText, targetText } from "./ahead";
 
 interface PayoutTabProps {
   account: Account;
@@ -25,8 +25,13 @@ type Outcome = { kind: "payout"; amount: string } | { kind: "payout_refusal"; de
 
 /** Every condition of a payout with its number, and the request. */
 export function PayoutTab({ account, forecast, active }: PayoutTabProps) {
-  if (forecast.isPending) return <Skeleton lines={4} height={22} label="Loading the payout" />;
-  if (forecast.isError) return <Failure error={forecast.error} retry={() => forecast.refetch()} />;
+  // One that is a moment old stays while it is asked again, even in vain.
+  if (forecast.data === undefined)
+    return forecast.isError ? (
+      <Failure error={forecast.error} retry={() => forecast.refetch()} />
+    ) : (
+      <Skeleton lines={4} height={22} label="Loading the payout" />
+    );
   const check = forecast.data.payout;
   if (!check) return <p className="none">This phase pays nothing out.</p>;
   return <Card account={account} check={check} active={active} />;
@@ -41,6 +46,7 @@ function Card({ account, check, active }: { account: Account; check: PayoutCheck
   return (
     <div className="payout-card">
       <section>
+        {outcome && <Answer account={account} told={outcome.told} after={outcome.after} />}
         <dl className="payout-amounts">
           <div>
             <dt>Can be taken out</dt>
@@ -70,7 +76,6 @@ function Card({ account, check, active }: { account: Account; check: PayoutCheck
             Ask for a payout…
           </button>
         )}
-        {outcome && <Answer account={account} told={outcome.told} after={outcome.after} />}
       </section>
       <section>
         <h3>Conditions</h3>
@@ -123,8 +128,7 @@ function ConditionLine({ condition }: { condition: Condition }) {
       </span>
       <span>{conditionText(condition)}</span>
       <span className="num">
-        <b>{figureText(condition.current)}</b>{" "}
-        <small className="muted">asked: {figureText(condition.target)}</small>
+        <b>{figureText(condition.current)}</b> <small className="muted">{targetText(condition)}</small>
       </span>
     </li>
   );
@@ -151,9 +155,13 @@ function Request({ account, check, onDone }: RequestProps) {
   });
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    const typed = amount.trim() === "" ? null : readDecimal(amount);
+    const read = amount.trim() === "" ? null : readDecimal(amount);
+    // No amount is finer than those of the account.
+    const typed = read === null ? null : withScale(read, decimals(check.withdrawable));
     if (amount.trim() !== "" && (typed === null || sign(typed) <= 0)) {
-      setError("Enter an amount above 0, or nothing for everything that is allowed.");
+      setError(
+        `Enter an amount above 0 such as ${check.withdrawable}, or nothing for everything that is allowed.`,
+      );
       return;
     }
     const after = verdicts.data?.[0]?.number ?? 0;

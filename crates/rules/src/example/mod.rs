@@ -201,9 +201,12 @@ pub struct Step {
     /// Money is taken out: an amount, or `all` for the most that is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payout: Option<String>,
-    /// The account grows by so many steps of its scaling plan, whether it is eligible or not.
+    /// The account grows by so many steps of its scaling plan, each refused while the plan does not allow it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub grow: u32,
+    /// The trader asks for the next phase.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub promote: bool,
     /// Accounts are merged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merge: Vec<Merged>,

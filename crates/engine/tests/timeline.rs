@@ -290,6 +290,12 @@ impl Both {
     }
 
     fn move_stop(&mut self, pick: u8, set: bool) {
+        // Taking a stop loss away so late that the warning and the end of its cure are due at one instant is left out: of
+        // two deadlines that have passed the engine acts on the second only with the next change.
+        let cures = |rule: &Rule| matches!(rule, Rule::StopRequired(rule) if rule.cure_minutes.is_some());
+        if !set && self.program.phases[0].rules.iter().any(cures) {
+            return;
+        }
         let Some(position) = picked(&self.positions(), pick) else { return };
         let market = usize::from(position.instrument != self.desk.id("EURUSD"));
         let price = set.then(|| self.far_stop(market, position.side));

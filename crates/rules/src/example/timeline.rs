@@ -58,13 +58,22 @@ pub enum Status {
 
 enum Failure {
     Say(String),
-    Rule(RuleError),
+    /// With what it happened in.
+    Rule(&'static str, RuleError),
 }
 
 impl<E: Into<RuleError>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Rule(error.into())
+        Self::Rule("its numbers", error.into())
     }
+}
+
+/// Names what could not be computed: a part of a step, or a rule.
+fn named<T>(what: &'static str, result: Result<T, impl Into<Failure>>) -> Result<T, Failure> {
+    result.map_err(|error| match error.into() {
+        Failure::Rule(_, source) => Failure::Rule(what, source),
+        say @ Failure::Say(_) => say,
+    })
 }
 
 fn say<T>(text: impl Into<String>) -> Result<T, Failure> {
@@ -122,45 +131,45 @@ impl Timeline {
         self.found.clear();
         self.verdicts.clear();
         let mut run = Run { state: self, program, example, ends_unjudged: false };
-        run.move_clock(step)?;
+        named("the clock", run.move_clock(step))?;
         if step.order {
-            run.order()?;
+            named("order", run.order())?;
         }
         if let Some(orders) = step.working_orders {
             run.state.working_orders = orders;
         }
         for open in &step.open {
-            run.one_of_many(|run| run.open(open))?;
+            named("open", run.one_of_many(|run| run.open(open)))?;
         }
         for stop in &step.stop {
-            run.move_stop(stop)?;
+            named("stop", run.move_stop(stop))?;
         }
         if !step.open_profit.is_empty() {
-            run.open_profit(&step.open_profit)?;
+            named("open_profit", run.open_profit(&step.open_profit))?;
         }
         for close in &step.close {
-            run.one_of_many(|run| run.close(close))?;
+            named("close", run.one_of_many(|run| run.close(close)))?;
         }
         for trade in &step.trade {
-            run.one_of_many(|run| run.trade(trade))?;
+            named("trade", run.one_of_many(|run| run.trade(trade)))?;
         }
-        run.worth(step)?;
-        run.lists(step)?;
+        named("the balance and the equity", run.worth(step))?;
+        named("the list of values", run.lists(step))?;
         if step.review {
-            run.tell(&Fact::Review)?;
+            named("review", run.tell(&Fact::Review))?;
         }
         if let Some(amount) = &step.payout {
-            run.pay(amount)?;
+            named("payout", run.pay(amount))?;
         }
         for _ in 0..step.grow {
-            run.grow()?;
+            named("grow", run.grow())?;
         }
         if step.promote {
-            run.promote()?;
+            named("promote", run.promote())?;
         }
         if !step.merge.is_empty() {
             let Some(merge) = program.merge else { return say("the program says nothing about merging") };
-            run.state.merged = Some(merge.start_balance(&step.merge)?);
+            run.state.merged = Some(named("merge", merge.start_balance(&step.merge))?);
         }
         Ok(())
     }
@@ -214,7 +223,7 @@ impl Timeline {
             let times = seen.entry(rule.kind()).or_default();
             *times = times.saturating_add(1);
             let name = if *times == 1 { rule.kind().to_owned() } else { format!("{}#{times}", rule.kind()) };
-            add(&name, figures(index, rule, &scene, &self.track)?);
+            add(&name, named(rule.kind(), figures(index, rule, &scene, &self.track))?);
         }
         if let Some(payout) = &scene.phase.payout {
             let precheck = payout.precheck(&scene, &self.track, clocks, program.currency, self.holding())?;
@@ -356,7 +365,7 @@ fn located(example: &Example, step: usize, failure: Failure) -> ExampleError {
     let example = example.id.clone();
     match failure {
         Failure::Say(say) => ExampleError::Step { example, step, say },
-        Failure::Rule(source) => ExampleError::Rule { example, step, source },
+        Failure::Rule(what, source) => ExampleError::Rule { example, step, what: what.to_owned(), source },
     }
 }
 

@@ -170,7 +170,7 @@ pub struct TradingDay(Date);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResetClockError {
     /// The tz database has no such zone.
-    #[error("\"{0}\" is not a zone of the tz database, such as Europe/Prague")]
+    #[error("\"{0}\" is not a zone of the tz database, such as Europe/Prague{hint}", hint = meant(.0))]
     UnknownZone(String),
     /// The time of day is not `HH:MM`.
     #[error("\"{0}\" is not a local time such as 17:00")]
@@ -178,6 +178,37 @@ pub enum ResetClockError {
     /// An instant outside the calendar.
     #[error(transparent)]
     Time(#[from] TimeError),
+}
+
+/// The zone that somebody may have meant by a name that is none.
+fn meant(name: &str) -> String {
+    let name = name.trim().to_ascii_uppercase();
+    let fixed = ["GMT", "UTC"].iter().find_map(|prefix| {
+        let rest = name.strip_prefix(prefix)?.trim();
+        let (sign, hours) = rest.split_at_checked(1)?;
+        let hours: u8 = hours.parse().ok().filter(|hours| *hours <= 12)?;
+        // The names of the database count the hours westwards.
+        match sign {
+            "+" => Some(format!("Etc/GMT-{hours} for {hours} hours ahead of UTC")),
+            "-" => Some(format!("Etc/GMT+{hours} for {hours} hours behind UTC")),
+            _ => None,
+        }
+    });
+    let abbreviated = || {
+        let letters = name.trim_end_matches(|letter: char| !letter.is_ascii_alphabetic());
+        Some(match letters {
+            "EST" | "EDT" | "ET" => "America/New_York",
+            "CST" | "CDT" | "CT" => "America/Chicago",
+            "PST" | "PDT" | "PT" => "America/Los_Angeles",
+            "BST" => "Europe/London",
+            "CEST" => "Europe/Berlin",
+            "EEST" => "Europe/Athens",
+            _ => return None,
+        })
+    };
+    let zone =
+        fixed.or_else(|| abbreviated().map(|zone| format!("{zone}, whose clocks change by themselves")));
+    zone.map_or(String::new(), |zone| format!("; did you mean {zone}?"))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -17,6 +17,7 @@ mod effect;
 pub mod example;
 mod facts;
 mod floor;
+mod hint;
 pub mod kinds;
 mod limit;
 pub mod merge;

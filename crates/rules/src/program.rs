@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::hint::hint;
 use crate::kinds::Against;
 use crate::merge::Merge;
-use crate::near::nearest;
 use crate::rule::Words;
 use crate::{Clocks, Payout, Rule, Scaling, is_default};
 
@@ -192,7 +192,7 @@ fn summary(faults: &[Invalid]) -> String {
 }
 
 /// Reads a TOML document and names the place of what is wrong in it.
-pub(crate) fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, ProgramError> {
+pub(crate) fn read_toml<T: DeserializeOwned + JsonSchema>(text: &str) -> Result<T, ProgramError> {
     let line = |error: &toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         before.map_or(String::new(), |before| format!("line {}: ", before.lines().count().max(1)))
@@ -203,19 +203,19 @@ pub(crate) fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, ProgramErr
     })?;
     serde_path_to_error::deserialize(document).map_err(|error| {
         let (path, say) = (error.path().to_string(), error.inner().message().to_owned());
-        unreadable(path, &line(error.inner()), &say)
+        unreadable::<T>(path, &line(error.inner()), &say)
     })
 }
 
 /// Reads a JSON document and names the place of what is wrong in it.
-pub(crate) fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, ProgramError> {
+pub(crate) fn read_json<T: DeserializeOwned + JsonSchema>(text: &str) -> Result<T, ProgramError> {
     serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text)).map_err(|error| {
         let (path, say) = (error.path().to_string(), error.inner().to_string());
-        unreadable(path, "", &say)
+        unreadable::<T>(path, "", &say)
     })
 }
 
-fn unreadable(path: String, line: &str, say: &str) -> ProgramError {
+fn unreadable<T: JsonSchema>(path: String, line: &str, say: &str) -> ProgramError {
     let mut path = if path == "." { String::new() } else { path };
     let mut say = say.trim();
     // A rule names its own setting in front of what is wrong with it: it belongs to the path.
@@ -228,20 +228,10 @@ fn unreadable(path: String, line: &str, say: &str) -> ProgramError {
         path = format!("{path}.{setting}");
         say = rest;
     }
-    ProgramError::Unreadable { path, say: format!("{line}{say}{}", hint(say)) }
-}
-
-/// What would be right, where a reader's message tells it: "unknown field `floo`, expected `floor` or `room`".
-fn hint(say: &str) -> String {
-    if say.contains("invalid type: floating point") || say.contains("invalid type: integer") {
-        return "; write the number in quotes, such as \"5.5\"".to_owned();
-    }
-    let mut quoted = say.split('`').skip(1).step_by(2);
-    let wrong =
-        if say.contains("unknown field") || say.contains("unknown variant") { quoted.next() } else { None };
-    wrong
-        .and_then(|wrong| nearest(wrong, quoted))
-        .map_or(String::new(), |near| format!("; did you mean {near}?"))
+    // A rule has told what would be right in its settings by itself.
+    let told = say.contains("; ");
+    let right = if told { String::new() } else { hint(say, &|| schemars::schema_for!(T).to_value(), &path) };
+    ProgramError::Unreadable { path, say: format!("{line}{say}{right}") }
 }
 
 impl Program {
@@ -351,6 +341,30 @@ impl Program {
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(ProgramError::Invalid(faults)) }
+    }
+
+    /// What can be meant but hardly is: shares written as factors.
+    pub fn doubts(&self) -> Vec<Invalid> {
+        let mut doubts = Vec::new();
+        for (number, phase) in self.phases.iter().enumerate() {
+            let mut doubt = |field: String, split: Percent| {
+                if split.millionths() > 0 && split < Percent::from_whole(1) {
+                    let meant = kernel::decimal::format(split.millionths(), 2, 0);
+                    let say = format!("{split} means {split} per cent; write {meant} for {meant} per cent");
+                    doubts.push(Invalid { path: format!("phases[{number}].{field}"), say });
+                }
+            };
+            if let Some(payout) = &phase.payout {
+                doubt("payout.split".to_owned(), payout.split);
+                for (place, step) in payout.split_steps.iter().enumerate() {
+                    doubt(format!("payout.split_steps[{place}].split"), step.split);
+                }
+            }
+            if let Some(split) = phase.scaling.as_ref().and_then(|scaling| scaling.split) {
+                doubt("scaling.split".to_owned(), split);
+            }
+        }
+        doubts
     }
 
     /// The program in one sentence.
@@ -468,6 +482,82 @@ mod tests {
         let faults = Program::from_json(&json.replace("\"static\"", "\"statik\"")).unwrap_err().faults();
         assert_eq!(faults[0].path, "phases[0].rules[1].trail");
         assert!(faults[0].say.contains("did you mean static?"), "{}", faults[0].say);
+    }
+
+    #[test]
+    fn what_is_often_written_wrongly_is_answered_with_what_would_be_right() {
+        let funded = "name = \"Funded\"";
+        for (from, to, path, say) in [
+            (
+                "{ amount = \"10000\" }",
+                "{ amount = \"1\", percent_of_initial = \"1\" }",
+                "phases[1].rules[0].limit",
+                "give one of amount, percent_of_initial or percent_of_reference",
+            ),
+            (
+                funded,
+                "name = \"Funded\"\npayout = { split = \"80\", min_profit = { amount = \"1\", percent_of_initial = \"1\" } }",
+                "phases[1].payout.min_profit",
+                "give one of amount, percent_of_initial or percent_of_reference",
+            ),
+            (
+                funded,
+                "name = \"Funded\"\npayout = { split = \"80\", cycle = { first_days = 1, next_days = 1, inclusive = true } }",
+                "phases[1].payout.cycle",
+                "missing field `from`; it may be \"opening\" or \"first_trade\"",
+            ),
+            (
+                funded,
+                "name = \"Funded\"\npayout = { split = \"80\", cycle = { from = \"opening\", first_days = 1, next_days = 1, inclusive = true, holidays = [2026-01-19] } }",
+                "phases[1].payout.cycle.holidays[0]",
+                "write dates and times in quotes",
+            ),
+            (
+                "{ kind = \"min_trading_days\", days = 4 }",
+                "{ kind = \"flat_by\", zone = \"Etc/UTC\", time = 15:45:00, weekdays = [\"fri\"], effect = \"close\" }",
+                "phases[0].rules[3].time",
+                "write dates and times in quotes",
+            ),
+            (
+                "trail = \"static\", ",
+                "",
+                "phases[0].rules[1]",
+                "missing field `trail`; it may be \"static\", \"end_of_day_balance\"",
+            ),
+            (
+                "commission_per_lot = \"3\"",
+                "commission_per_lot = \"1,000.00\"",
+                "terms.commission_per_lot",
+                "without signs or separators",
+            ),
+            (
+                "{ percent_of_initial = \"5\" }",
+                "{ percent_of_initial = \"5%\" }",
+                "phases[0].rules[0].limit.percent_of_initial",
+                "without signs or separators",
+            ),
+            ("Europe/Prague", "GMT+3", "reset", "did you mean Etc/GMT-3"),
+            ("Europe/Prague", "EST5", "reset", "did you mean America/New_York"),
+            ("name = \"Two-step 100K\"", "[[examples]]\nid = \"1\"", "examples", "did you mean [[example]]?"),
+        ] {
+            let text = PROGRAM.replacen(from, to, 1);
+            assert_ne!(text, PROGRAM);
+            let faults = Program::from_toml(&text).unwrap_err().faults();
+            assert_eq!(faults[0].path, path, "{}", faults[0].say);
+            assert!(faults[0].say.contains(say), "{}", faults[0].say);
+        }
+    }
+
+    #[test]
+    fn a_split_written_as_a_factor_is_doubted() {
+        let split = |split: &str| {
+            let with = format!("name = \"Funded\"\npayout = {{ split = \"{split}\" }}");
+            Program::from_toml(&PROGRAM.replace("name = \"Funded\"", &with)).unwrap().doubts()
+        };
+        assert_eq!(split("80"), []);
+        let doubts = split("0.8");
+        assert_eq!(doubts[0].path, "phases[1].payout.split");
+        assert_eq!(doubts[0].say, "0.8 means 0.8 per cent; write 80 for 80 per cent");
     }
 
     #[test]

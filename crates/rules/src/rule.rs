@@ -8,6 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::effect::{Figured, RuleError};
+use crate::hint::hint;
 use crate::kinds::{
     CalendarLimit, Consistency, DailyCap, DailyLoss, FlatBy, Inactivity, LotRange, LotStep, MaxLoss, MaxSize,
     MinProfitableDays, MinTradingDays, NewsWindow, OpenLoss, ProfitTarget, RiskAtStop, RiskPerIdea,
@@ -241,12 +242,14 @@ pub(crate) fn unknown_kind(word: &str) -> String {
 }
 
 /// Reads a rule's settings, naming the setting that is wrong.
-fn settle<T: serde::de::DeserializeOwned>(
+fn settle<T: serde::de::DeserializeOwned + JsonSchema>(
     settings: serde_json::Map<String, serde_json::Value>,
 ) -> Result<T, String> {
     serde_path_to_error::deserialize(serde_json::Value::Object(settings)).map_err(|error| {
-        let path = error.path().to_string();
-        if path == "." { error.inner().to_string() } else { format!("{path}: {}", error.inner()) }
+        let (path, say) = (error.path().to_string(), error.inner().to_string());
+        let path = if path == "." { String::new() } else { path };
+        let right = hint(&say, &|| schemars::schema_for!(T).to_value(), &path);
+        if path.is_empty() { format!("{say}{right}") } else { format!("{path}: {say}{right}") }
     })
 }
 

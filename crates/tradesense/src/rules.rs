@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
 use rules::example::{self, ExampleFile};
 use rules::{Program, ProgramError};
@@ -124,17 +124,28 @@ fn check_path(path: &Path, quiet: bool, tally: &mut Tally, out: &mut dyn Write) 
 }
 
 fn check_file(path: &Path, quiet: bool, tally: &mut Tally, out: &mut dyn Write) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let text = match std::fs::read_to_string(path).context("reading it") {
+        Ok(text) => text,
+        Err(error) => return fail(path, &error, tally, out),
+    };
     if !has_examples(path, &text) {
-        read_program(path)?;
         tally.programs = tally.programs.saturating_add(1);
-        if !quiet {
-            writeln!(out, "ok    {}: a program", path.display())?;
-        }
-        return Ok(());
+        let read = if is_json(path) { Program::from_json(&text) } else { Program::from_toml(&text) };
+        let sound = read.and_then(|program| match program.doubts() {
+            doubts if doubts.is_empty() => Ok(()),
+            doubts => Err(ProgramError::Invalid(doubts)),
+        });
+        return match sound.context("not a sound program") {
+            Err(error) => fail(path, &error, tally, out),
+            Ok(()) if quiet => Ok(()),
+            Ok(()) => Ok(writeln!(out, "ok    {}: a program", path.display())?),
+        };
     }
     let read = if is_json(path) { ExampleFile::from_json(&text) } else { ExampleFile::from_toml(&text) };
-    let file = read.with_context(|| format!("{} is not a file of examples", path.display()))?;
+    let file = match read.context("not a file of examples") {
+        Ok(file) => file,
+        Err(error) => return fail(path, &error, tally, out),
+    };
     let beside = path.parent().unwrap_or(Path::new("."));
     let load = |name: &str| {
         read_program(&beside.join(name)).map_err(|error| ProgramError::Unreadable {
@@ -143,11 +154,19 @@ fn check_file(path: &Path, quiet: bool, tally: &mut Tally, out: &mut dyn Write) 
         })
     };
     tally.examples = tally.examples.saturating_add(file.examples.len());
-    let checked = example::check(&file, &load).with_context(|| format!("running {}", path.display()))?;
+    let checked = example::run(&file, &load);
     if checked.is_empty() {
-        bail!("{} expects nothing: give every example a step with expect", path.display());
+        fail(path, &anyhow!("it expects nothing: give every example a step with expect"), tally, out)?;
     }
     for it in checked {
+        let it = match it {
+            Ok(it) => it,
+            // What cannot be done ends its example; the others are checked all the same.
+            Err(error) => {
+                fail(path, &error.into(), tally, out)?;
+                continue;
+            }
+        };
         if it.holds {
             tally.passed = tally.passed.saturating_add(1);
         } else {
@@ -163,12 +182,20 @@ fn check_file(path: &Path, quiet: bool, tally: &mut Tally, out: &mut dyn Write) 
     Ok(())
 }
 
-/// A file of examples has an array `example`; everything else is read as a program.
+/// What cannot be read or done fails with its place, and the check goes on.
+fn fail(path: &Path, error: &anyhow::Error, tally: &mut Tally, out: &mut dyn Write) -> anyhow::Result<()> {
+    tally.failed = tally.failed.saturating_add(1);
+    Ok(writeln!(out, "FAIL  {}: {error:#}", path.display())?)
+}
+
+/// A file of examples has an array `example`, and whoever writes `examples` means one; everything else is read as a
+/// program.
 fn has_examples(path: &Path, text: &str) -> bool {
     if is_json(path) {
-        serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.get("example").is_some())
+        serde_json::from_str::<serde_json::Value>(text)
+            .is_ok_and(|value| ["example", "examples"].iter().any(|name| value.get(name).is_some()))
     } else {
-        text.lines().any(|line| line.trim_start().starts_with("[[example]]"))
+        text.lines().any(|line| line.trim_start().starts_with("[[example"))
             || toml::from_str::<toml::Table>(text).is_ok_and(|table| table.contains_key("example"))
     }
 }

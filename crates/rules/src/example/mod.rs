@@ -201,9 +201,12 @@ pub struct Step {
     /// Money is taken out: an amount, or `all` for the most that is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payout: Option<String>,
-    /// The account grows by so many steps of its scaling plan, whether it is eligible or not.
+    /// The account grows by so many steps of its scaling plan, each refused while the plan does not allow it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub grow: u32,
+    /// The trader asks for the next phase.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub promote: bool,
     /// Accounts are merged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merge: Vec<Merged>,
@@ -354,12 +357,14 @@ pub enum ExampleError {
         say: String,
     },
     /// A rule cannot answer.
-    #[error("example {example}, step {step}")]
+    #[error("example {example}, step {step}: {what}")]
     Rule {
         /// The example.
         example: String,
         /// The step, from 1.
         step: usize,
+        /// What of the step, or which rule.
+        what: String,
         /// Why.
         #[source]
         source: RuleError,
@@ -472,6 +477,10 @@ impl ExampleProgram {
             merge: self.merge,
         };
         program.check().map_err(|error| in_example(error, only))?;
+        let doubts = program.doubts();
+        if !doubts.is_empty() {
+            return Err(in_example(ProgramError::Invalid(doubts), only));
+        }
         Ok(program)
     }
 }
@@ -515,17 +524,34 @@ pub(crate) fn refused(rule: &str) -> Vec<String> {
     refused
 }
 
-/// Runs every example of a file; one entry for each expectation, in order.
+/// Runs every example of a file; one entry for each expectation, in order. The first thing that cannot be done is an error.
 pub fn check(file: &ExampleFile, load: Load<'_>) -> Result<Vec<Checked>, ExampleError> {
+    run(file, load).into_iter().collect()
+}
+
+/// Runs every example of a file; one entry for each expectation, in order, and one for a step that cannot be taken: it
+/// ends its example, and the next one goes on.
+pub fn run(file: &ExampleFile, load: Load<'_>) -> Vec<Result<Checked, ExampleError>> {
     let mut all = Vec::new();
     for example in &file.examples {
-        let id = example.id.clone();
-        let program =
-            file.program_of(example, load).map_err(|source| ExampleError::Program { example: id, source })?;
-        let mut timeline = Timeline::open(&program, example)?;
-        for step in &example.steps {
-            all.extend(timeline.step(&program, example, step)?);
+        if let Err(error) = run_one(file, example, load, &mut all) {
+            all.push(Err(error));
         }
     }
-    Ok(all)
+    all
+}
+
+fn run_one(
+    file: &ExampleFile,
+    example: &Example,
+    load: Load<'_>,
+    all: &mut Vec<Result<Checked, ExampleError>>,
+) -> Result<(), ExampleError> {
+    let in_program = |source| ExampleError::Program { example: example.id.clone(), source };
+    let program = file.program_of(example, load).map_err(in_program)?;
+    let mut timeline = Timeline::open(&program, example)?;
+    for step in &example.steps {
+        all.extend(timeline.step(&program, example, step)?.into_iter().map(Ok));
+    }
+    Ok(())
 }

@@ -7,14 +7,14 @@ use kernel::{Amount, LocalTime, Lots, Rounding, Side, Span, Symbol, Timestamp, T
 use serde::{Deserialize, Serialize};
 
 use super::expect::{self, Checked};
-use super::{CloseStep, DayEnd, Example, ExampleError, OpenStep, Step, TradeStep};
+use super::{CloseStep, DayEnd, Example, ExampleError, OpenStep, Step, StopStep, TradeStep};
 use crate::effect::{Figure, Figured, figure};
-use crate::kinds::Weekday;
-use crate::payout::{Holding, Precheck};
+use crate::kinds::{OpenLossPer, Weekday};
+use crate::payout::{Decision, Holding, Precheck};
 use crate::{
     CloseReason, Closing, Effect, Fact, Finding, Floor, HeldBack, Moment, NewsEvent, Objective, Opening,
-    Phase, Program, Promotion, RuleError, Scene, Track, Worth, breached, deadlines, figures, floors,
-    objection, objectives, passed,
+    Phase, Program, Promotion, Rule, RuleError, Scene, Track, Worth, breached, deadlines, figures, floors,
+    objection, objectives, passed, profit_target,
 };
 
 /// The state of an account in an example; what a step leaves is all that the next one needs.
@@ -26,15 +26,13 @@ pub struct Timeline {
     balance: Amount,
     /// What is open would bring so much in all.
     floating: Amount,
-    /// What each position would bring, where it was told for each.
+    /// What each position would bring, where that is known: it is not for those of which only the sum was told.
     floating_of: BTreeMap<u32, Amount>,
     working_orders: u32,
     /// Open positions by their names in the example.
     tickets: BTreeMap<String, u32>,
     next_ticket: u32,
     status: Status,
-    /// The kind of the rule that ended the account, and when.
-    ended: Option<(Cow<'static, str>, Timestamp)>,
     /// How many steps were taken.
     steps: usize,
     /// What was found in the last step.
@@ -60,13 +58,22 @@ pub enum Status {
 
 enum Failure {
     Say(String),
-    Rule(RuleError),
+    /// With what it happened in.
+    Rule(&'static str, RuleError),
 }
 
 impl<E: Into<RuleError>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Rule(error.into())
+        Self::Rule("its numbers", error.into())
     }
+}
+
+/// Names what could not be computed: a part of a step, or a rule.
+fn named<T>(what: &'static str, result: Result<T, impl Into<Failure>>) -> Result<T, Failure> {
+    result.map_err(|error| match error.into() {
+        Failure::Rule(_, source) => Failure::Rule(what, source),
+        say @ Failure::Say(_) => say,
+    })
 }
 
 fn say<T>(text: impl Into<String>) -> Result<T, Failure> {
@@ -97,7 +104,6 @@ impl Timeline {
                 tickets: BTreeMap::new(),
                 next_ticket: 1,
                 status: Status::Active,
-                ended: None,
                 steps: 0,
                 found: Vec::new(),
                 verdicts: Vec::new(),
@@ -124,44 +130,46 @@ impl Timeline {
     fn take(&mut self, program: &Program, example: &Example, step: &Step) -> Result<(), Failure> {
         self.found.clear();
         self.verdicts.clear();
-        let mut run = Run { state: self, program, example };
-        run.move_clock(step)?;
+        let mut run = Run { state: self, program, example, ends_unjudged: false, cleared: false };
+        named("the clock", run.move_clock(step))?;
         if step.order {
-            run.tell(&Fact::Ordered)?;
+            named("order", run.order())?;
         }
         if let Some(orders) = step.working_orders {
             run.state.working_orders = orders;
         }
         for open in &step.open {
-            run.one_of_many(|run| run.open(open))?;
+            named("open", run.one_of_many(|run| run.open(open)))?;
         }
         for stop in &step.stop {
-            let trade = run.ticket(&stop.position)?;
-            run.tell(&Fact::StopMoved { trade, risk: stop.risk })?;
+            named("stop", run.move_stop(stop))?;
         }
         if !step.open_profit.is_empty() {
-            run.open_profit(&step.open_profit)?;
+            named("open_profit", run.open_profit(&step.open_profit))?;
         }
         for close in &step.close {
-            run.one_of_many(|run| run.close(close))?;
+            named("close", run.one_of_many(|run| run.close(close)))?;
         }
         for trade in &step.trade {
-            run.one_of_many(|run| run.trade(trade))?;
+            named("trade", run.one_of_many(|run| run.trade(trade)))?;
         }
-        run.worth(step)?;
-        run.lists(step)?;
+        named("the balance and the equity", run.worth(step))?;
+        named("the list of values", run.lists(step))?;
         if step.review {
-            run.tell(&Fact::Review)?;
+            named("review", run.tell(&Fact::Review))?;
         }
         if let Some(amount) = &step.payout {
-            run.pay(amount)?;
+            named("payout", run.pay(amount))?;
         }
         for _ in 0..step.grow {
-            run.grow()?;
+            named("grow", run.grow())?;
+        }
+        if step.promote {
+            named("promote", run.promote())?;
         }
         if !step.merge.is_empty() {
             let Some(merge) = program.merge else { return say("the program says nothing about merging") };
-            run.state.merged = Some(merge.start_balance(&step.merge)?);
+            run.state.merged = Some(named("merge", merge.start_balance(&step.merge))?);
         }
         Ok(())
     }
@@ -215,7 +223,7 @@ impl Timeline {
             let times = seen.entry(rule.kind()).or_default();
             *times = times.saturating_add(1);
             let name = if *times == 1 { rule.kind().to_owned() } else { format!("{}#{times}", rule.kind()) };
-            add(&name, figures(index, rule, &scene, &self.track)?);
+            add(&name, named(rule.kind(), figures(index, rule, &scene, &self.track))?);
         }
         if let Some(payout) = &scene.phase.payout {
             let precheck = payout.precheck(&scene, &self.track, clocks, program.currency, self.holding())?;
@@ -287,7 +295,7 @@ impl Timeline {
         Holding {
             flat: self.track.open.is_empty() && self.floating == Amount::ZERO,
             no_orders: self.working_orders == 0,
-            ended: self.ended.clone(),
+            ended: self.track.ended.clone(),
         }
     }
 
@@ -307,8 +315,28 @@ impl Timeline {
         }
     }
 
+    /// Whether the account lives, has passed or is over.
+    pub const fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Closed results.
+    pub const fn balance(&self) -> Amount {
+        self.balance
+    }
+
+    /// What the rules remember of the account.
+    pub const fn track(&self) -> &Track {
+        &self.track
+    }
+
+    /// What was found in the last step, in the order in which it was said.
+    pub fn found(&self) -> &[Finding] {
+        &self.found
+    }
+
     fn ended_by(&self) -> Cow<'static, str> {
-        self.ended.as_ref().map_or(Cow::Borrowed(""), |(kind, _)| kind.clone())
+        self.track.ended.as_ref().map_or(Cow::Borrowed(""), |(kind, _)| kind.clone())
     }
 }
 
@@ -337,7 +365,7 @@ fn located(example: &Example, step: usize, failure: Failure) -> ExampleError {
     let example = example.id.clone();
     match failure {
         Failure::Say(say) => ExampleError::Step { example, step, say },
-        Failure::Rule(source) => ExampleError::Rule { example, step, source },
+        Failure::Rule(what, source) => ExampleError::Rule { example, step, what: what.to_owned(), source },
     }
 }
 
@@ -407,6 +435,10 @@ struct Run<'a> {
     state: &'a mut Timeline,
     program: &'a Program,
     example: &'a Example,
+    /// The running day ends with what was told of its end, however that came about: only the reset is judged.
+    ends_unjudged: bool,
+    /// Whether a rule has closed positions or taken orders back since the prices last moved.
+    cleared: bool,
 }
 
 impl<'a> Run<'a> {
@@ -429,7 +461,7 @@ impl<'a> Run<'a> {
         let to = match (&step.at, &step.after, step.reset) {
             (Some(text), None, false) => self.instant(text)?,
             (None, Some(text), false) => self.state.at.after(span(text)?)?,
-            (None, None, true) => self.state.track.next_reset,
+            (None, None, true) => self.next_reset()?,
             (None, None, false) if step.day_start.is_some() => self.state.track.next_reset,
             (None, None, false) if self.state.steps <= 1 => self.state.at,
             (None, None, false) => self.state.at.after(MINUTE)?,
@@ -444,6 +476,12 @@ impl<'a> Run<'a> {
             });
         }
         self.advance(to)
+    }
+
+    /// The next reset; the days of an account that is over are not counted on, but they pass.
+    fn next_reset(&self) -> Result<Timestamp, Failure> {
+        let (at, next) = (self.state.at, self.state.track.next_reset);
+        if next > at || self.active() { Ok(next) } else { Ok(self.program.reset.next_after(at)?) }
     }
 
     fn instant(&self, text: &str) -> Result<Timestamp, Failure> {
@@ -462,13 +500,28 @@ impl<'a> Run<'a> {
         self.state.balance = balance;
         self.float(equity.minus(balance)?);
         self.state.track.today_start_equity = equity;
+        self.ends_unjudged = true;
         Ok(())
     }
 
-    /// What is open would bring so much in all.
+    /// What is open would bring so much in all. That says what each position would bring only if there is one, or if it
+    /// is nothing.
     fn float(&mut self, floating: Amount) {
+        let Timeline { track, floating_of, .. } = &mut *self.state;
+        floating_of.clear();
+        if track.open.len() == 1 || floating == Amount::ZERO {
+            floating_of.extend(track.open.keys().map(|trade| (*trade, floating)));
+        }
         self.state.floating = floating;
-        self.state.floating_of.clear();
+    }
+
+    /// What those positions would bring of which each is known by itself.
+    fn told(&self) -> Result<Amount, Failure> {
+        let mut told = Amount::ZERO;
+        for profit in self.state.floating_of.values() {
+            told = told.plus(*profit)?;
+        }
+        Ok(told)
     }
 
     /// One value of a list: what comes of it is remembered by itself.
@@ -527,24 +580,28 @@ impl<'a> Run<'a> {
 
     /// Lets everything happen that falls due on the way, each at its own instant.
     fn advance(&mut self, to: Timestamp) -> Result<(), Failure> {
+        let mut acted = None;
         loop {
-            let due = self.next_due()?;
+            let due = self.next_due(acted)?;
             let Some(due) = due.filter(|due| *due <= to) else { break };
             self.state.at = due.max(self.state.at);
             self.time_passed()?;
+            acted = Some(self.state.at);
         }
         self.state.at = to.max(self.state.at);
         Ok(())
     }
 
-    fn next_due(&self) -> Result<Option<Timestamp>, Failure> {
+    /// When the account next acts by itself. What was due at `acted` has just been done.
+    fn next_due(&self, acted: Option<Timestamp>) -> Result<Option<Timestamp>, Failure> {
         if !self.active() {
             return Ok(None);
         }
         let track = &self.state.track;
-        let own = deadlines(&self.scene()?, track)?.first().map(|deadline| deadline.at);
+        let deadlines = deadlines(&self.scene()?, track)?;
+        let own = deadlines.iter().find(|deadline| acted.is_none_or(|acted| deadline.at > acted));
         let ends = track.next_reset.min(track.next_day);
-        Ok(Some(own.map_or(ends, |own| own.min(ends))))
+        Ok(Some(own.map_or(ends, |own| own.at.min(ends))))
     }
 
     fn time_passed(&mut self) -> Result<(), Failure> {
@@ -556,78 +613,119 @@ impl<'a> Run<'a> {
         }
         if track.next_reset <= scene.at {
             // What is measured at the reset is measured on the day that ends; then the new day's floors meet what is held.
-            self.judge(true)?;
+            if !self.ends_unjudged && self.judge_loss(true)? {
+                return Ok(());
+            }
             let scene = self.scene()?;
             self.state.track.reset(clocks, scene.balance, scene.equity)?;
-            self.judge(false)?;
+            if std::mem::take(&mut self.ends_unjudged) && self.judge_loss(true)? {
+                return Ok(());
+            }
+            self.settle()?;
         }
-        if self.active()
-            && deadlines(&self.scene()?, &self.state.track)?
-                .first()
-                .is_some_and(|due| due.at <= self.state.at)
-        {
+        if !self.active() {
+            return Ok(());
+        }
+        let deadlines = deadlines(&self.scene()?, &self.state.track)?;
+        if deadlines.first().is_some_and(|due| due.at <= self.state.at) {
             self.tell(&Fact::Time)?;
+            if !self.ends_unjudged {
+                self.settle()?;
+            }
         }
         Ok(())
     }
 
-    /// Tells the rules of a fact and does what they find.
+    /// Tells the rules of a fact. Every finding is said; of several the hardest is done.
     fn tell(&mut self, fact: &Fact) -> Result<(), Failure> {
         let scene = self.scene()?;
         let found = self.state.track.notice(&scene, fact)?;
+        if !self.active() {
+            return Ok(());
+        }
+        let mut hardest: Option<Finding> = None;
         for finding in found {
-            if self.active() {
-                self.carry_out(finding)?;
+            self.state.found.push(finding.clone());
+            let ends = finding.effect.ends();
+            if hardest.as_ref().is_none_or(|before| finding.effect > before.effect) {
+                hardest = Some(finding);
+            }
+            if ends {
+                break;
             }
         }
-        Ok(())
+        hardest.map_or(Ok(()), |finding| self.act_on(&finding))
     }
 
-    fn carry_out(&mut self, finding: Finding) -> Result<(), Failure> {
+    /// Does what a rule that fired asks for.
+    fn act_on(&mut self, finding: &Finding) -> Result<(), Failure> {
         let (rule, effect) = (finding.rule, finding.effect);
-        self.state.ended =
-            effect.ends().then(|| (finding.kind.clone(), self.state.at)).or(self.state.ended.take());
-        self.state.found.push(finding);
         match effect {
-            Effect::Warn | Effect::Flag | Effect::Deduct | Effect::Refuse => {}
-            Effect::Close => self.flatten()?,
+            Effect::Warn | Effect::Flag | Effect::Deduct | Effect::Refuse => Ok(()),
+            Effect::Close => self.flatten(),
             Effect::Pause | Effect::Soft => {
-                if effect == Effect::Soft {
-                    self.flatten()?;
-                }
                 // At the end of a day it is the day to come that is lost.
                 let (at, next) = (self.state.at, self.state.track.next_reset);
                 let until = if next > at { next } else { self.program.reset.next_after(at)? };
-                self.state.track.held_back = Some(HeldBack { until, rule, effect });
+                let held_back = &mut self.state.track.held_back;
+                if held_back.is_none_or(|held| held.effect <= effect) {
+                    *held_back = Some(HeldBack { until, rule, effect });
+                }
+                self.cleared = true;
+                self.state.working_orders = 0;
+                if effect == Effect::Soft { self.flatten() } else { Ok(()) }
             }
-            Effect::Expire | Effect::Hard => {
-                self.state.status = if effect == Effect::Hard { Status::Breached } else { Status::Expired };
-                self.flatten()?;
-            }
+            Effect::Expire => self.end(Status::Expired, finding.kind.clone()),
+            Effect::Hard => self.end(Status::Breached, finding.kind.clone()),
         }
-        Ok(())
     }
 
-    /// Closes everything at what it is worth.
+    /// Ends the account: everything is closed and taken back.
+    fn end(&mut self, status: Status, kind: Cow<'static, str>) -> Result<(), Failure> {
+        self.state.track.ended = Some((kind, self.state.at));
+        self.state.status = status;
+        self.flatten()
+    }
+
+    /// Takes every order back and closes everything at what it is worth.
     fn flatten(&mut self) -> Result<(), Failure> {
-        let open: Vec<_> =
-            self.state.track.open.iter().map(|(trade, position)| (*trade, position.lots)).collect();
-        let told = std::mem::take(&mut self.state.floating_of);
-        let mut rest = std::mem::take(&mut self.state.floating);
+        self.cleared = true;
+        self.state.working_orders = 0;
+        let open: Vec<_> = self.state.track.open.keys().copied().collect();
+        for trade in open {
+            self.close_by_platform(trade)?;
+        }
+        // Results that no position has brought: they count for the day.
+        let rest = self.rounded(self.state.floating)?;
+        self.state.floating = Amount::ZERO;
         self.state.balance = self.state.balance.plus(rest)?;
-        self.state.tickets.clear();
-        for profit in told.values() {
-            rest = rest.minus(*profit)?;
-        }
-        for (trade, lots) in open {
-            // What was told of all together and of none alone goes with the first.
-            let own = told.get(&trade).copied().unwrap_or_default();
-            let profit = own.plus(std::mem::take(&mut rest))?;
-            let closing = Closing { trade, lots, profit, reason: CloseReason::Platform, whole: true };
-            let scene = self.scene()?;
-            self.state.track.notice(&scene, &Fact::Closed(closing))?;
-        }
         self.book(rest)
+    }
+
+    /// Closes a position at what it is worth, if it is still open: what one closing brings may have closed the others.
+    fn close_by_platform(&mut self, trade: u32) -> Result<(), Failure> {
+        let Some(lots) = self.state.track.open.get(&trade).map(|position| position.lots) else {
+            return Ok(());
+        };
+        // What was told of several together and of none alone goes with the first of them.
+        let worth = if let Some(own) = self.state.floating_of.remove(&trade) {
+            own
+        } else {
+            let rest = self.state.floating.minus(self.told()?)?;
+            let others = self.state.track.open.keys().filter(|other| **other != trade);
+            self.state.floating_of.extend(others.map(|other| (*other, Amount::ZERO)));
+            rest
+        };
+        let profit = self.rounded(worth)?;
+        self.state.floating = self.state.floating.minus(worth)?;
+        self.state.balance = self.state.balance.plus(profit)?;
+        self.state.tickets.retain(|_, ticket| *ticket != trade);
+        self.tell(&Fact::Closed(Closing { trade, lots, profit, reason: CloseReason::Platform, whole: true }))
+    }
+
+    /// What closing brings is booked in whole minor units.
+    fn rounded(&self, worth: Amount) -> Result<Amount, Failure> {
+        Ok(worth.rounded(self.program.currency, Rounding::HalfEven)?)
     }
 
     /// Results that no position has brought: they count for the day.
@@ -641,49 +739,124 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Looks at losses first, then at the target, as the engine does after every change.
-    fn judge(&mut self, at_reset: bool) -> Result<(), Failure> {
+    /// Tests what the account is worth against every floor; true if the account is over.
+    fn judge_loss(&mut self, at_reset: bool) -> Result<bool, Failure> {
         while self.active() {
             let scene = self.scene()?;
             let equity = scene.phase.needs_peaks().then_some(scene.equity);
             self.state.track.observe(scene.phase, scene.at, scene.balance, equity)?;
             let floors = floors(scene.phase, &self.state.track)?;
             let worth = Worth { balance: scene.balance, equity: scene.equity, at_reset };
-            let Some(floor) = breached(&floors, worth).cloned() else { break };
-            if let Some(told) = floor.told() {
-                self.state.track.warned.insert(told);
-            }
-            self.carry_out(floor.finding(worth)?)?;
+            let Some(floor) = breached(&floors, worth) else { return Ok(false) };
+            self.state.track.warned.extend(floor.told());
+            let finding = floor.finding(worth)?;
+            self.state.found.push(finding.clone());
+            self.act_on(&finding)?;
         }
-        self.judge_pass(false)
+        Ok(true)
     }
 
+    /// After anything that may have changed balance or holdings: losses first, then the target.
+    fn settle(&mut self) -> Result<(), Failure> {
+        if self.active() && !self.judge_loss(false)? { self.judge_pass(false) } else { Ok(()) }
+    }
+
+    /// Passes the phase if everything it asks for holds, and it need not be asked or was.
     fn judge_pass(&mut self, asked: bool) -> Result<(), Failure> {
-        let scene = self.scene()?;
-        if !self.active() || (scene.phase.promotion == Promotion::OnRequest && !asked) {
+        if (self.phase()?.promotion == Promotion::OnRequest && !asked) || !self.has_passed()? {
             return Ok(());
         }
-        let holding = self.state.holding();
-        let ready = |state: &Timeline| -> Result<bool, Failure> {
-            Ok(passed(&scene, &objectives(&scene, &state.track)?, holding.flat, !holding.no_orders))
-        };
-        if ready(self.state)? {
-            self.tell(&Fact::Review)?;
-            if self.active() && ready(self.state)? {
-                self.state.status = Status::Passed;
-            }
+        let held = self.state.track.held_back;
+        self.tell(&Fact::Review)?;
+        if held == self.state.track.held_back && self.active() && self.has_passed()? {
+            self.end(Status::Passed, Cow::Borrowed("profit_target"))?;
         }
         Ok(())
+    }
+
+    fn has_passed(&self) -> Result<bool, Failure> {
+        let scene = self.scene()?;
+        let holding = self.state.holding();
+        let objectives = objectives(&scene, &self.state.track)?;
+        Ok(passed(&scene, &objectives, holding.flat, !holding.no_orders))
+    }
+
+    /// The trader asks for the next phase.
+    fn promote(&mut self) -> Result<(), Failure> {
+        if !self.active() {
+            return Ok(());
+        }
+        self.judge_pass(true)?;
+        if self.state.status == Status::Passed {
+            return Ok(());
+        }
+        self.refuse(Cow::Borrowed("promotion"), Vec::new())
+    }
+
+    /// What was asked for is refused, by no rule of its own.
+    fn refuse(&mut self, kind: Cow<'static, str>, figures: Vec<Figured>) -> Result<(), Failure> {
+        let rule = self.phase()?.rules.len();
+        self.state.found.push(Finding { rule, kind, effect: Effect::Refuse, trade: None, figures });
+        Ok(())
+    }
+
+    /// Prices have moved, and what was held may have been closed: losses come first, then the rules that look at open
+    /// positions, then the target.
+    fn price_moved(&mut self, closed: bool) -> Result<(), Failure> {
+        self.cleared = false;
+        if self.judge_loss(false)? {
+            return Ok(());
+        }
+        self.tell_floating()?;
+        let passes_open = profit_target(self.phase()?).is_some_and(|target| !target.flat);
+        if closed || self.cleared {
+            self.settle()
+        } else if passes_open && self.active() {
+            self.judge_pass(false)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Tells the rules what each open position would bring, if one of them asks for it.
+    fn tell_floating(&mut self) -> Result<(), Failure> {
+        let phase = self.phase()?;
+        if !phase.needs_floating() {
+            return Ok(());
+        }
+        let rest = self.state.floating.minus(self.told()?)?;
+        let Timeline { track, floating_of, .. } = &*self.state;
+        let mut told: Vec<_> = track
+            .open
+            .keys()
+            .map(|trade| (*trade, floating_of.get(trade).copied().unwrap_or_default()))
+            .collect();
+        if rest != Amount::ZERO {
+            let mut unknown = told.iter_mut().filter(|(trade, _)| !floating_of.contains_key(trade));
+            match (unknown.next(), unknown.next().is_some(), looks_at_each(phase)) {
+                (Some((_, profit)), false, _) | (Some((_, profit)), true, None) => *profit = rest,
+                // No position has a name, and the sum is all that is asked for.
+                (None, _, None) => told.push((0, rest)),
+                (_, _, Some(kind)) => {
+                    return say(format!(
+                        "{kind} looks at each position by itself: open the positions by name and tell with open_profit what \
+                         each would bring"
+                    ));
+                }
+            }
+        }
+        self.tell(&Fact::Floating(told))
     }
 
     fn set(&mut self, balance: Amount, floating: Amount) -> Result<(), Failure> {
         if !self.active() {
             return Ok(());
         }
+        let closed = balance != self.state.balance || self.state.track.open.is_empty();
         self.book(balance.minus(self.state.balance)?)?;
         self.state.balance = balance;
         self.float(floating);
-        self.judge(false)
+        self.price_moved(closed)
     }
 
     fn worth(&mut self, step: &Step) -> Result<(), Failure> {
@@ -742,8 +915,10 @@ impl<'a> Run<'a> {
             Some(symbol) => symbol.clone(),
             None => Symbol::parse("EURUSD").or_else(|error| say(error.to_string()))?,
         };
+        // An order takes a number of the series, too; one that fired took its own when it was placed.
+        let trade = self.state.next_ticket.saturating_add(u32::from(!open.pending));
         let opening = Opening {
-            trade: self.state.next_ticket,
+            trade,
             symbol,
             side: open.side.unwrap_or(Side::Buy),
             lots,
@@ -778,11 +953,37 @@ impl<'a> Run<'a> {
             });
             return Ok(());
         }
-        self.state.next_ticket = self.state.next_ticket.saturating_add(1);
+        self.state.next_ticket = opening.trade.saturating_add(1);
         self.state.tickets.insert(name.to_owned(), opening.trade);
+        self.state.floating_of.insert(opening.trade, Amount::ZERO);
         self.state.balance = self.state.balance.minus(opening.cost)?;
+        if !opening.pending {
+            self.tell(&Fact::Ordered)?;
+        }
         self.tell(&Fact::Opened(opening))?;
-        self.judge(false)
+        self.settle()
+    }
+
+    fn order(&mut self) -> Result<(), Failure> {
+        if !self.active() {
+            return Ok(());
+        }
+        if let Some(held) = self.state.track.held_back_at(self.state.at) {
+            let kind = self.phase()?.rules.get(held.rule).map_or("", |rule| rule.kind());
+            return self.refuse(Cow::Borrowed(kind), Vec::new());
+        }
+        self.state.next_ticket = self.state.next_ticket.saturating_add(1);
+        self.tell(&Fact::Ordered)?;
+        self.settle()
+    }
+
+    fn move_stop(&mut self, stop: &StopStep) -> Result<(), Failure> {
+        if !self.active() {
+            return Ok(());
+        }
+        let trade = self.ticket(&stop.position)?;
+        self.tell(&Fact::StopMoved { trade, risk: stop.risk })?;
+        self.settle()
     }
 
     fn open_profit(&mut self, profits: &BTreeMap<String, Amount>) -> Result<(), Failure> {
@@ -793,14 +994,14 @@ impl<'a> Run<'a> {
             let ticket = self.ticket(name)?;
             self.state.floating_of.insert(ticket, *profit);
         }
-        let mut floating = Amount::ZERO;
-        for profit in self.state.floating_of.values() {
-            floating = floating.plus(*profit)?;
+        let unknown = |ticket: &u32| !self.state.floating_of.contains_key(ticket);
+        if let Some((name, _)) = self.state.tickets.iter().find(|(_, ticket)| unknown(ticket)) {
+            return say(format!(
+                "open_profit: tell that of {name}, too: it was told only together with others"
+            ));
         }
-        self.state.floating = floating;
-        let told = self.state.floating_of.iter().map(|(trade, profit)| (*trade, *profit)).collect();
-        self.tell(&Fact::Floating(told))?;
-        self.judge(false)
+        self.state.floating = self.told()?;
+        self.price_moved(false)
     }
 
     fn close(&mut self, close: &CloseStep) -> Result<(), Failure> {
@@ -819,18 +1020,22 @@ impl<'a> Run<'a> {
             self.state.tickets.remove(&close.position);
         }
         self.state.balance = self.state.balance.plus(close.profit)?;
-        if let Some(told) = self.state.floating_of.remove(&trade) {
-            let kept = told.scaled(left.minus(lots)?.millionths(), left.millionths(), Rounding::HalfEven)?;
-            self.state.floating = self.state.floating.minus(told)?.plus(kept)?;
-            if !whole {
-                self.state.floating_of.insert(trade, kept);
+        let floating = self.state.floating;
+        self.state.floating = match self.state.floating_of.remove(&trade) {
+            Some(told) => {
+                let kept =
+                    told.scaled(left.minus(lots)?.millionths(), left.millionths(), Rounding::HalfEven)?;
+                if !whole {
+                    self.state.floating_of.insert(trade, kept);
+                }
+                floating.minus(told)?.plus(kept)?
             }
-        }
-        if self.state.tickets.is_empty() {
-            self.float(Amount::ZERO);
-        }
+            // Told only together with others: it was worth what it brought, and the last leaves nothing.
+            None if whole && self.state.tickets.is_empty() => Amount::ZERO,
+            None => floating.minus(close.profit)?,
+        };
         self.tell(&Fact::Closed(Closing { trade, lots, profit: close.profit, reason, whole }))?;
-        self.judge(false)
+        self.settle()
     }
 
     fn trade(&mut self, trade: &TradeStep) -> Result<(), Failure> {
@@ -861,38 +1066,49 @@ impl<'a> Run<'a> {
 
     fn pay(&mut self, amount: &str) -> Result<(), Failure> {
         let Some(payout) = &self.phase()?.payout else { return say("the phase pays nothing out") };
-        self.tell(&Fact::Review)?;
-        let clocks = self.program.clocks();
-        let currency = self.program.currency;
+        if self.active() {
+            self.tell(&Fact::Review)?;
+            if !self.active() {
+                return Ok(());
+            }
+        }
+        let scene = self.scene()?;
+        let (clocks, currency) = (self.program.clocks(), self.program.currency);
         let asked = match amount {
             "all" => None,
             amount => Some(Amount::parse(amount).or_else(|error| say(format!("payout: {amount}: {error}")))?),
         };
-        let scene = self.scene()?;
-        let decision =
+        let Decision { allowed, taken, precheck } =
             payout.decide(&scene, &self.state.track, clocks, currency, self.state.holding(), asked)?;
-        let (taken, precheck) = (decision.taken, decision.precheck);
-        if !decision.allowed {
-            let missing = precheck.conditions.iter().find(|condition| !condition.met);
-            let kind = missing.map_or(Cow::Borrowed("amount"), |condition| condition.kind.clone());
-            let rule = scene.phase.rules.len();
-            self.state.found.push(Finding {
-                rule,
-                kind,
-                effect: Effect::Refuse,
-                trade: None,
-                figures: precheck.figures,
-            });
-            return Ok(());
+        if !allowed {
+            let missing = precheck.conditions.into_iter().find(|condition| !condition.met);
+            let kind = missing.map_or(Cow::Borrowed("amount"), |condition| condition.kind);
+            return self.refuse(kind, precheck.figures);
         }
         self.state.balance = payout.pay(&scene, &mut self.state.track, taken)?;
-        self.judge(false)
+        self.settle()
     }
 
     fn grow(&mut self) -> Result<(), Failure> {
+        if !self.active() {
+            return Ok(());
+        }
         let scene = self.scene()?;
         let Some(scaling) = &scene.phase.scaling else { return say("the phase has no scaling plan") };
+        let figures = scaling.figures(&scene, &self.state.track, self.program.clocks())?;
+        if !figures.contains(&figure("eligible", true)) {
+            return self.refuse(Cow::Borrowed("scaling"), figures);
+        }
         self.state.balance = scaling.grow(&scene, &mut self.state.track)?;
-        Ok(())
+        self.settle()
     }
+}
+
+/// The kind of a rule for which the sum of what is open does not do.
+fn looks_at_each(phase: &Phase) -> Option<&'static str> {
+    let each = |rule: &&Rule| {
+        let sum_does = matches!(rule, Rule::OpenLoss(rule) if rule.per == OpenLossPer::Account);
+        rule.answers().needs_floating() && !sum_does
+    };
+    phase.rules.iter().find(each).map(Rule::kind)
 }

@@ -632,6 +632,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step { review: true, ..Step::default() }),
         Just(Step { payout: Some("all".into()), ..Step::default() }),
         (1_u32..4).prop_map(|grow| Step { grow, ..Step::default() }),
+        Just(Step { promote: true, ..Step::default() }),
         Just(Step { order: true, working_orders: Some(1), ..Step::default() }),
     ];
     let expect =

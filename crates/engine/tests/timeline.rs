@@ -2,6 +2,9 @@
 //! balances, floors and marks after every step.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::similar_names,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::wildcard_enum_match_arm,
@@ -194,7 +197,7 @@ impl Both {
     }
 
     /// A stop loss that no price of these histories reaches.
-    fn far_stop(&self, market: usize, side: Side) -> Price {
+    fn far_stop(market: usize, side: Side) -> Price {
         let level = MARKETS[market].1;
         Price(if side == Side::Buy { level / 2 } else { level * 2 })
     }
@@ -244,7 +247,7 @@ impl Both {
     fn open_position(&mut self, market: usize, side: Side, size: i64, stop: bool) {
         let (name, _) = MARKETS[market];
         let id = self.desk.id(name);
-        let stop = stop.then(|| self.far_stop(market, side));
+        let stop = stop.then(|| Self::far_stop(market, side));
         let price = Price(self.levels[market]);
         let quantity = Quantity(size);
         let engine = &self.desk.engine;
@@ -298,7 +301,7 @@ impl Both {
         }
         let Some(position) = picked(&self.positions(), pick) else { return };
         let market = usize::from(position.instrument != self.desk.id("EURUSD"));
-        let price = set.then(|| self.far_stop(market, position.side));
+        let price = set.then(|| Self::far_stop(market, position.side));
         let stop_loss = price.map_or(Change::Remove, Change::Set);
         let act = Act::ChangePosition { position: position.ticket, stop_loss, take_profit: Change::Keep };
         self.command(act).unwrap();

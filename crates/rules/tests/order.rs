@@ -1,5 +1,5 @@
 //! An example decides in the platform's order, and a file of examples goes on where one of them cannot.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::panic, reason = "tests")]
 
 use rules::example::{ExampleError, ExampleFile, check, run};
 use rules::{Program, ProgramError};

@@ -701,14 +701,15 @@ impl<'a> Run<'a> {
             return Ok(());
         };
         // What was told of several together and of none alone goes with the first of them.
-        let worth = match self.state.floating_of.remove(&trade) {
-            Some(own) => own,
-            None => {
-                let rest = self.state.floating.minus(self.told()?)?;
-                let others = self.state.track.open.keys().filter(|other| **other != trade);
-                self.state.floating_of.extend(others.map(|other| (*other, Amount::ZERO)));
-                rest
-            }
+        let worth = if let Some(own) = self.state.floating_of.remove(&trade) {
+            own
+        } else {
+            let rest = self.state.floating.minus(self.told()?)?;
+            let others = self.state.track.open.keys().filter(|other| **other != trade);
+            let unknown: Vec<_> =
+                others.filter(|other| !self.state.floating_of.contains_key(other)).copied().collect();
+            self.state.floating_of.extend(unknown.into_iter().map(|other| (other, Amount::ZERO)));
+            rest
         };
         let profit = self.rounded(worth)?;
         self.state.floating = self.state.floating.minus(worth)?;
@@ -1097,9 +1098,7 @@ impl<'a> Run<'a> {
 
 /// The kind of a rule for which the sum of what is open does not do.
 fn looks_at_each(phase: &Phase) -> Option<&'static str> {
-    let each = |rule: &&Rule| match rule {
-        Rule::OpenLoss(rule) => rule.per == OpenLossPer::Trade,
-        rule => rule.answers().needs_floating(),
-    };
+    let sum_does = |rule: &Rule| matches!(rule, Rule::OpenLoss(rule) if rule.per == OpenLossPer::Account);
+    let each = |rule: &&Rule| rule.answers().needs_floating() && !sum_does(rule);
     phase.rules.iter().find(each).map(Rule::kind)
 }

@@ -2,6 +2,9 @@
 //! balances, floors and marks after every step.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::similar_names,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::wildcard_enum_match_arm,
@@ -194,7 +197,7 @@ impl Both {
     }
 
     /// A stop loss that no price of these histories reaches.
-    fn far_stop(&self, market: usize, side: Side) -> Price {
+    fn far_stop(market: usize, side: Side) -> Price {
         let level = MARKETS[market].1;
         Price(if side == Side::Buy { level / 2 } else { level * 2 })
     }
@@ -244,7 +247,7 @@ impl Both {
     fn open_position(&mut self, market: usize, side: Side, size: i64, stop: bool) {
         let (name, _) = MARKETS[market];
         let id = self.desk.id(name);
-        let stop = stop.then(|| self.far_stop(market, side));
+        let stop = stop.then(|| Self::far_stop(market, side));
         let price = Price(self.levels[market]);
         let quantity = Quantity(size);
         let engine = &self.desk.engine;
@@ -290,15 +293,9 @@ impl Both {
     }
 
     fn move_stop(&mut self, pick: u8, set: bool) {
-        // Taking a stop loss away so late that the warning and the end of its cure are due at one instant is left out: of
-        // two deadlines that have passed the engine acts on the second only with the next change.
-        let cures = |rule: &Rule| matches!(rule, Rule::StopRequired(rule) if rule.cure_minutes.is_some());
-        if !set && self.program.phases[0].rules.iter().any(cures) {
-            return;
-        }
         let Some(position) = picked(&self.positions(), pick) else { return };
         let market = usize::from(position.instrument != self.desk.id("EURUSD"));
-        let price = set.then(|| self.far_stop(market, position.side));
+        let price = set.then(|| Self::far_stop(market, position.side));
         let stop_loss = price.map_or(Change::Remove, Change::Set);
         let act = Act::ChangePosition { position: position.ticket, stop_loss, take_profit: Change::Keep };
         self.command(act).unwrap();
@@ -327,12 +324,10 @@ impl Both {
 }
 
 /// What the rules remember, by name; without the time at which a news window was last asked, for the engine asks it when
-/// it learns the calendar, and an example knows its calendar from the start; and without the kind of the rule that ended
-/// the account, which the verdicts tell.
+/// it learns the calendar, and an example knows its calendar from the start.
 fn marks(phase: &Phase, track: &Track) -> serde_json::Map<String, serde_json::Value> {
     let mut track = track.clone();
     track.notes.retain(|place, _| !matches!(phase.rules.get(*place), Some(Rule::NewsWindow(_))));
-    track.ended = track.ended.map(|(_, at)| ("".into(), at));
     serde_json::to_value(track).unwrap().as_object().unwrap().clone()
 }
 

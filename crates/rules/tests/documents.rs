@@ -95,7 +95,7 @@ fn the_guide_names_every_setting_and_every_word_of_the_schema() {
 #[test]
 fn every_program_and_every_template_is_sound_and_explains_itself() {
     let shipped = programs("programs");
-    assert_eq!(shipped.len(), 3);
+    assert_eq!(shipped.len(), 4);
     let templates = programs("programs/templates");
     assert!(templates.len() >= 8);
     for (name, program) in shipped.iter().chain(&templates) {

@@ -28,7 +28,7 @@ fn a_payout_asks_for_the_least_amount_and_whole_cents() {
         program.payout = { split = "80", min_amount = "50" }
         step = [
           { closed = "1000" },
-          { payout = "49.99", expect = { verdict = "refused", rule = "amount", account.balance = 101000 } },
+          { payout = "49.99", expect = { verdict = "refused", rule = "asked_at_least", account.balance = 101000 } },
           { payout = "50.005", expect = { verdict = "refused" } },
           { payout = "50", expect = { verdict = "ok", account.balance = 100950 } },
         ]

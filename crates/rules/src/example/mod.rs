@@ -132,6 +132,7 @@ pub struct ExampleProgram {
 /// compared. Without `at`, `after` or `reset` a step happens one minute after the one before it, the first at the start.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is something that may happen in a step")]
 pub struct Step {
     /// The day before ended with this balance (and this equity, if another), however that came about: nothing is judged
     /// on the way there. The clock moves to the next reset, or to `at`, and the verdict is taken at the reset.

@@ -713,7 +713,9 @@ impl<'a> Run<'a> {
         } else {
             let rest = self.state.floating.minus(self.told()?)?;
             let others = self.state.track.open.keys().filter(|other| **other != trade);
-            self.state.floating_of.extend(others.map(|other| (*other, Amount::ZERO)));
+            let unknown: Vec<_> =
+                others.filter(|other| !self.state.floating_of.contains_key(other)).copied().collect();
+            self.state.floating_of.extend(unknown.into_iter().map(|other| (other, Amount::ZERO)));
             rest
         };
         let profit = self.rounded(worth)?;
@@ -1106,9 +1108,7 @@ impl<'a> Run<'a> {
 
 /// The kind of a rule for which the sum of what is open does not do.
 fn looks_at_each(phase: &Phase) -> Option<&'static str> {
-    let each = |rule: &&Rule| {
-        let sum_does = matches!(rule, Rule::OpenLoss(rule) if rule.per == OpenLossPer::Account);
-        rule.answers().needs_floating() && !sum_does
-    };
+    let sum_does = |rule: &Rule| matches!(rule, Rule::OpenLoss(rule) if rule.per == OpenLossPer::Account);
+    let each = |rule: &&Rule| rule.answers().needs_floating() && !sum_does(rule);
     phase.rules.iter().find(each).map(Rule::kind)
 }

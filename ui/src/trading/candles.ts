@@ -25,3 +25,18 @@ export function withBid(
     close: bid,
   };
 }
+
+/**
+ * The candles in strictly rising order of time, as the chart must have them. Where a list steps back in time, what
+ * comes later in it counts, and the candles before the step that are not earlier are left out.
+ */
+export function rising(candles: readonly Candle[]): readonly Candle[] {
+  const kept: Candle[] = [];
+  let next = Number.POSITIVE_INFINITY;
+  for (const candle of [...candles].reverse()) {
+    if (candle.time >= next) continue;
+    next = candle.time;
+    kept.push(candle);
+  }
+  return kept.length === candles.length ? candles : kept.reverse();
+}

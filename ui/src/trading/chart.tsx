@@ -25,7 +25,7 @@ import {
 import { chartCoordinate, compare, dec } from "../lib/decimal";
 import { type Theme, useTheme } from "../lib/theme";
 import { Failure, Skeleton } from "../parts/states";
-import { withBid } from "./candles";
+import { rising, withBid } from "./candles";
 
 /** Candles of the server replace the ones built here from ticks, so a gap in the stream heals. */
 const REFRESH_MS = 60_000;
@@ -209,13 +209,15 @@ function useCandles(
     const known = new Map<number, Candle>();
     let last: Candle | undefined;
     let hovering = false;
-    for (const candle of loaded ?? []) {
+    // A list that steps back in time would take the whole page down inside the chart library.
+    const ordered = rising(loaded ?? []);
+    for (const candle of ordered) {
       known.set(candle.time, candle);
       last = candle;
     }
     series.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 1 / 10 ** decimals } });
     chart.applyOptions({ timeScale: { secondsVisible: interval === "5s" } });
-    series.setData((loaded ?? []).map(bar));
+    series.setData(ordered.map(bar));
     const view = `${symbol} ${interval}`;
     if (loaded && shown.current !== view) {
       // Another symbol or interval starts at the newest candles; a refresh leaves the view where the person put it.

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { problem } from "../api/error";
 import type { Instrument, Order, Position } from "../api/types";
-import { withBid } from "./candles";
+import { rising, withBid } from "./candles";
 import { type Holdings, notices } from "./notices";
 import { emptyDraft, readDraft, readLots, refusalOf } from "./ticket";
 
@@ -149,5 +149,18 @@ describe("what is announced", () => {
   test("nothing when nothing changed", () => {
     const same = state("100.00", [position(7, "0.10")]);
     expect(texts(same, same)).toEqual([]);
+  });
+});
+
+describe("candles of a list", () => {
+  const at = (time: number) => ({ time, open: "1", high: "1", low: "1", close: "1" });
+  test("that rises is taken as it is", () => {
+    const list = [at(60), at(120), at(180)];
+    expect(rising(list)).toBe(list);
+    expect(rising([])).toEqual([]);
+  });
+  test("that steps back in time keeps what comes later in it", () => {
+    const list = [at(60), at(120), at(600), at(660), at(180), at(180), at(240)];
+    expect(rising(list).map((candle) => candle.time)).toEqual([60, 120, 180, 240]);
   });
 });

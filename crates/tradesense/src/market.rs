@@ -98,9 +98,10 @@ pub fn feeds(
 pub fn show_past(feeds: &mut [Box<dyn Feed>], hub: &MarketHub, now: Timestamp) {
     let mut past: Vec<FeedQuote> = Vec::new();
     for feed in feeds {
-        while feed.next_due().is_some_and(|due| due < now) {
+        while let Some(due) = feed.next_due().filter(|due| *due < now) {
             past.clear();
-            feed.take_until(now, &mut past);
+            // One instant after the other: at another speed than the market's the times on the quotes run ahead.
+            feed.take_until(due, &mut past);
             let shown: Vec<_> = past
                 .drain(..)
                 .map(|FeedQuote { symbol, bid, ask, source_time, .. }| LoggedQuote {
@@ -109,7 +110,7 @@ pub fn show_past(feeds: &mut [Box<dyn Feed>], hub: &MarketHub, now: Timestamp) {
                     bid,
                     ask,
                     source_time,
-                    received_at: source_time,
+                    received_at: due,
                 })
                 .collect();
             hub.show_past(&shown);

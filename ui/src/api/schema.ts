@@ -1075,7 +1075,7 @@ export interface components {
       /** @description Until when no position may be opened, if a rule holds the account back. */
       locked_until: string | null;
       /** @description What the next reset would do to what is held. */
-      next_reset: components["schemas"]["NextReset"];
+      next_reset: components["schemas"]["ResetOutlook"];
       payout: components["schemas"]["PayoutCheck"] | null;
       /** @description For each open position the price at which it alone would make a floor fire. */
       positions: components["schemas"]["FiringPosition"][];
@@ -2237,6 +2237,15 @@ export interface components {
       time: string;
       /** @description Of the tz database. */
       zone: string;
+    };
+    /** @description What the next reset would do to what is held, at the prices of now. */
+    ResetOutlook: {
+      /** @description Whether a floor would fire at once. */
+      fires: boolean;
+      /** @description The floors as they would stand. */
+      floors: components["schemas"]["FloorAfter"][];
+      /** @description In a sentence. */
+      sentence: string;
     };
     /**
      * @description What somebody may do.

@@ -38,18 +38,8 @@ export type ProgramColumn = Schemas["ProgramColumn"];
 export type Override = Schemas["Override"];
 export type Release = Schemas["Release"];
 
-/** What the next reset would do to what is held. */
-export interface ResetOutcome {
-  fires: boolean;
-  sentence: string;
-  floors: FloorAfter[];
-}
-
-/**
- * What would come next. The document describes `next_reset` by the account's part of the same name, so its shape is
- * written out here.
- */
-export type Forecast = Omit<Schemas["Forecast"], "next_reset"> & { next_reset: ResetOutcome };
+/** What would come next. */
+export type Forecast = Schemas["Forecast"];
 
 /** One `account` event of the account's stream: the account with what is open on it. */
 export type AccountSnapshot = Schemas["LiveAccount"];

@@ -34,7 +34,7 @@ pub struct Forecast {
     /// The next ends of the trading day.
     resets: Vec<ComingReset>,
     /// What the next reset would do to what is held.
-    next_reset: NextReset,
+    next_reset: ResetOutlook,
     /// Until when no position may be opened, if a rule holds the account back.
     #[schema(required)]
     locked_until: Option<String>,
@@ -62,7 +62,7 @@ pub struct ComingReset {
 
 /// What the next reset would do to what is held, at the prices of now.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct NextReset {
+pub struct ResetOutlook {
     /// Whether a floor would fire at once.
     fires: bool,
     /// In a sentence.
@@ -259,7 +259,7 @@ fn render(ahead: &Ahead, web: &Web) -> Result<Forecast, Problem> {
     })
 }
 
-fn next_reset(ahead: &Ahead, currency: Currency) -> Result<NextReset, Problem> {
+fn next_reset(ahead: &Ahead, currency: Currency) -> Result<ResetOutlook, Problem> {
     let view = &ahead.view;
     let worth = Worth { balance: view.account.balance, equity: view.equity, at_reset: true };
     let mut floors = Vec::with_capacity(ahead.floors_after_reset.len());
@@ -284,7 +284,7 @@ fn next_reset(ahead: &Ahead, currency: Currency) -> Result<NextReset, Problem> {
         ),
         None => format!("If prices stay, nothing fires at the reset at {at}."),
     };
-    Ok(NextReset { fires: ahead.fires_at_reset.is_some(), sentence, floors })
+    Ok(ResetOutlook { fires: ahead.fires_at_reset.is_some(), sentence, floors })
 }
 
 fn number(figured: &Figured, currency: Currency) -> Number {

@@ -13,6 +13,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{Cause, Quoted, Valued, Verdict, VerdictKind};
 
+/// The wording of this release; raised with every change of [`headline`] or [`explain`].
+pub const WORDING: u32 = 1;
+
 /// A verdict with everything needed to reach it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +34,8 @@ pub struct Receipt {
     pub tick_to_decision_us: Option<i64>,
     /// Microseconds from the receipt of the deciding quote to the stored verdict.
     pub tick_to_durable_us: Option<i64>,
+    /// Which wording headline and explanation have: a later release may say the same in other words.
+    pub wording: u32,
     /// What was decided, in a few words.
     pub headline: String,
     /// How it was decided, in sentences.
@@ -108,6 +113,7 @@ impl Receipt {
             durable_at,
             tick_to_decision_us: since(decided_at),
             tick_to_durable_us: durable_at.and_then(since),
+            wording: WORDING,
             headline: headline(&program, &verdict),
             explanation: explain(&program, &verdict),
             program: program_text,
@@ -142,8 +148,10 @@ impl Receipt {
             self.program.clone(),
             verdict.clone(),
         )?;
-        same("the headline", &again.headline, &self.headline)?;
-        same("the explanation", &again.explanation, &self.explanation)?;
+        if self.wording == WORDING {
+            same("the headline", &again.headline, &self.headline)?;
+            same("the explanation", &again.explanation, &self.explanation)?;
+        }
         same("the time from tick to decision", &again.tick_to_decision_us, &self.tick_to_decision_us)?;
         same(
             "the time from tick to the stored verdict",
@@ -409,15 +417,7 @@ pub fn explain(program: &Program, verdict: &Verdict) -> Vec<String> {
         (Cause::Quote(place), None) => format!("The quote at place {place} decided."),
     });
     if matches!(verdict.kind, VerdictKind::Pass | VerdictKind::Payout | VerdictKind::PayoutRefusal) {
-        for objective in &verdict.objectives {
-            let met = if objective.met { "holds" } else { "does not hold" };
-            sentences.push(format!(
-                "{} {met}: {} now, {} asked for.",
-                label(&objective.kind),
-                shown(&objective.current, &money),
-                shown(&objective.target, &money)
-            ));
-        }
+        sentences.extend(verdict.objectives.iter().map(|objective| said_of(objective, &money)));
     }
     if verdict.floor.is_none() {
         for figured in &verdict.figures {
@@ -435,6 +435,31 @@ pub fn explain(program: &Program, verdict: &Verdict) -> Vec<String> {
         money(verdict.equity)
     ));
     sentences
+}
+
+/// A condition with its number, such as "Minimum profit does not hold: 0.00 USD now, 100.00 USD asked for."
+fn said_of(objective: &rules::Objective, money: &dyn Fn(Amount) -> String) -> String {
+    let words = match objective.kind.as_ref() {
+        "active" => "That the account trades",
+        "flat" => "That no position is open",
+        "no_orders" => "That no order is working",
+        "amount" => "The amount that can be taken out",
+        "stays_open" => "That what is left lies above every floor that ends the account",
+        "asked_at_most" => "The most that can be taken out",
+        "asked_at_least" => "The least that can be taken out",
+        "any_of" => "That one of the either-or lists holds",
+        kind => &label(kind),
+    };
+    let met = if objective.met { "holds" } else { "does not hold" };
+    let (now, asked) = (shown(&objective.current, money), shown(&objective.target, money));
+    match (objective.kind.as_ref(), &objective.target) {
+        ("stays_open", _) => format!("{words} {met}: {now} would be left, the floor is {asked}."),
+        ("asked_at_most" | "asked_at_least", _) => {
+            format!("{words} {met}: it is {asked}, asked for were {now}.")
+        }
+        (_, Figure::Flag(_)) => format!("{words} {met}."),
+        (_, _) => format!("{words} {met}: {now} now, {asked} asked for."),
+    }
 }
 
 /// How a floor follows from what it is measured from.

@@ -59,18 +59,26 @@ fn verify(text: &[u8], key: Option<&PublicKey>, out: &mut dyn Write) -> anyhow::
     writeln!(out, "signature   {}", verified.sentence())?;
     let receipt: Receipt =
         serde_json::from_value(verified.body).context("the document is no receipt of a verdict")?;
-    if let Err(unproven) = receipt.prove() {
-        writeln!(out, "NOT PROVEN: {:#}", anyhow::Error::from(unproven))?;
-        return Ok(Found::Different);
-    }
+    let program = match receipt.prove() {
+        Ok(program) => program,
+        Err(unproven) => {
+            writeln!(out, "NOT PROVEN: {:#}", anyhow::Error::from(unproven))?;
+            return Ok(Found::Different);
+        }
+    };
     writeln!(
         out,
         "verdict     {} (number {} of account {})",
-        receipt.headline, receipt.verdict.number, receipt.account
+        engine::headline(&program, &receipt.verdict),
+        receipt.verdict.number,
+        receipt.account
     )?;
     writeln!(out, "at          {}", receipt.at)?;
-    for sentence in &receipt.explanation {
+    for sentence in engine::explain(&program, &receipt.verdict) {
         writeln!(out, "            {sentence}")?;
+    }
+    if receipt.wording != engine::WORDING {
+        writeln!(out, "            (The document says it in the words of another release.)")?;
     }
     let micros = |time: Option<i64>| time.map_or_else(|| "not known".to_owned(), |time| format!("{time} us"));
     writeln!(

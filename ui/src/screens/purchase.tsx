@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useParams, useSearchParams } from "react-router-dom";
 import { challengesQuery, purchaseQuery } from "../api/queries";
-import type { Purchase } from "../api/types";
+import type { Challenge, Purchase } from "../api/types";
 import { moneyIn, wordFor } from "../lib/format";
 import { utcSeconds } from "../lib/time";
 import { useTitle } from "../lib/title";
@@ -43,11 +43,7 @@ function Outcome({ purchase, waiting }: { purchase: Purchase; waiting: boolean }
         {purchase.challenge_id !== null ? (
           <Opened challenge={purchase.challenge_id} />
         ) : waiting ? (
-          <>
-            <span className="spinner" aria-hidden="true" />
-            <h2>Payment received, opening your account</h2>
-            <p className="muted">This takes a few seconds. You may leave this page; nothing is lost.</p>
-          </>
+          <Opening />
         ) : purchase.state === "awaiting_payment" ? (
           <>
             <h2>Waiting for your payment</h2>
@@ -98,32 +94,39 @@ function Outcome({ purchase, waiting }: { purchase: Purchase; waiting: boolean }
   );
 }
 
+function Opening() {
+  return (
+    <>
+      <span className="spinner" aria-hidden="true" />
+      <h2>Payment received, opening your account</h2>
+      <p className="muted">This takes a few seconds. You may leave this page; nothing is lost.</p>
+    </>
+  );
+}
+
 function Opened({ challenge }: { challenge: string }) {
-  const challenges = useQuery(challengesQuery);
-  const account = challenges.data?.find((found) => found.id === challenge)?.accounts.at(-1);
+  const accountIn = (list: readonly Challenge[] | undefined) =>
+    list?.find((found) => found.id === challenge)?.accounts.at(-1);
+  const challenges = useQuery({
+    ...challengesQuery,
+    // The challenge is there a moment before its first account.
+    refetchInterval: ({ state }) => (accountIn(state.data) ? false : POLL_MS),
+  });
+  const account = accountIn(challenges.data);
+  if (challenges.isError) return <Failure error={challenges.error} retry={() => challenges.refetch()} />;
+  if (!account) return <Opening />;
   return (
     <>
       <span className="round-check" aria-hidden="true">
         <CheckIcon size={20} />
       </span>
       <h2>Your account is open</h2>
-      {challenges.isPending && <Skeleton lines={1} height={36} />}
-      {challenges.isError && <Failure error={challenges.error} retry={() => challenges.refetch()} />}
-      {challenges.data && !account && (
-        <Link className="button primary" to="/challenges">
-          My challenges
-        </Link>
-      )}
-      {account && (
-        <>
-          <p className="muted">
-            {account.number} · {account.phase.name} · {moneyIn(account.initial_balance, account.currency)}
-          </p>
-          <Link className="button primary" to={`/accounts/${account.id}`}>
-            Start trading
-          </Link>
-        </>
-      )}
+      <p className="muted">
+        {account.number} · {account.phase.name} · {moneyIn(account.initial_balance, account.currency)}
+      </p>
+      <Link className="button primary" to={`/accounts/${account.id}`}>
+        Start trading
+      </Link>
     </>
   );
 }

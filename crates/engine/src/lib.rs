@@ -22,6 +22,7 @@ mod market;
 mod receipt;
 mod step;
 mod trade;
+pub mod watch;
 
 pub use account::{
     Account, Answer, Counters, FillReason, Order, OrderKind, OrderState, Position, Status, Ticket,

@@ -1,0 +1,466 @@
+//! Which accounts a price concerns, found without asking all of them.
+//!
+//! What an account is worth is linear in the prices of what it holds: `base + Σ weight · price`. Around the prices of
+//! the last look lies a box, one open interval for each price, inside which nothing can happen: no floor is crossed and
+//! no level reached, wherever in the box the prices wander. A price that leaves its interval fires; only then is the
+//! account looked at, exactly, and gets a new box. So just before any price the prices lie inside the box of every
+//! account, and whatever happens at that price happens to an account whose interval is left at it: nothing is missed,
+//! nothing is late, and since a look is exact, nothing is false.
+//!
+//! Floors that follow the highest equity need its peak at every price, without a look at every price: [`History`] keeps
+//! the prices since the last look and bounds what they can have brought.
+//!
+//! An account whose worth is not linear (results in another currency) or whose rules look at more than its worth is
+//! watched by a box that its owner draws: [`Watch::guard`].
+
+mod history;
+mod zone;
+
+use history::History;
+use kernel::{Overflow, Timestamp};
+use zone::{Zone, narrow};
+
+/// The price of one side of an instrument.
+pub type Variable = u32;
+
+/// The variable of an instrument's bid.
+pub fn bid(instrument: u16) -> Variable {
+    u32::from(instrument).saturating_mul(2)
+}
+
+/// The variable of an instrument's ask.
+pub fn ask(instrument: u16) -> Variable {
+    bid(instrument).saturating_add(1)
+}
+
+/// How an account's worth moves with one price, and where on that price something else waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exposure {
+    /// The price: of the bid for what is held, of the ask for what is owed.
+    pub variable: Variable,
+    /// Micro-units per point: above zero on a bid, below zero on an ask, zero where only a trigger waits.
+    pub weight: i64,
+    /// The price at or below which an order or an exit fires.
+    pub below: Option<i64>,
+    /// The price at or above which an order or an exit fires.
+    pub above: Option<i64>,
+}
+
+/// What an account's worth must not reach unseen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Levels {
+    /// At or below it something happens.
+    pub low: i64,
+    /// At or above it something happens.
+    pub high: i64,
+    /// What follows the peak, if anything does.
+    pub trail: Option<Trail>,
+}
+
+/// A floor that rises with the highest worth, by no more than that rises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trail {
+    /// The highest worth so far.
+    pub peak: i64,
+    /// How far below it something happens; above zero.
+    pub distance: i64,
+}
+
+/// The highest worth, when it was reached, and the highest before that instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peak {
+    /// The highest worth.
+    pub highest: i64,
+    /// The highest before [`Peak::at`].
+    pub before: i64,
+    /// The instant at which the highest was first reached; none if it has not risen.
+    pub at: Option<Timestamp>,
+}
+
+impl Peak {
+    const fn standing(highest: i64) -> Self {
+        Self { highest, before: highest, at: None }
+    }
+
+    fn raise(&mut self, worth: i64, at: Timestamp) {
+        if worth > self.highest {
+            if self.at != Some(at) {
+                self.before = self.highest;
+            }
+            (self.highest, self.at) = (worth, Some(at));
+        }
+    }
+}
+
+/// What an account has at stake on one price.
+#[derive(Debug, Clone, Copy)]
+struct Leg {
+    weight: i64,
+    below: i32,
+    above: i32,
+    variable: Variable,
+    posting: u32,
+    /// Of what may happen to the account, the part that this price may use up, in 65,536ths.
+    share: u16,
+}
+
+/// An account as it is watched.
+#[derive(Debug, Clone)]
+struct Watched {
+    base: i64,
+    low: i64,
+    high: i64,
+    /// Zero if nothing follows the peak.
+    distance: i64,
+    /// The highest worth up to [`Watched::seen`].
+    peak: i64,
+    /// The highest worth that the box allows.
+    reach: i64,
+    /// The message up to which the peak is known.
+    seen: u64,
+    /// The message since which nothing but prices moved the worth, and the peak up to it.
+    since: (u64, i64),
+    legs: Box<[Leg]>,
+    /// Whether its owner draws its box.
+    guarded: bool,
+    /// The last message that fired it.
+    fired: u64,
+}
+
+/// Accounts in their boxes. They are known by the slots they were given.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    zones: Vec<Zone>,
+    prices: Vec<i64>,
+    watched: Vec<Watched>,
+    free: Vec<u32>,
+    history: History,
+    place: u64,
+    looks: u64,
+    found: Vec<u32>,
+}
+
+/// A slot of a [`Watch`].
+pub type Slot = u32;
+
+fn index(slot: u32) -> usize {
+    usize::try_from(slot).unwrap_or(usize::MAX)
+}
+
+/// What legs are worth at given prices.
+fn worth(base: i64, legs: &[Leg], prices: &[i64]) -> Result<i64, Overflow> {
+    let mut sum = base;
+    for leg in legs {
+        let price = prices.get(index(leg.variable)).ok_or(Overflow)?;
+        let part = leg.weight.checked_mul(*price).ok_or(Overflow)?;
+        sum = sum.checked_add(part).ok_or(Overflow)?;
+    }
+    Ok(sum)
+}
+
+impl Watch {
+    /// Nobody is watched, and no price is known.
+    pub fn new(instruments: usize) -> Self {
+        let variables = instruments.saturating_mul(2);
+        Self {
+            zones: vec![Zone::default(); variables],
+            prices: vec![0; variables],
+            watched: Vec::new(),
+            free: Vec::new(),
+            history: History::new(variables),
+            place: 0,
+            looks: 0,
+            found: Vec::new(),
+        }
+    }
+
+    /// A slot for an account that nothing happens to yet.
+    pub fn enter(&mut self) -> Slot {
+        let nobody = Watched {
+            base: 0,
+            low: i64::MIN,
+            high: i64::MAX,
+            distance: 0,
+            peak: i64::MIN,
+            reach: i64::MAX,
+            seen: self.place,
+            since: (self.place, i64::MIN),
+            legs: Box::default(),
+            guarded: false,
+            fired: 0,
+        };
+        if let Some(slot) = self.free.pop() {
+            if let Some(watched) = self.watched.get_mut(index(slot)) {
+                *watched = nobody;
+            }
+            return slot;
+        }
+        let slot = u32::try_from(self.watched.len()).unwrap_or(u32::MAX);
+        self.watched.push(nobody);
+        slot
+    }
+
+    /// Nothing happens to the account any more.
+    pub fn leave(&mut self, slot: Slot) {
+        self.clear(slot);
+        self.free.push(slot);
+    }
+
+    /// Takes an account's postings back.
+    fn clear(&mut self, slot: Slot) {
+        let Some(watched) = self.watched.get_mut(index(slot)) else { return };
+        for leg in std::mem::take(&mut watched.legs) {
+            if let Some(zone) = self.zones.get_mut(index(leg.variable)) {
+                zone.retract(leg.posting);
+            }
+        }
+    }
+
+    /// Watches an account's worth anew: its exposures, one for each price at most, what it is worth beside them, and what
+    /// that must not reach. The peak is taken as known up to the last message.
+    pub fn set(
+        &mut self,
+        slot: Slot,
+        base: i64,
+        exposures: &[Exposure],
+        levels: Levels,
+    ) -> Result<(), Overflow> {
+        self.post(slot, exposures);
+        let place = self.place;
+        let watched = self.watched.get_mut(index(slot)).ok_or(Overflow)?;
+        watched.base = base;
+        watched.low = levels.low;
+        watched.high = levels.high;
+        let peak = levels.trail.map_or(i64::MIN, |trail| trail.peak);
+        watched.distance = levels.trail.map_or(0, |trail| trail.distance);
+        watched.peak = peak;
+        watched.seen = place;
+        watched.since = (place, peak);
+        watched.guarded = false;
+        let legs = std::mem::take(&mut watched.legs);
+        let worth = worth(base, &legs, &self.prices)?;
+        self.draw(slot, worth, &legs)?;
+        self.watched.get_mut(index(slot)).ok_or(Overflow)?.legs = legs;
+        Ok(())
+    }
+
+    /// Watches an account by intervals that its owner draws: it is fired as soon as a price leaves one of them.
+    pub fn guard(&mut self, slot: Slot, intervals: &[(Variable, i64, i64)]) -> Result<(), Overflow> {
+        let exposure = |(variable, _, _): &(Variable, i64, i64)| Exposure {
+            variable: *variable,
+            weight: 0,
+            below: None,
+            above: None,
+        };
+        let exposures: Vec<Exposure> = intervals.iter().map(exposure).collect();
+        self.post(slot, &exposures);
+        let watched = self.watched.get_mut(index(slot)).ok_or(Overflow)?;
+        watched.guarded = true;
+        for (leg, (_, lo, hi)) in watched.legs.iter().zip(intervals) {
+            let zone = self.zones.get_mut(index(leg.variable)).ok_or(Overflow)?;
+            zone.set(leg.posting, narrow(*lo), narrow(*hi));
+        }
+        Ok(())
+    }
+
+    /// Gives an account one posting for each of its prices, keeping those it has.
+    fn post(&mut self, slot: Slot, exposures: &[Exposure]) {
+        let Some(watched) = self.watched.get_mut(index(slot)) else { return };
+        let same = watched.legs.len() == exposures.len()
+            && watched.legs.iter().zip(exposures).all(|(leg, new)| leg.variable == new.variable);
+        if !same {
+            self.clear(slot);
+        }
+        let parts = exposures.iter().map(|exposure| part(exposure.weight));
+        let whole = parts.clone().fold(0_u64, u64::saturating_add).max(1);
+        let Some(watched) = self.watched.get_mut(index(slot)) else { return };
+        let mut legs = Vec::with_capacity(exposures.len());
+        for (place, (exposure, part)) in exposures.iter().zip(parts).enumerate() {
+            let posting = match watched.legs.get(place) {
+                Some(leg) => leg.posting,
+                None => self.zones.get_mut(index(exposure.variable)).map_or(u32::MAX, |zone| zone.post(slot)),
+            };
+            let share = part.saturating_mul(65_535).checked_div(whole).unwrap_or_default();
+            legs.push(Leg {
+                weight: exposure.weight,
+                below: exposure.below.map_or(i32::MIN, narrow),
+                above: exposure.above.map_or(i32::MAX, narrow),
+                variable: exposure.variable,
+                posting,
+                share: u16::try_from(share).unwrap_or(u16::MAX),
+            });
+        }
+        watched.legs = legs.into_boxed_slice();
+    }
+
+    /// Applies a message whole and tells whose levels or triggers it reached, or whose interval it left where the owner
+    /// draws them; each once. The others were looked at if need be and wait in new boxes.
+    pub fn apply(
+        &mut self,
+        at: Timestamp,
+        moved: &[(Variable, i64)],
+        fired: &mut Vec<Slot>,
+    ) -> Result<(), Overflow> {
+        self.place = self.place.checked_add(1).ok_or(Overflow)?;
+        for (variable, price) in moved {
+            let standing = self.prices.get_mut(index(*variable)).ok_or(Overflow)?;
+            *standing = *price;
+            self.history.push(self.place, at, *variable, *price);
+        }
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        for (variable, price) in moved {
+            self.zones.get(index(*variable)).ok_or(Overflow)?.fire(narrow(*price), &mut found);
+        }
+        for slot in &found {
+            if self.look(*slot)? {
+                fired.push(*slot);
+            }
+        }
+        self.found = found;
+        Ok(())
+    }
+
+    /// Looks at an account whose interval was left: true if something happens to it. If not it has a new box.
+    fn look(&mut self, slot: Slot) -> Result<bool, Overflow> {
+        let place = self.place;
+        let watched = self.watched.get_mut(index(slot)).ok_or(Overflow)?;
+        if watched.fired == place {
+            return Ok(false);
+        }
+        watched.fired = place;
+        self.looks = self.looks.wrapping_add(1);
+        if watched.guarded {
+            return Ok(true);
+        }
+        let worth = worth(watched.base, &watched.legs, &self.prices)?;
+        if watched.distance > 0 {
+            if watched.reach > watched.peak {
+                let Watched { seen, base, legs, peak, .. } = &*watched;
+                watched.peak = self.history.highest(*seen, *base, legs, *peak)?;
+            }
+            // The price that left the box may lie beyond its reach.
+            watched.peak = watched.peak.max(worth);
+            watched.seen = place;
+        }
+        let follows = watched.distance > 0 && worth <= watched.peak.saturating_sub(watched.distance);
+        if worth <= watched.low || worth >= watched.high || follows {
+            return Ok(true);
+        }
+        for leg in &watched.legs {
+            let price = narrow(*self.prices.get(index(leg.variable)).ok_or(Overflow)?);
+            if (leg.below > i32::MIN && price <= leg.below) || (leg.above < i32::MAX && price >= leg.above) {
+                return Ok(true);
+            }
+        }
+        let legs = std::mem::take(&mut watched.legs);
+        let drawn = self.draw(slot, worth, &legs);
+        self.watched.get_mut(index(slot)).ok_or(Overflow)?.legs = legs;
+        drawn.map(|()| false)
+    }
+
+    /// Draws an account's box around the standing prices: what it may lose and what it may gain before something
+    /// happens, split over its prices.
+    fn draw(&mut self, slot: Slot, worth: i64, legs: &[Leg]) -> Result<(), Overflow> {
+        let watched = self.watched.get_mut(index(slot)).ok_or(Overflow)?;
+        let mut down = worth.saturating_sub(watched.low).saturating_sub(1);
+        let mut up = watched.high.saturating_sub(worth).saturating_sub(1);
+        if watched.distance > 0 {
+            // On a way that first gains `up` and then loses `down` the peak rises to at most `worth + up`.
+            let below_peak = watched.peak.saturating_sub(worth);
+            let half = watched.distance.checked_div(2).unwrap_or_default();
+            let new_peak = below_peak.max(half);
+            up = up.min(new_peak);
+            down = down.min(watched.distance.saturating_sub(new_peak).saturating_sub(1));
+            watched.reach = worth.saturating_add(up);
+        }
+        for leg in legs {
+            let price = *self.prices.get(index(leg.variable)).ok_or(Overflow)?;
+            let (fall, rise) = if leg.weight < 0 { (up, down) } else { (down, up) };
+            let lo = price.saturating_sub(points(fall, leg)).saturating_sub(1);
+            let hi = price.saturating_add(points(rise, leg)).saturating_add(1);
+            let zone = self.zones.get_mut(index(leg.variable)).ok_or(Overflow)?;
+            zone.set(leg.posting, narrow(lo).max(leg.below), narrow(hi).min(leg.above));
+        }
+        Ok(())
+    }
+
+    /// The peak of an account's worth up to the last message.
+    pub fn peak(&self, slot: Slot) -> Result<Peak, Overflow> {
+        let watched = self.watched.get(index(slot)).ok_or(Overflow)?;
+        let (since, known) = watched.since;
+        let mut peak = Peak::standing(known);
+        if watched.distance > 0 {
+            self.history.raise(since, watched.base, &watched.legs, &mut peak)?;
+        }
+        Ok(peak)
+    }
+
+    /// What an account is worth at the standing prices.
+    pub fn worth(&self, slot: Slot) -> Result<i64, Overflow> {
+        let watched = self.watched.get(index(slot)).ok_or(Overflow)?;
+        worth(watched.base, &watched.legs, &self.prices)
+    }
+
+    /// How often an account was looked at.
+    pub const fn looks(&self) -> u64 {
+        self.looks
+    }
+
+    /// Bytes held for accounts, without the history of prices.
+    pub fn bytes(&self) -> usize {
+        let zones: usize = self.zones.iter().map(Zone::bytes).sum();
+        let legs = |watched: &Watched| watched.legs.len().saturating_mul(size_of::<Leg>());
+        let watched = self.watched.capacity().saturating_mul(size_of::<Watched>());
+        zones.saturating_add(watched).saturating_add(self.watched.iter().map(legs).sum())
+    }
+
+    /// Those of [`Watch::bytes`] that are there for single positions and orders.
+    pub fn bytes_of_positions(&self) -> usize {
+        let zones: usize = self.zones.iter().map(Zone::bytes).sum();
+        let legs = |watched: &Watched| watched.legs.len().saturating_mul(size_of::<Leg>());
+        zones.saturating_add(self.watched.iter().map(legs).sum())
+    }
+
+    /// Bytes held for the history of prices.
+    pub fn history_bytes(&self) -> usize {
+        self.history.bytes()
+    }
+}
+
+/// How many points a price may move before a leg has used up its share of an amount; any number if it has no stake.
+fn points(amount: i64, leg: &Leg) -> i64 {
+    let (amount, share) = (amount.max(0), i64::from(leg.share));
+    // In 64 bits, because this is done at every look; of the largest amounts the last bits are given up.
+    let part = amount
+        .checked_mul(share)
+        .map_or_else(|| (amount >> 16_u32).saturating_mul(share), |whole| whole >> 16_u32);
+    let weight = leg.weight.saturating_abs();
+    part.checked_div(weight).unwrap_or(i64::MAX)
+}
+
+/// The part of an amount that a leg should get: the two-thirds power of its weight makes the fewest looks, all prices
+/// moving alike (the sum of the rates at which random walks leave their intervals is least). It moves speed, not truth.
+fn part(weight: i64) -> u64 {
+    let weight = weight.unsigned_abs();
+    // The root of a square that fits; the last bits do not matter.
+    let shift = u64::BITS.saturating_sub(weight.leading_zeros()).saturating_sub(31);
+    let scaled = weight >> shift;
+    let root = cube_root(scaled.saturating_mul(scaled));
+    let back = shift.saturating_mul(2).checked_div(3).unwrap_or_default();
+    if weight == 0 { 0 } else { (root << back).max(1) }
+}
+
+/// The whole part of a cube root.
+fn cube_root(of: u64) -> u64 {
+    let mut root = 0_u64;
+    let mut bit = 1_u64 << 21;
+    while bit > 0 {
+        let next = root | bit;
+        if next.checked_mul(next).and_then(|square| square.checked_mul(next)).is_some_and(|cube| cube <= of) {
+            root = next;
+        }
+        bit >>= 1;
+    }
+    root
+}

@@ -186,7 +186,7 @@ impl History {
     ) -> Result<i64, Overflow> {
         let mut sum = base;
         for leg in legs {
-            let price = self.variables.get(index(leg.variable)).and_then(&extreme).ok_or(Overflow)?;
+            let price = self.variables.get(usize::from(leg.variable)).and_then(&extreme).ok_or(Overflow)?;
             sum = gained(sum, leg, *price)?;
         }
         Ok(sum)
@@ -205,9 +205,9 @@ impl History {
         let mut worth = base;
         let mut standing = Vec::with_capacity(legs.len());
         for leg in legs {
-            let price = *block.start.get(index(leg.variable)).ok_or(Overflow)?;
+            let price = *block.start.get(usize::from(leg.variable)).ok_or(Overflow)?;
             worth = gained(worth, leg, price)?;
-            standing.push((leg.variable, leg.weight, price));
+            standing.push((u32::from(leg.variable), leg.weight, price));
         }
         let mut changes = block.changes.iter().peekable();
         while let Some(change) = changes.next() {

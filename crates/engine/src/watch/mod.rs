@@ -96,12 +96,19 @@ impl Peak {
 #[derive(Debug, Clone, Copy)]
 struct Leg {
     weight: i64,
+    /// Where something else waits.
     below: i32,
     above: i32,
-    variable: Variable,
     posting: u32,
+    variable: u16,
     /// Of what may happen to the account, the part that this price may use up, in 65,536ths.
     share: u16,
+}
+
+impl Leg {
+    fn price(&self, prices: &[i64]) -> Result<i64, Overflow> {
+        prices.get(usize::from(self.variable)).copied().ok_or(Overflow)
+    }
 }
 
 /// An account as it is watched.
@@ -151,8 +158,7 @@ fn index(slot: u32) -> usize {
 fn worth(base: i64, legs: &[Leg], prices: &[i64]) -> Result<i64, Overflow> {
     let mut sum = base;
     for leg in legs {
-        let price = prices.get(index(leg.variable)).ok_or(Overflow)?;
-        let part = leg.weight.checked_mul(*price).ok_or(Overflow)?;
+        let part = leg.weight.checked_mul(leg.price(prices)?).ok_or(Overflow)?;
         sum = sum.checked_add(part).ok_or(Overflow)?;
     }
     Ok(sum)
@@ -210,7 +216,7 @@ impl Watch {
     fn clear(&mut self, slot: Slot) {
         let Some(watched) = self.watched.get_mut(index(slot)) else { return };
         for leg in std::mem::take(&mut watched.legs) {
-            if let Some(zone) = self.zones.get_mut(index(leg.variable)) {
+            if let Some(zone) = self.zones.get_mut(usize::from(leg.variable)) {
                 zone.retract(leg.posting);
             }
         }
@@ -237,11 +243,9 @@ impl Watch {
         watched.seen = place;
         watched.since = (place, peak);
         watched.guarded = false;
-        let legs = std::mem::take(&mut watched.legs);
-        let worth = worth(base, &legs, &self.prices)?;
-        self.draw(slot, worth, &legs)?;
-        self.watched.get_mut(index(slot)).ok_or(Overflow)?.legs = legs;
-        Ok(())
+        let worth = worth(base, &watched.legs, &self.prices)?;
+        let limits = watched.limits(worth);
+        draw(watched, &mut self.zones, &self.prices, limits)
     }
 
     /// Watches an account by intervals that its owner draws: it is fired as soon as a price leaves one of them.
@@ -257,8 +261,7 @@ impl Watch {
         let watched = self.watched.get_mut(index(slot)).ok_or(Overflow)?;
         watched.guarded = true;
         for (leg, (_, lo, hi)) in watched.legs.iter().zip(intervals) {
-            let zone = self.zones.get_mut(index(leg.variable)).ok_or(Overflow)?;
-            zone.set(leg.posting, narrow(*lo), narrow(*hi));
+            leg.put(&mut self.zones, narrow(*lo), narrow(*hi))?;
         }
         Ok(())
     }
@@ -267,7 +270,7 @@ impl Watch {
     fn post(&mut self, slot: Slot, exposures: &[Exposure]) {
         let Some(watched) = self.watched.get_mut(index(slot)) else { return };
         let same = watched.legs.len() == exposures.len()
-            && watched.legs.iter().zip(exposures).all(|(leg, new)| leg.variable == new.variable);
+            && watched.legs.iter().zip(exposures).all(|(leg, new)| u32::from(leg.variable) == new.variable);
         if !same {
             self.clear(slot);
         }
@@ -285,8 +288,8 @@ impl Watch {
                 weight: exposure.weight,
                 below: exposure.below.map_or(i32::MIN, narrow),
                 above: exposure.above.map_or(i32::MAX, narrow),
-                variable: exposure.variable,
                 posting,
+                variable: u16::try_from(exposure.variable).unwrap_or(u16::MAX),
                 share: u16::try_from(share).unwrap_or(u16::MAX),
             });
         }
@@ -348,41 +351,14 @@ impl Watch {
             return Ok(true);
         }
         for leg in &watched.legs {
-            let price = narrow(*self.prices.get(index(leg.variable)).ok_or(Overflow)?);
+            let price = narrow(leg.price(&self.prices)?);
             if (leg.below > i32::MIN && price <= leg.below) || (leg.above < i32::MAX && price >= leg.above) {
                 return Ok(true);
             }
         }
-        let legs = std::mem::take(&mut watched.legs);
-        let drawn = self.draw(slot, worth, &legs);
-        self.watched.get_mut(index(slot)).ok_or(Overflow)?.legs = legs;
-        drawn.map(|()| false)
-    }
-
-    /// Draws an account's box around the standing prices: what it may lose and what it may gain before something
-    /// happens, split over its prices.
-    fn draw(&mut self, slot: Slot, worth: i64, legs: &[Leg]) -> Result<(), Overflow> {
-        let watched = self.watched.get_mut(index(slot)).ok_or(Overflow)?;
-        let mut down = worth.saturating_sub(watched.low).saturating_sub(1);
-        let mut up = watched.high.saturating_sub(worth).saturating_sub(1);
-        if watched.distance > 0 {
-            // On a way that first gains `up` and then loses `down` the peak rises to at most `worth + up`.
-            let below_peak = watched.peak.saturating_sub(worth);
-            let half = watched.distance.checked_div(2).unwrap_or_default();
-            let new_peak = below_peak.max(half);
-            up = up.min(new_peak);
-            down = down.min(watched.distance.saturating_sub(new_peak).saturating_sub(1));
-            watched.reach = worth.saturating_add(up);
-        }
-        for leg in legs {
-            let price = *self.prices.get(index(leg.variable)).ok_or(Overflow)?;
-            let (fall, rise) = if leg.weight < 0 { (up, down) } else { (down, up) };
-            let lo = price.saturating_sub(points(fall, leg)).saturating_sub(1);
-            let hi = price.saturating_add(points(rise, leg)).saturating_add(1);
-            let zone = self.zones.get_mut(index(leg.variable)).ok_or(Overflow)?;
-            zone.set(leg.posting, narrow(lo).max(leg.below), narrow(hi).min(leg.above));
-        }
-        Ok(())
+        let limits = watched.limits(worth);
+        draw(watched, &mut self.zones, &self.prices, limits)?;
+        Ok(false)
     }
 
     /// The peak of an account's worth up to the last message.
@@ -428,15 +404,65 @@ impl Watch {
     }
 }
 
-/// How many points a price may move before a leg has used up its share of an amount; any number if it has no stake.
-fn points(amount: i64, leg: &Leg) -> i64 {
-    let (amount, share) = (amount.max(0), i64::from(leg.share));
-    // In 64 bits, because this is done at every look; of the largest amounts the last bits are given up.
-    let part = amount
-        .checked_mul(share)
-        .map_or_else(|| (amount >> 16_u32).saturating_mul(share), |whole| whole >> 16_u32);
-    let weight = leg.weight.saturating_abs();
-    part.checked_div(weight).unwrap_or(i64::MAX)
+impl Leg {
+    /// Gives it an interval.
+    fn put(&self, zones: &mut [Zone], lo: i32, hi: i32) -> Result<(), Overflow> {
+        let zone = zones.get_mut(usize::from(self.variable)).ok_or(Overflow)?;
+        zone.set(self.posting, lo.max(self.below), hi.min(self.above));
+        Ok(())
+    }
+
+    /// Gives it the interval around a price in which it neither loses nor gains more than so much.
+    fn around(&self, zones: &mut [Zone], price: i64, (down, up): (i64, i64)) -> Result<(), Overflow> {
+        let (fall, rise) = if self.weight < 0 { (up, down) } else { (down, up) };
+        let size = self.weight.saturating_abs();
+        let points = |amount: i64| amount.checked_div(size).unwrap_or(i64::MAX);
+        let lo = price.saturating_sub(points(fall)).saturating_sub(1);
+        let hi = price.saturating_add(points(rise)).saturating_add(1);
+        self.put(zones, narrow(lo), narrow(hi))
+    }
+
+    /// The part of an amount that is meant for it.
+    fn part(&self, amount: i64) -> i64 {
+        let share = i64::from(self.share);
+        // In 64 bits, because this is done at every look; of the largest amounts the last bits are given up.
+        amount
+            .checked_mul(share)
+            .map_or_else(|| (amount >> 16_u32).saturating_mul(share), |whole| whole >> 16_u32)
+    }
+}
+
+impl Watched {
+    /// What the account may lose, and what it may gain, before something happens to it.
+    fn limits(&mut self, worth: i64) -> (i64, i64) {
+        let mut down = worth.saturating_sub(self.low).saturating_sub(1);
+        let mut up = self.high.saturating_sub(worth).saturating_sub(1);
+        if self.distance > 0 {
+            // On a way that first gains `up` and then loses `down` the peak rises to at most `worth + up`.
+            let below_peak = self.peak.saturating_sub(worth);
+            let half = self.distance.checked_div(2).unwrap_or_default();
+            let new_peak = below_peak.max(half);
+            up = up.min(new_peak);
+            down = down.min(self.distance.saturating_sub(new_peak).saturating_sub(1));
+            self.reach = worth.saturating_add(up);
+        }
+        (down.max(0), up.max(0))
+    }
+}
+
+/// Draws an account's box around the standing prices: what it may lose and what it may gain, split over its prices.
+fn draw(
+    watched: &Watched,
+    zones: &mut [Zone],
+    prices: &[i64],
+    (down, up): (i64, i64),
+) -> Result<(), Overflow> {
+    for leg in &watched.legs {
+        let price = leg.price(prices)?;
+        let parts = (leg.part(down), leg.part(up));
+        leg.around(zones, price, parts)?;
+    }
+    Ok(())
 }
 
 /// The part of an amount that a leg should get: the two-thirds power of its weight makes the fewest looks, all prices

@@ -12,6 +12,7 @@
 //! its arithmetic, its sentence and its examples, and one line in the list of `rule.rs`. Everything else follows: the
 //! JSON Schema, reading and checking, the floors or objectives it answers, screens, receipts and `rules check`.
 
+mod alarm;
 mod difference;
 mod effect;
 pub mod example;
@@ -28,6 +29,7 @@ mod rule;
 pub mod scaling;
 mod track;
 
+pub use alarm::{Alarm, alarm};
 pub use difference::{Change, difference};
 pub use effect::{Effect, Figure, Figured, Finding, RuleError};
 pub use facts::{CloseReason, Closing, Fact, NewsEvent, OpenTrade, Opening};

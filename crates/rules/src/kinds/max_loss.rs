@@ -173,6 +173,23 @@ impl MaxLoss {
         Ok(track.locks.insert(index, lock) != Some(lock))
     }
 
+    /// The equity at or above which [`MaxLoss::lock_if_reached`] may do something.
+    pub(crate) fn lock_alarm(
+        &self,
+        index: usize,
+        track: &Track,
+        at: Timestamp,
+    ) -> Result<Option<Amount>, RuleError> {
+        let LockAt::Jump(jump) = self.lock else { return Ok(None) };
+        let by_price = matches!(jump.of, Tested::Equity | Tested::LowerOf);
+        // Within the instant of a lock a higher value still moves it.
+        let for_good = track.locks.get(&index).is_some_and(|lock| lock.at < at);
+        if !by_price || for_good {
+            return Ok(None);
+        }
+        Ok(Some(track.initial.plus(jump.profit.amount(track.initial, track.initial)?)?))
+    }
+
     pub(crate) fn lock_on_payout(
         &self,
         index: usize,

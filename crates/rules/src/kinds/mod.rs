@@ -83,6 +83,23 @@ pub(crate) fn lock_reached(
     Ok(locked)
 }
 
+/// The equity at or above which a lock may be reached.
+pub(crate) fn lock_alarm(
+    phase: &Phase,
+    track: &Track,
+    at: Timestamp,
+) -> Result<Option<kernel::Amount>, RuleError> {
+    let mut lowest: Option<kernel::Amount> = None;
+    for (index, rule) in phase.rules.iter().enumerate() {
+        if let Rule::MaxLoss(rule) = rule
+            && let Some(level) = rule.lock_alarm(index, track, at)?
+        {
+            lowest = Some(lowest.map_or(level, |lowest| lowest.min(level)));
+        }
+    }
+    Ok(lowest)
+}
+
 /// Locks floors that a payout locks.
 pub(crate) fn lock_on_payout(phase: &Phase, track: &mut Track, at: Timestamp) -> Result<(), RuleError> {
     for (index, rule) in phase.rules.iter().enumerate() {

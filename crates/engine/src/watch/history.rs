@@ -2,7 +2,7 @@
 
 use kernel::{Overflow, Timestamp};
 
-use super::{Leg, Peak, index};
+use super::{Peak, Valued, Variable, index};
 
 /// Changes in one block.
 const BLOCK: usize = 256;
@@ -15,7 +15,7 @@ const CHAPTER: usize = 32;
 /// between them.
 #[derive(Debug, Clone)]
 pub(super) struct History {
-    variables: Vec<Variable>,
+    variables: Vec<Moved>,
     /// At least one, the last of which grows.
     blocks: Vec<Block>,
 }
@@ -23,7 +23,7 @@ pub(super) struct History {
 /// A price and its extremes: the highest of a bid, which counts for those who hold, the lowest of an ask, which counts
 /// for those who owe.
 #[derive(Debug, Clone, Default)]
-struct Variable {
+struct Moved {
     price: i64,
     /// One for each block, the price at its start included.
     blocks: Vec<i64>,
@@ -43,7 +43,7 @@ struct Block {
 struct Change {
     place: u64,
     at: Timestamp,
-    variable: u32,
+    variable: Variable,
     price: i64,
 }
 
@@ -56,7 +56,7 @@ impl Block {
 impl History {
     /// Nothing has happened, and no price is known.
     pub fn new(variables: usize) -> Self {
-        let mut history = Self { variables: vec![Variable::default(); variables], blocks: Vec::new() };
+        let mut history = Self { variables: vec![Moved::default(); variables], blocks: Vec::new() };
         history.begin();
         history
     }
@@ -75,7 +75,7 @@ impl History {
     }
 
     /// Adds a change. Blocks end between messages.
-    pub fn push(&mut self, place: u64, at: Timestamp, variable: u32, price: i64) {
+    pub fn push(&mut self, place: u64, at: Timestamp, variable: Variable, price: i64) {
         if self.blocks.last().is_some_and(|block| block.changes.len() >= BLOCK && block.last() != place) {
             self.begin();
         }
@@ -118,22 +118,22 @@ impl History {
     ///
     /// A chapter or block whose extremes, all at once, would not exceed what is known cannot raise it. The most promising
     /// block is read first: of the others few are left then.
-    pub fn highest(&self, after: u64, base: i64, legs: &[Leg], known: i64) -> Result<i64, Overflow> {
+    pub fn highest(&self, after: u64, valued: &impl Valued, known: i64) -> Result<i64, Overflow> {
         let mut peak = Peak::standing(known);
         let first = self.first_after(after);
         let mut best: Option<(i64, usize)> = None;
-        self.promising(first, base, legs, known, |_, bound, number| {
+        self.promising(first, valued, known, |_, bound, number| {
             if best.is_none_or(|(most, _)| bound > most) {
                 best = Some((bound, number));
             }
             Ok(())
         })?;
         if let Some((_, number)) = best {
-            self.read(number, after, base, legs, &mut peak)?;
+            self.read(number, after, valued, &mut peak)?;
             let known = peak.highest;
-            self.promising(first, base, legs, known, |history, bound, other| {
+            self.promising(first, valued, known, |history, bound, other| {
                 if other != number && bound > peak.highest {
-                    history.read(other, after, base, legs, &mut peak)?;
+                    history.read(other, after, valued, &mut peak)?;
                 }
                 Ok(())
             })?;
@@ -142,9 +142,9 @@ impl History {
     }
 
     /// Raises a peak by the messages after a place, in their order.
-    pub fn raise(&self, after: u64, base: i64, legs: &[Leg], peak: &mut Peak) -> Result<(), Overflow> {
-        self.promising(self.first_after(after), base, legs, peak.highest, |history, bound, number| {
-            if bound > peak.highest { history.read(number, after, base, legs, peak) } else { Ok(()) }
+    pub fn raise(&self, after: u64, valued: &impl Valued, peak: &mut Peak) -> Result<(), Overflow> {
+        self.promising(self.first_after(after), valued, peak.highest, |history, bound, number| {
+            if bound > peak.highest { history.read(number, after, valued, peak) } else { Ok(()) }
         })
     }
 
@@ -156,8 +156,7 @@ impl History {
     fn promising(
         &self,
         first: usize,
-        base: i64,
-        legs: &[Leg],
+        valued: &impl Valued,
         known: i64,
         mut each: impl FnMut(&Self, i64, usize) -> Result<(), Overflow>,
     ) -> Result<(), Overflow> {
@@ -165,9 +164,9 @@ impl History {
         while number < self.blocks.len() {
             let chapter = number.checked_div(CHAPTER).unwrap_or_default();
             let next = chapter.saturating_add(1).saturating_mul(CHAPTER).min(self.blocks.len());
-            if self.bound(base, legs, |variable| variable.chapters.get(chapter))? > known {
+            if self.most(valued, |variable| variable.chapters.get(chapter))? > known {
                 for block in number..next {
-                    let bound = self.bound(base, legs, |variable| variable.blocks.get(block))?;
+                    let bound = self.most(valued, |variable| variable.blocks.get(block))?;
                     if bound > known {
                         each(self, bound, block)?;
                     }
@@ -178,49 +177,30 @@ impl History {
         Ok(())
     }
 
-    fn bound(
-        &self,
-        base: i64,
-        legs: &[Leg],
-        extreme: impl Fn(&Variable) -> Option<&i64>,
-    ) -> Result<i64, Overflow> {
-        let mut sum = base;
-        for leg in legs {
-            let price = self.variables.get(usize::from(leg.variable)).and_then(&extreme).ok_or(Overflow)?;
-            sum = gained(sum, leg, *price)?;
-        }
-        Ok(sum)
+    fn most(&self, valued: &impl Valued, extreme: impl Fn(&Moved) -> Option<&i64>) -> Result<i64, Overflow> {
+        valued.most(|variable| self.variables.get(index(variable)).and_then(&extreme).copied())
     }
 
     /// Raises a peak by the messages of one block after a place.
-    fn read(
-        &self,
-        number: usize,
-        after: u64,
-        base: i64,
-        legs: &[Leg],
-        peak: &mut Peak,
-    ) -> Result<(), Overflow> {
+    fn read(&self, number: usize, after: u64, valued: &impl Valued, peak: &mut Peak) -> Result<(), Overflow> {
         let block = self.blocks.get(number).ok_or(Overflow)?;
-        let mut worth = base;
-        let mut standing = Vec::with_capacity(legs.len());
-        for leg in legs {
-            let price = *block.start.get(usize::from(leg.variable)).ok_or(Overflow)?;
-            worth = gained(worth, leg, price)?;
-            standing.push((u32::from(leg.variable), leg.weight, price));
+        let mut standing: Vec<(Variable, i64)> = Vec::new();
+        for variable in valued.variables() {
+            standing.push((variable, *block.start.get(index(variable)).ok_or(Overflow)?));
         }
+        let mut touched = false;
         let mut changes = block.changes.iter().peekable();
         while let Some(change) = changes.next() {
-            for (variable, weight, price) in &mut standing {
+            for (variable, price) in &mut standing {
                 if *variable == change.variable {
-                    let moved = change.price.checked_sub(*price).ok_or(Overflow)?;
-                    let gained = weight.checked_mul(moved).ok_or(Overflow)?;
-                    worth = worth.checked_add(gained).ok_or(Overflow)?;
-                    *price = change.price;
+                    (*price, touched) = (change.price, true);
                 }
             }
             let ends = changes.peek().is_none_or(|next| next.place != change.place);
-            if worth > peak.highest && ends && change.place > after {
+            if ends && std::mem::take(&mut touched) && change.place > after {
+                let worth = valued.worth(|variable| {
+                    standing.iter().find(|(standing, _)| *standing == variable).map(|(_, price)| *price)
+                })?;
                 peak.raise(worth, change.at);
             }
         }
@@ -233,16 +213,11 @@ impl History {
             let changes = block.changes.capacity().saturating_mul(size_of::<Change>());
             block.start.len().saturating_mul(size_of::<i64>()).saturating_add(changes)
         };
-        let of_variable = |variable: &Variable| {
+        let of_variable = |variable: &Moved| {
             let prices = variable.blocks.capacity().saturating_add(variable.chapters.capacity());
             prices.saturating_mul(size_of::<i64>())
         };
         let blocks: usize = self.blocks.iter().map(of_block).sum();
         blocks.saturating_add(self.variables.iter().map(of_variable).sum())
     }
-}
-
-fn gained(sum: i64, leg: &Leg, price: i64) -> Result<i64, Overflow> {
-    let part = leg.weight.checked_mul(price).ok_or(Overflow)?;
-    sum.checked_add(part).ok_or(Overflow)
 }

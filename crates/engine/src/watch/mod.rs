@@ -154,14 +154,40 @@ fn index(slot: u32) -> usize {
     usize::try_from(slot).unwrap_or(usize::MAX)
 }
 
-/// What legs are worth at given prices.
-fn worth(base: i64, legs: &[Leg], prices: &[i64]) -> Result<i64, Overflow> {
-    let mut sum = base;
-    for leg in legs {
-        let part = leg.weight.checked_mul(leg.price(prices)?).ok_or(Overflow)?;
-        sum = sum.checked_add(part).ok_or(Overflow)?;
+/// Something that is worth something at prices.
+pub trait Valued {
+    /// The prices it depends on.
+    fn variables(&self) -> impl Iterator<Item = Variable>;
+    /// What it is worth at given prices.
+    fn worth(&self, price: impl Fn(Variable) -> Option<i64>) -> Result<i64, Overflow>;
+    /// What it is worth at most while no bid is above and no ask below the given ones.
+    fn most(&self, extreme: impl Fn(Variable) -> Option<i64>) -> Result<i64, Overflow>;
+}
+
+/// What is linear in its prices: it gains with bids and loses with asks.
+struct Linear<'a> {
+    base: i64,
+    legs: &'a [Leg],
+}
+
+impl Valued for Linear<'_> {
+    fn variables(&self) -> impl Iterator<Item = Variable> {
+        self.legs.iter().map(|leg| Variable::from(leg.variable))
     }
-    Ok(sum)
+
+    fn worth(&self, price: impl Fn(Variable) -> Option<i64>) -> Result<i64, Overflow> {
+        let mut sum = self.base;
+        for leg in self.legs {
+            let price = price(Variable::from(leg.variable)).ok_or(Overflow)?;
+            let part = leg.weight.checked_mul(price).ok_or(Overflow)?;
+            sum = sum.checked_add(part).ok_or(Overflow)?;
+        }
+        Ok(sum)
+    }
+
+    fn most(&self, extreme: impl Fn(Variable) -> Option<i64>) -> Result<i64, Overflow> {
+        self.worth(extreme)
+    }
 }
 
 impl Watch {
@@ -243,7 +269,7 @@ impl Watch {
         watched.seen = place;
         watched.since = (place, peak);
         watched.guarded = false;
-        let worth = worth(base, &watched.legs, &self.prices)?;
+        let worth = watched.worth(&self.prices)?;
         let limits = watched.limits(worth);
         draw(watched, &mut self.zones, &self.prices, limits)
     }
@@ -336,11 +362,10 @@ impl Watch {
         if watched.guarded {
             return Ok(true);
         }
-        let worth = worth(watched.base, &watched.legs, &self.prices)?;
+        let worth = watched.worth(&self.prices)?;
         if watched.distance > 0 {
             if watched.reach > watched.peak {
-                let Watched { seen, base, legs, peak, .. } = &*watched;
-                watched.peak = self.history.highest(*seen, *base, legs, *peak)?;
+                watched.peak = self.history.highest(watched.seen, &watched.linear(), watched.peak)?;
             }
             // The price that left the box may lie beyond its reach.
             watched.peak = watched.peak.max(worth);
@@ -367,15 +392,14 @@ impl Watch {
         let (since, known) = watched.since;
         let mut peak = Peak::standing(known);
         if watched.distance > 0 {
-            self.history.raise(since, watched.base, &watched.legs, &mut peak)?;
+            self.history.raise(since, &watched.linear(), &mut peak)?;
         }
         Ok(peak)
     }
 
     /// What an account is worth at the standing prices.
     pub fn worth(&self, slot: Slot) -> Result<i64, Overflow> {
-        let watched = self.watched.get(index(slot)).ok_or(Overflow)?;
-        worth(watched.base, &watched.legs, &self.prices)
+        self.watched.get(index(slot)).ok_or(Overflow)?.worth(&self.prices)
     }
 
     /// How often an account was looked at.
@@ -433,6 +457,14 @@ impl Leg {
 }
 
 impl Watched {
+    fn linear(&self) -> Linear<'_> {
+        Linear { base: self.base, legs: &self.legs }
+    }
+
+    fn worth(&self, prices: &[i64]) -> Result<i64, Overflow> {
+        self.linear().worth(|variable| prices.get(index(variable)).copied())
+    }
+
     /// What the account may lose, and what it may gain, before something happens to it.
     fn limits(&mut self, worth: i64) -> (i64, i64) {
         let mut down = worth.saturating_sub(self.low).saturating_sub(1);

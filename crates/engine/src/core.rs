@@ -1,5 +1,6 @@
 //! The machine: applies inputs in order and keeps the indexes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::command::{Command, Fingerprint, Open, Outcome};
 use crate::step::Step;
+use crate::watch::{self, Slot, Watch};
 use crate::{
     Account, Act, Answer, Cause, Counters, Done, EngineError, Entry, EntryKind, Event, InstrumentId,
     Instruments, Market, Quote, Refusal, Standing, Status, Ticket, What, Worth,
@@ -51,6 +53,12 @@ pub struct Engine {
     now: Timestamp,
     /// Accounts to be stored anew.
     changed: BTreeSet<AccountId>,
+    /// Who needs to be looked at when a price moves.
+    watch: Watch,
+    /// Whose each slot of the watch is.
+    slots: Vec<AccountId>,
+    /// Whether everybody whom a price concerns is looked at, as if there were no watch.
+    scans: bool,
 }
 
 /// A program, and its phases to be shared by accounts.
@@ -75,6 +83,7 @@ pub(crate) struct Held {
     /// Whether the phase can be passed while positions are open.
     pub passes_open: bool,
     watching: BTreeSet<InstrumentId>,
+    slot: Slot,
     due: Option<Timestamp>,
     /// How often it was looked at since the start, to tell who has nothing new to show.
     looks: u64,
@@ -125,6 +134,9 @@ impl Engine {
     pub fn new(instruments: Arc<Instruments>) -> Self {
         let holders = vec![BTreeSet::new(); instruments.len()];
         Self {
+            watch: Watch::new(instruments.len()),
+            slots: Vec::new(),
+            scans: false,
             market: Market::new(instruments),
             programs: BTreeMap::new(),
             accounts: BTreeMap::new(),
@@ -135,13 +147,22 @@ impl Engine {
         }
     }
 
+    /// An empty shard that looks at everybody whom a price concerns, at every price: slow and plainly right. What it says
+    /// is what any other must say.
+    pub fn scanning(instruments: Arc<Instruments>) -> Self {
+        Self { scans: true, ..Self::new(instruments) }
+    }
+
     /// A shard as it was stored.
     pub fn restore(instruments: Arc<Instruments>, restored: Restored) -> Result<Self, EngineError> {
         let mut engine = Self::new(instruments);
         engine.now = restored.at;
+        let mut prices = Vec::new();
         for standing in restored.standing {
             engine.market.set(standing)?;
+            prices.extend(sides(&standing.quote));
         }
+        engine.watch.apply(restored.at, &prices, &mut Vec::new())?;
         for (version, program) in restored.programs {
             engine.learn(version, program);
         }
@@ -202,13 +223,29 @@ impl Engine {
         events: &mut Vec<Event>,
     ) -> Result<(), EngineError> {
         let mut position = first;
-        let mut concerned = BTreeMap::new();
+        let mut places = Vec::with_capacity(quotes.len());
         for quote in quotes {
             self.market.set(Standing { quote: *quote, received_at: at, position })?;
-            let holders = self.holders.get(usize::from(quote.instrument.0)).ok_or(Overflow)?;
-            // The last of the message that an account depends on is its cause.
-            concerned.extend(holders.iter().map(|id| (*id, position)));
+            places.push((quote.instrument, position));
             position = position.checked_add(1).ok_or(Overflow)?;
+        }
+        let mut concerned = BTreeMap::new();
+        if self.scans {
+            for (instrument, position) in places {
+                let holders = self.holders.get(usize::from(instrument.0)).ok_or(Overflow)?;
+                // The last of the message that an account depends on is its cause.
+                concerned.extend(holders.iter().map(|id| (*id, position)));
+            }
+        } else {
+            let moved: Vec<_> = quotes.iter().flat_map(sides).collect();
+            let mut fired = Vec::new();
+            self.watch.apply(at, &moved, &mut fired)?;
+            for slot in fired {
+                let id = self.slots.get(usize::try_from(slot).map_err(|_| Overflow)?).ok_or(Overflow)?;
+                let held = self.accounts.get(id).ok_or(EngineError::UnknownProgram)?;
+                let last = places.iter().rev().find(|(instrument, _)| held.watching.contains(instrument));
+                concerned.extend(last.map(|(_, position)| (*id, *position)));
+            }
         }
         for (id, position) in concerned {
             self.step(id, at, Cause::Quote(position), events, |step| step.price_moved())?;
@@ -335,6 +372,9 @@ impl Engine {
         act: impl FnOnce(&mut Step<'_>) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let held = self.accounts.get_mut(&id).ok_or(EngineError::UnknownProgram)?;
+        if !self.scans && held.recall(&self.watch, &self.market)? {
+            self.changed.insert(id);
+        }
         let mut step = Step {
             market: &self.market,
             held,
@@ -374,6 +414,9 @@ impl Engine {
             }
             held.watching = watching;
         }
+        if !self.scans {
+            held.watch(&mut self.watch, held.slot, &self.market, at)?;
+        }
         if let Some(open) = successor
             && !self.accounts.contains_key(&open.account())
         {
@@ -396,6 +439,7 @@ impl Engine {
             needs_floating: false,
             passes_open: false,
             watching,
+            slot: 0,
             due: None,
             looks: 0,
         };
@@ -405,8 +449,18 @@ impl Engine {
         Ok(held)
     }
 
-    fn insert(&mut self, held: Held) -> Result<(), EngineError> {
+    fn insert(&mut self, mut held: Held) -> Result<(), EngineError> {
         let id = held.account.id;
+        held.slot = self.watch.enter();
+        let place = usize::try_from(held.slot).map_err(|_| Overflow)?;
+        if place == self.slots.len() {
+            self.slots.push(id);
+        } else {
+            *self.slots.get_mut(place).ok_or(Overflow)? = id;
+        }
+        if !self.scans {
+            held.watch(&mut self.watch, held.slot, &self.market, self.now)?;
+        }
         for instrument in &held.watching {
             self.holders.get_mut(usize::from(instrument.0)).ok_or(Overflow)?.insert(id);
         }
@@ -432,15 +486,23 @@ impl Engine {
         self.account(id).map(|account| account.firm)
     }
 
-    /// Changes whenever an account may look different.
-    pub fn looks(&self, id: AccountId) -> Option<u64> {
-        self.accounts.get(&id).map(|held| held.looks)
+    /// Changes whenever an account may look different: after everything that happens to it, and with every quote that it
+    /// depends on.
+    pub fn looks(&self, id: AccountId) -> Option<(u64, u64)> {
+        let held = self.accounts.get(&id)?;
+        let standing = held.watching.iter().filter_map(|instrument| self.market.standing(*instrument));
+        Some((held.looks, standing.map(|standing| standing.position).max().unwrap_or_default()))
     }
 
     /// An account as it stands.
     pub fn view(&self, id: AccountId) -> Result<Option<View>, EngineError> {
         let Some(held) = self.accounts.get(&id) else { return Ok(None) };
-        let account = held.account.without_answers();
+        let mut account = held.account.without_answers();
+        let mut floors = held.floors.clone();
+        if let Some(track) = self.recalled(held)? {
+            floors = rules::floors(&held.phase, &track)?;
+            account.track = track;
+        }
         let currency = held.program.currency;
         let mut worth = BTreeMap::new();
         for (ticket, position) in &account.positions {
@@ -452,7 +514,7 @@ impl Engine {
             as_of: self.now,
             equity,
             margin: account.margin()?,
-            floors: held.floors.clone(),
+            floors,
             objectives: rules::objectives(&scene, &account.track)?,
             deadlines: rules::deadlines(&scene, &account.track)?,
             payout: match &held.phase.payout {
@@ -471,8 +533,26 @@ impl Engine {
 
     /// The accounts that differ from what was last taken here, by id. Whoever stores the state takes them with
     /// every commit.
-    pub fn take_changed(&mut self) -> BTreeSet<AccountId> {
-        std::mem::take(&mut self.changed)
+    pub fn take_changed(&mut self) -> Result<BTreeSet<AccountId>, EngineError> {
+        let changed = std::mem::take(&mut self.changed);
+        for id in &changed {
+            if let Some(held) = self.accounts.get_mut(id).filter(|_| !self.scans)
+                && held.recall(&self.watch, &self.market)?
+            {
+                held.watch(&mut self.watch, held.slot, &self.market, self.now)?;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// What the rules remember of an account whose peak prices have raised since it was last looked at.
+    fn recalled(&self, held: &Held) -> Result<Option<Track>, EngineError> {
+        if self.scans {
+            return Ok(None);
+        }
+        let Some((at, highest, before)) = held.risen(&self.watch, &self.market)? else { return Ok(None) };
+        let mut track = held.account.track.clone();
+        Ok(track.recall(at, highest, before).then_some(track))
     }
 
     /// The standing quotes and their instruments.
@@ -488,7 +568,14 @@ impl Engine {
     /// SHA-256 over every account and every standing quote. The time of the last input is left out: it moves
     /// with clock inputs, which change nothing else.
     pub fn state_hash(&self) -> Result<[u8; 32], EngineError> {
-        let accounts: Vec<&Account> = self.accounts().collect();
+        let mut accounts = Vec::with_capacity(self.accounts.len());
+        for held in self.accounts.values() {
+            let mut account = Cow::Borrowed(&held.account);
+            if let Some(track) = self.recalled(held)? {
+                account.to_mut().track = track;
+            }
+            accounts.push(account);
+        }
         // Text, because a binary format leaves no trace of a field that is skipped.
         let bytes = serde_json::to_vec(&(accounts, self.market.all())).map_err(|_| EngineError::Encoding)?;
         Ok(Sha256::digest(bytes).into())
@@ -507,7 +594,43 @@ impl Open {
     }
 }
 
+/// Both sides of a quote.
+fn sides(quote: &Quote) -> [(watch::Variable, i64); 2] {
+    let instrument = quote.instrument.0;
+    [(watch::bid(instrument), quote.bid.0), (watch::ask(instrument), quote.ask.0)]
+}
+
 impl Held {
+    /// The instruments whose quotes concern it.
+    pub(crate) fn watching(&self) -> impl Iterator<Item = InstrumentId> {
+        self.watching.iter().copied()
+    }
+
+    /// Brings the peaks up to the last message; true if they rose.
+    fn recall(&mut self, watch: &Watch, market: &Market) -> Result<bool, EngineError> {
+        let Some((at, highest, before)) = self.risen(watch, market)? else { return Ok(false) };
+        let rose = self.account.track.recall(at, highest, before);
+        if rose {
+            self.refresh_floors()?;
+        }
+        Ok(rose)
+    }
+
+    /// When prices alone have raised its equity to a new highest value, that value, and the highest before.
+    fn risen(
+        &self,
+        watch: &Watch,
+        market: &Market,
+    ) -> Result<Option<(Timestamp, Amount, Amount)>, EngineError> {
+        let still = self.account.status != Status::Active || self.account.positions.is_empty();
+        if !self.needs_peaks || still {
+            return Ok(None);
+        }
+        let peak = watch.peak(self.slot, &self.holdings(market))?;
+        let amount = Amount::from_micros;
+        Ok(peak.at.map(|at| (at, amount(peak.highest), amount(peak.before))))
+    }
+
     /// What the rules look at.
     pub(crate) fn scene(&self, at: Timestamp, equity: Amount) -> Scene<'_> {
         let Account { balance, track, .. } = &self.account;

@@ -23,6 +23,7 @@ mod receipt;
 mod step;
 mod trade;
 pub mod watch;
+mod watching;
 
 pub use account::{
     Account, Answer, Counters, FillReason, Order, OrderKind, OrderState, Position, Status, Ticket,

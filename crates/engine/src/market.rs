@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kernel::{Amount, Currency, Overflow, Price, Quantity, Rounding, Side, Span, Timestamp, decimal, divide};
 use serde::{Deserialize, Serialize};
 
+use crate::watch::{self, Variable};
 use crate::{EngineError, InstrumentId, Instruments};
 
 /// Both sides of an instrument's price, as a source sent it.
@@ -111,6 +112,13 @@ impl Market {
         self.worth_at(id, side, quantity, open, close_price, currency)
     }
 
+    /// The standing price of one side of an instrument.
+    pub(crate) fn price(&self, variable: Variable) -> Option<i64> {
+        let instrument = InstrumentId(u16::try_from(variable >> 1_u32).ok()?);
+        let quote = self.standing(instrument)?.quote;
+        Some(if variable.is_multiple_of(2) { quote.bid.0 } else { quote.ask.0 })
+    }
+
     /// What closing a position at a price would bring, converted at the standing rate.
     pub fn worth_at(
         &self,
@@ -121,12 +129,27 @@ impl Market {
         close_price: Price,
         currency: Currency,
     ) -> Result<Worth, EngineError> {
+        self.worth_by(id, side, quantity, open, close_price, currency, |variable| self.price(variable))
+    }
+
+    /// What closing a position at a price would bring, converted at given rates.
+    #[expect(clippy::too_many_arguments, reason = "a position's parts, and the prices")]
+    pub(crate) fn worth_by(
+        &self,
+        id: InstrumentId,
+        side: Side,
+        quantity: Quantity,
+        open: Price,
+        close_price: Price,
+        currency: Currency,
+        price: impl Fn(Variable) -> Option<i64>,
+    ) -> Result<Worth, EngineError> {
         let moved = match side {
             Side::Buy => close_price.0.checked_sub(open.0),
             Side::Sell => open.0.checked_sub(close_price.0),
         };
         let in_quote = self.in_quote(id, moved.ok_or(Overflow)?, quantity)?;
-        let (profit, rate) = self.convert(in_quote, self.instruments.get(id)?.quote, currency)?;
+        let (profit, rate) = self.convert(in_quote, self.instruments.get(id)?.quote, currency, price)?;
         Ok(Worth { close_price, in_quote, rate, profit })
     }
 
@@ -141,7 +164,8 @@ impl Market {
         currency: Currency,
     ) -> Result<Amount, EngineError> {
         let value = self.in_quote(id, price.0, quantity)?.negated()?;
-        let (value, _) = self.convert(value, self.instruments.get(id)?.quote, currency)?;
+        let standing = |variable| self.price(variable);
+        let (value, _) = self.convert(value, self.instruments.get(id)?.quote, currency, standing)?;
         let margin = value.negated()?.scaled(1, i64::from(leverage), Rounding::Ceiling)?;
         Ok(margin.rounded(currency, Rounding::Ceiling)?)
     }
@@ -160,21 +184,23 @@ impl Market {
         amount: Amount,
         from: Currency,
         to: Currency,
+        price: impl Fn(Variable) -> Option<i64>,
     ) -> Result<(Amount, Option<(InstrumentId, Price)>), EngineError> {
         if from == to {
             return Ok((amount, None));
         }
         let route = self.instruments.route(from, to).ok_or(EngineError::MissingPrice)?;
-        let quote = self.standing(route.instrument).ok_or(EngineError::MissingPrice)?.quote;
+        let side = |variable| price(variable).map(Price).ok_or(EngineError::MissingPrice);
+        let (bid, ask) = (watch::bid(route.instrument.0), watch::ask(route.instrument.0));
         let unit =
             decimal::power_of_ten(self.instruments.get(route.instrument)?.price_decimals).ok_or(Overflow)?;
         let gains = !amount.is_negative();
         let micros = i128::from(amount.micros());
         let (rate, numerator, denominator) = if route.multiply {
-            let rate = if gains { quote.bid } else { quote.ask };
+            let rate = side(if gains { bid } else { ask })?;
             (rate, micros.checked_mul(i128::from(rate.0)), unit)
         } else {
-            let rate = if gains { quote.ask } else { quote.bid };
+            let rate = side(if gains { ask } else { bid })?;
             (rate, micros.checked_mul(unit), i128::from(rate.0))
         };
         let converted = divide(numerator.ok_or(Overflow)?, denominator, Rounding::Floor)?;

@@ -302,6 +302,26 @@ impl Track {
         true
     }
 
+    /// Takes notice of the highest equity of a while, during which nothing but prices moved it: when it was first reached
+    /// and the highest before that instant. The same as [`Track::observe`] with every equity of the while; true if a peak
+    /// rose.
+    pub fn recall(&mut self, at: Timestamp, highest: Amount, before: Amount) -> bool {
+        let raised = |peaks: Peaks, equity: Amount| Peaks {
+            equity: peaks.equity.max(equity),
+            day_equity: peaks.day_equity.max(equity),
+            ..peaks
+        };
+        let peaks = raised(self.peaks, highest);
+        if peaks == self.peaks {
+            return false;
+        }
+        if at > self.peaks_at {
+            (self.peaks_before, self.peaks_at) = (raised(self.peaks, before), at);
+        }
+        self.peaks = peaks;
+        true
+    }
+
     /// The peaks as they were before an instant.
     pub(crate) fn peaks_before(&self, at: Timestamp) -> &Peaks {
         if self.peaks_at < at { &self.peaks } else { &self.peaks_before }

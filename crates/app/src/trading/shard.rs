@@ -64,7 +64,7 @@ pub struct Shard {
 /// Somebody looks at an account; it is rendered again only after the engine has looked at it too.
 struct Watcher {
     sender: watch::Sender<Arc<View>>,
-    shown: Option<u64>,
+    shown: Option<(u64, u64)>,
 }
 
 /// Why a shard's state is lost. Whatever waited is dropped unanswered: nobody may say what did not commit.
@@ -271,7 +271,7 @@ impl Shard {
         if nothing && !progress {
             return Ok(());
         }
-        let changed: BTreeSet<AccountId> = state.engine.take_changed();
+        let changed: BTreeSet<AccountId> = state.engine.take_changed()?;
         let accounts =
             changed.iter().filter_map(|id| state.engine.account(*id)).map(engine::Account::without_answers);
         let accounts = accounts.collect();

@@ -178,7 +178,7 @@ impl History {
     }
 
     fn most(&self, valued: &impl Valued, extreme: impl Fn(&Moved) -> Option<&i64>) -> Result<i64, Overflow> {
-        valued.most(|variable| self.variables.get(index(variable)).and_then(&extreme).copied())
+        valued.worth(|variable| self.variables.get(index(variable)).and_then(&extreme).copied())
     }
 
     /// Raises a peak by the messages of one block after a place.

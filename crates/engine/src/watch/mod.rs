@@ -57,6 +57,22 @@ pub struct Levels {
     pub trail: Option<Trail>,
 }
 
+impl Levels {
+    /// What may be lost from a worth between the levels, and what may be gained, in any order, before one is reached.
+    pub fn limits(&self, worth: i64) -> (i64, i64) {
+        let mut down = worth.saturating_sub(self.low).saturating_sub(1);
+        let mut up = self.high.saturating_sub(worth).saturating_sub(1);
+        if let Some(Trail { peak, distance }) = self.trail {
+            // On a way that first gains `up` and then loses `down` the peak rises to at most `worth + up`.
+            let half = distance.checked_div(2).unwrap_or_default();
+            let new_peak = peak.saturating_sub(worth).max(half);
+            up = up.min(new_peak);
+            down = down.min(distance.saturating_sub(new_peak).saturating_sub(1));
+        }
+        (down.max(0), up.max(0))
+    }
+}
+
 /// A floor that rises with the highest worth, by no more than that rises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trail {
@@ -158,10 +174,8 @@ fn index(slot: u32) -> usize {
 pub trait Valued {
     /// The prices it depends on.
     fn variables(&self) -> impl Iterator<Item = Variable>;
-    /// What it is worth at given prices.
+    /// What it is worth at given prices: more with every higher bid, less with every higher ask.
     fn worth(&self, price: impl Fn(Variable) -> Option<i64>) -> Result<i64, Overflow>;
-    /// What it is worth at most while no bid is above and no ask below the given ones.
-    fn most(&self, extreme: impl Fn(Variable) -> Option<i64>) -> Result<i64, Overflow>;
 }
 
 /// What is linear in its prices: it gains with bids and loses with asks.
@@ -183,10 +197,6 @@ impl Valued for Linear<'_> {
             sum = sum.checked_add(part).ok_or(Overflow)?;
         }
         Ok(sum)
-    }
-
-    fn most(&self, extreme: impl Fn(Variable) -> Option<i64>) -> Result<i64, Overflow> {
-        self.worth(extreme)
     }
 }
 
@@ -274,8 +284,15 @@ impl Watch {
         draw(watched, &mut self.zones, &self.prices, limits)
     }
 
-    /// Watches an account by intervals that its owner draws: it is fired as soon as a price leaves one of them.
-    pub fn guard(&mut self, slot: Slot, intervals: &[(Variable, i64, i64)]) -> Result<(), Overflow> {
+    /// Watches an account by intervals that its owner draws, one for each price at most: it is fired as soon as a price
+    /// leaves one of them, and at every message about a price whose interval is empty. The peak is taken as known up to
+    /// the last message.
+    pub fn guard(
+        &mut self,
+        slot: Slot,
+        intervals: &[(Variable, i64, i64)],
+        peak: Option<i64>,
+    ) -> Result<(), Overflow> {
         let exposure = |(variable, _, _): &(Variable, i64, i64)| Exposure {
             variable: *variable,
             weight: 0,
@@ -284,8 +301,10 @@ impl Watch {
         };
         let exposures: Vec<Exposure> = intervals.iter().map(exposure).collect();
         self.post(slot, &exposures);
+        let place = self.place;
         let watched = self.watched.get_mut(index(slot)).ok_or(Overflow)?;
         watched.guarded = true;
+        watched.since = (place, peak.unwrap_or(i64::MIN));
         for (leg, (_, lo, hi)) in watched.legs.iter().zip(intervals) {
             leg.put(&mut self.zones, narrow(*lo), narrow(*hi))?;
         }
@@ -386,14 +405,11 @@ impl Watch {
         Ok(false)
     }
 
-    /// The peak of an account's worth up to the last message.
-    pub fn peak(&self, slot: Slot) -> Result<Peak, Overflow> {
-        let watched = self.watched.get(index(slot)).ok_or(Overflow)?;
-        let (since, known) = watched.since;
+    /// The peak of what an account has been worth up to the last message, since it was last set.
+    pub fn peak(&self, slot: Slot, valued: &impl Valued) -> Result<Peak, Overflow> {
+        let (since, known) = self.watched.get(index(slot)).ok_or(Overflow)?.since;
         let mut peak = Peak::standing(known);
-        if watched.distance > 0 {
-            self.history.raise(since, &watched.linear(), &mut peak)?;
-        }
+        self.history.raise(since, valued, &mut peak)?;
         Ok(peak)
     }
 
@@ -467,18 +483,10 @@ impl Watched {
 
     /// What the account may lose, and what it may gain, before something happens to it.
     fn limits(&mut self, worth: i64) -> (i64, i64) {
-        let mut down = worth.saturating_sub(self.low).saturating_sub(1);
-        let mut up = self.high.saturating_sub(worth).saturating_sub(1);
-        if self.distance > 0 {
-            // On a way that first gains `up` and then loses `down` the peak rises to at most `worth + up`.
-            let below_peak = self.peak.saturating_sub(worth);
-            let half = self.distance.checked_div(2).unwrap_or_default();
-            let new_peak = below_peak.max(half);
-            up = up.min(new_peak);
-            down = down.min(self.distance.saturating_sub(new_peak).saturating_sub(1));
-            self.reach = worth.saturating_add(up);
-        }
-        (down.max(0), up.max(0))
+        let trail = (self.distance > 0).then_some(Trail { peak: self.peak, distance: self.distance });
+        let limits = Levels { low: self.low, high: self.high, trail }.limits(worth);
+        self.reach = worth.saturating_add(limits.1);
+        limits
     }
 }
 

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use engine::{
-    Account, Act, Change, Command, Done, Engine, Event, Fill, Input, Instrument, InstrumentId, Instruments,
-    Key, Open, OrderKind, Outcome, Place, Position, Quote, Reset, Restored, Ticket, Verdict, View, What,
+    Account, Act, Answered, Change, Command, Done, Engine, Event, Fill, Input, Instrument, InstrumentId,
+    Instruments, Key, Open, OrderKind, Outcome, Place, Position, Quote, Reset, Restored, Ticket, Verdict,
+    View, What,
 };
 use kernel::{
     AccountId, Amount, ChallengeId, Currency, FirmId, Percent, Price, Quantity, ResetClock, Side, Span,
@@ -225,6 +226,8 @@ pub struct Desk {
     pub now: Timestamp,
     pub position: u64,
     keys: u32,
+    /// Looks at everybody at every price: whatever a test does, both must say and be the same.
+    oracle: Engine,
 }
 
 impl Desk {
@@ -235,7 +238,9 @@ impl Desk {
 
     /// The same over another table of instruments.
     pub fn over(instruments: Arc<Instruments>) -> Self {
-        Self { engine: Engine::new(instruments), events: Vec::new(), now: at(MONDAY), position: 1, keys: 0 }
+        let oracle = Engine::scanning(Arc::clone(&instruments));
+        let engine = Engine::new(instruments);
+        Self { engine, events: Vec::new(), now: at(MONDAY), position: 1, keys: 0, oracle }
     }
 
     /// A desk with EURUSD at 1.10000/1.10010 and one account.
@@ -248,7 +253,9 @@ impl Desk {
 
     /// Opens phase 0 of the numbered challenge.
     pub fn open(&mut self, program: &Program, challenge: u128) -> AccountId {
-        self.engine.learn(program.version().unwrap(), Arc::new(program.clone()));
+        for engine in [&mut self.engine, &mut self.oracle] {
+            engine.learn(program.version().unwrap(), Arc::new(program.clone()));
+        }
         let open = opening(program, challenge, 0);
         let account = open.account();
         assert_eq!(self.tell(account, Act::Open(open)), Ok(Done::Opened));
@@ -257,10 +264,19 @@ impl Desk {
 
     /// Applies an input at the desk's time; what it caused.
     pub fn apply(&mut self, input: &Input) -> Vec<Event> {
-        let mut events = Vec::new();
-        self.engine.apply(self.now, input, &mut events).unwrap();
-        self.events.extend(events.iter().cloned());
-        events
+        let before = self.events.len();
+        self.applied(input);
+        self.events[before..].to_vec()
+    }
+
+    fn applied(&mut self, input: &Input) -> Option<Answered> {
+        let (mut events, mut expected) = (Vec::new(), Vec::new());
+        let answer = self.engine.apply(self.now, input, &mut events).unwrap();
+        assert_eq!(answer, self.oracle.apply(self.now, input, &mut expected).unwrap());
+        assert_eq!(events, expected, "the watch and the scan differ");
+        assert_eq!(self.engine.state_hash().unwrap(), self.oracle.state_hash().unwrap());
+        self.events.append(&mut events);
+        answer
     }
 
     /// One message with these quotes.
@@ -316,8 +332,7 @@ impl Desk {
     /// Sends a command under a key; the answer and whether it is a first one.
     pub fn tell_under(&mut self, key: &str, account: AccountId, act: Act) -> (Outcome, bool) {
         let command = Command { account, key: Key::parse(key).unwrap(), act };
-        let answered =
-            self.engine.apply(self.now, &Input::Command(command), &mut self.events).unwrap().unwrap();
+        let answered = self.applied(&Input::Command(command)).unwrap();
         (answered.outcome, answered.fresh)
     }
 

@@ -98,7 +98,7 @@ impl<'a> Owner<'a> {
     }
 
     pub fn batch(&mut self) -> Batch {
-        let changed = self.engine.take_changed();
+        let changed = self.engine.take_changed().unwrap();
         let committed = self.committed;
         let standing = self.engine.market().all().iter().flatten();
         let journal = std::mem::take(&mut self.journal);

@@ -6,7 +6,7 @@ use kernel::{Amount, Currency, Overflow, Price, Rounding, Side, Timestamp};
 
 use crate::core::Held;
 use crate::watch::{Exposure, Levels, Slot, Trail, Valued, Variable, Watch, ask, bid};
-use crate::{Account, EngineError, Market, OrderKind, Position, Status};
+use crate::{Account, EngineError, InstrumentId, Market, OrderKind, Position, Status};
 
 /// Tries to draw a box around results in other currencies, each with sides half as long as the one before; then the box
 /// is the standing prices alone.
@@ -34,6 +34,13 @@ impl Holdings<'_> {
         }
         let route = instruments.route(quote, self.currency).ok_or(Overflow)?;
         Ok(Some([bid(route.instrument.0), ask(route.instrument.0)]))
+    }
+
+    /// The prices that an instrument can have.
+    fn range(&self, variable: Variable) -> Result<(i64, i64), Overflow> {
+        let instrument = InstrumentId(u16::try_from(variable >> 1_u32).map_err(|_| Overflow)?);
+        let instrument = self.market.instruments().get(instrument)?;
+        Ok((instrument.price_min.0, instrument.price_max.0))
     }
 
     fn profit(
@@ -134,7 +141,7 @@ impl Held {
         }
         let holdings = self.holdings(market);
         let equity = holdings.worth(|variable| market.price(variable))?;
-        let levels = self.levels(market, at, equity)?;
+        let levels = self.levels(at, equity)?;
         let triggers = triggers(&self.account);
         let peak = levels.trail.map(|trail| trail.peak);
         if self.is_alarmed(market, &levels, &triggers, equity) {
@@ -150,7 +157,7 @@ impl Held {
     }
 
     /// Where its equity must not go unseen.
-    fn levels(&self, market: &Market, at: Timestamp, equity: i64) -> Result<Levels, EngineError> {
+    fn levels(&self, at: Timestamp, equity: i64) -> Result<Levels, EngineError> {
         let scene = self.scene(at, Amount::from_micros(equity));
         let alarm = rules::alarm(&scene, &self.account.track, &self.floors)?;
         let margin = self.account.margin()?;
@@ -160,7 +167,6 @@ impl Held {
         let low = alarm.low.map(|low| low.micros()).max(stop_out).unwrap_or(i64::MIN);
         let floating = self.needs_floating && !self.account.positions.is_empty();
         let high = if floating { i64::MIN } else { alarm.high.map_or(i64::MAX, |high| high.micros()) };
-        let _ = market;
         let trail = alarm.peak.map(|(peak, distance)| Trail {
             peak: peak.micros(),
             distance: distance.map_or(FAR, |distance| distance.micros()),

@@ -545,6 +545,17 @@ impl Engine {
         Ok(changed)
     }
 
+    /// Brings every peak that prices alone have raised into its account.
+    pub fn settle(&mut self) -> Result<(), EngineError> {
+        for (id, held) in &mut self.accounts {
+            if !self.scans && held.recall(&self.watch, &self.market)? {
+                held.watch(&mut self.watch, held.slot, &self.market, self.now)?;
+                self.changed.insert(*id);
+            }
+        }
+        Ok(())
+    }
+
     /// What the rules remember of an account whose peak prices have raised since it was last looked at.
     fn recalled(&self, held: &Held) -> Result<Option<Track>, EngineError> {
         if self.scans {

@@ -483,6 +483,8 @@ pub fn bytes_without_answers(account: &Account) -> Vec<u8> {
 
 /// The engine as the store would bring it back: every account through its bytes.
 pub fn restored(engine: &Engine, programs: &[Program]) -> Engine {
+    let mut engine = engine.clone();
+    engine.settle().unwrap();
     let through_bytes = |account: &Account| {
         let bytes = serde_json::to_vec(account).unwrap();
         serde_json::from_slice(&bytes).unwrap()

@@ -593,15 +593,10 @@ impl Engine {
     }
 }
 
-/// The account of a phase of a challenge: always the same, so that opening it twice is opening it once.
-pub(crate) fn account_of_phase(challenge: kernel::ChallengeId, phase: u64) -> AccountId {
-    AccountId::derived(&[b"account", challenge.uuid().as_bytes(), &phase.to_be_bytes()])
-}
-
 impl Open {
     /// The id of the account that this opens.
     pub fn account(&self) -> AccountId {
-        account_of_phase(self.challenge, u64::try_from(self.phase).unwrap_or(u64::MAX))
+        AccountId::of_phase(self.challenge, u64::try_from(self.phase).unwrap_or(u64::MAX))
     }
 }
 

@@ -48,6 +48,9 @@ pub mod kinds {
     /// One HTTP request.
     #[derive(Debug)]
     pub enum Request {}
+    /// A process that owns shards.
+    #[derive(Debug)]
+    pub enum Owner {}
     impl IdKind for Firm {
         const WORD: &'static str = "firm";
     }
@@ -72,6 +75,9 @@ pub mod kinds {
     impl IdKind for Request {
         const WORD: &'static str = "request";
     }
+    impl IdKind for Owner {
+        const WORD: &'static str = "owner";
+    }
 }
 
 /// Names a firm.
@@ -90,6 +96,8 @@ pub type AccountId = Id<kinds::Account>;
 pub type ReleaseId = Id<kinds::Release>;
 /// Names a request.
 pub type RequestId = Id<kinds::Request>;
+/// Names a process that owns shards.
+pub type OwnerId = Id<kinds::Owner>;
 
 impl<K> Id<K> {
     /// Wraps a UUID read from a row or a path.
@@ -114,6 +122,29 @@ impl<K> Id<K> {
     /// a retried or replayed step gets the same name every time.
     pub fn derived(parts: &[&[u8]]) -> Self {
         Self::from_uuid(name_based_uuid(parts))
+    }
+}
+
+impl AccountId {
+    /// The account of a phase of a challenge: always the same, so that opening it twice is opening it once. All accounts
+    /// of a challenge end in the same two bytes, by which they lie in the same shard.
+    pub fn of_phase(challenge: ChallengeId, phase: u64) -> Self {
+        let challenge = challenge.uuid();
+        let own = name_based_uuid(&[b"account", challenge.as_bytes(), &phase.to_be_bytes()]);
+        let common = name_based_uuid(&[b"shard", challenge.as_bytes()]);
+        let mut bytes = own.into_bytes();
+        for (to, from) in bytes.iter_mut().rev().zip(common.into_bytes()).take(2) {
+            *to = from;
+        }
+        Self::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// The shard in which the account lies, of so many: by its last two bytes, evenly and for good.
+    pub fn shard(self, shards: i16) -> i16 {
+        let [.., high, low] = *self.0.as_bytes();
+        let place = u16::from_be_bytes([high, low]);
+        let shards = u16::try_from(shards).unwrap_or(1).max(1);
+        place.checked_rem(shards).and_then(|shard| i16::try_from(shard).ok()).unwrap_or_default()
     }
 }
 

@@ -28,8 +28,8 @@ pub use currency::{Currency, UnknownCurrency};
 pub use decimal::DecimalError;
 pub use env::{Clock, ManualClock, Rng, SeededRng};
 pub use id::{
-    AccountId, ChallengeId, FirmId, Id, IdKind, PersonId, PurchaseId, ReleaseId, RequestId, SessionId, kinds,
-    name_based_uuid,
+    AccountId, ChallengeId, FirmId, Id, IdKind, OwnerId, PersonId, PurchaseId, ReleaseId, RequestId,
+    SessionId, kinds, name_based_uuid,
 };
 pub use lots::Lots;
 pub use market::{Price, Quantity, Side, Symbol, SymbolError};

@@ -266,7 +266,7 @@ async fn load_fills(
     let table = "fills";
     let mut rows = sqlx::query!(
         r#"select account_id, number, at as "at: At", position_ticket, order_ticket, symbol, side, quantity, price,
-                  profit_micros, commission_micros, reason, quote_position
+                  profit_micros, commission_micros, reason, fills.quote_position
            from fills
            join accounts on accounts.firm_id = fills.firm_id and accounts.id = fills.account_id
            where accounts.shard = $1 and ($2::uuid is null or accounts.id = $2)"#,

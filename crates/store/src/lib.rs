@@ -1,7 +1,7 @@
 //! PostgreSQL: the only truth.
 //!
 //! **For:** the ports of `app` ([`app::identity::IdentityStore`], [`app::catalogue::CatalogueStore`],
-//! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::HistoryStore`],
+//! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::LeaseStore`], [`app::trading::HistoryStore`],
 //! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`]), the read models
 //! of screens ([`read`]), and the migrations.
 //!
@@ -25,6 +25,7 @@ mod catalogue;
 mod error;
 mod history;
 mod identity;
+mod leases;
 mod overrides;
 mod pool;
 mod purchases;

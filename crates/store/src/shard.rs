@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use app::trading::{Batch, Journaled, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore};
+use app::trading::{Batch, Decided, Journaled, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore};
 use async_trait::async_trait;
 use engine::{
     Account, Answer, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Order,
     Override, Position, Quote, Reset, Restored, Standing, Ticket, Verdict, What,
 };
-use kernel::{AccountId, Amount, ChallengeId, FirmId, PersonId, Price, RequestId, Timestamp, TradingDay};
+use kernel::{
+    AccountId, Amount, ChallengeId, FirmId, OwnerId, PersonId, Price, RequestId, Timestamp, TradingDay,
+};
 use rules::{Program, VersionHash};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
@@ -30,27 +32,20 @@ const _: () =
 
 #[async_trait]
 impl ShardStore for Store {
-    async fn take_over(&self, shard: i16) -> Result<Loaded, ShardError> {
+    async fn take_over(&self, shard: i16, owner: OwnerId) -> Result<Loaded, ShardError> {
         let mut tx = self.engine.begin().await.map_err(storage)?;
         let connection = &mut *tx;
-        sqlx::query!(
-            "insert into shards (id, epoch, seq, quote_position, at) values ($1, 0, 0, 0, $2)
-             on conflict on constraint shards_key do nothing",
-            shard,
-            At(Timestamp::EPOCH) as _,
-        )
-        .execute(&mut *connection)
-        .await
-        .map_err(storage)?;
         // Waits for a commit of the previous owner that is under way; no later one gets through.
         let row = sqlx::query!(
-            r#"update shards set epoch = epoch + 1 where id = $1
+            r#"update shards set epoch = epoch + 1 where id = $1 and owner_id = $2
                returning epoch, seq, quote_position, at as "at: At""#,
             shard,
+            owner.uuid(),
         )
-        .fetch_one(&mut *connection)
+        .fetch_optional(&mut *connection)
         .await
-        .map_err(storage)?;
+        .map_err(storage)?
+        .ok_or(ShardError::Deposed)?;
         let loaded = Loaded {
             epoch: row.epoch,
             seq: row.seq,
@@ -80,7 +75,7 @@ impl ShardStore for Store {
         write_fills(connection, &what.fills, instruments).await?;
         write_entries(connection, &what.entries).await?;
         write_days(connection, &what.resets).await?;
-        write_verdicts(connection, &what.verdicts, batch.decided_at).await?;
+        write_verdicts(connection, &what.verdicts).await?;
         write_overrides(connection, &what.overrides).await?;
         write_journal(connection, batch.shard, &batch.journal).await?;
         write_standing(connection, batch.shard, &batch.standing, instruments).await?;
@@ -153,7 +148,8 @@ struct Happened<'a> {
     fills: Vec<Row<'a, Fill>>,
     entries: Vec<Row<'a, Entry>>,
     resets: Vec<Row<'a, Reset>>,
-    verdicts: Vec<Row<'a, Verdict>>,
+    /// Each with the time at which it had been decided.
+    verdicts: Vec<(Row<'a, Verdict>, Timestamp)>,
     overrides: Vec<Row<'a, Override>>,
     opened: BTreeSet<AccountId>,
 }
@@ -169,7 +165,7 @@ struct Row<'a, T> {
 impl<'a> Happened<'a> {
     fn of(batch: &'a Batch) -> Self {
         let mut happened = Self::default();
-        for (firm, Event { account, at, what }) in &batch.events {
+        for Decided { firm, at: decided_at, event: Event { account, at, what } } in &batch.events {
             let (firm, account, at) = (*firm, *account, *at);
             match what {
                 What::Opened => {
@@ -184,7 +180,9 @@ impl<'a> Happened<'a> {
                 What::Fill(what) => happened.fills.push(Row { firm, account, at, what }),
                 What::Entry(what) => happened.entries.push(Row { firm, account, at, what }),
                 What::Reset(what) => happened.resets.push(Row { firm, account, at, what }),
-                What::Verdict(what) => happened.verdicts.push(Row { firm, account, at, what }),
+                What::Verdict(what) => {
+                    happened.verdicts.push((Row { firm, account, at, what }, *decided_at));
+                }
                 What::Override(what) => happened.overrides.push(Row { firm, account, at, what }),
             }
         }
@@ -232,10 +230,10 @@ async fn write_accounts(connection: &mut PgConnection, batch: &Batch) -> Result<
     let written = sqlx::query!(
         "insert into accounts (firm_id, id, challenge_id, shard, version, phase, status, currency, initial_micros,
                                balance_micros, track, next_ticket, next_fill, next_entry, next_verdict, opened_at,
-                               closed_at)
+                               closed_at, quote_position)
          select account.firm_id, account.id, challenge_id, $1, account.version, phase, status, currency,
                 initial_micros, balance_micros, track::jsonb, next_ticket, next_fill, next_entry, next_verdict,
-                opened_at, closed_at
+                opened_at, closed_at, $17
          from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::int[], $7::text[], $8::bigint[], $9::bigint[],
                      $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::timestamptz[],
                      $16::timestamptz[])
@@ -246,7 +244,8 @@ async fn write_accounts(connection: &mut PgConnection, batch: &Batch) -> Result<
          on conflict on constraint accounts_key do update
          set status = excluded.status, balance_micros = excluded.balance_micros, track = excluded.track,
              next_ticket = excluded.next_ticket, next_fill = excluded.next_fill, next_entry = excluded.next_entry,
-             next_verdict = excluded.next_verdict, closed_at = excluded.closed_at
+             next_verdict = excluded.next_verdict, closed_at = excluded.closed_at,
+             quote_position = excluded.quote_position
          where accounts.shard = excluded.shard and accounts.version = excluded.version
            and accounts.challenge_id = excluded.challenge_id and accounts.phase = excluded.phase",
         batch.shard,
@@ -265,6 +264,7 @@ async fn write_accounts(connection: &mut PgConnection, batch: &Batch) -> Result<
         &column(accounts, |account| i64::from(account.next.verdict)),
         column(accounts, |account| At(account.track.opened_at)) as _,
         column(accounts, |account| account.closed_at.map(At)) as _,
+        to_place(table, batch.quote_position)?,
     )
     .execute(connection)
     .await
@@ -518,8 +518,7 @@ async fn write_days(connection: &mut PgConnection, resets: &[Row<'_, Reset>]) ->
 
 async fn write_verdicts(
     connection: &mut PgConnection,
-    verdicts: &[Row<'_, Verdict>],
-    decided_at: Timestamp,
+    verdicts: &[(Row<'_, Verdict>, Timestamp)],
 ) -> Result<(), ShardError> {
     let table = "verdicts";
     if verdicts.is_empty() {
@@ -528,7 +527,7 @@ async fn write_verdicts(
     let mut texts = Vec::with_capacity(verdicts.len());
     let mut digests = Vec::with_capacity(verdicts.len());
     let mut phases = Vec::with_capacity(verdicts.len());
-    for row in verdicts {
+    for (row, _) in verdicts {
         let text = evidence(row.firm, row.account, row.at, row.what)?;
         digests.push(Sha256::digest(&text).to_vec());
         texts.push(text);
@@ -536,20 +535,20 @@ async fn write_verdicts(
     }
     let written = sqlx::query!(
         "insert into verdicts (firm_id, account_id, number, at, decided_at, kind, rule, phase, evidence, digest)
-         select firm_id, account_id, number, at, $10, kind, rule, phase, evidence, digest
+         select firm_id, account_id, number, at, decided_at, kind, rule, phase, evidence, digest
          from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::text[], $6::text[], $7::int[],
-                     $8::text[], $9::bytea[])
-              as verdict (firm_id, account_id, number, at, kind, rule, phase, evidence, digest)",
-        &column(verdicts, |row| row.firm.uuid()),
-        &column(verdicts, |row| row.account.uuid()),
-        &column(verdicts, |row| i64::from(row.what.number)),
-        column(verdicts, |row| At(row.at)) as _,
-        column(verdicts, |row| row.what.kind.word()) as _,
-        column(verdicts, |row| &*row.what.rule) as _,
+                     $8::text[], $9::bytea[], $10::timestamptz[])
+              as verdict (firm_id, account_id, number, at, kind, rule, phase, evidence, digest, decided_at)",
+        &column(verdicts, |(row, _)| row.firm.uuid()),
+        &column(verdicts, |(row, _)| row.account.uuid()),
+        &column(verdicts, |(row, _)| i64::from(row.what.number)),
+        column(verdicts, |(row, _)| At(row.at)) as _,
+        column(verdicts, |(row, _)| row.what.kind.word()) as _,
+        column(verdicts, |(row, _)| &*row.what.rule) as _,
         &phases,
         &texts,
         &digests,
-        At(decided_at) as _,
+        column(verdicts, |(_, decided_at)| At(*decided_at)) as _,
     )
     .execute(&mut *connection)
     .await
@@ -559,9 +558,9 @@ async fn write_verdicts(
         "insert into receipts_due (firm_id, account_id, number)
          select firm_id, account_id, number
          from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as verdict (firm_id, account_id, number)",
-        &column(verdicts, |row| row.firm.uuid()),
-        &column(verdicts, |row| row.account.uuid()),
-        &column(verdicts, |row| i64::from(row.what.number)),
+        &column(verdicts, |(row, _)| row.firm.uuid()),
+        &column(verdicts, |(row, _)| row.account.uuid()),
+        &column(verdicts, |(row, _)| i64::from(row.what.number)),
     )
     .execute(connection)
     .await

@@ -3,7 +3,7 @@
 
 mod common;
 
-use app::trading::{HistoryStore as _, RowsOf, ShardStore as _, Whose};
+use app::trading::{HistoryStore as _, RowsOf, Whose};
 use common::{Owner, story};
 use engine::Engine;
 use testkit::{World, instruments};
@@ -46,7 +46,7 @@ async fn each_firm_finds_its_own_accounts() {
     assert!(challenge.iter().all(|whereabouts| whereabouts.shard == 3));
     assert!(challenge.iter().any(|whereabouts| whereabouts.account == other.passed));
 
-    let loaded = world.store.take_over(0).await.unwrap();
+    let loaded = common::take_over(&world, 0).await;
     let version = loaded.state.programs.first().unwrap().0.clone();
     assert_eq!(find(Whose::Version(None, version.clone())).await.unwrap().len(), 3);
     assert_eq!(find(Whose::Version(Some(one.firm), version.clone())).await.unwrap(), of_one);

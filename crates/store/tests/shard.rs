@@ -3,8 +3,8 @@
 
 mod common;
 
-use app::trading::{HistoryStore, ShardError, ShardStore};
-use common::{Owner, market, story};
+use app::trading::{Decided, HistoryStore, ShardError, ShardStore};
+use common::{Owner, market, refused_take_over, story, take_over};
 use engine::{
     Act, Change, Command, Done, EntryKind, Event, InstrumentId, Key, Order, OrderKind, OrderState, Place,
     Position, Refusal, Status, Ticket, What,
@@ -207,11 +207,11 @@ async fn the_ends_of_the_integers_survive() {
     };
     account.positions.insert(position.ticket, position.clone());
     let event = Event { account: account.id, at: latest, what: What::Position(position) };
-    batch.events.push((story.firm, event));
+    batch.events.push(Decided { firm: story.firm, at: latest, event });
     batch.accounts = vec![account.clone()];
     batch.quote_position = u64::try_from(i64::MAX).unwrap();
     let _proof = world.store.commit(&batch).await.unwrap();
-    let loaded = world.store.take_over(0).await.unwrap();
+    let loaded = take_over(&world, 0).await;
     let found = loaded.state.accounts.into_iter().find(|found| found.id == account.id).unwrap();
     assert_eq!(found.balance, account.balance);
     assert_eq!(found.track, account.track);
@@ -296,7 +296,7 @@ async fn every_end_of_an_order_is_taken_and_no_other() {
             position,
         };
         let event = Event { account: story.passed, at: batch.at, what: What::Order(order) };
-        batch.events.push((story.firm, event));
+        batch.events.push(Decided { firm: story.firm, at: event.at, event });
     }
     let _proof = world.store.commit(&batch).await.unwrap();
 
@@ -364,7 +364,7 @@ async fn a_row_that_other_hands_changed_is_named() {
         .execute(&mut connection)
         .await
         .unwrap();
-    let refused = world.store.take_over(0).await.unwrap_err();
+    let refused = refused_take_over(&world, 0).await;
     assert!(
         matches!(&refused, ShardError::Inconsistent { table: "positions", say } if say.contains("GBPUSD")),
         "{refused}"
@@ -374,7 +374,7 @@ async fn a_row_that_other_hands_changed_is_named() {
 #[tokio::test]
 async fn an_empty_shard_begins_at_nothing() {
     let world = World::new().await;
-    let loaded = world.store.take_over(9).await.unwrap();
+    let loaded = take_over(&world, 9).await;
     assert_eq!(
         (loaded.epoch, loaded.seq, loaded.quote_position, loaded.state.at),
         (1, 0, 0, Timestamp::EPOCH)

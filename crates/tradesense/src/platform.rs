@@ -1,4 +1,4 @@
-//! The roles wired together in one process: shard, sequencer, HTTP, the opener of paid challenges, and the teller of
+//! The roles wired together in one process: shards, sequencer, HTTP, the opener of paid challenges, and the teller of
 //! calendars.
 
 use std::net::SocketAddr;
@@ -14,11 +14,13 @@ use app::overrides::Overrides;
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
 use app::releases::Releases;
-use app::trading::{Desk, Origin, QuoteLog, Sequencer, Shard, ShardSettings, ShardStore as _};
+use app::trading::{
+    Desk, LeaseStore as _, Origin, Owner, Queues, QuoteLog, Sequencer, ShardSettings, ShardStore as _,
+};
 use app::what_if::WhatIf;
 use audit::SigningKey;
 use engine::Instruments;
-use kernel::{Clock, FirmId, Rng};
+use kernel::{Clock, FirmId, OwnerId, Rng};
 use providers::quote_log::DiskQuoteLog;
 use store::Store;
 use tokio::net::TcpListener;
@@ -56,6 +58,8 @@ pub struct Settings {
     pub otherwise: Option<FirmId>,
     /// Whether to serve what only a demonstration may.
     pub demo: bool,
+    /// Shards of a new installation; later starts go by what it has.
+    pub shards: i16,
     /// How hard passwords are hashed.
     pub password_cost: Cost,
     /// Signs receipts.
@@ -66,7 +70,7 @@ pub struct Settings {
 pub struct Platform {
     /// Where it listens.
     pub address: SocketAddr,
-    /// To the shard.
+    /// To the shards.
     pub desk: Desk,
     /// Quotes and candles.
     pub hub: Arc<MarketHub>,
@@ -74,7 +78,8 @@ pub struct Platform {
     pub web: Web,
     sequencer: Option<Sequencer>,
     stopping: watch::Sender<bool>,
-    shard: JoinHandle<()>,
+    stop_owning: watch::Sender<bool>,
+    owner: JoinHandle<()>,
     server: JoinHandle<std::io::Result<()>>,
     opener: JoinHandle<()>,
     teller: JoinHandle<()>,
@@ -92,8 +97,9 @@ impl Platform {
             url: settings.database_url.clone(),
             instruments: Arc::clone(&settings.instruments),
             app_connections: settings.app_connections,
-            // One for the shard, one for judging a history again, one for whoever asks whether the database answers.
-            engine_connections: 3,
+            // One for each shard; for the leases; for judging a history again; for whoever asks whether the database
+            // answers.
+            engine_connections: u32::from(settings.shards.unsigned_abs()).saturating_add(3),
         })
         .await
         .context("connecting to the database")?;
@@ -106,14 +112,18 @@ impl Platform {
         }
         let log: app::trading::SharedQuoteLog = Arc::new(Mutex::new(Box::new(log)));
         let stored = Stored::default();
-        let (shard, desk) = Shard::new(ShardSettings {
-            shard: 0,
+        let shards = store.shards(settings.shards).await.context("reading the shards")?;
+        let queues = Queues::new(shards);
+        let desk = queues.desk();
+        let owning = ShardSettings {
+            owner: OwnerId::random(settings.clock.now(), &*settings.rng),
             instruments: Arc::clone(&settings.instruments),
             clock: Arc::clone(&settings.clock),
             store: store.clone(),
             log: Arc::clone(&log),
             stored: stored.clone(),
-        });
+        };
+        let owner = Owner::new(owning, store.clone(), queues.clone());
         let by_host = store.domains().await.context("reading the firms' host names")?.into_iter().collect();
         let committed = store.quote_position().await.context("reading the shards")?;
         let sequencer = Sequencer::new(
@@ -121,7 +131,7 @@ impl Platform {
             Arc::clone(&settings.clock),
             log,
             committed,
-            std::slice::from_ref(&desk),
+            &queues,
             Arc::clone(&hub),
         );
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
@@ -175,11 +185,25 @@ impl Platform {
         let server = tokio::spawn(serve(listener, service, web.stopping.clone()));
         let opener = tokio::spawn(open_paid_challenges(web.clone()));
         let teller = tokio::spawn(tell_calendars(web.clone()));
-        let shard = tokio::spawn(shard.run());
+        let (stop_owning, stopped_owning) = watch::channel(false);
+        let owner = tokio::spawn(owner.run(stopped_owning));
         let issuer = Issuer { store, key: settings.receipt_key, clock: Arc::clone(clock), stored };
         let issuer = tokio::spawn(issue_receipts(issuer, web.stopping.clone()));
         let sequencer = Some(sequencer);
-        Ok(Self { address, desk, hub, web, sequencer, stopping, shard, server, opener, teller, issuer })
+        Ok(Self {
+            address,
+            desk,
+            hub,
+            web,
+            sequencer,
+            stopping,
+            stop_owning,
+            owner,
+            server,
+            opener,
+            teller,
+            issuer,
+        })
     }
 
     /// The one who takes quotes; there is one, for whoever asks first.
@@ -197,20 +221,32 @@ impl Platform {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.begin_stop();
         let Self {
-            desk, web, sequencer, hub, mut server, mut opener, mut teller, mut shard, mut issuer, ..
+            desk,
+            web,
+            sequencer,
+            hub,
+            mut server,
+            mut opener,
+            mut teller,
+            mut owner,
+            mut issuer,
+            stop_owning,
+            ..
         } = self;
         drop((desk, web, sequencer, hub));
         let ended = tokio::time::timeout(LONGEST_STOP, async {
             (&mut server).await.context("stopping the server")?.context("serving")?;
             (&mut opener).await.context("stopping the opener")?;
             (&mut teller).await.context("stopping the teller of calendars")?;
-            (&mut shard).await.context("stopping the shard")?;
+            // Whoever could ask has ended.
+            stop_owning.send_replace(true);
+            (&mut owner).await.context("stopping the shards")?;
             (&mut issuer).await.context("stopping the issuer of receipts")
         });
         if let Ok(ended) = ended.await {
             return ended;
         }
-        let tasks = [&opener, &teller, &shard, &issuer].map(JoinHandle::abort_handle);
+        let tasks = [&opener, &teller, &owner, &issuer].map(JoinHandle::abort_handle);
         for task in tasks.into_iter().chain([server.abort_handle()]) {
             task.abort();
         }

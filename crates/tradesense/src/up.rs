@@ -53,6 +53,9 @@ pub struct Up {
     /// Seed of the simulators and of the bots.
     #[arg(long, default_value_t = 20_140_502)]
     seed: u64,
+    /// Shards of a new installation, each with accounts of its own and its own writer; later starts go by what it has.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i16).range(1..=256))]
+    shards: i16,
     /// Without the bots that trade beside you.
     #[arg(long)]
     no_bots: bool,
@@ -170,6 +173,7 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         listen: SocketAddr::new(up.host, up.port),
         otherwise: Some(firm),
         demo: true,
+        shards: up.shards,
         password_cost: Cost::STANDARD,
         receipt_key: Arc::new(keys::receipt_key(&up.data_dir)?),
     })

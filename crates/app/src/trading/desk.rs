@@ -1,40 +1,15 @@
-//! The way to a shard: commands in, answers out once they are durable, views as they change.
+//! The way to the shards: commands in, answers out once they are durable, views as they change.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use engine::{Command, Forecast, Outcome, View};
 use kernel::AccountId;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
-use super::port::{LoggedQuote, Origin, RefusedQuote};
+use super::port::Origin;
 use crate::AppError;
-
-/// What waits for a shard. Commands beyond this are refused at once, quotes wait.
-pub(super) const QUEUE: usize = 4_096;
-
-pub(super) enum Message {
-    Quotes(Vec<LoggedQuote>),
-    RefusedQuotes(Vec<RefusedQuote>),
-    /// Time has passed, says the sequencer that also stamps the quotes.
-    Clock(kernel::Timestamp),
-    Command {
-        command: Command,
-        origin: Origin,
-        reply: oneshot::Sender<Submitted>,
-    },
-    View {
-        account: AccountId,
-        reply: oneshot::Sender<Option<Arc<View>>>,
-    },
-    Forecast {
-        account: AccountId,
-        reply: oneshot::Sender<Option<Box<Forecast>>>,
-    },
-    Watch {
-        account: AccountId,
-        reply: oneshot::Sender<Option<Views>>,
-    },
-}
 
 /// An account's newest view, replaced with every commit that may have changed it.
 pub type Views = watch::Receiver<Arc<View>>;
@@ -48,63 +23,90 @@ pub struct Submitted {
     pub repeated: bool,
 }
 
-/// A handle to a shard. Cheap to clone.
+/// The way to one shard, whoever owns it and wherever: a queue of this process, or a stream. What every one of them
+/// promises is what `tests/lines.rs` asks of it.
+#[async_trait]
+pub trait Line: Send + Sync {
+    /// Hands a command in and waits until its answer is durable. Commands of one caller are decided in the order in
+    /// which they were handed in; one that finds the line full is refused at once and takes no effect.
+    async fn submit(&self, command: Command, origin: Origin) -> Result<Submitted, LineError>;
+    /// An account as of the last commit.
+    async fn view(&self, account: AccountId) -> Result<Option<Arc<View>>, LineError>;
+    /// What would come next for an account as of the last commit.
+    async fn forecast(&self, account: AccountId) -> Result<Option<Box<Forecast>>, LineError>;
+    /// An account as of every commit from now on; the receiver always holds the newest view only.
+    async fn watch(&self, account: AccountId) -> Result<Option<Views>, LineError>;
+}
+
+/// Why a line has no answer. Except after [`LineError::Full`] the caller cannot know whether the command took effect; a
+/// retry under the same key finds out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// Too much waits already; nothing was done.
+    #[error("too many commands wait for the shard")]
+    Full,
+    /// The owner stopped before it answered.
+    #[error("the shard stopped before it answered")]
+    Gone,
+    /// Nobody answered in time.
+    #[error("the shard did not answer within {} s", ANSWERS_WITHIN.as_secs())]
+    Silent,
+}
+
+/// Whoever asks waits no longer for an answer.
+pub const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The lines to all shards. Cheap to clone.
 #[derive(Clone)]
 pub struct Desk {
-    pub(super) queue: mpsc::Sender<Message>,
+    lines: Arc<[Arc<dyn Line>]>,
 }
 
 impl std::fmt::Debug for Desk {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Desk").field("free", &self.queue.capacity()).finish()
+        formatter.debug_struct("Desk").field("shards", &self.lines.len()).finish()
     }
 }
 
-/// The caller cannot know whether the command took effect; a retry under the same key finds out.
-#[derive(Debug, thiserror::Error)]
-enum DeskError {
-    #[error("the shard's queue is full")]
-    Full,
-    #[error("the shard stopped before it answered")]
-    Gone,
-}
-
 impl Desk {
+    /// A desk with a line to each shard, in their order.
+    pub fn new(lines: impl IntoIterator<Item = Arc<dyn Line>>) -> Self {
+        Self { lines: lines.into_iter().collect() }
+    }
+
     /// Submits a command and waits until its answer is durable.
     pub async fn submit(&self, command: Command, origin: Origin) -> Result<Submitted, AppError> {
-        let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Message::Command { command, origin, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => unavailable(DeskError::Full),
-            mpsc::error::TrySendError::Closed(_) => unavailable(DeskError::Gone),
-        })?;
-        answer.await.map_err(|_| unavailable(DeskError::Gone))
+        let line = self.line(command.account)?;
+        in_time(line.submit(command, origin)).await
     }
 
     /// An account as of the last commit.
     pub async fn view(&self, account: AccountId) -> Result<Option<Arc<View>>, AppError> {
-        let (reply, answer) = oneshot::channel();
-        self.queue.send(Message::View { account, reply }).await.map_err(|_| unavailable(DeskError::Gone))?;
-        answer.await.map_err(|_| unavailable(DeskError::Gone))
+        in_time(self.line(account)?.view(account)).await
     }
 
     /// What would come next for an account as of the last commit.
     pub async fn forecast(&self, account: AccountId) -> Result<Option<Box<Forecast>>, AppError> {
-        let (reply, answer) = oneshot::channel();
-        self.queue
-            .send(Message::Forecast { account, reply })
-            .await
-            .map_err(|_| unavailable(DeskError::Gone))?;
-        answer.await.map_err(|_| unavailable(DeskError::Gone))
+        in_time(self.line(account)?.forecast(account)).await
     }
 
     /// An account as of every commit from now on; the receiver always holds the newest view only.
     pub async fn watch(&self, account: AccountId) -> Result<Option<Views>, AppError> {
-        let (reply, answer) = oneshot::channel();
-        self.queue.send(Message::Watch { account, reply }).await.map_err(|_| unavailable(DeskError::Gone))?;
-        answer.await.map_err(|_| unavailable(DeskError::Gone))
+        in_time(self.line(account)?.watch(account)).await
+    }
+
+    fn line(&self, account: AccountId) -> Result<&dyn Line, AppError> {
+        let shards = i16::try_from(self.lines.len()).unwrap_or(i16::MAX);
+        let line = usize::try_from(account.shard(shards)).ok().and_then(|shard| self.lines.get(shard));
+        line.map(|line| &**line).ok_or_else(|| unavailable(LineError::Gone))
     }
 }
 
-fn unavailable(error: DeskError) -> AppError {
+async fn in_time<T>(answer: impl Future<Output = Result<T, LineError>>) -> Result<T, AppError> {
+    let answer = tokio::time::timeout(ANSWERS_WITHIN, answer).await;
+    answer.unwrap_or(Err(LineError::Silent)).map_err(unavailable)
+}
+
+fn unavailable(error: LineError) -> AppError {
     AppError::Unavailable { doing: "trading", source: error.into() }
 }

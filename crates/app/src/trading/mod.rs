@@ -3,20 +3,25 @@
 
 mod desk;
 mod history;
+mod owner;
 mod port;
+mod queue;
 mod replay;
 mod sequencer;
 mod shard;
+mod words;
 
-pub use desk::{Desk, Submitted};
+pub use desk::{ANSWERS_WITHIN, Desk, Line, LineError, Submitted, Views};
 pub use history::{
     Compared, Comparison, Counted, Difference, HistoryError, HistoryStore, ReadQuotes, RowName, Rows, RowsOf,
     Snapshot, Whereabouts, Whose, answer_text, compare, go_through,
 };
+pub use owner::Owner;
 pub use port::{
-    AuditEntry, Batch, Journaled, Loaded, LoggedQuote, LoggedQuotes, Origin, OutboxEntry, QuoteLog,
-    RefusedQuote, ShardCommit, ShardError, ShardStore,
+    AuditEntry, Batch, Decided, Journaled, LeaseStore, Leases, Loaded, LoggedQuote, LoggedQuotes, Origin,
+    OutboxEntry, QuoteLog, RefusedQuote, ShardCommit, ShardError, ShardStore,
 };
+pub use queue::Queues;
 pub use replay::{By, Places, Replay, ReplayError, Told, Witness};
 pub use sequencer::{IncomingQuote, Sequencer, SharedQuoteLog};
-pub use shard::{Shard, ShardSettings};
+pub use shard::ShardSettings;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::{Account, Command, Event, Outcome, Restored, Standing};
-use kernel::{FirmId, PersonId, Price, RequestId, Symbol, Timestamp};
+use kernel::{FirmId, OwnerId, PersonId, Price, RequestId, Span, Symbol, Timestamp};
 use rules::{Program, VersionHash};
 
 use crate::BoxError;
@@ -24,14 +24,12 @@ pub struct Batch {
     pub quote_position: u64,
     /// Time of the last input.
     pub at: Timestamp,
-    /// When the batch had been decided; goes beside every verdict in it.
-    pub decided_at: Timestamp,
     /// Commands and their answers, in order.
     pub journal: Vec<Journaled>,
     /// Every account that changed, as it is after the batch.
     pub accounts: Vec<Account>,
     /// What happened, in order.
-    pub events: Vec<(FirmId, Event)>,
+    pub events: Vec<Decided>,
     /// For the audit log.
     pub audit: Vec<AuditEntry>,
     /// For the world.
@@ -40,6 +38,17 @@ pub struct Batch {
     pub standing: Vec<Standing>,
     /// Quotes the gate refused.
     pub refused_quotes: Vec<RefusedQuote>,
+}
+
+/// Something that happened, and when that was decided.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    /// Whose account's firm.
+    pub firm: FirmId,
+    /// When the engine had decided it.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: Event,
 }
 
 /// A quote that the gate kept out.
@@ -87,6 +96,11 @@ pub struct Origin {
     pub person: Option<PersonId>,
     /// The request it came with.
     pub request: Option<RequestId>,
+}
+
+impl Origin {
+    /// The platform itself.
+    pub const PLATFORM: Self = Self { person: None, request: None };
 }
 
 /// One entry of the audit log: who did what to which object.
@@ -171,11 +185,37 @@ pub enum ShardError {
     Storage(#[source] BoxError),
 }
 
+/// What an owner holds after a round of leases.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Leases {
+    /// Shards that are still its own.
+    pub kept: Vec<i16>,
+    /// Shards that have just become its own.
+    pub claimed: Vec<i16>,
+    /// How many it may hold so that every owner holds about as many.
+    pub share: usize,
+}
+
+/// Who owns which shard. A lease that is not renewed in time may be claimed by anybody; what an owner writes after that is
+/// refused by the shard's epoch, not by a clock.
+#[async_trait]
+pub trait LeaseStore: Send + Sync {
+    /// The number of shards of this installation; at the very first call it becomes `at_first`, for good.
+    async fn shards(&self, at_first: i16) -> Result<i16, ShardError>;
+    /// Renews the leases an owner holds and claims free ones up to its share, for so long.
+    async fn lease(&self, owner: OwnerId, held: &[i16], length: Span) -> Result<Leases, ShardError>;
+    /// Gives a shard back; one that is somebody else's already stays theirs.
+    async fn release(&self, owner: OwnerId, shard: i16) -> Result<(), ShardError>;
+    /// An owner that ends: whatever it still holds is free, and it counts for no share.
+    async fn leave(&self, owner: OwnerId) -> Result<(), ShardError>;
+}
+
 /// The store of a shard.
 #[async_trait]
 pub trait ShardStore: Send + Sync {
-    /// Takes the shard over (raises its epoch, so that the previous owner can commit no more) and loads it.
-    async fn take_over(&self, shard: i16) -> Result<Loaded, ShardError>;
+    /// Takes over a shard that the owner leases (raises its epoch, so that no earlier owner can commit any more, nor an
+    /// earlier attempt of this one) and loads it. [`ShardError::Deposed`] if the lease is somebody else's.
+    async fn take_over(&self, shard: i16, owner: OwnerId) -> Result<Loaded, ShardError>;
     /// Writes a batch in one transaction.
     async fn commit(&self, batch: &Batch) -> Result<ShardCommit, ShardError>;
     /// The highest place in the quote log that any shard has committed; 0 before the first.

@@ -6,9 +6,8 @@ use engine::{Gate, Instruments, Quote};
 use kernel::{Clock, Price, Symbol, Timestamp};
 use tokio::sync::mpsc;
 
-use super::Desk;
-use super::desk::Message;
 use super::port::{LoggedQuote, QuoteLog, RefusedQuote};
+use super::queue::{Message, Queues};
 use crate::market::MarketHub;
 use crate::{AppError, BoxError};
 
@@ -51,7 +50,7 @@ impl Sequencer {
         clock: Arc<dyn Clock>,
         log: SharedQuoteLog,
         committed: u64,
-        desks: &[Desk],
+        queues: &Queues,
         hub: Arc<MarketHub>,
     ) -> Self {
         let (last, now) = {
@@ -70,7 +69,7 @@ impl Sequencer {
         for (instrument, LoggedQuote { bid, ask, source_time, .. }) in hub.quotes() {
             gate.remember(&Quote { instrument, bid, ask, source_time });
         }
-        let shards = desks.iter().map(|desk| desk.queue.clone()).collect();
+        let shards = queues.senders();
         Self { instruments, clock, gate, log, shards, hub, next_position, now }
     }
 
@@ -111,10 +110,9 @@ impl Sequencer {
                 .append(&accepted)
                 .map_err(AppError::bug("writing the quote log"))?;
         }
-        for shard in &self.shards {
-            if !accepted.is_empty() {
-                shard.send(Message::Quotes(accepted.clone())).await.map_err(|_| gone())?;
-            }
+        let accepted: Arc<[LoggedQuote]> = accepted.into();
+        for shard in self.shards.iter().filter(|_| !accepted.is_empty()) {
+            shard.send(Message::Quotes(Arc::clone(&accepted))).await.map_err(|_| gone())?;
         }
         // The first shard stores what was refused, once for all.
         if let (false, Some(shard)) = (refused.is_empty(), self.shards.first()) {

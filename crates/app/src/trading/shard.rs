@@ -1,27 +1,27 @@
-//! The owner of an engine. Drains a batch, applies it, writes everything in one transaction, then answers.
+//! The owner of an engine: applies what comes, and writes what that did in one transaction after the other. While one
+//! commits the engine goes on deciding; what it decides then is the next one. Nobody is answered before the commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use engine::{
-    Act, Engine, EngineError, Event, Forecast, Input, Instruments, Key, Open, Outcome, Quote, VerdictKind,
-    View, What,
-};
-use kernel::{AccountId, Clock, FirmId, Span, Timestamp};
-use serde_json::json;
-use tokio::sync::{mpsc, oneshot, watch};
+use engine::{Act, Engine, EngineError, Event, Forecast, Input, Instruments, Open, Quote, View, What};
+use kernel::{AccountId, Clock, OwnerId, Span, Timestamp};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
-use super::desk::{Desk, Message, QUEUE, Submitted, Views};
+use super::desk::{Submitted, Views};
 use super::port::{
-    AuditEntry, Batch, Journaled, LoggedQuote, Origin, OutboxEntry, RefusedQuote, ShardError, ShardStore,
+    Batch, Decided, Journaled, LoggedQuote, RefusedQuote, ShardCommit, ShardError, ShardStore,
 };
+use super::queue::{Inbox, Message};
 use super::sequencer::SharedQuoteLog;
+use super::words;
 use crate::BoxError;
 use crate::receipts::Stored;
 
 /// Messages in one batch: bounds how long the first waits for the last.
-const MOST_IN_BATCH: usize = 512;
+const MOST_IN_BATCH: usize = 1_024;
 /// Quotes that change nothing are committed as progress this often.
 const PROGRESS: Span = Span::from_seconds(1);
 /// Pause before a shard is loaded again after a failure; doubled with each further one.
@@ -29,20 +29,20 @@ const AFTER_FAILURE: Duration = Duration::from_millis(200);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A store that does not answer within this time has failed.
-const STORE_ANSWERS: Duration = Duration::from_secs(10);
+const STORE_ANSWERS: Duration = Duration::from_secs(30);
 /// Events decided from the quote log while loading that are stored in one go.
 const MOST_WHILE_LOADING: usize = 2_000;
 
-/// What a shard needs.
+/// What the shards of a process need.
 #[derive(Clone)]
 pub struct ShardSettings {
-    /// Its number.
-    pub shard: i16,
+    /// Whose shards they are.
+    pub owner: OwnerId,
     /// The instrument table.
     pub instruments: Arc<Instruments>,
     /// Stamps commands.
     pub clock: Arc<dyn Clock>,
-    /// Where its state is stored.
+    /// Where their state is stored.
     pub store: Arc<dyn ShardStore>,
     /// Where quotes are read again after a start.
     pub log: SharedQuoteLog,
@@ -50,10 +50,13 @@ pub struct ShardSettings {
     pub stored: Stored,
 }
 
-/// A shard and the queue it owns.
-pub struct Shard {
+/// A shard in the hands of its owner.
+pub(super) struct Shard {
+    number: i16,
     settings: ShardSettings,
-    queue: mpsc::Receiver<Message>,
+    inbox: Inbox,
+    /// True once the shard is to be given back.
+    stop: watch::Receiver<bool>,
     watchers: BTreeMap<AccountId, Watcher>,
     /// Quotes the gate refused that are not stored yet; they outlast a failure.
     refused: Vec<RefusedQuote>,
@@ -78,6 +81,8 @@ enum Failure {
     Log(#[source] BoxError),
     #[error("the store did not answer in time")]
     Silent(#[from] tokio::time::error::Elapsed),
+    #[error("the task that stored a batch ended")]
+    Task(#[from] tokio::task::JoinError),
 }
 
 struct State {
@@ -87,54 +92,81 @@ struct State {
     quote_position: u64,
     committed_quote: u64,
     committed_at: Timestamp,
+    pending: Pending,
 }
 
-/// Answers that wait for the commit.
+/// Whoever asked, and what they are told.
+type Answer<T> = (oneshot::Sender<T>, T);
+
+/// What was decided and asked since the last batch was cut.
 #[derive(Default)]
-struct Waiting {
-    submitted: Vec<(oneshot::Sender<Submitted>, Submitted)>,
+struct Pending {
+    messages: usize,
+    events: Vec<Decided>,
+    journal: Vec<Journaled>,
+    submitted: Vec<Answer<Submitted>>,
     views: Vec<(AccountId, oneshot::Sender<Option<Arc<View>>>)>,
     forecasts: Vec<(AccountId, oneshot::Sender<Option<Box<Forecast>>>)>,
     watches: Vec<(AccountId, oneshot::Sender<Option<Views>>)>,
 }
 
+/// What may be said once a batch is durable, as it stood when the batch was cut.
 #[derive(Default)]
-struct Drained {
-    events: Vec<Event>,
-    journal: Vec<Journaled>,
+struct Answers {
+    submitted: Vec<Answer<Submitted>>,
+    views: Vec<Answer<Option<Arc<View>>>>,
+    forecasts: Vec<Answer<Option<Box<Forecast>>>>,
+    watches: Vec<(AccountId, oneshot::Sender<Option<Views>>, Option<Shown>)>,
+    shown: Vec<(AccountId, Shown)>,
+}
+
+/// A view and what it was rendered from.
+#[derive(Clone)]
+struct Shown {
+    view: Arc<View>,
+    looks: Option<(u64, u64)>,
+}
+
+/// A batch on its way.
+struct Commit {
+    batch: Arc<Batch>,
+    answers: Answers,
+    stored: JoinHandle<Result<ShardCommit, Failure>>,
+}
+
+impl Commit {
+    /// Waits until the batch is stored or is not.
+    async fn stored(&mut self) -> Result<ShardCommit, Failure> {
+        (&mut self.stored).await?
+    }
 }
 
 impl Shard {
-    /// A shard that has not started, and the desk to it.
-    pub fn new(settings: ShardSettings) -> (Self, Desk) {
-        let (sender, queue) = mpsc::channel(QUEUE);
-        let shard = Self { settings, queue, watchers: BTreeMap::new(), refused: Vec::new(), failures: 0 };
-        (shard, Desk { queue: sender })
+    pub fn new(number: i16, settings: ShardSettings, inbox: Inbox, stop: watch::Receiver<bool>) -> Self {
+        let (watchers, refused) = (BTreeMap::new(), Vec::new());
+        Self { number, settings, inbox, stop, watchers, refused, failures: 0 }
     }
 
-    /// Runs until every desk is gone or another owner takes over. After a failure of the store the shard forgets
-    /// what it had decided, loads what was committed and goes on from there.
+    /// Runs until it is to be given back or another owner has taken it over. After a failure of the store the shard
+    /// forgets what it had decided, loads what was committed and goes on from there.
     pub async fn run(mut self) {
         loop {
             match self.own().await {
                 Ok(()) => return,
                 Err(Failure::Shard(ShardError::Deposed)) => {
-                    tracing::warn!(
-                        shard = self.settings.shard,
-                        "another owner took the shard over; stopping"
-                    );
+                    tracing::warn!(shard = self.number, "another owner took the shard over; stopping");
                     return;
                 }
                 Err(failure) => {
-                    report(self.settings.shard, &failure);
-                    if self.queue.is_closed() {
-                        // Nobody is left to answer, and what was committed is safe.
-                        return;
-                    }
+                    report(self.number, &failure);
                     let doublings = self.failures.min(8);
                     self.failures = self.failures.saturating_add(1);
                     let pause = AFTER_FAILURE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
-                    tokio::time::sleep(pause).await;
+                    // What was committed is safe, so a shard that is to be given back may end here.
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = stopped(&mut self.stop) => return,
+                    }
                 }
             }
         }
@@ -143,24 +175,48 @@ impl Shard {
     async fn own(&mut self) -> Result<(), Failure> {
         let mut state = self.load().await?;
         let mut messages = Vec::with_capacity(MOST_IN_BATCH);
+        let mut commit: Option<Commit> = None;
+        let mut stopping = false;
         loop {
-            messages.clear();
-            if self.queue.recv_many(&mut messages, MOST_IN_BATCH).await == 0 {
+            if commit.is_none() {
+                commit = self.cut(&mut state)?;
+            }
+            if stopping && commit.is_none() {
                 return Ok(());
             }
-            let mut waiting = Waiting::default();
-            let mut drained = Drained::default();
-            for message in messages.drain(..) {
-                self.take(&mut state, message, &mut waiting, &mut drained).await?;
+            let room = MOST_IN_BATCH.saturating_sub(state.pending.messages);
+            let under_way = async {
+                match &mut commit {
+                    Some(commit) => commit.stored().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                stored = under_way => {
+                    if let Some(done) = commit.take() {
+                        self.finish(stored, done)?;
+                    }
+                }
+                () = stopped(&mut self.stop), if !stopping => stopping = true,
+                count = self.inbox.recv_many(&mut messages, room), if room > 0 && !stopping => {
+                    if count == 0 {
+                        // Nobody is left who could ask.
+                        return Ok(());
+                    }
+                    state.pending.messages = state.pending.messages.saturating_add(count);
+                    for message in messages.drain(..) {
+                        self.take(&mut state, message).await?;
+                    }
+                }
             }
-            self.commit(&mut state, drained).await?;
-            self.answer(&state, waiting)?;
         }
     }
 
     async fn load(&mut self) -> Result<State, Failure> {
         let store = Arc::clone(&self.settings.store);
-        let loaded = tokio::time::timeout(STORE_ANSWERS, store.take_over(self.settings.shard)).await??;
+        let taken = store.take_over(self.number, self.settings.owner);
+        let loaded = tokio::time::timeout(STORE_ANSWERS, taken).await??;
         let mut state = State {
             committed_at: loaded.state.at,
             engine: Engine::restore(Arc::clone(&self.settings.instruments), loaded.state)?,
@@ -168,6 +224,7 @@ impl Shard {
             seq: loaded.seq,
             quote_position: loaded.quote_position,
             committed_quote: loaded.quote_position,
+            pending: Pending::default(),
         };
         // What is appended from here on arrives through the queue.
         let (mut quotes, last) = {
@@ -175,49 +232,43 @@ impl Shard {
             let last = log.last().map_or(0, |last| last.position);
             (log.read(loaded.quote_position.saturating_add(1)).map_err(Failure::Log)?, last)
         };
-        let mut drained = Drained::default();
         while state.quote_position < last
             && let Some(quote) = quotes.next()
         {
-            let quote = quote.map_err(Failure::Log)?;
-            apply_quote(&mut state.engine, &quote, &mut drained.events)?;
-            state.quote_position = quote.position;
-            if drained.events.len() >= MOST_WHILE_LOADING {
-                self.commit(&mut state, std::mem::take(&mut drained)).await?;
+            self.take_quote(&mut state, &quote.map_err(Failure::Log)?)?;
+            if state.pending.events.len() >= MOST_WHILE_LOADING
+                && let Some(mut commit) = self.cut(&mut state)?
+            {
+                let stored = commit.stored().await;
+                self.finish(stored, commit)?;
             }
         }
         tracing::info!(
-            shard = self.settings.shard,
+            shard = self.number,
             epoch = state.epoch,
             accounts = state.engine.accounts().count(),
             quotes_replayed = state.quote_position.saturating_sub(loaded.quote_position),
             "shard loaded"
         );
-        self.commit(&mut state, drained).await?;
         Ok(state)
     }
 
-    async fn take(
-        &mut self,
-        state: &mut State,
-        message: Message,
-        waiting: &mut Waiting,
-        drained: &mut Drained,
-    ) -> Result<(), Failure> {
+    async fn take(&mut self, state: &mut State, message: Message) -> Result<(), Failure> {
         match message {
             Message::Quotes(quotes) => {
-                for quote in quotes {
+                for quote in &*quotes {
                     // What was queued while the shard loaded has been read from the log already.
                     if quote.position > state.quote_position {
-                        apply_quote(&mut state.engine, &quote, &mut drained.events)?;
-                        state.quote_position = quote.position;
+                        self.take_quote(state, quote)?;
                     }
                 }
             }
             Message::RefusedQuotes(refused) => self.refused.extend(refused),
             Message::Clock(at) => {
                 let at = at.max(state.engine.now());
-                state.engine.apply(at, &Input::Clock, &mut drained.events)?;
+                let mut events = Vec::new();
+                state.engine.apply(at, &Input::Clock, &mut events)?;
+                self.decided(state, events);
             }
             Message::Command { command, origin, reply } => {
                 if let Act::Open(open) = &command.act {
@@ -225,14 +276,16 @@ impl Shard {
                 }
                 let at = self.settings.clock.now().max(state.engine.now());
                 let input = Input::Command(command);
-                let answered = state.engine.apply(at, &input, &mut drained.events)?;
+                let mut events = Vec::new();
+                let answered = state.engine.apply(at, &input, &mut events)?;
+                self.decided(state, events);
                 let Input::Command(command) = input else { return Ok(()) };
                 let Some(answered) = answered else { return Ok(()) };
                 if answered.fresh
                     && let Some(firm) = state.engine.firm(command.account)
                 {
                     state.seq = state.seq.saturating_add(1);
-                    drained.journal.push(Journaled {
+                    state.pending.journal.push(Journaled {
                         seq: state.seq,
                         firm,
                         at,
@@ -243,13 +296,34 @@ impl Shard {
                     });
                 }
                 let submitted = Submitted { outcome: answered.outcome, repeated: !answered.fresh };
-                waiting.submitted.push((reply, submitted));
+                state.pending.submitted.push((reply, submitted));
             }
-            Message::View { account, reply } => waiting.views.push((account, reply)),
-            Message::Forecast { account, reply } => waiting.forecasts.push((account, reply)),
-            Message::Watch { account, reply } => waiting.watches.push((account, reply)),
+            Message::View { account, reply } => state.pending.views.push((account, reply)),
+            Message::Forecast { account, reply } => state.pending.forecasts.push((account, reply)),
+            Message::Watch { account, reply } => state.pending.watches.push((account, reply)),
         }
         Ok(())
+    }
+
+    fn take_quote(&self, state: &mut State, quote: &LoggedQuote) -> Result<(), Failure> {
+        let mut events = Vec::new();
+        apply_quote(&mut state.engine, quote, &mut events)?;
+        state.quote_position = quote.position;
+        self.decided(state, events);
+        Ok(())
+    }
+
+    /// Writes down when what happened was decided.
+    fn decided(&self, state: &mut State, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let at = self.settings.clock.now();
+        let engine = &state.engine;
+        let decided = events
+            .into_iter()
+            .filter_map(|event| engine.firm(event.account).map(|firm| Decided { firm, at, event }));
+        state.pending.events.extend(decided);
     }
 
     /// Makes an account's program known; one that is not stored stays unknown, and the engine refuses.
@@ -262,51 +336,64 @@ impl Shard {
         Ok(())
     }
 
-    /// Writes what a batch did. Quotes that changed nothing are written as progress now and then only.
-    async fn commit(&mut self, state: &mut State, drained: Drained) -> Result<(), Failure> {
+    /// Begins to write what was decided, or speaks at once if there is nothing to write: no batch is on its way, so all
+    /// that can be seen is durable. Quotes that changed nothing are written as progress now and then only.
+    fn cut(&mut self, state: &mut State) -> Result<Option<Commit>, Failure> {
         let now = state.engine.now();
         let overdue = now.since(state.committed_at).is_ok_and(|age| age >= PROGRESS);
         let progress = state.quote_position > state.committed_quote && overdue;
-        let nothing = drained.events.is_empty() && drained.journal.is_empty() && self.refused.is_empty();
+        let pending = &state.pending;
+        let nothing = pending.events.is_empty() && pending.journal.is_empty() && self.refused.is_empty();
         if nothing && !progress {
-            return Ok(());
+            if state.pending.messages > 0 {
+                let answers = self.answers(state)?;
+                self.speak(answers);
+            }
+            return Ok(None);
         }
         let changed: BTreeSet<AccountId> = state.engine.take_changed()?;
+        let answers = self.answers(state)?;
+        let Pending { events, journal, .. } = std::mem::take(&mut state.pending);
         let accounts =
             changed.iter().filter_map(|id| state.engine.account(*id)).map(engine::Account::without_answers);
-        let accounts = accounts.collect();
         let standing = state.engine.market().all().iter().flatten();
-        let standing =
-            standing.filter(|standing| standing.position > state.committed_quote).copied().collect();
-        let last_journaled = i64::try_from(drained.journal.len()).unwrap_or(i64::MAX);
-        let events: Vec<(FirmId, Event)> = drained
-            .events
-            .into_iter()
-            .filter_map(|event| state.engine.firm(event.account).map(|firm| (firm, event)))
-            .collect();
-        let batch = Batch {
-            shard: self.settings.shard,
+        let standing = standing.filter(|standing| standing.position > state.committed_quote);
+        let journaled = i64::try_from(journal.len()).unwrap_or(i64::MAX);
+        let batch = Arc::new(Batch {
+            shard: self.number,
             epoch: state.epoch,
-            after_seq: state.seq.saturating_sub(last_journaled),
+            after_seq: state.seq.saturating_sub(journaled),
             seq: state.seq,
             quote_position: state.quote_position,
             at: now,
-            decided_at: self.settings.clock.now(),
-            audit: audit(&drained.journal, &events),
-            outbox: outbox(&events),
-            journal: drained.journal,
-            accounts,
+            audit: words::audit(&journal, &events),
+            outbox: words::outbox(&events),
+            accounts: accounts.collect(),
+            standing: standing.copied().collect(),
+            journal,
             events,
-            standing,
             refused_quotes: std::mem::take(&mut self.refused),
-        };
-        let stored = tokio::time::timeout(STORE_ANSWERS, self.settings.store.commit(&batch)).await;
-        if !matches!(stored, Ok(Ok(_))) {
+        });
+        state.committed_quote = state.quote_position;
+        state.committed_at = now;
+        let (store, writing) = (Arc::clone(&self.settings.store), Arc::clone(&batch));
+        // On a task of its own, so that it goes on while the engine decides.
+        let stored =
+            tokio::spawn(
+                async move { Ok(tokio::time::timeout(STORE_ANSWERS, store.commit(&writing)).await??) },
+            );
+        Ok(Some(Commit { batch, answers, stored }))
+    }
+
+    /// Speaks about a batch that is stored.
+    fn finish(&mut self, stored: Result<ShardCommit, Failure>, commit: Commit) -> Result<(), Failure> {
+        let Commit { batch, answers, .. } = commit;
+        if stored.is_err() {
             // The rest of the batch is in the quote log or was not answered; these are nowhere else.
-            self.refused = batch.refused_quotes;
+            self.refused.splice(0..0, batch.refused_quotes.iter().cloned());
         }
-        let _proof = stored??;
-        let verdicts = batch.events.iter().filter_map(|(_, event)| {
+        let _proof = stored?;
+        let verdicts = batch.events.iter().filter_map(|Decided { event, .. }| {
             if let What::Verdict(verdict) = &event.what {
                 Some((event.account, verdict.number))
             } else {
@@ -315,47 +402,75 @@ impl Shard {
         });
         self.settings.stored.tell(verdicts, self.settings.clock.now());
         self.failures = 0;
-        state.committed_quote = state.quote_position;
-        state.committed_at = now;
+        self.speak(answers);
         Ok(())
     }
 
-    /// Speaks, now that everything is durable. Whoever stopped waiting is not an error.
-    fn answer(&mut self, state: &State, waiting: Waiting) -> Result<(), Failure> {
-        for (reply, submitted) in waiting.submitted {
-            let _ = reply.send(submitted);
+    /// Renders what was asked for and what is watched, as the engine stands.
+    fn answers(&mut self, state: &mut State) -> Result<Answers, Failure> {
+        let engine = &state.engine;
+        let pending = &mut state.pending;
+        pending.messages = 0;
+        let mut answers = Answers { submitted: std::mem::take(&mut pending.submitted), ..Answers::default() };
+        for (account, reply) in pending.views.drain(..) {
+            answers.views.push((reply, engine.view(account)?.map(Arc::new)));
         }
-        for (account, reply) in waiting.views {
-            drop(reply.send(state.engine.view(account)?.map(Arc::new)));
+        for (account, reply) in pending.forecasts.drain(..) {
+            answers.forecasts.push((reply, engine.forecast(account)?.map(Box::new)));
         }
-        for (account, reply) in waiting.forecasts {
-            drop(reply.send(state.engine.forecast(account)?.map(Box::new)));
-        }
-        for (account, reply) in waiting.watches {
-            let receiver = match (self.watchers.get(&account), state.engine.view(account)?) {
-                (Some(watcher), Some(_)) => Some(watcher.sender.subscribe()),
-                (None, Some(view)) => {
-                    let (sender, receiver) = watch::channel(Arc::new(view));
-                    let shown = state.engine.looks(account);
-                    self.watchers.insert(account, Watcher { sender, shown });
-                    Some(receiver)
-                }
-                (_, None) => None,
-            };
-            drop(reply.send(receiver));
+        let shown = |account| -> Result<Option<Shown>, EngineError> {
+            let looks = engine.looks(account);
+            Ok(engine.view(account)?.map(|view| Shown { view: Arc::new(view), looks }))
+        };
+        for (account, reply) in pending.watches.drain(..) {
+            answers.watches.push((account, reply, shown(account)?));
         }
         self.watchers.retain(|_, watcher| watcher.sender.receiver_count() > 0);
         for (account, watcher) in &mut self.watchers {
-            let looks = state.engine.looks(*account);
-            if watcher.shown != looks
-                && let Some(view) = state.engine.view(*account)?
+            if watcher.shown != engine.looks(*account)
+                && let Some(shown) = shown(*account)?
             {
-                watcher.sender.send_replace(Arc::new(view));
-                watcher.shown = looks;
+                watcher.shown = shown.looks;
+                answers.shown.push((*account, shown));
             }
         }
-        Ok(())
+        Ok(answers)
     }
+
+    /// Speaks, now that everything is durable. Whoever stopped waiting is not an error.
+    fn speak(&mut self, answers: Answers) {
+        for (reply, submitted) in answers.submitted {
+            let _ = reply.send(submitted);
+        }
+        for (reply, view) in answers.views {
+            drop(reply.send(view));
+        }
+        for (reply, forecast) in answers.forecasts {
+            drop(reply.send(forecast));
+        }
+        for (account, shown) in answers.shown {
+            if let Some(watcher) = self.watchers.get(&account) {
+                watcher.sender.send_replace(shown.view);
+            }
+        }
+        for (account, reply, shown) in answers.watches {
+            let receiver = shown.map(|Shown { view, looks }| {
+                if let Some(watcher) = self.watchers.get(&account) {
+                    return watcher.sender.subscribe();
+                }
+                let (sender, receiver) = watch::channel(view);
+                self.watchers.insert(account, Watcher { sender, shown: looks });
+                receiver
+            });
+            drop(reply.send(receiver));
+        }
+    }
+}
+
+/// Waits until a shard is to be given back.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that its owner is gone: nobody will say more.
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 fn report(shard: i16, failure: &Failure) {
@@ -377,111 +492,4 @@ pub(super) fn apply_quote(
     let at = logged.received_at.max(engine.now());
     engine.apply(at, &Input::Quotes(logged.position, vec![quote]), events)?;
     Ok(())
-}
-
-fn audit(journal: &[Journaled], events: &[(FirmId, Event)]) -> Vec<AuditEntry> {
-    let commands = journal.iter().map(|entry| AuditEntry {
-        firm: entry.firm,
-        at: entry.at,
-        actor: entry.origin.person,
-        action: format!("command.{}", act_word(&entry.command.act)),
-        object_kind: "account",
-        object: entry.command.account.to_string(),
-        request: entry.origin.request,
-        detail: json!({
-            "seq": entry.seq,
-            "key": Key::as_str(&entry.command.key),
-            "outcome": outcome_word(&entry.outcome),
-            // What was decided about one account by hand is told in full.
-            "act": matches!(entry.command.act, Act::Override { .. } | Act::Payout { .. }).then_some(&entry.command.act),
-        }),
-    });
-    let verdicts = events.iter().filter_map(|(firm, event)| match &event.what {
-        What::Verdict(verdict) => Some(AuditEntry {
-            firm: *firm,
-            at: event.at,
-            actor: None,
-            action: format!("verdict.{}", verdict.kind.word()),
-            object_kind: "account",
-            object: event.account.to_string(),
-            request: None,
-            detail: json!({ "number": verdict.number, "rule": verdict.rule, "version": verdict.version }),
-        }),
-        What::Opened
-        | What::Order(_)
-        | What::Position(_)
-        | What::Fill(_)
-        | What::Entry(_)
-        | What::Override(_)
-        | What::Reset(_) => None,
-    });
-    commands.chain(verdicts).collect()
-}
-
-fn outbox(events: &[(FirmId, Event)]) -> Vec<OutboxEntry> {
-    let message = |firm: FirmId, event: &Event, topic, payload| OutboxEntry {
-        firm,
-        at: event.at,
-        aggregate: format!("account:{}", event.account),
-        topic,
-        payload,
-    };
-    events
-        .iter()
-        .filter_map(|(firm, event)| match &event.what {
-            What::Opened => {
-                Some(message(*firm, event, "account.opened", json!({ "account": event.account })))
-            }
-            What::Verdict(verdict) => {
-                let topic = match verdict.kind {
-                    VerdictKind::Breach => "account.breached",
-                    VerdictKind::SoftBreach => "account.locked",
-                    VerdictKind::Violation => "account.violation",
-                    VerdictKind::Warning => "account.warned",
-                    VerdictKind::Pass => "account.passed",
-                    VerdictKind::Promotion => "account.promoted",
-                    VerdictKind::Expiry => "account.expired",
-                    VerdictKind::Payout => "account.paid",
-                    VerdictKind::PayoutRefusal => "account.payout_refused",
-                };
-                let payload =
-                    json!({ "account": event.account, "verdict": verdict.number, "rule": verdict.rule });
-                Some(message(*firm, event, topic, payload))
-            }
-            What::Order(_)
-            | What::Position(_)
-            | What::Fill(_)
-            | What::Entry(_)
-            | What::Override(_)
-            | What::Reset(_) => None,
-        })
-        .collect()
-}
-
-fn act_word(act: &Act) -> &'static str {
-    match act {
-        Act::Open(_) => "open",
-        Act::Place(_) => "place",
-        Act::Cancel { .. } => "cancel",
-        Act::ChangeOrder { .. } => "change_order",
-        Act::ChangePosition { .. } => "change_position",
-        Act::Close { .. } => "close",
-        Act::Promote => "promote",
-        Act::Payout { .. } => "payout",
-        Act::Grow => "grow",
-        Act::Override { .. } => "override",
-        Act::Calendar(_) => "calendar",
-    }
-}
-
-fn outcome_word(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Ok(_) => "done",
-        Err(refusal) => refusal.code(),
-    }
-}
-
-impl Origin {
-    /// The platform itself.
-    pub const PLATFORM: Self = Self { person: None, request: None };
 }

@@ -6,9 +6,12 @@ use app::identity::Person;
 use app::purchases::Unopened;
 use app::receipts::{Issued, ReceiptStore as _};
 use app::releases::NewRelease;
-use app::trading::{AuditEntry, Batch, Journaled, Origin, OutboxEntry, ShardCommit, ShardError, ShardStore};
+use app::trading::{
+    AuditEntry, Batch, Decided, Journaled, LeaseStore as _, Loaded, Origin, OutboxEntry, ShardCommit,
+    ShardError, ShardStore,
+};
 use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Ticket};
-use kernel::{AccountId, FirmId, Price, Quantity, Side, Span, Symbol, Timestamp};
+use kernel::{AccountId, FirmId, OwnerId, Price, Quantity, Side, Span, Symbol, Timestamp};
 use testkit::{START, World, instruments, program};
 
 pub struct Owner<'a> {
@@ -28,7 +31,7 @@ pub struct Owner<'a> {
 impl<'a> Owner<'a> {
     /// Takes a shard over and restores its engine.
     pub async fn take(world: &'a World, shard: i16) -> Self {
-        let loaded = world.store.take_over(shard).await.unwrap();
+        let loaded = take_over(world, shard).await;
         let (epoch, seq, position, at) = (loaded.epoch, loaded.seq, loaded.quote_position, loaded.state.at);
         let engine = Engine::restore(instruments(), loaded.state).unwrap();
         let now = at.max(Timestamp::parse(START).unwrap());
@@ -103,11 +106,15 @@ impl<'a> Owner<'a> {
         let standing = self.engine.market().all().iter().flatten();
         let journal = std::mem::take(&mut self.journal);
         let after_seq = self.seq - i64::try_from(journal.len()).unwrap();
-        let events: Vec<(FirmId, Event)> = std::mem::take(&mut self.events)
+        let events: Vec<Decided> = std::mem::take(&mut self.events)
             .into_iter()
-            .map(|event| (self.engine.firm(event.account).unwrap(), event))
+            .map(|event| Decided {
+                firm: self.engine.firm(event.account).unwrap(),
+                at: self.now.after(Span::from_millis(3)).unwrap(),
+                event,
+            })
             .collect();
-        let audit = events.iter().map(|(firm, event)| AuditEntry {
+        let audit = events.iter().map(|Decided { firm, event, .. }| AuditEntry {
             firm: *firm,
             at: event.at,
             actor: None,
@@ -117,7 +124,7 @@ impl<'a> Owner<'a> {
             request: None,
             detail: serde_json::json!({}),
         });
-        let outbox = events.iter().map(|(firm, event)| OutboxEntry {
+        let outbox = events.iter().map(|Decided { firm, event, .. }| OutboxEntry {
             firm: *firm,
             at: event.at,
             aggregate: format!("account:{}", event.account),
@@ -131,7 +138,6 @@ impl<'a> Owner<'a> {
             seq: self.seq,
             quote_position: self.position,
             at: self.engine.now().max(self.now),
-            decided_at: self.now.after(Span::from_millis(3)).unwrap(),
             audit: audit.collect(),
             outbox: outbox.collect(),
             journal,
@@ -148,6 +154,23 @@ impl<'a> Owner<'a> {
         self.committed = self.position;
         Ok(proof)
     }
+}
+
+/// Whoever takes a shard over by hand.
+pub fn somebody() -> OwnerId {
+    OwnerId::derived(&[b"somebody"])
+}
+
+/// Leases every shard to one owner, however they were leased before, and takes one over.
+pub async fn take_over(world: &World, shard: i16) -> Loaded {
+    world.store.shards(10).await.unwrap();
+    world.store.lease(somebody(), &[], Span::from_seconds(3_600)).await.unwrap();
+    world.store.take_over(shard, somebody()).await.unwrap()
+}
+
+/// The same, should it be refused.
+pub async fn refused_take_over(world: &World, shard: i16) -> ShardError {
+    world.store.take_over(shard, somebody()).await.unwrap_err()
 }
 
 pub fn market(symbol: &str, side: Side, lots: i64) -> Act {

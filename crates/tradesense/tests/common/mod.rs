@@ -183,6 +183,7 @@ impl Stage {
             listen: "127.0.0.1:0".parse().unwrap(),
             otherwise: Some(firm),
             demo: true,
+            shards: 1,
             password_cost: Cost { memory: 64, passes: 1, lanes: 1 },
             receipt_key: Arc::new(audit::SigningKey::from_secret(&[7; 32])),
         })

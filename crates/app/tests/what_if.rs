@@ -253,6 +253,8 @@ impl HistoryStore for Memory {
         for event in &self.events {
             kept.add(event);
         }
+        let mut engine = self.engine.clone();
+        engine.settle().unwrap();
         let programs = self.programs.iter().map(|program| (program.version().unwrap(), Arc::clone(program)));
         Ok(Some(Snapshot {
             shard,
@@ -261,7 +263,7 @@ impl HistoryStore for Memory {
             state: Restored {
                 at: self.engine.now(),
                 standing: self.engine.market().all().iter().flatten().copied().collect(),
-                accounts: self.engine.accounts().cloned().collect(),
+                accounts: engine.accounts().cloned().collect(),
                 programs: programs.collect(),
             },
             rows: kept,

@@ -20,7 +20,7 @@ use store::read::{self, Orders, Viewer};
 use testkit::World;
 
 /// What belongs to the installation and to no firm.
-const INSTALLATION: [&str; 3] = ["refused_quotes", "shards", "standing_quotes"];
+const INSTALLATION: [&str; 4] = ["refused_quotes", "shard_owners", "shards", "standing_quotes"];
 
 /// Two firms that live in one shard, with a row in every table each.
 async fn two_firms() -> (World, Story, Story) {

@@ -28,7 +28,7 @@ async fn a_snapshot_is_the_state_and_takes_nothing_over() {
     assert!(later.seq > snapshot.seq);
     let journal = world.store.journal(0, snapshot.seq, 100).await.unwrap();
     assert_eq!(journal.len(), 2, "from the row named on");
-    assert!(world.store.snapshot(7, RowsOf::Nobody).await.unwrap().is_none());
+    assert!(world.store.snapshot(77, RowsOf::Nobody).await.unwrap().is_none());
 }
 
 #[tokio::test]

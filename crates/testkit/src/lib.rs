@@ -1,7 +1,8 @@
 //! What tests stand on: a database of their own, a clock and chance they command, a firm with something to sell.
 //!
 //! **For:** [`TestDatabase`] (cloned from a migrated template, gone when dropped), [`World`] (the store with its use
-//! cases over a manual clock), and the small [`instruments`] table and [`program`] they share.
+//! cases over a manual clock), [`trading`] (a quote log in memory, a store whose
+//! commits wait until they are let through), and the small [`instruments`] table and [`program`] they share.
 //!
 //! **Must not know:** what is being tested. Nothing that ships depends on this crate.
 //!
@@ -14,6 +15,7 @@
 )]
 
 mod database;
+pub mod trading;
 mod world;
 
 pub use database::TestDatabase;

@@ -58,6 +58,8 @@ pub struct Settings {
     pub otherwise: Option<FirmId>,
     /// Whether to serve what only a demonstration may.
     pub demo: bool,
+    /// Who owns shards here: always the same for one data directory.
+    pub owner: OwnerId,
     /// Shards of a new installation; later starts go by what it has.
     pub shards: i16,
     /// How hard passwords are hashed.
@@ -116,7 +118,7 @@ impl Platform {
         let queues = Queues::new(shards);
         let desk = queues.desk();
         let owning = ShardSettings {
-            owner: OwnerId::random(settings.clock.now(), &*settings.rng),
+            owner: settings.owner,
             instruments: Arc::clone(&settings.instruments),
             clock: Arc::clone(&settings.clock),
             store: store.clone(),

@@ -1,5 +1,6 @@
 //! `tradesense up`: everything in one process on embedded defaults.
 
+use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -10,7 +11,7 @@ use anyhow::Context as _;
 use app::identity::Cost;
 use clap::Args;
 use embedded::{Binaries, Postgres, Purpose};
-use kernel::{Clock, Rng, Span, Timestamp};
+use kernel::{Clock, OwnerId, Rng, Span, Timestamp};
 use store::Store;
 use tokio::task::JoinHandle;
 
@@ -56,6 +57,9 @@ pub struct Up {
     /// Shards of a new installation, each with accounts of its own and its own writer; later starts go by what it has.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i16).range(1..=256))]
     shards: i16,
+    /// Where another process runs on this data directory, wait and take over the moment it ends.
+    #[arg(long)]
+    standby: bool,
     /// Without the bots that trade beside you.
     #[arg(long)]
     no_bots: bool,
@@ -70,10 +74,11 @@ pub(crate) struct Database {
 /// Runs until told to stop.
 pub fn run(up: &Up) -> anyhow::Result<()> {
     let postgres_dir = up.data_dir.join("postgres");
+    std::fs::create_dir_all(&up.data_dir).with_context(|| format!("making {}", up.data_dir.display()))?;
+    let occupied = occupy(&up.data_dir, up.standby)?;
     if up.fresh {
         forget(up, &postgres_dir)?;
     }
-    std::fs::create_dir_all(&up.data_dir).with_context(|| format!("making {}", up.data_dir.display()))?;
     let database = match &up.database_url {
         Some(url) => Database { url: url.clone(), server: None },
         None => start_postgres(&postgres_dir)?,
@@ -85,7 +90,29 @@ pub fn run(up: &Up) -> anyhow::Result<()> {
     if let Some(server) = database.server {
         server.stop().context("stopping the private PostgreSQL")?;
     }
+    // Closing is not enough: a process that is just being started holds a copy until it becomes its program.
+    occupied.unlock().context("letting go of the data directory")?;
     ran
+}
+
+/// Locks a data directory as long as the file is open: one process at a time runs on it. Whoever stands by waits for the
+/// one that does, however that ends.
+fn occupy(data_dir: &Path, standby: bool) -> anyhow::Result<File> {
+    let path = data_dir.join("running");
+    let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) if standby => {
+            say("Another process runs on this data directory. Standing by.\n")?;
+            file.lock().with_context(|| format!("locking {}", path.display()))?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => anyhow::bail!(
+            "another process runs on {}: stop it first, or wait for its end with --standby",
+            data_dir.display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
+    }
 }
 
 fn forget(up: &Up, postgres_dir: &Path) -> anyhow::Result<()> {
@@ -174,6 +201,7 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         otherwise: Some(firm),
         demo: true,
         shards: up.shards,
+        owner: owner(&up.data_dir.join("owner"), &*rng)?,
         password_cost: Cost::STANDARD,
         receipt_key: Arc::new(keys::receipt_key(&up.data_dir)?),
     })
@@ -212,6 +240,21 @@ fn market_began(file: &Path, now: Timestamp) -> anyhow::Result<Timestamp> {
     }
 }
 
+/// Who owns shards here. The same after every start, so that a start need not wait until the leases of the process before
+/// it run out: that one has ended, or it would still hold the data directory.
+fn owner(file: &Path, rng: &dyn Rng) -> anyhow::Result<OwnerId> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => text.trim().parse().with_context(|| format!("reading {}", file.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let owner = OwnerId::random(SystemClock.now(), rng);
+            std::fs::write(file, format!("{owner}\n"))
+                .with_context(|| format!("writing {}", file.display()))?;
+            Ok(owner)
+        }
+        Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+    }
+}
+
 fn earlier(at: Timestamp, by: Span) -> Timestamp {
     Timestamp::from_micros(at.micros().saturating_sub(by.micros()))
 }
@@ -239,6 +282,10 @@ fn announce(address: SocketAddr, logins: &[demo::Login]) -> anyhow::Result<()> {
         );
     }
     text.push_str("\nPayments are a sandbox; prices are recorded or simulated. Ctrl-C stops everything; the data stays.\n");
+    say(&text)
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("printing the addresses")
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing to the standard output")
 }

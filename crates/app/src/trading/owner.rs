@@ -86,7 +86,7 @@ impl Owner {
             self.give_back(*shard).await?;
         }
         for shard in leases.claimed {
-            self.start(shard).await;
+            self.start(shard);
         }
         Ok(())
     }
@@ -110,14 +110,16 @@ impl Owner {
         self.leases.release(self.settings.owner, shard).await
     }
 
-    async fn start(&mut self, shard: i16) {
-        let Some(inbox) = self.queues.inbox(shard).await else {
-            tracing::error!(shard, "there is no queue for the shard");
-            return;
-        };
+    fn start(&mut self, shard: i16) {
         let (stop, stopping) = watch::channel(false);
-        let running = Shard::new(shard, self.settings.clone(), inbox, stopping).run();
-        self.held.insert(shard, Held { stop, task: tokio::spawn(running) });
+        let (settings, queues) = (self.settings.clone(), self.queues.clone());
+        let task = tokio::spawn(async move {
+            match queues.inbox(shard).await {
+                Some(inbox) => Shard::new(shard, settings, inbox, stopping).run().await,
+                None => tracing::error!(shard, "there is no queue for the shard"),
+            }
+        });
+        self.held.insert(shard, Held { stop, task });
     }
 }
 

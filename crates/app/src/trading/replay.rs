@@ -174,7 +174,13 @@ impl Replay {
         if last < self.upto {
             self.miss(last.saturating_add(1), self.upto);
         }
-        self.clock(at, witness)
+        self.clock(at, witness)?;
+        // Whoever looks at the accounts now finds their peaks in them.
+        for engine in std::iter::once(&mut self.own).chain(self.other.as_mut().map(|other| &mut other.engine))
+        {
+            engine.settle().map_err(ReplayError::Engine)?;
+        }
+        Ok(())
     }
 
     /// The engine with the own rules.

@@ -19,7 +19,7 @@ use app::trading::{Compared, Comparison, IncomingQuote, Sequencer, Told, Witness
 use app::{Context, Role};
 use engine::Instruments;
 use kernel::{
-    Clock as _, Currency, FirmId, ManualClock, Money, RequestId, SeededRng, Span, Symbol, Timestamp,
+    Clock as _, Currency, FirmId, ManualClock, Money, OwnerId, RequestId, SeededRng, Span, Symbol, Timestamp,
 };
 use providers::feeds::{FeedQuote, extract, ticks};
 use rules::Program;
@@ -184,6 +184,7 @@ impl Stage {
             otherwise: Some(firm),
             demo: true,
             shards: 1,
+            owner: OwnerId::derived(&[b"test"]),
             password_cost: Cost { memory: 64, passes: 1, lanes: 1 },
             receipt_key: Arc::new(audit::SigningKey::from_secret(&[7; 32])),
         })

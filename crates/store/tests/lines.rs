@@ -1,0 +1,303 @@
+//! What a line to a shard promises, whoever owns the shard: asked of the queues of one process, over the real store.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
+#![expect(clippy::arithmetic_side_effects, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use app::AppError;
+use app::market::MarketHub;
+use app::receipts::Stored;
+use app::trading::{
+    Desk, IncomingQuote, LeaseStore as _, LineError, Origin, Owner, Queues, Sequencer, ShardSettings,
+    SharedQuoteLog, Submitted,
+};
+use engine::{Act, Command, Done, Key, OrderKind, Place};
+use kernel::{AccountId, Clock as _, OwnerId, Price, Quantity, Side, Symbol};
+use sqlx::Row as _;
+use store::Store;
+use testkit::trading::{Fate, Gate, MemoryLog};
+use testkit::{World, instruments, program};
+use tokio::task::JoinHandle;
+
+struct Wired {
+    world: World,
+    gate: Arc<Gate<Store>>,
+    log: SharedQuoteLog,
+    queues: Queues,
+    desk: Desk,
+    accounts: Vec<AccountId>,
+}
+
+impl Wired {
+    /// So many shards and accounts, which are open.
+    async fn new(shards: i16, accounts: usize) -> (Self, Owner) {
+        let world = World::new().await;
+        let firm = world.firm("one").await;
+        let trader = world.person(firm, "trader@one.example").await;
+        world.publish(firm, "two-step", program("one")).await;
+        assert_eq!(world.store.shards(shards).await.unwrap(), shards);
+        let queues = Queues::new(shards);
+        let mut wired = Self {
+            gate: Arc::new(Gate::new(world.store.clone())),
+            log: MemoryLog::shared(),
+            desk: queues.desk(),
+            queues,
+            world,
+            accounts: Vec::new(),
+        };
+        let mut owner = wired.owner("first");
+        owner.round().await.unwrap();
+        wired.quote().await;
+        for _ in 0..accounts {
+            let unopened = wired.world.challenge(firm, &trader, "two-step").await;
+            let command = unopened.command().unwrap();
+            wired.accounts.push(command.account);
+            assert_eq!(wired.desk.submit(command, Origin::PLATFORM).await.unwrap().outcome, Ok(Done::Opened));
+        }
+        (wired, owner)
+    }
+
+    /// Somebody who may own shards.
+    fn owner(&self, name: &str) -> Owner {
+        let settings = ShardSettings {
+            owner: id(name),
+            instruments: instruments(),
+            clock: self.world.clock.clone(),
+            store: self.gate.clone(),
+            log: self.log.clone(),
+            stored: Stored::default(),
+        };
+        Owner::new(settings, self.world.store.clone(), self.queues.clone())
+    }
+
+    /// A price for what is ordered, for every shard.
+    async fn quote(&self) {
+        let hub = Arc::new(MarketHub::new(instruments()));
+        let (clock, log) = (self.world.clock.clone(), self.log.clone());
+        let mut sequencer = Sequencer::new(instruments(), clock.clone(), log, 0, &self.queues, hub);
+        let quote = IncomingQuote {
+            source: "test".into(),
+            symbol: Symbol::parse("EURUSD").unwrap(),
+            bid: Price(110_000),
+            ask: Price(110_002),
+            source_time: clock.now(),
+        };
+        sequencer.accept(&[quote]).await.unwrap();
+    }
+
+    fn submit(&self, account: AccountId, key: &str) -> JoinHandle<Result<Submitted, AppError>> {
+        let (desk, command) = (self.desk.clone(), order(account, key));
+        tokio::spawn(async move { desk.submit(command, Origin::PLATFORM).await })
+    }
+
+    /// The lease of every shard is another's all of a sudden.
+    async fn steal(&self, name: &str) {
+        sqlx::query("update shards set owner_id = $1")
+            .bind(id(name).uuid())
+            .execute(&mut self.world.database.superuser().await)
+            .await
+            .unwrap();
+    }
+
+    async fn orders(&self, account: AccountId) -> i64 {
+        let row = sqlx::query("select count(*) from orders where account_id = $1").bind(account.uuid());
+        row.fetch_one(&mut self.world.database.superuser().await).await.unwrap().get(0)
+    }
+}
+
+fn id(name: &str) -> OwnerId {
+    OwnerId::derived(&[name.as_bytes()])
+}
+
+/// An order far below any price.
+fn order(account: AccountId, key: &str) -> Command {
+    let place = Place {
+        symbol: Symbol::parse("EURUSD").unwrap(),
+        side: Side::Buy,
+        kind: OrderKind::Limit(Price(50_000)),
+        quantity: Quantity(1),
+        stop_loss: None,
+        take_profit: None,
+    };
+    Command { account, key: Key::parse(key).unwrap(), act: Act::Place(place) }
+}
+
+fn is(error: &AppError, expected: LineError) -> bool {
+    matches!(error, AppError::Unavailable { source, .. } if source.downcast_ref() == Some(&expected))
+}
+
+#[tokio::test]
+async fn nobody_is_answered_before_the_commit_and_the_shard_decides_on_meanwhile() {
+    let (wired, _owner) = Wired::new(1, 1).await;
+    let account = wired.accounts[0];
+    let before = wired.gate.passed().len();
+    wired.gate.close();
+    let first = wired.submit(account, "first");
+    wired.gate.waiting(1).await;
+    let rest: Vec<_> = (0..20).map(|number| wired.submit(account, &format!("next-{number}"))).collect();
+    let seen = wired.desk.clone();
+    let view = tokio::spawn(async move { seen.view(account).await });
+    // Everything that can run has run, and the one commit still waits.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!first.is_finished() && rest.iter().all(|order| !order.is_finished()) && !view.is_finished());
+    assert_eq!(wired.orders(account).await, 0);
+    wired.gate.open();
+    assert!(!first.await.unwrap().unwrap().repeated);
+    let mut tickets = BTreeSet::new();
+    for order in rest {
+        tickets.insert(format!("{:?}", order.await.unwrap().unwrap().outcome.unwrap()));
+    }
+    assert_eq!(tickets.len(), 20);
+    let view = view.await.unwrap().unwrap().unwrap();
+    assert_eq!(i64::try_from(view.account.orders.len()).unwrap(), wired.orders(account).await);
+    let passed = wired.gate.passed();
+    let batches: Vec<usize> = passed[before..].iter().map(|passed| passed.commands).collect();
+    assert_eq!(batches, [1, 20], "what came during the first commit went with the second");
+}
+
+#[tokio::test]
+async fn too_much_at_once_is_refused_and_takes_no_effect() {
+    let (wired, _owner) = Wired::new(1, 1).await;
+    let account = wired.accounts[0];
+    wired.gate.close();
+    let first = wired.submit(account, "first");
+    wired.gate.waiting(1).await;
+    let orders: Vec<_> = (0..7_000).map(|number| wired.submit(account, &format!("n-{number}"))).collect();
+    let (mut done, mut placed, mut full) = (0, 0, 0);
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+    wired.gate.open();
+    for order in orders {
+        match order.await.unwrap() {
+            Ok(answered) => {
+                done += 1;
+                // No account may have more than so many orders waiting.
+                placed += i64::from(answered.outcome.is_ok());
+            }
+            Err(error) if is(&error, LineError::Full) => full += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    first.await.unwrap().unwrap();
+    assert!(full > 0 && done >= 4_096, "{done} done, {full} refused");
+    assert_eq!(wired.orders(account).await, placed + 1, "what was refused took no effect");
+}
+
+#[tokio::test]
+async fn a_retry_gets_the_first_answer() {
+    let (wired, _owner) = Wired::new(1, 1).await;
+    let account = wired.accounts[0];
+    let (left, right) = (wired.submit(account, "same"), wired.submit(account, "same"));
+    let (left, right) = (left.await.unwrap().unwrap(), right.await.unwrap().unwrap());
+    assert_eq!(left.outcome, right.outcome);
+    assert!(left.repeated != right.repeated);
+    assert_eq!(wired.orders(account).await, 1);
+}
+
+#[tokio::test]
+async fn what_failed_to_commit_is_not_answered_and_leaves_nothing() {
+    let (wired, _owner) = Wired::new(1, 1).await;
+    let account = wired.accounts[0];
+    wired.gate.fail_next();
+    let failed = wired.submit(account, "tried").await.unwrap().unwrap_err();
+    assert!(is(&failed, LineError::Gone), "{failed}");
+    assert_eq!(wired.orders(account).await, 0);
+    let again = wired.submit(account, "tried").await.unwrap().unwrap();
+    assert!(!again.repeated);
+    assert_eq!(wired.orders(account).await, 1);
+}
+
+#[tokio::test]
+async fn who_was_deposed_writes_nothing_more_and_whoever_follows_takes_on_what_waits() {
+    let (wired, mut first) = Wired::new(1, 1).await;
+    let account = wired.accounts[0];
+    wired.gate.close();
+    let unanswered = wired.submit(account, "unanswered");
+    wired.gate.waiting(1).await;
+    let waits = wired.submit(account, "waits");
+    wired.steal("second").await;
+    // The first finds out; what it had decided is lost, and nobody was told otherwise.
+    first.round().await.unwrap();
+    assert!(first.held().is_empty());
+    let error = unanswered.await.unwrap().unwrap_err();
+    assert!(is(&error, LineError::Gone), "{error}");
+    let mut second = wired.owner("second");
+    second.round().await.unwrap();
+    assert_eq!(second.held(), [0]);
+    let late = wired.submit(account, "late");
+    wired.gate.waiting(2).await;
+    wired.gate.open();
+    assert_eq!(late.await.unwrap().unwrap().outcome.unwrap(), Done::Order(engine::Ticket(1)));
+    // Taken from the queue by the first before it went: unknown to its sender, and not there.
+    assert!(is(&waits.await.unwrap().unwrap_err(), LineError::Gone));
+    let again = wired.submit(account, "unanswered").await.unwrap().unwrap();
+    assert!(!again.repeated, "it had not been written");
+    assert_eq!(wired.orders(account).await, 2);
+    let passed = wired.gate.passed();
+    let deposed: Vec<_> = passed.iter().filter(|passed| passed.fate == Fate::Deposed).collect();
+    assert_eq!(deposed.len(), 1, "the write of the deposed owner was refused");
+    assert!(
+        passed.iter().all(|other| other.fate != Fate::Stored
+            || other.epoch != deposed[0].epoch
+            || other.commands <= 1)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_move_between_owners_while_orders_go_on() {
+    const SHARDS: i16 = 4;
+    const ORDERS: usize = 60;
+    let (wired, mut first) = Wired::new(SHARDS, 12).await;
+    let shards: BTreeSet<i16> = wired.accounts.iter().map(|account| account.shard(SHARDS)).collect();
+    assert!(shards.len() > 1, "the accounts lie in several shards");
+    assert_eq!(first.held(), [0, 1, 2, 3]);
+    let traders: Vec<_> = (wired.accounts.iter().copied())
+        .map(|account| {
+            let desk = wired.desk.clone();
+            tokio::spawn(async move {
+                for number in 0..ORDERS {
+                    let command = order(account, &format!("order-{number}"));
+                    desk.submit(command, Origin::PLATFORM).await.unwrap().outcome.unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut second = wired.owner("second");
+    // The second comes: nothing is free yet. The first gives up what is beyond its share, and the second takes it.
+    second.round().await.unwrap();
+    assert!(second.held().is_empty());
+    first.round().await.unwrap();
+    second.round().await.unwrap();
+    assert_eq!((first.held(), second.held()), (vec![0, 1], vec![2, 3]));
+    first.leave().await.unwrap();
+    second.round().await.unwrap();
+    assert_eq!(second.held(), [0, 1, 2, 3]);
+    for trader in traders {
+        trader.await.unwrap();
+    }
+    for account in &wired.accounts {
+        assert_eq!(wired.orders(*account).await, i64::try_from(ORDERS).unwrap(), "each order once");
+    }
+    assert!(wired.gate.passed().iter().all(|passed| passed.fate == Fate::Stored));
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_is_anybodys() {
+    let (wired, mut first) = Wired::new(2, 1).await;
+    let mut second = wired.owner("second");
+    second.round().await.unwrap();
+    assert!(second.held().is_empty(), "all are leased");
+    let mut connection = wired.world.database.superuser().await;
+    sqlx::query("update shards set leased_until = '-infinity'").execute(&mut connection).await.unwrap();
+    sqlx::query("update shard_owners set seen_until = '-infinity'").execute(&mut connection).await.unwrap();
+    second.round().await.unwrap();
+    assert_eq!(second.held(), [0, 1], "the other was not seen in time");
+    first.round().await.unwrap();
+    assert!(first.held().is_empty());
+    assert!(!wired.submit(wired.accounts[0], "after").await.unwrap().unwrap().repeated);
+}

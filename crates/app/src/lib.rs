@@ -13,6 +13,7 @@ pub mod catalogue;
 mod context;
 mod error;
 pub mod identity;
+pub mod latency;
 pub mod market;
 pub mod overrides;
 pub mod purchases;

@@ -36,3 +36,28 @@ alter table standing_quotes
 alter table accounts add column quote_position bigint not null default 0,
     add constraint accounts_position_counted check (quote_position >= 0);
 alter table accounts alter column quote_position drop default;
+
+-- How long it took from receiving what an account did, or what was found about it, to deciding it and to its being durable:
+-- counts by length, for each account and day (UTC). A bucket holds durations that differ by less than an eighth.
+create table account_latencies (
+    firm_id uuid not null,
+    account_id uuid not null,
+    day date not null,
+    received text not null,
+    until text not null,
+    bucket smallint not null,
+    count bigint not null,
+    longest_us bigint not null,
+    constraint account_latencies_key primary key (firm_id, account_id, day, received, until, bucket),
+    constraint account_latencies_received_known check (received in ('command', 'verdict')),
+    constraint account_latencies_until_known check (until in ('decided', 'durable')),
+    constraint account_latencies_counted check (bucket >= 0 and count > 0 and longest_us >= 0),
+    constraint account_latencies_account foreign key (firm_id, account_id) references accounts (firm_id, id)
+);
+alter table account_latencies enable row level security;
+alter table account_latencies force row level security;
+create policy account_latencies_own on account_latencies
+    using (firm_id = tradesense_firm()) with check (firm_id = tradesense_firm());
+create policy account_latencies_engine on account_latencies to tradesense_engine using (true) with check (true);
+grant select on account_latencies to tradesense_app;
+grant select, insert, update on account_latencies to tradesense_engine;

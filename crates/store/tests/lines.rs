@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use app::AppError;
+use app::latency::Meter;
 use app::market::MarketHub;
 use app::receipts::Stored;
 use app::trading::{
@@ -14,7 +15,7 @@ use app::trading::{
     SharedQuoteLog, Submitted,
 };
 use engine::{Act, Command, Done, Key, OrderKind, Place};
-use kernel::{AccountId, Clock as _, OwnerId, Price, Quantity, Side, Symbol};
+use kernel::{AccountId, Clock, OwnerId, Price, Quantity, Side, Symbol};
 use sqlx::Row as _;
 use store::Store;
 use testkit::trading::{Fate, Gate, MemoryLog};
@@ -38,7 +39,8 @@ impl Wired {
         let trader = world.person(firm, "trader@one.example").await;
         world.publish(firm, "two-step", program("one")).await;
         assert_eq!(world.store.shards(shards).await.unwrap(), shards);
-        let queues = Queues::new(shards);
+        let clock: Arc<dyn Clock> = world.clock.clone();
+        let queues = Queues::new(shards, &clock);
         let mut wired = Self {
             gate: Arc::new(Gate::new(world.store.clone())),
             log: MemoryLog::shared(),
@@ -68,6 +70,7 @@ impl Wired {
             store: self.gate.clone(),
             log: self.log.clone(),
             stored: Stored::default(),
+            meter: Meter::default(),
         };
         Owner::new(settings, self.world.store.clone(), self.queues.clone())
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use app::catalogue::Catalogue;
 use app::identity::{Cost, Identity};
+use app::latency::Meter;
 use app::market::MarketHub;
 use app::overrides::Overrides;
 use app::purchases::Purchases;
@@ -54,6 +55,8 @@ pub struct Settings {
     pub quotes: PathBuf,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where the operator's machines ask, if they do.
+    pub listen_ops: Option<SocketAddr>,
     /// The firm for host names that no firm has; none on an installation that serves several.
     pub otherwise: Option<FirmId>,
     /// Whether to serve what only a demonstration may.
@@ -113,9 +116,9 @@ impl Platform {
             hub.take(&[quote.map_err(anyhow::Error::from_boxed).context("reading the quote log")?]);
         }
         let log: app::trading::SharedQuoteLog = Arc::new(Mutex::new(Box::new(log)));
-        let stored = Stored::default();
+        let (stored, meter) = (Stored::default(), Meter::default());
         let shards = store.shards(settings.shards).await.context("reading the shards")?;
-        let queues = Queues::new(shards);
+        let queues = Queues::new(shards, &settings.clock);
         let desk = queues.desk();
         let owning = ShardSettings {
             owner: settings.owner,
@@ -124,6 +127,7 @@ impl Platform {
             store: store.clone(),
             log: Arc::clone(&log),
             stored: stored.clone(),
+            meter: meter.clone(),
         };
         let owner = Owner::new(owning, store.clone(), queues.clone());
         let by_host = store.domains().await.context("reading the firms' host names")?.into_iter().collect();
@@ -172,6 +176,7 @@ impl Platform {
                 Arc::clone(rng),
             )),
             hub: Arc::clone(&hub),
+            meter,
             store: Arc::clone(&store),
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
@@ -185,6 +190,13 @@ impl Platform {
         };
         let service = web::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(serve(listener, service, web.stopping.clone()));
+        if let Some(ops) = settings.listen_ops {
+            let listener =
+                TcpListener::bind(ops).await.with_context(|| format!("listening on {ops} for operators"))?;
+            let service = web::ops::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
+            // Ends with the process: it is asked to the very last.
+            tokio::spawn(serve(listener, service, web.stopping.clone()));
+        }
         let opener = tokio::spawn(open_paid_challenges(web.clone()));
         let teller = tokio::spawn(tell_calendars(web.clone()));
         let (stop_owning, stopped_owning) = watch::channel(false);

@@ -26,6 +26,7 @@ const PAST_SHOWN: Span = Span::from_seconds(1_797);
 
 /// Settings of `tradesense up`.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags of a command line")]
 pub struct Up {
     /// Where everything is kept.
     #[arg(long, env = "TRADESENSE_DATA_DIR", default_value = "data")]
@@ -33,6 +34,9 @@ pub struct Up {
     /// The port to listen on; 0 takes a free one.
     #[arg(long, env = "TRADESENSE_PORT", default_value_t = 8000)]
     port: u16,
+    /// The port for health and metrics; 0 takes a free one.
+    #[arg(long, env = "TRADESENSE_OPS_PORT", default_value_t = 8009)]
+    ops_port: u16,
     /// The address to listen on.
     #[arg(long, env = "TRADESENSE_HOST", default_value = "127.0.0.1")]
     host: IpAddr,
@@ -198,6 +202,7 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         rng: Arc::clone(&rng),
         quotes: up.data_dir.join("quotes"),
         listen: SocketAddr::new(up.host, up.port),
+        listen_ops: Some(SocketAddr::new(up.host, up.ops_port)),
         otherwise: Some(firm),
         demo: true,
         shards: up.shards,

@@ -10,13 +10,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use app::latency::Meter;
 use app::market::MarketHub;
 use app::receipts::Stored;
 use app::trading::{
     Desk, IncomingQuote, LeaseStore as _, Origin, Owner, Queues, Sequencer, ShardSettings, SharedQuoteLog,
 };
 use engine::{Act, Command, Key, OrderKind, Place};
-use kernel::{AccountId, Clock as _, OwnerId, Price, Quantity, Side, Span, Symbol};
+use kernel::{AccountId, Clock, OwnerId, Price, Quantity, Side, Span, Symbol};
 use providers::quote_log::DiskQuoteLog;
 use serde_json::json;
 use sqlx::Row as _;
@@ -39,7 +40,8 @@ impl Scene {
     async fn new() -> (Self, tempfile::TempDir) {
         let world = World::new().await;
         let shards = world.store.shards(1).await.unwrap();
-        let queues = Queues::new(shards);
+        let clock: Arc<dyn Clock> = world.clock.clone();
+        let queues = Queues::new(shards, &clock);
         let directory = tempfile::tempdir().unwrap();
         let log: SharedQuoteLog =
             Arc::new(Mutex::new(Box::new(DiskQuoteLog::open(directory.path()).unwrap())));
@@ -56,6 +58,7 @@ impl Scene {
             store: self.world.store.clone(),
             log: self.log.clone(),
             stored: Stored::default(),
+            meter: Meter::default(),
         };
         Owner::new(settings, self.world.store.clone(), self.queues.clone())
     }
@@ -106,7 +109,7 @@ impl Scene {
 }
 
 /// Submits commands, many at a time, and waits until all are durable; commands per second.
-async fn submit(desk: &Desk, commands: Vec<Command>) -> f64 {
+async fn submit(desk: &Desk, commands: Vec<Command>) -> u128 {
     let count = commands.len();
     let started = Instant::now();
     let next = Arc::new(Mutex::new(commands.into_iter()));
@@ -124,7 +127,7 @@ async fn submit(desk: &Desk, commands: Vec<Command>) -> f64 {
     for hand in hands {
         hand.await.unwrap();
     }
-    f64::from(u32::try_from(count).unwrap()) / started.elapsed().as_secs_f64()
+    u128::try_from(count).unwrap() * 1_000 / started.elapsed().as_millis().max(1)
 }
 
 fn order(account: AccountId, key: &str) -> Command {
@@ -184,8 +187,8 @@ async fn many_accounts_trade_restart_and_end_in_one_tick() {
         "{:#}",
         json!({
             "accounts": accounts,
-            "opened_per_second": opened.round(),
-            "orders_per_second": ordered.round(),
+            "opened_per_second": u64::try_from(opened).unwrap(),
+            "orders_per_second": u64::try_from(ordered).unwrap(),
             "restart_ms": u64::try_from(restart.as_millis()).unwrap(),
             "all_breach_durable_ms": u64::try_from(durable.as_millis()).unwrap(),
         })

@@ -35,7 +35,18 @@ impl Process {
     /// A process that runs, or stands by where another one does.
     fn start(database: &TestDatabase, data: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tradesense"))
-            .args(["up", "--no-bots", "--standby", "--speed", "5", "--port", "0", "--data-dir"])
+            .args([
+                "up",
+                "--no-bots",
+                "--standby",
+                "--speed",
+                "5",
+                "--port",
+                "0",
+                "--ops-port",
+                "0",
+                "--data-dir",
+            ])
             .arg(data)
             .env("DATABASE_URL", database.url())
             .stdout(Stdio::piped())

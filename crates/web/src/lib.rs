@@ -10,6 +10,7 @@
 
 mod extract;
 mod live;
+pub mod ops;
 mod problem;
 mod sandbox;
 mod ui;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use app::catalogue::Catalogue;
 use app::identity::Identity;
+use app::latency::Meter;
 use app::market::MarketHub;
 use app::overrides::Overrides;
 use app::purchases::Purchases;
@@ -64,6 +66,8 @@ pub struct Web {
     pub releases: Arc<Releases>,
     /// Quotes and candles.
     pub hub: Arc<MarketHub>,
+    /// How long everything took.
+    pub meter: Meter,
     /// Screens.
     pub store: Arc<Store>,
     /// The time.

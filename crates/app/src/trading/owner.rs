@@ -114,9 +114,10 @@ impl Owner {
         let (stop, stopping) = watch::channel(false);
         let (settings, queues) = (self.settings.clone(), self.queues.clone());
         let task = tokio::spawn(async move {
-            match queues.inbox(shard).await {
-                Some(inbox) => Shard::new(shard, settings, inbox, stopping).run().await,
-                None => tracing::error!(shard, "there is no queue for the shard"),
+            if let Some(inbox) = queues.inbox(shard).await {
+                Shard::new(shard, settings, inbox, stopping).run().await;
+            } else {
+                tracing::error!(shard, "there is no queue for the shard");
             }
         });
         self.held.insert(shard, Held { stop, task });

@@ -8,6 +8,7 @@ use kernel::{FirmId, OwnerId, PersonId, Price, RequestId, Span, Symbol, Timestam
 use rules::{Program, VersionHash};
 
 use crate::BoxError;
+use crate::latency::ByAccount;
 
 /// Everything one batch changes, written in one transaction.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Batch {
     pub standing: Vec<Standing>,
     /// Quotes the gate refused.
     pub refused_quotes: Vec<RefusedQuote>,
+    /// How long earlier batches took, counted and not yet stored.
+    pub latencies: ByAccount,
 }
 
 /// Something that happened, and when that was decided.

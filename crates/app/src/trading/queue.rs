@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::{Command, Forecast, View};
-use kernel::{AccountId, Timestamp};
+use kernel::{AccountId, Clock, Timestamp};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
 use super::desk::{Desk, Line, LineError, Submitted, Views};
@@ -23,6 +23,7 @@ pub(super) enum Message {
     Command {
         command: Command,
         origin: Origin,
+        received_at: Timestamp,
         reply: oneshot::Sender<Submitted>,
     },
     View {
@@ -43,23 +44,31 @@ pub(super) enum Message {
 pub(super) type Inbox = OwnedMutexGuard<mpsc::Receiver<Message>>;
 
 /// One queue for each shard. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Queues {
     queues: Arc<[Queue]>,
 }
 
-#[derive(Debug, Clone)]
+impl std::fmt::Debug for Queues {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Queues").field("shards", &self.queues.len()).finish()
+    }
+}
+
+#[derive(Clone)]
 struct Queue {
+    clock: Arc<dyn Clock>,
     sender: mpsc::Sender<Message>,
     inbox: Arc<Mutex<mpsc::Receiver<Message>>>,
 }
 
 impl Queues {
-    /// Empty queues for so many shards.
-    pub fn new(shards: i16) -> Self {
+    /// Empty queues for so many shards; the clock tells when a command was received.
+    pub fn new(shards: i16, clock: &Arc<dyn Clock>) -> Self {
         let queue = |_| {
             let (sender, receiver) = mpsc::channel(MOST_WAITING);
-            Queue { sender, inbox: Arc::new(Mutex::new(receiver)) }
+            let inbox = Arc::new(Mutex::new(receiver));
+            Queue { clock: Arc::clone(clock), sender, inbox }
         };
         Self { queues: (0..shards).map(queue).collect() }
     }
@@ -98,7 +107,8 @@ impl Queue {
 impl Line for Queue {
     async fn submit(&self, command: Command, origin: Origin) -> Result<Submitted, LineError> {
         let (reply, answer) = oneshot::channel();
-        let message = Message::Command { command, origin, reply };
+        let received_at = self.clock.now();
+        let message = Message::Command { command, origin, received_at, reply };
         self.sender.try_send(message).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => LineError::Full,
             mpsc::error::TrySendError::Closed(_) => LineError::Gone,

@@ -18,6 +18,7 @@ use super::queue::{Inbox, Message};
 use super::sequencer::SharedQuoteLog;
 use super::words;
 use crate::BoxError;
+use crate::latency::{ByAccount, Meter, Passage, Received};
 use crate::receipts::Stored;
 
 /// Messages in one batch: bounds how long the first waits for the last.
@@ -48,6 +49,8 @@ pub struct ShardSettings {
     pub log: SharedQuoteLog,
     /// Told of every verdict that is stored.
     pub stored: Stored,
+    /// Counts how long everything took.
+    pub meter: Meter,
 }
 
 /// A shard in the hands of its owner.
@@ -60,6 +63,8 @@ pub(super) struct Shard {
     watchers: BTreeMap<AccountId, Watcher>,
     /// Quotes the gate refused that are not stored yet; they outlast a failure.
     refused: Vec<RefusedQuote>,
+    /// How long stored batches took; written with the progress.
+    latencies: ByAccount,
     /// Failures since the last commit.
     failures: u32,
 }
@@ -92,6 +97,8 @@ struct State {
     quote_position: u64,
     committed_quote: u64,
     committed_at: Timestamp,
+    /// When latencies were last stored.
+    counted_at: Timestamp,
     pending: Pending,
 }
 
@@ -104,6 +111,7 @@ struct Pending {
     messages: usize,
     events: Vec<Decided>,
     journal: Vec<Journaled>,
+    passages: Vec<Passage>,
     submitted: Vec<Answer<Submitted>>,
     views: Vec<(AccountId, oneshot::Sender<Option<Arc<View>>>)>,
     forecasts: Vec<(AccountId, oneshot::Sender<Option<Box<Forecast>>>)>,
@@ -130,6 +138,7 @@ struct Shown {
 /// A batch on its way.
 struct Commit {
     batch: Arc<Batch>,
+    passages: Vec<Passage>,
     answers: Answers,
     stored: JoinHandle<Result<ShardCommit, Failure>>,
 }
@@ -143,8 +152,8 @@ impl Commit {
 
 impl Shard {
     pub fn new(number: i16, settings: ShardSettings, inbox: Inbox, stop: watch::Receiver<bool>) -> Self {
-        let (watchers, refused) = (BTreeMap::new(), Vec::new());
-        Self { number, settings, inbox, stop, watchers, refused, failures: 0 }
+        let (watchers, refused, latencies) = (BTreeMap::new(), Vec::new(), ByAccount::default());
+        Self { number, settings, inbox, stop, watchers, refused, latencies, failures: 0 }
     }
 
     /// Runs until it is to be given back or another owner has taken it over. After a failure of the store the shard
@@ -219,6 +228,7 @@ impl Shard {
         let loaded = tokio::time::timeout(STORE_ANSWERS, taken).await??;
         let mut state = State {
             committed_at: loaded.state.at,
+            counted_at: loaded.state.at,
             engine: Engine::restore(Arc::clone(&self.settings.instruments), loaded.state)?,
             epoch: loaded.epoch,
             seq: loaded.seq,
@@ -270,7 +280,7 @@ impl Shard {
                 state.engine.apply(at, &Input::Clock, &mut events)?;
                 self.decided(state, events);
             }
-            Message::Command { command, origin, reply } => {
+            Message::Command { command, origin, received_at, reply } => {
                 if let Act::Open(open) = &command.act {
                     self.learn(state, open).await?;
                 }
@@ -284,6 +294,10 @@ impl Shard {
                 if answered.fresh
                     && let Some(firm) = state.engine.firm(command.account)
                 {
+                    let decided_at = self.settings.clock.now();
+                    let (account, received) = (command.account, Received::Command);
+                    let passage = Passage { firm, account, received, received_at, decided_at };
+                    state.pending.passages.push(passage);
                     state.seq = state.seq.saturating_add(1);
                     state.pending.journal.push(Journaled {
                         seq: state.seq,
@@ -320,10 +334,15 @@ impl Shard {
         }
         let at = self.settings.clock.now();
         let engine = &state.engine;
-        let decided = events
-            .into_iter()
-            .filter_map(|event| engine.firm(event.account).map(|firm| Decided { firm, at, event }));
-        state.pending.events.extend(decided);
+        for event in events {
+            let Some(firm) = engine.firm(event.account) else { continue };
+            if matches!(event.what, What::Verdict(_)) {
+                let (account, received) = (event.account, Received::Verdict);
+                let passage = Passage { firm, account, received, received_at: event.at, decided_at: at };
+                state.pending.passages.push(passage);
+            }
+            state.pending.events.push(Decided { firm, at, event });
+        }
     }
 
     /// Makes an account's program known; one that is not stored stays unknown, and the engine refuses.
@@ -341,7 +360,8 @@ impl Shard {
     fn cut(&mut self, state: &mut State) -> Result<Option<Commit>, Failure> {
         let now = state.engine.now();
         let overdue = now.since(state.committed_at).is_ok_and(|age| age >= PROGRESS);
-        let progress = state.quote_position > state.committed_quote && overdue;
+        let progress =
+            overdue && (state.quote_position > state.committed_quote || !self.latencies.is_empty());
         let pending = &state.pending;
         let nothing = pending.events.is_empty() && pending.journal.is_empty() && self.refused.is_empty();
         if nothing && !progress {
@@ -353,7 +373,10 @@ impl Shard {
         }
         let changed: BTreeSet<AccountId> = state.engine.take_changed()?;
         let answers = self.answers(state)?;
-        let Pending { events, journal, .. } = std::mem::take(&mut state.pending);
+        let Pending { events, journal, passages, .. } = std::mem::take(&mut state.pending);
+        let stored_latencies = overdue || now.since(state.counted_at).is_ok_and(|age| age >= PROGRESS);
+        let latencies =
+            if stored_latencies { std::mem::take(&mut self.latencies) } else { ByAccount::default() };
         let accounts =
             changed.iter().filter_map(|id| state.engine.account(*id)).map(engine::Account::without_answers);
         let standing = state.engine.market().all().iter().flatten();
@@ -373,7 +396,11 @@ impl Shard {
             journal,
             events,
             refused_quotes: std::mem::take(&mut self.refused),
+            latencies,
         });
+        if stored_latencies {
+            state.counted_at = now;
+        }
         state.committed_quote = state.quote_position;
         state.committed_at = now;
         let (store, writing) = (Arc::clone(&self.settings.store), Arc::clone(&batch));
@@ -382,15 +409,16 @@ impl Shard {
             tokio::spawn(
                 async move { Ok(tokio::time::timeout(STORE_ANSWERS, store.commit(&writing)).await??) },
             );
-        Ok(Some(Commit { batch, answers, stored }))
+        Ok(Some(Commit { batch, passages, answers, stored }))
     }
 
     /// Speaks about a batch that is stored.
     fn finish(&mut self, stored: Result<ShardCommit, Failure>, commit: Commit) -> Result<(), Failure> {
-        let Commit { batch, answers, .. } = commit;
+        let Commit { batch, passages, answers, .. } = commit;
         if stored.is_err() {
             // The rest of the batch is in the quote log or was not answered; these are nowhere else.
             self.refused.splice(0..0, batch.refused_quotes.iter().cloned());
+            self.latencies.merge(batch.latencies.clone());
         }
         let _proof = stored?;
         let verdicts = batch.events.iter().filter_map(|Decided { event, .. }| {
@@ -400,7 +428,12 @@ impl Shard {
                 None
             }
         });
-        self.settings.stored.tell(verdicts, self.settings.clock.now());
+        let durable_at = self.settings.clock.now();
+        self.settings.stored.tell(verdicts, durable_at);
+        self.settings.meter.add(&passages, durable_at);
+        for passage in &passages {
+            self.latencies.add(passage, durable_at);
+        }
         self.failures = 0;
         self.speak(answers);
         Ok(())

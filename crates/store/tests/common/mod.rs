@@ -3,6 +3,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "tests")]
 
 use app::identity::Person;
+use app::latency::ByAccount;
 use app::purchases::Unopened;
 use app::receipts::{Issued, ReceiptStore as _};
 use app::releases::NewRelease;
@@ -145,6 +146,7 @@ impl<'a> Owner<'a> {
             standing: standing.filter(|standing| standing.position > committed).copied().collect(),
             events,
             refused_quotes: Vec::new(),
+            latencies: ByAccount::default(),
         }
     }
 

@@ -181,6 +181,7 @@ impl Stage {
             rng: Arc::new(SeededRng::new(u64::try_from(clock.now().micros()).unwrap())),
             quotes: directory.path().join("quotes"),
             listen: "127.0.0.1:0".parse().unwrap(),
+            listen_ops: None,
             otherwise: Some(firm),
             demo: true,
             shards: 1,

@@ -3,7 +3,7 @@
 use app::AppError;
 use app::trading::{HistoryStore, Journaled, Origin, Rows, RowsOf, ShardError, Snapshot, Whereabouts, Whose};
 use async_trait::async_trait;
-use engine::{Command, Entry, EntryKind, Event, Fill, Instruments, Reset, Restored, What};
+use engine::{Command, Entry, EntryKind, Event, Fill, Instruments, Mark, Reset, Restored, What};
 use futures_util::TryStreamExt as _;
 use kernel::{AccountId, Amount, FirmId, PersonId, Price, Quantity, RequestId};
 use sqlx::PgConnection;
@@ -31,12 +31,15 @@ impl HistoryStore for Store {
                 .await
                 .map_err(storage)?;
         let Some(row) = found else { return Ok(None) };
-        let state = Restored {
-            at: row.at.into(),
-            standing: load_standing(connection, shard, instruments).await?,
-            accounts: load_accounts(connection, shard, instruments).await?,
-            programs: load_programs(connection, shard).await?,
-        };
+        let state = Restored::whole(
+            row.at.into(),
+            Mark {
+                position: place("shards", row.quote_position)?,
+                standing: load_standing(connection, shard, instruments).await?,
+            },
+            load_accounts(connection, shard, instruments).await?,
+            load_programs(connection, shard).await?,
+        );
         let rows = load_rows(connection, shard, rows, instruments).await?;
         tx.commit().await.map_err(storage)?;
         Ok(Some(Snapshot {

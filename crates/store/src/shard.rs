@@ -6,7 +6,7 @@ use std::sync::Arc;
 use app::trading::{Batch, Journaled, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore};
 use async_trait::async_trait;
 use engine::{
-    Account, Answer, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Order,
+    Account, Answer, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Mark, Order,
     Override, Position, Quote, Reset, Restored, Standing, Ticket, Verdict, What,
 };
 use kernel::{AccountId, Amount, ChallengeId, FirmId, PersonId, Price, RequestId, Timestamp, TradingDay};
@@ -55,12 +55,15 @@ impl ShardStore for Store {
             epoch: row.epoch,
             seq: row.seq,
             quote_position: place("shards", row.quote_position)?,
-            state: Restored {
-                at: row.at.into(),
-                standing: load_standing(connection, shard, &self.instruments).await?,
-                accounts: load_accounts(connection, shard, &self.instruments).await?,
-                programs: load_programs(connection, shard).await?,
-            },
+            state: Restored::whole(
+                row.at.into(),
+                Mark {
+                    position: place("shards", row.quote_position)?,
+                    standing: load_standing(connection, shard, &self.instruments).await?,
+                },
+                load_accounts(connection, shard, &self.instruments).await?,
+                load_programs(connection, shard).await?,
+            ),
         };
         tx.commit().await.map_err(storage)?;
         Ok(loaded)

@@ -363,7 +363,7 @@ pub async fn compare<W: Witness + Send + 'static>(
     for (version, program) in &state.programs {
         own.learn(version.clone(), Arc::clone(program));
     }
-    let stored = Engine::restore(Arc::clone(instruments), state).map_err(HistoryError::Stored)?;
+    let stored = state.restore(Arc::clone(instruments)).map_err(HistoryError::Stored)?;
     let log = quotes(1).map_err(ReplayError::Reading)?;
     let mut replay = Replay::new(own, log, quote_position);
     if let Compared::One(_, challenge) = &what {

@@ -174,7 +174,9 @@ impl Replay {
         if last < self.upto {
             self.miss(last.saturating_add(1), self.upto);
         }
-        self.clock(at, witness)
+        self.clock(at, witness)?;
+        // What is compared with it has every peak.
+        self.own.settle().map_err(ReplayError::Engine)
     }
 
     /// The engine with the own rules.

@@ -163,7 +163,7 @@ impl Shard {
         let loaded = tokio::time::timeout(STORE_ANSWERS, store.take_over(self.settings.shard)).await??;
         let mut state = State {
             committed_at: loaded.state.at,
-            engine: Engine::restore(Arc::clone(&self.settings.instruments), loaded.state)?,
+            engine: loaded.state.restore(Arc::clone(&self.settings.instruments))?,
             epoch: loaded.epoch,
             seq: loaded.seq,
             quote_position: loaded.quote_position,
@@ -271,6 +271,7 @@ impl Shard {
         if nothing && !progress {
             return Ok(());
         }
+        state.engine.settle()?;
         let changed: BTreeSet<AccountId> = state.engine.take_changed()?;
         let accounts =
             changed.iter().filter_map(|id| state.engine.account(*id)).map(engine::Account::without_answers);

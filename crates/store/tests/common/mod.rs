@@ -30,7 +30,7 @@ impl<'a> Owner<'a> {
     pub async fn take(world: &'a World, shard: i16) -> Self {
         let loaded = world.store.take_over(shard).await.unwrap();
         let (epoch, seq, position, at) = (loaded.epoch, loaded.seq, loaded.quote_position, loaded.state.at);
-        let engine = Engine::restore(instruments(), loaded.state).unwrap();
+        let engine = loaded.state.restore(instruments()).unwrap();
         let now = at.max(Timestamp::parse(START).unwrap());
         let (events, journal) = (Vec::new(), Vec::new());
         let committed = position;

@@ -421,7 +421,7 @@ pub async fn whole_shard(
     let snapshot = store.snapshot(shard, RowsOf::Nobody).await?;
     Ok(snapshot.map(|snapshot| {
         let accounts = snapshot.state.accounts.iter();
-        accounts.map(|account| Whereabouts { shard, account: account.id }).collect()
+        accounts.map(|(account, _)| Whereabouts { shard, account: account.id }).collect()
     }))
 }
 
@@ -437,8 +437,8 @@ async fn judge_shard(
     let wanted: BTreeSet<&VersionHash> = state
         .accounts
         .iter()
-        .filter(|account| accounts.contains(&account.id))
-        .map(|account| &account.version)
+        .filter(|(account, _)| accounts.contains(&account.id))
+        .map(|(account, _)| &account.version)
         .collect();
     let mut own = Engine::new(Arc::clone(instruments));
     let mut by_other = Engine::new(Arc::clone(instruments));
@@ -457,8 +457,8 @@ async fn judge_shard(
     let stored: BTreeMap<AccountId, &Account> = state
         .accounts
         .iter()
-        .filter(|account| accounts.contains(&account.id) && judged_versions.contains(&account.version))
-        .map(|account| (account.id, account))
+        .map(|(account, _)| (account.id, account))
+        .filter(|(id, account)| accounts.contains(id) && judged_versions.contains(&account.version))
         .collect();
     if stored.is_empty() {
         return Ok(());

@@ -18,8 +18,8 @@ use app::what_if::{Judged, Of, Report, WhatIf, WhatIfError, judge};
 use app::{Actor, AppError, Context, Role};
 use async_trait::async_trait;
 use engine::{
-    Act, Change, Command, Done, Engine, Event, Input, Key, Open, OrderKind, Place, Quote, Restored, Status,
-    Ticket,
+    Act, Change, Command, Done, Engine, Event, Input, Key, Mark, Open, OrderKind, Place, Quote, Restored,
+    Status, Ticket,
 };
 use kernel::{
     AccountId, Amount, ChallengeId, FirmId, PersonId, Price, Quantity, RequestId, Side, Span, Symbol,
@@ -260,12 +260,15 @@ impl HistoryStore for Memory {
             shard,
             seq: i64::try_from(self.journal.len()).unwrap(),
             quote_position: self.position(),
-            state: Restored {
-                at: self.engine.now(),
-                standing: self.engine.market().all().iter().flatten().copied().collect(),
-                accounts: engine.accounts().cloned().collect(),
-                programs: programs.collect(),
-            },
+            state: Restored::whole(
+                self.engine.now(),
+                Mark {
+                    position: self.position(),
+                    standing: self.engine.market().all().iter().flatten().copied().collect(),
+                },
+                engine.accounts().cloned().collect(),
+                programs.collect(),
+            ),
             rows: kept,
         }))
     }

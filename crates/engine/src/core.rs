@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
 use kernel::{AccountId, Amount, FirmId, Overflow, Span, Timestamp};
@@ -25,8 +27,8 @@ pub const KEY_MEMORY: Span = Span::from_seconds(48 * 3_600);
 pub enum Input {
     /// Time has passed.
     Clock,
-    /// A feed message, applied whole before anything is checked: the first quote's place in the quote log, and
-    /// the quotes at consecutive places.
+    /// A feed message, applied whole before anything is checked: the first quote's place in the quote log, above all
+    /// that were applied before, and the quotes at consecutive places.
     Quotes(u64, Vec<Quote>),
     /// A command.
     Command(Command),
@@ -59,6 +61,22 @@ pub struct Engine {
     slots: Vec<AccountId>,
     /// Whether everybody whom a price concerns is looked at, as if there were no watch.
     scans: bool,
+    /// The place in the quote log of the last quote.
+    position: u64,
+    /// Accounts whose peaks prices alone may raise.
+    rising: BTreeSet<AccountId>,
+    mark: Mark,
+    /// Where the round of settling that is under way began, and whom it settled last.
+    round: (Mark, Option<AccountId>),
+}
+
+/// A place in the quote log, and the quotes that stood there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The place; 0 before the first quote.
+    pub position: u64,
+    /// The quotes.
+    pub standing: Vec<Standing>,
 }
 
 /// A program, and its phases to be shared by accounts.
@@ -94,12 +112,69 @@ pub(crate) struct Held {
 pub struct Restored {
     /// Time of the last input.
     pub at: Timestamp,
-    /// The standing quotes then.
-    pub standing: Vec<Standing>,
-    /// Every account.
-    pub accounts: Vec<Account>,
+    /// The place of the last quote, and the quotes that stood there.
+    pub last: Mark,
+    /// Every account, and the place in the quote log at which it was written: its peaks are right up to there.
+    pub accounts: Vec<(Account, u64)>,
+    /// What [`Engine::mark`] was: the peaks of every account are right at least up to there.
+    pub mark: Mark,
     /// The programs they were bought with, by the names of their versions.
     pub programs: Vec<(VersionHash, Arc<Program>)>,
+}
+
+impl Restored {
+    /// A state of which every row was written at the last place: nothing needs to be read again.
+    pub fn whole(
+        at: Timestamp,
+        last: Mark,
+        accounts: Vec<Account>,
+        programs: Vec<(VersionHash, Arc<Program>)>,
+    ) -> Self {
+        let accounts = accounts.into_iter().map(|account| (account, last.position)).collect();
+        Self { at, mark: last.clone(), last, accounts, programs }
+    }
+
+    /// The shard as it was written, if [`Restored::whole`] was.
+    pub fn restore(self, instruments: Arc<Instruments>) -> Result<Engine, EngineError> {
+        let nothing = std::iter::empty::<Result<Past, Infallible>>();
+        match Engine::restore(instruments, self, nothing) {
+            Ok(resumed) => Ok(resumed.engine),
+            Err(RestoreError::Engine(error)) => Err(error),
+            Err(RestoreError::Quotes(never)) => match never {},
+        }
+    }
+}
+
+/// A feed message read again from the quote log.
+#[derive(Debug, Clone)]
+pub struct Past {
+    /// The places of its quotes.
+    pub positions: RangeInclusive<u64>,
+    /// When it was applied.
+    pub at: Timestamp,
+    /// Its quotes, without those of instruments that are in no table any more.
+    pub quotes: Vec<Quote>,
+}
+
+/// A shard that goes on from a stored state.
+#[derive(Debug)]
+pub struct Resumed {
+    /// The shard.
+    pub engine: Engine,
+    /// Quotes between the mark and the last place that were not handed in. Peaks that were reached at one of them and are
+    /// in no stored account are lost: floors that follow them may lie too low.
+    pub missing: u64,
+}
+
+/// Why a stored state cannot be gone on from; `E` is what reading the quote log may fail with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError<E> {
+    /// The stored state itself.
+    #[error("restoring the engine")]
+    Engine(#[from] EngineError),
+    /// Reading the quotes since the mark.
+    #[error("reading the quotes since the mark")]
+    Quotes(#[source] E),
 }
 
 /// An account as it stands, with everything computed from the standing quotes.
@@ -144,6 +219,10 @@ impl Engine {
             due: BTreeSet::new(),
             now: Timestamp::from_micros(i64::MIN),
             changed: BTreeSet::new(),
+            position: 0,
+            rising: BTreeSet::new(),
+            mark: Mark::default(),
+            round: (Mark::default(), None),
         }
     }
 
@@ -153,24 +232,55 @@ impl Engine {
         Self { scans: true, ..Self::new(instruments) }
     }
 
-    /// A shard as it was stored.
-    pub fn restore(instruments: Arc<Instruments>, restored: Restored) -> Result<Self, EngineError> {
+    /// A shard as it was stored. `since` are the messages of the quote log behind the mark, up to the last place, in their
+    /// order: nothing is decided by them again, but they may have raised peaks that no row holds. Those accounts are
+    /// changed then, and the mark stands at the last place.
+    pub fn restore<E>(
+        instruments: Arc<Instruments>,
+        restored: Restored,
+        since: impl Iterator<Item = Result<Past, E>>,
+    ) -> Result<Resumed, RestoreError<E>> {
         let mut engine = Self::new(instruments);
-        engine.now = restored.at;
-        let mut prices = Vec::new();
-        for standing in restored.standing {
-            engine.market.set(standing)?;
-            prices.extend(sides(&standing.quote));
+        let Restored { at, last, accounts, mark, programs } = restored;
+        engine.now = at;
+        engine.remember(at, &mark)?;
+        let mut missing = last.position.saturating_sub(mark.position);
+        for message in since {
+            let Past { positions, at, quotes } = message.map_err(RestoreError::Quotes)?;
+            if *positions.start() <= engine.position || *positions.end() > last.position {
+                return Err(EngineError::QuotesOutOfOrder.into());
+            }
+            engine.position = *positions.end();
+            let count = positions.end().saturating_sub(*positions.start()).saturating_add(1);
+            missing = missing.saturating_sub(count);
+            let moved: Vec<_> = quotes.iter().flat_map(sides).collect();
+            engine.watch.apply(engine.position, at, &moved, &mut Vec::new()).map_err(EngineError::from)?;
         }
-        engine.watch.apply(restored.at, &prices, &mut Vec::new())?;
-        for (version, program) in restored.programs {
+        // Says nothing new if nothing is missing.
+        engine.remember(at, &last)?;
+        for (version, program) in programs {
             engine.learn(version, program);
         }
-        for account in restored.accounts {
+        for (account, written) in accounts {
             let held = engine.held(account)?;
-            engine.insert(held)?;
+            engine.insert(held, written.max(mark.position))?;
         }
-        Ok(engine)
+        engine.move_mark();
+        Ok(Resumed { engine, missing })
+    }
+
+    /// Takes quotes as standing at a place.
+    fn remember(&mut self, at: Timestamp, mark: &Mark) -> Result<(), EngineError> {
+        let mut moved = Vec::new();
+        for standing in &mark.standing {
+            self.market.set(*standing)?;
+            // What has not moved keeps the instant at which it did.
+            let new =
+                |(variable, price): &(watch::Variable, i64)| self.watch.price(*variable) != Some(*price);
+            moved.extend(sides(&standing.quote).into_iter().filter(new));
+        }
+        self.position = mark.position;
+        Ok(self.watch.apply(mark.position, at, &moved, &mut Vec::new())?)
     }
 
     /// Makes a program known by the name of its version; needed before an account is opened with it. The name is not
@@ -222,11 +332,18 @@ impl Engine {
         quotes: &[Quote],
         events: &mut Vec<Event>,
     ) -> Result<(), EngineError> {
+        if quotes.is_empty() {
+            return Ok(());
+        }
+        if first <= self.position {
+            return Err(EngineError::QuotesOutOfOrder);
+        }
         let mut position = first;
         let mut places = Vec::with_capacity(quotes.len());
         for quote in quotes {
             self.market.set(Standing { quote: *quote, received_at: at, position })?;
             places.push((quote.instrument, position));
+            self.position = position;
             position = position.checked_add(1).ok_or(Overflow)?;
         }
         let mut concerned = BTreeMap::new();
@@ -239,7 +356,7 @@ impl Engine {
         } else {
             let moved: Vec<_> = quotes.iter().flat_map(sides).collect();
             let mut fired = Vec::new();
-            self.watch.apply(at, &moved, &mut fired)?;
+            self.watch.apply(self.position, at, &moved, &mut fired)?;
             for slot in fired {
                 let id = self.slots.get(usize::try_from(slot).map_err(|_| Overflow)?).ok_or(Overflow)?;
                 let held = self.accounts.get(id).ok_or(EngineError::UnknownProgram)?;
@@ -354,7 +471,7 @@ impl Engine {
         events.push(Event { account: id, at, what: What::Opened });
         events.push(Event { account: id, at, what: What::Entry(entry) });
         let held = self.held(account)?;
-        self.insert(held)?;
+        self.insert(held, self.position)?;
         match from {
             Some(from) => self.step(id, at, Cause::Command, events, |step| step.promoted(from)),
             None => Ok(()),
@@ -416,6 +533,11 @@ impl Engine {
         }
         if !self.scans {
             held.watch(&mut self.watch, held.slot, &self.market, at)?;
+            if held.may_rise() {
+                self.rising.insert(id);
+            } else {
+                self.rising.remove(&id);
+            }
         }
         if let Some(open) = successor
             && !self.accounts.contains_key(&open.account())
@@ -449,7 +571,8 @@ impl Engine {
         Ok(held)
     }
 
-    fn insert(&mut self, mut held: Held) -> Result<(), EngineError> {
+    /// Adds an account whose peaks are known up to a place.
+    fn insert(&mut self, mut held: Held, known: u64) -> Result<(), EngineError> {
         let id = held.account.id;
         held.slot = self.watch.enter();
         let place = usize::try_from(held.slot).map_err(|_| Overflow)?;
@@ -459,6 +582,14 @@ impl Engine {
             *self.slots.get_mut(place).ok_or(Overflow)? = id;
         }
         if !self.scans {
+            if held.may_rise() {
+                self.rising.insert(id);
+                let peak = held.account.track.peak().micros();
+                self.watch.know(held.slot, peak, known)?;
+                if held.recall(&self.watch, &self.market)? {
+                    self.changed.insert(id);
+                }
+            }
             held.watch(&mut self.watch, held.slot, &self.market, self.now)?;
         }
         for instrument in &held.watching {
@@ -531,29 +662,86 @@ impl Engine {
         }))
     }
 
-    /// The accounts that differ from what was last taken here, by id. Whoever stores the state takes them with
-    /// every commit.
+    /// The accounts that differ from what was last taken here, by id, with every peak brought up to the last quote.
+    /// Whoever stores the state takes them with every commit.
     pub fn take_changed(&mut self) -> Result<BTreeSet<AccountId>, EngineError> {
         let changed = std::mem::take(&mut self.changed);
         for id in &changed {
-            if let Some(held) = self.accounts.get_mut(id).filter(|_| !self.scans)
-                && held.recall(&self.watch, &self.market)?
-            {
-                held.watch(&mut self.watch, held.slot, &self.market, self.now)?;
-            }
+            self.settle_one(*id)?;
         }
         Ok(changed)
     }
 
     /// Brings every peak that prices alone have raised into its account.
     pub fn settle(&mut self) -> Result<(), EngineError> {
-        for (id, held) in &mut self.accounts {
-            if !self.scans && held.recall(&self.watch, &self.market)? {
-                held.watch(&mut self.watch, held.slot, &self.market, self.now)?;
-                self.changed.insert(*id);
+        let rising: Vec<_> = self.rising.iter().copied().collect();
+        for id in rising {
+            if self.settle_one(id)? {
+                self.changed.insert(id);
             }
         }
+        self.move_mark();
         Ok(())
+    }
+
+    /// Brings the peaks of the next so many accounts up to the last quote, in turn; those that rose are changed. Once
+    /// everybody had a turn the mark moves to where the round began, and the prices up to there are forgotten. Whoever
+    /// stores the state calls it before each commit, so that the mark does not fall behind.
+    pub fn settle_some(&mut self, count: usize) -> Result<(), EngineError> {
+        for _ in 0..count {
+            let from = self.round.1.map_or(Bound::Unbounded, Bound::Excluded);
+            let Some(id) = self.rising.range((from, Bound::Unbounded)).next().copied() else { break };
+            if self.settle_one(id)? {
+                self.changed.insert(id);
+            }
+            self.round.1 = Some(id);
+        }
+        let from = self.round.1.map_or(Bound::Unbounded, Bound::Excluded);
+        if self.rising.is_empty() {
+            self.move_mark();
+        } else if self.rising.range((from, Bound::Unbounded)).next().is_none() {
+            let began = self.here();
+            self.mark = std::mem::replace(&mut self.round, (began, None)).0;
+            self.watch.forget(self.mark.position);
+        }
+        Ok(())
+    }
+
+    /// The place up to which the peaks of every account are right, as far as what [`Engine::take_changed`] gave is
+    /// stored. It is stored with them: a restart needs the quotes from there on.
+    pub fn mark(&self) -> Cow<'_, Mark> {
+        if self.scans { Cow::Owned(self.here()) } else { Cow::Borrowed(&self.mark) }
+    }
+
+    /// The place in the quote log of the last quote; 0 before the first.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    fn here(&self) -> Mark {
+        let standing = self.market.all().iter().flatten().copied().collect();
+        Mark { position: self.position, standing }
+    }
+
+    /// Every peak is known up to the last quote.
+    fn move_mark(&mut self) {
+        self.mark = self.here();
+        self.round = (self.mark.clone(), None);
+        self.watch.forget(self.position);
+    }
+
+    /// Brings an account's peaks up to the last quote; true if they rose.
+    fn settle_one(&mut self, id: AccountId) -> Result<bool, EngineError> {
+        let Some(held) = self.accounts.get_mut(&id).filter(|held| !self.scans && held.may_rise()) else {
+            return Ok(false);
+        };
+        let rose = held.recall(&self.watch, &self.market)?;
+        if rose {
+            held.watch(&mut self.watch, held.slot, &self.market, self.now)?;
+        } else {
+            self.watch.know(held.slot, held.account.track.peak().micros(), self.position)?;
+        }
+        Ok(rose)
     }
 
     /// What the rules remember of an account whose peak prices have raised since it was last looked at.
@@ -612,6 +800,11 @@ impl Held {
         self.watching.iter().copied()
     }
 
+    /// Whether prices alone may raise a peak that matters.
+    fn may_rise(&self) -> bool {
+        self.needs_peaks && self.account.status == Status::Active && !self.account.positions.is_empty()
+    }
+
     /// Brings the peaks up to the last message; true if they rose.
     fn recall(&mut self, watch: &Watch, market: &Market) -> Result<bool, EngineError> {
         let Some((at, highest, before)) = self.risen(watch, market)? else { return Ok(false) };
@@ -628,8 +821,7 @@ impl Held {
         watch: &Watch,
         market: &Market,
     ) -> Result<Option<(Timestamp, Amount, Amount)>, EngineError> {
-        let still = self.account.status != Status::Active || self.account.positions.is_empty();
-        if !self.needs_peaks || still {
+        if !self.may_rise() {
             return Ok(None);
         }
         let peak = watch.peak(self.slot, &self.holdings(market))?;

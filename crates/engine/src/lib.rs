@@ -29,7 +29,7 @@ pub use account::{
     Account, Answer, Counters, FillReason, Order, OrderKind, OrderState, Position, Status, Ticket,
 };
 pub use command::{Act, Change, Command, Done, Fingerprint, Key, Open, Outcome, Place, Refusal};
-pub use core::{Answered, Engine, Input, KEY_MEMORY, Restored, View};
+pub use core::{Answered, Engine, Input, KEY_MEMORY, Mark, Past, RestoreError, Restored, Resumed, View};
 pub use event::{
     Cause, Entry, EntryKind, Event, Fill, Override, Quoted, Rate, Reset, Valued, Verdict, VerdictKind, What,
 };
@@ -52,6 +52,9 @@ pub enum EngineError {
     /// An input older than the last.
     #[error("an input is older than the one before it")]
     TimeRunsBackwards,
+    /// Quotes whose places in the quote log do not rise.
+    #[error("a quote is not behind the one before it in the quote log")]
+    QuotesOutOfOrder,
     /// A position without a price. It is never valued at its entry instead.
     #[error("an open position has no price")]
     MissingPrice,

@@ -139,7 +139,7 @@ impl Both {
         let rules = &self.program.phases[0];
         let place = format!("after {step:?}\nunder {rules:?}");
         assert_eq!(found, said, "verdicts {place}");
-        let account = self.desk.account(self.account);
+        let account = self.desk.view(self.account).account;
         let status = format!("{:?}", self.timeline.status());
         assert_eq!(status, format!("{:?}", account.status), "status {place}");
         assert_eq!(self.timeline.balance(), account.balance, "balance {place}");

@@ -46,7 +46,7 @@ pub fn alarm(scene: &Scene<'_>, track: &Track, floors: &[Floor]) -> Result<Alarm
         let level = track.initial.plus(target.profit(track.initial)?)?;
         lower(&mut high, level);
     }
-    let peak = phase.needs_peaks().then(|| track.peaks.equity.min(track.peaks.day_equity));
+    let peak = phase.needs_peaks().then(|| track.peak());
     let peak = match (peak, following) {
         (Some(peak), Some(level)) => Some((peak, Some(peak.minus(level)?))),
         (Some(peak), None) => Some((peak, None)),

@@ -322,6 +322,11 @@ impl Track {
         true
     }
 
+    /// Equities above it raise a peak.
+    pub fn peak(&self) -> Amount {
+        self.peaks.equity.min(self.peaks.day_equity)
+    }
+
     /// The peaks as they were before an instant.
     pub(crate) fn peaks_before(&self, at: Timestamp) -> &Peaks {
         if self.peaks_at < at { &self.peaks } else { &self.peaks_before }

@@ -3,7 +3,7 @@
 use app::AppError;
 use app::trading::{HistoryStore, Journaled, Origin, Rows, RowsOf, ShardError, Snapshot, Whereabouts, Whose};
 use async_trait::async_trait;
-use engine::{Command, Entry, EntryKind, Event, Fill, Instruments, Reset, Restored, What};
+use engine::{Command, Entry, EntryKind, Event, Fill, Instruments, Reset, What};
 use futures_util::TryStreamExt as _;
 use kernel::{AccountId, Amount, FirmId, PersonId, Price, Quantity, RequestId};
 use sqlx::PgConnection;
@@ -13,7 +13,7 @@ use crate::error::storage;
 use crate::row::{
     At, OrderRow, PositionRow, by_word, counter, fill_reason, from_json, instrument, place, side, ticket,
 };
-use crate::shard::{load_accounts, load_programs, load_standing, read_evidence, read_key};
+use crate::shard::{load_state, read_evidence, read_key};
 use crate::{Inconsistent, Store};
 
 /// One instant for everything, nothing written, and as long as it takes to read a whole shard.
@@ -25,27 +25,14 @@ impl HistoryStore for Store {
         let instruments = &*self.instruments;
         let mut tx = self.engine.begin_with(BEGIN).await.map_err(storage)?;
         let connection = &mut *tx;
-        let found =
-            sqlx::query!(r#"select seq, quote_position, at as "at: At" from shards where id = $1"#, shard,)
-                .fetch_optional(&mut *connection)
-                .await
-                .map_err(storage)?;
-        let Some(row) = found else { return Ok(None) };
-        let state = Restored {
-            at: row.at.into(),
-            standing: load_standing(connection, shard, instruments).await?,
-            accounts: load_accounts(connection, shard, instruments).await?,
-            programs: load_programs(connection, shard).await?,
+        let found = sqlx::query_scalar!("select seq from shards where id = $1", shard);
+        let Some(seq) = found.fetch_optional(&mut *connection).await.map_err(storage)? else {
+            return Ok(None);
         };
+        let Some(state) = load_state(connection, shard, instruments).await? else { return Ok(None) };
         let rows = load_rows(connection, shard, rows, instruments).await?;
         tx.commit().await.map_err(storage)?;
-        Ok(Some(Snapshot {
-            shard,
-            seq: row.seq,
-            quote_position: place("shards", row.quote_position)?,
-            state,
-            rows,
-        }))
+        Ok(Some(Snapshot { shard, seq, quote_position: state.last.position, state, rows }))
     }
 
     async fn journal(&self, shard: i16, from: i64, limit: i64) -> Result<Vec<Journaled>, ShardError> {

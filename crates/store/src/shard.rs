@@ -7,7 +7,7 @@ use app::latency::ByAccount;
 use app::trading::{Batch, Decided, Journaled, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore};
 use async_trait::async_trait;
 use engine::{
-    Account, Answer, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Order,
+    Account, Answer, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Mark, Order,
     Override, Position, Quote, Reset, Restored, Standing, Ticket, Verdict, What,
 };
 use kernel::{
@@ -38,8 +38,7 @@ impl ShardStore for Store {
         let connection = &mut *tx;
         // Waits for a commit of the previous owner that is under way; no later one gets through.
         let row = sqlx::query!(
-            r#"update shards set epoch = epoch + 1 where id = $1 and owner_id = $2
-               returning epoch, seq, quote_position, at as "at: At""#,
+            "update shards set epoch = epoch + 1 where id = $1 and owner_id = $2 returning epoch, seq",
             shard,
             owner.uuid(),
         )
@@ -47,17 +46,8 @@ impl ShardStore for Store {
         .await
         .map_err(storage)?
         .ok_or(ShardError::Deposed)?;
-        let loaded = Loaded {
-            epoch: row.epoch,
-            seq: row.seq,
-            quote_position: place("shards", row.quote_position)?,
-            state: Restored {
-                at: row.at.into(),
-                standing: load_standing(connection, shard, &self.instruments).await?,
-                accounts: load_accounts(connection, shard, &self.instruments).await?,
-                programs: load_programs(connection, shard).await?,
-            },
-        };
+        let state = load_state(connection, shard, &self.instruments).await?;
+        let loaded = Loaded { epoch: row.epoch, seq: row.seq, state: state.ok_or(ShardError::Deposed)? };
         tx.commit().await.map_err(storage)?;
         Ok(loaded)
     }
@@ -80,6 +70,7 @@ impl ShardStore for Store {
         write_overrides(connection, &what.overrides).await?;
         write_journal(connection, batch.shard, &batch.journal).await?;
         write_standing(connection, batch.shard, &batch.standing, instruments).await?;
+        write_mark(connection, batch, instruments).await?;
         write_refused(connection, batch.shard, &batch.refused_quotes).await?;
         write_latencies(connection, &batch.latencies).await?;
         write_audit_in_tx(connection, &batch.audit).await.map_err(storage)?;
@@ -195,13 +186,15 @@ impl<'a> Happened<'a> {
 /// Whoever cannot move the shard's row has been deposed. The row stays locked until the transaction ends.
 async fn advance(connection: &mut PgConnection, batch: &Batch) -> Result<(), ShardError> {
     let moved = sqlx::query!(
-        "update shards set seq = $4, quote_position = $5, at = $6 where id = $1 and epoch = $2 and seq = $3",
+        "update shards set seq = $4, quote_position = $5, at = $6, mark_position = coalesce($7, mark_position)
+         where id = $1 and epoch = $2 and seq = $3",
         batch.shard,
         batch.epoch,
         batch.after_seq,
         batch.seq,
         to_place("shards", batch.quote_position)?,
         At(batch.at) as _,
+        batch.mark.as_ref().map(|mark| to_place("shards", mark.position)).transpose()?,
     )
     .execute(connection)
     .await
@@ -686,6 +679,33 @@ async fn write_standing(
     all(table, standing.len(), written.rows_affected())
 }
 
+/// The prices that stood at the mark. Whatever stood there stands or was replaced since, so each has its row.
+async fn write_mark(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    instruments: &Instruments,
+) -> Result<(), ShardError> {
+    let table = "standing_quotes";
+    let Some(mark) = batch.mark.as_ref().filter(|mark| !mark.standing.is_empty()) else { return Ok(()) };
+    let mut symbols = Vec::with_capacity(mark.standing.len());
+    for standing in &mark.standing {
+        symbols.push(symbol(table, instruments, standing.quote.instrument)?);
+    }
+    let written = sqlx::query!(
+        "update standing_quotes set mark_bid = mark.bid, mark_ask = mark.ask
+         from unnest($2::text[], $3::bigint[], $4::bigint[]) as mark (symbol, bid, ask)
+         where shard = $1 and standing_quotes.symbol = mark.symbol",
+        batch.shard,
+        &symbols,
+        &column(&mark.standing, |standing| standing.quote.bid.0),
+        &column(&mark.standing, |standing| standing.quote.ask.0),
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all(table, mark.standing.len(), written.rows_affected())
+}
+
 async fn write_refused(
     connection: &mut PgConnection,
     shard: i16,
@@ -758,34 +778,64 @@ async fn write_latencies(connection: &mut PgConnection, latencies: &ByAccount) -
     all(table, rows.len(), written.rows_affected())
 }
 
-pub(crate) async fn load_standing(
+/// A shard as it is written; nothing if there is none.
+pub(crate) async fn load_state(
     connection: &mut PgConnection,
     shard: i16,
     instruments: &Instruments,
-) -> Result<Vec<Standing>, ShardError> {
+) -> Result<Option<Restored>, ShardError> {
+    let table = "shards";
+    let row = sqlx::query!(
+        r#"select quote_position, mark_position, at as "at: At" from shards where id = $1"#,
+        shard,
+    )
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(storage)?;
+    let Some(row) = row else { return Ok(None) };
+    let (last, mark) = load_standing(connection, shard, instruments).await?;
+    Ok(Some(Restored {
+        at: row.at.into(),
+        last: Mark { position: place(table, row.quote_position)?, standing: last },
+        mark: Mark { position: place(table, row.mark_position)?, standing: mark },
+        accounts: load_accounts(connection, shard, instruments).await?,
+        programs: load_programs(connection, shard).await?,
+    }))
+}
+
+/// The standing quotes, and those that stood at the mark; of these only the prices are kept.
+async fn load_standing(
+    connection: &mut PgConnection,
+    shard: i16,
+    instruments: &Instruments,
+) -> Result<(Vec<Standing>, Vec<Standing>), ShardError> {
     let table = "standing_quotes";
     let rows = sqlx::query!(
-        r#"select symbol, bid, ask, source_time as "source_time: At", received_at as "received_at: At", quote_position
+        r#"select symbol, bid, ask, source_time as "source_time: At", received_at as "received_at: At", quote_position,
+                  mark_bid, mark_ask
            from standing_quotes where shard = $1 order by symbol"#,
         shard,
     )
     .fetch_all(connection)
     .await
     .map_err(storage)?;
-    let mut standing = Vec::with_capacity(rows.len());
+    let (mut last, mut mark) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
     for row in rows {
-        standing.push(Standing {
-            quote: Quote {
-                instrument: instrument(table, instruments, &row.symbol)?,
-                bid: Price(row.bid),
-                ask: Price(row.ask),
-                source_time: row.source_time.into(),
-            },
-            received_at: row.received_at.into(),
-            position: place(table, row.quote_position)?,
-        });
+        let instrument = instrument(table, instruments, &row.symbol)?;
+        let standing = |bid, ask| -> Result<Standing, Inconsistent> {
+            let (bid, ask, source_time) = (Price(bid), Price(ask), row.source_time.into());
+            Ok(Standing {
+                quote: Quote { instrument, bid, ask, source_time },
+                received_at: row.received_at.into(),
+                position: place(table, row.quote_position)?,
+            })
+        };
+        last.push(standing(row.bid, row.ask)?);
+        if let (Some(bid), Some(ask)) = (row.mark_bid, row.mark_ask) {
+            mark.push(standing(bid, ask)?);
+        }
     }
-    Ok(standing)
+    Ok((last, mark))
 }
 
 pub(crate) async fn load_programs(
@@ -815,11 +865,11 @@ pub(crate) async fn load_accounts(
     connection: &mut PgConnection,
     shard: i16,
     instruments: &Instruments,
-) -> Result<Vec<Account>, ShardError> {
+) -> Result<Vec<(Account, u64)>, ShardError> {
     let table = "accounts";
     let rows = sqlx::query!(
         r#"select firm_id, id, challenge_id, version, phase, status, balance_micros, track::text as "track!",
-                  next_ticket, next_fill, next_entry, next_verdict, closed_at as "closed_at: At"
+                  next_ticket, next_fill, next_entry, next_verdict, closed_at as "closed_at: At", quote_position
            from accounts where shard = $1 order by id"#,
         shard,
     )
@@ -830,7 +880,7 @@ pub(crate) async fn load_accounts(
     let mut places: HashMap<Uuid, usize> = HashMap::with_capacity(rows.len());
     for row in rows {
         places.insert(row.id, accounts.len());
-        accounts.push(Account {
+        let account = Account {
             firm: FirmId::from_uuid(row.firm_id),
             id: AccountId::from_uuid(row.id),
             challenge: ChallengeId::from_uuid(row.challenge_id),
@@ -849,7 +899,8 @@ pub(crate) async fn load_accounts(
             },
             closed_at: row.closed_at.map(Timestamp::from),
             answers: BTreeMap::new(),
-        });
+        };
+        accounts.push((account, place(table, row.quote_position)?));
     }
     for row in load_positions(connection, shard).await? {
         let account = owner("positions", &mut accounts, &places, row.account_id)?;
@@ -869,11 +920,12 @@ pub(crate) async fn load_accounts(
 
 fn owner<'a>(
     table: &'static str,
-    accounts: &'a mut [Account],
+    accounts: &'a mut [(Account, u64)],
     places: &HashMap<Uuid, usize>,
     id: Uuid,
 ) -> Result<&'a mut Account, Inconsistent> {
     let account = places.get(&id).and_then(|place| accounts.get_mut(*place));
+    let account = account.map(|(account, _)| account);
     account.ok_or_else(|| Inconsistent::new(table, format!("there is no account {id}")))
 }
 

@@ -5,7 +5,6 @@ mod common;
 
 use app::trading::{HistoryStore as _, RowsOf, Whose};
 use common::{Owner, story};
-use engine::Engine;
 use testkit::{World, instruments};
 
 #[tokio::test]
@@ -16,7 +15,7 @@ async fn a_snapshot_is_the_state_and_takes_nothing_over() {
     let snapshot = world.store.snapshot(0, RowsOf::All).await.unwrap().unwrap();
     assert_eq!((snapshot.shard, snapshot.seq), (0, owner.seq));
     assert_eq!(snapshot.quote_position, owner.position);
-    let engine = Engine::restore(instruments(), snapshot.state).unwrap();
+    let engine = snapshot.state.restore(instruments()).unwrap();
     assert_eq!(engine.state_hash().unwrap(), owner.engine.state_hash().unwrap());
 
     // The owner was not deposed: it still commits.

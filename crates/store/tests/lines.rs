@@ -1,7 +1,6 @@
 //! What a line to a shard promises, whoever owns the shard: asked of the queues of one process, over the real store.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
-#![expect(clippy::arithmetic_side_effects, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -212,12 +212,18 @@ async fn the_ends_of_the_integers_survive() {
     batch.quote_position = u64::try_from(i64::MAX).unwrap();
     let _proof = world.store.commit(&batch).await.unwrap();
     let loaded = take_over(&world, 0).await;
-    let found = loaded.state.accounts.into_iter().find(|found| found.id == account.id).unwrap();
+    let found = loaded
+        .state
+        .accounts
+        .into_iter()
+        .map(|(account, _)| account)
+        .find(|found| found.id == account.id)
+        .unwrap();
     assert_eq!(found.balance, account.balance);
     assert_eq!(found.track, account.track);
     assert_eq!(found.next, account.next);
     assert_eq!(found.positions, account.positions);
-    assert_eq!(loaded.quote_position, u64::try_from(i64::MAX).unwrap());
+    assert_eq!(loaded.state.last.position, u64::try_from(i64::MAX).unwrap());
 
     let too_far = {
         owner.epoch = loaded.epoch;
@@ -376,12 +382,12 @@ async fn an_empty_shard_begins_at_nothing() {
     let world = World::new().await;
     let loaded = take_over(&world, 9).await;
     assert_eq!(
-        (loaded.epoch, loaded.seq, loaded.quote_position, loaded.state.at),
+        (loaded.epoch, loaded.seq, loaded.state.last.position, loaded.state.at),
         (1, 0, 0, Timestamp::EPOCH)
     );
     assert!(
         loaded.state.accounts.is_empty()
-            && loaded.state.standing.is_empty()
+            && loaded.state.last.standing.is_empty()
             && loaded.state.programs.is_empty()
     );
     assert_eq!(world.store.journal(9, 1, 10).await.unwrap().len(), 0);

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::port::{Journaled, LoggedQuotes, ShardError};
 use super::replay::{By, Places, Replay, ReplayError, Told, Witness};
+use super::shard::resume;
 use crate::BoxError;
 
 /// Reads the quote log on from a place.
@@ -85,6 +86,9 @@ pub enum HistoryError {
     /// The log or the engine.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// The stored state and the quotes behind its mark do not make an engine.
+    #[error("restoring the stored state")]
+    Resumed(#[source] engine::RestoreError<ReplayError>),
     /// The stored state does not make an engine.
     #[error("restoring the stored state")]
     Stored(#[source] engine::EngineError),
@@ -363,7 +367,9 @@ pub async fn compare<W: Witness + Send + 'static>(
     for (version, program) in &state.programs {
         own.learn(version.clone(), Arc::clone(program));
     }
-    let mut stored = Engine::restore(Arc::clone(instruments), state).map_err(HistoryError::Stored)?;
+    // What happened up to the snapshot was judged; its peaks may be in no row yet.
+    let since = quotes(state.mark.position.saturating_add(1)).map_err(ReplayError::Reading)?;
+    let mut stored = resume(instruments, state, since).map_err(HistoryError::Resumed)?.engine;
     stored.settle().map_err(HistoryError::Stored)?;
     let log = quotes(1).map_err(ReplayError::Reading)?;
     let mut replay = Replay::new(own, log, quote_position);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use engine::{Account, Command, Event, Outcome, Restored, Standing};
+use engine::{Account, Command, Event, Mark, Outcome, Restored, Standing};
 use kernel::{FirmId, OwnerId, PersonId, Price, RequestId, Span, Symbol, Timestamp};
 use rules::{Program, VersionHash};
 
@@ -39,6 +39,8 @@ pub struct Batch {
     pub standing: Vec<Standing>,
     /// Quotes the gate refused.
     pub refused_quotes: Vec<RefusedQuote>,
+    /// Up to where the peaks of every account are stored with this batch, if that has moved.
+    pub mark: Option<Mark>,
     /// How long earlier batches took, counted and not yet stored.
     pub latencies: ByAccount,
 }
@@ -149,8 +151,6 @@ pub struct Loaded {
     pub epoch: i64,
     /// The last journal row.
     pub seq: i64,
-    /// The place in the quote log up to which the state has seen quotes.
-    pub quote_position: u64,
     /// The engine's state there, every account with its open positions, working orders and recent answers.
     pub state: Restored,
 }

@@ -2,10 +2,14 @@
 //! commits the engine goes on deciding; what it decides then is the next one. Nobody is answered before the commit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::from_fn;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use engine::{Act, Engine, EngineError, Event, Forecast, Input, Instruments, Open, Quote, View, What};
+use engine::{
+    Act, Engine, EngineError, Event, Forecast, Input, Instruments, Open, Past, Quote, RestoreError, Restored,
+    Resumed, View, What,
+};
 use kernel::{AccountId, Clock, OwnerId, Span, Timestamp};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -15,6 +19,7 @@ use super::port::{
     Batch, Decided, Journaled, LoggedQuote, RefusedQuote, ShardCommit, ShardError, ShardStore,
 };
 use super::queue::{Inbox, Message};
+use super::replay::ReplayError;
 use super::sequencer::SharedQuoteLog;
 use super::words;
 use crate::BoxError;
@@ -31,6 +36,9 @@ const AFTER_FAILURE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A store that does not answer within this time has failed.
 const STORE_ANSWERS: Duration = Duration::from_secs(30);
+/// Accounts whose peaks are brought up to date with the progress, in turn. Those whose peak rose are written anew; once
+/// everybody had a turn the mark moves.
+const SETTLED_AT_ONCE: usize = 1_024;
 /// Events decided from the quote log while loading that are stored in one go.
 const MOST_WHILE_LOADING: usize = 2_000;
 
@@ -84,6 +92,8 @@ enum Failure {
     Engine(#[from] EngineError),
     #[error("reading the quote log")]
     Log(#[source] BoxError),
+    #[error(transparent)]
+    Restore(#[from] RestoreError<ReplayError>),
     #[error("the store did not answer in time")]
     Silent(#[from] tokio::time::error::Elapsed),
     #[error("the task that stored a batch ended")]
@@ -97,8 +107,9 @@ struct State {
     quote_position: u64,
     committed_quote: u64,
     committed_at: Timestamp,
-    /// When latencies were last stored.
-    counted_at: Timestamp,
+    committed_mark: u64,
+    /// When peaks were last settled, and latencies stored.
+    settled_at: Timestamp,
     pending: Pending,
 }
 
@@ -226,21 +237,35 @@ impl Shard {
         let store = Arc::clone(&self.settings.store);
         let taken = store.take_over(self.number, self.settings.owner);
         let loaded = tokio::time::timeout(STORE_ANSWERS, taken).await??;
-        let mut state = State {
-            committed_at: loaded.state.at,
-            counted_at: loaded.state.at,
-            engine: Engine::restore(Arc::clone(&self.settings.instruments), loaded.state)?,
-            epoch: loaded.epoch,
-            seq: loaded.seq,
-            quote_position: loaded.quote_position,
-            committed_quote: loaded.quote_position,
-            pending: Pending::default(),
-        };
         // What is appended from here on arrives through the queue.
-        let (mut quotes, last) = {
+        let (quotes, last) = {
             let log = self.settings.log.lock().unwrap_or_else(PoisonError::into_inner);
             let last = log.last().map_or(0, |last| last.position);
-            (log.read(loaded.quote_position.saturating_add(1)).map_err(Failure::Log)?, last)
+            (log.read(loaded.state.mark.position.saturating_add(1)).map_err(Failure::Log)?, last)
+        };
+        let mut quotes = quotes.peekable();
+        let committed_mark = loaded.state.mark.position;
+        let (at, quote_position) = (loaded.state.at, loaded.state.last.position);
+        let judged = from_fn(|| quotes.next_if(|quote| !is_after(quote, quote_position)));
+        let Resumed { engine, missing } = resume(&self.settings.instruments, loaded.state, judged)?;
+        if missing > 0 {
+            tracing::error!(
+                shard = self.number,
+                missing,
+                "quotes since the last mark are in no log any more: peaks of equity that were reached at them are lost, and \
+                 floors that follow peaks may lie too low"
+            );
+        }
+        let mut state = State {
+            committed_at: at,
+            committed_mark,
+            settled_at: at,
+            engine,
+            epoch: loaded.epoch,
+            seq: loaded.seq,
+            quote_position,
+            committed_quote: quote_position,
+            pending: Pending::default(),
         };
         while state.quote_position < last
             && let Some(quote) = quotes.next()
@@ -257,7 +282,7 @@ impl Shard {
             shard = self.number,
             epoch = state.epoch,
             accounts = state.engine.accounts().count(),
-            quotes_replayed = state.quote_position.saturating_sub(loaded.quote_position),
+            quotes_replayed = state.quote_position.saturating_sub(quote_position),
             "shard loaded"
         );
         Ok(state)
@@ -371,16 +396,23 @@ impl Shard {
             }
             return Ok(None);
         }
+        let periodic = now.since(state.settled_at).is_ok_and(|age| age >= PROGRESS);
+        if periodic {
+            state.engine.settle_some(SETTLED_AT_ONCE)?;
+            state.settled_at = now;
+        }
         let changed: BTreeSet<AccountId> = state.engine.take_changed()?;
         let answers = self.answers(state)?;
         let Pending { events, journal, passages, .. } = std::mem::take(&mut state.pending);
-        let stored_latencies = overdue || now.since(state.counted_at).is_ok_and(|age| age >= PROGRESS);
-        let latencies =
-            if stored_latencies { std::mem::take(&mut self.latencies) } else { ByAccount::default() };
+        let latencies = if periodic { std::mem::take(&mut self.latencies) } else { ByAccount::default() };
         let accounts =
             changed.iter().filter_map(|id| state.engine.account(*id)).map(engine::Account::without_answers);
         let standing = state.engine.market().all().iter().flatten();
         let standing = standing.filter(|standing| standing.position > state.committed_quote);
+        let mark = state.engine.mark();
+        let moved = periodic && mark.position != state.committed_mark;
+        let mark = moved.then(|| mark.into_owned());
+        state.committed_mark = mark.as_ref().map_or(state.committed_mark, |mark| mark.position);
         let journaled = i64::try_from(journal.len()).unwrap_or(i64::MAX);
         let batch = Arc::new(Batch {
             shard: self.number,
@@ -397,10 +429,8 @@ impl Shard {
             events,
             refused_quotes: std::mem::take(&mut self.refused),
             latencies,
+            mark,
         });
-        if stored_latencies {
-            state.counted_at = now;
-        }
         state.committed_quote = state.quote_position;
         state.committed_at = now;
         let (store, writing) = (Arc::clone(&self.settings.store), Arc::clone(&batch));
@@ -506,6 +536,43 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
+fn is_after(quote: &Result<LoggedQuote, BoxError>, position: u64) -> bool {
+    quote.as_ref().is_ok_and(|quote| quote.position > position)
+}
+
+/// The engine of a stored state. `quotes` are those behind its mark, as they were logged; what comes behind the state's last
+/// place is not read.
+pub(super) fn resume(
+    instruments: &Arc<Instruments>,
+    state: Restored,
+    mut quotes: impl Iterator<Item = Result<LoggedQuote, BoxError>>,
+) -> Result<Resumed, RestoreError<ReplayError>> {
+    let (last, mut reached) = (state.last.position, state.mark.position);
+    // What lies behind the last place is not even read.
+    let judged = from_fn(|| {
+        let quote = if reached < last { quotes.next()? } else { return None };
+        reached = quote.as_ref().map_or(last, |quote| quote.position);
+        (reached <= last).then_some(quote)
+    });
+    let judged = judged.map(|quote| {
+        let logged = quote.map_err(ReplayError::Reading)?;
+        Ok(Past {
+            positions: logged.position..=logged.position,
+            at: logged.received_at,
+            quotes: read_quote(instruments, &logged).into_iter().collect(),
+        })
+    });
+    Engine::restore(Arc::clone(instruments), state, judged)
+}
+
+/// A quote of the log; nothing if it was logged under an instrument table that had its instrument: nothing that is held
+/// can depend on it.
+fn read_quote(instruments: &Instruments, logged: &LoggedQuote) -> Option<Quote> {
+    let LoggedQuote { symbol, bid, ask, source_time, .. } = logged;
+    let instrument = instruments.find(symbol)?;
+    Some(Quote { instrument, bid: *bid, ask: *ask, source_time: *source_time })
+}
+
 fn report(shard: i16, failure: &Failure) {
     let error: &dyn std::error::Error = failure;
     tracing::error!(shard, error, "the shard failed; loading it again");
@@ -517,11 +584,7 @@ pub(super) fn apply_quote(
     logged: &LoggedQuote,
     events: &mut Vec<Event>,
 ) -> Result<(), EngineError> {
-    let Some(instrument) = engine.market().instruments().find(&logged.symbol) else {
-        // Logged under an instrument table that had it. Nothing that is held can depend on it.
-        return Ok(());
-    };
-    let quote = Quote { instrument, bid: logged.bid, ask: logged.ask, source_time: logged.source_time };
+    let Some(quote) = read_quote(engine.market().instruments(), logged) else { return Ok(()) };
     let at = logged.received_at.max(engine.now());
     engine.apply(at, &Input::Quotes(logged.position, vec![quote]), events)?;
     Ok(())

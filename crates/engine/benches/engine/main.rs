@@ -56,7 +56,7 @@ impl Index {
         let mut watch = Watch::new(loaded.instruments);
         let at = Timestamp::from_micros(0);
         let prices: Vec<_> = (0_u32..).zip(loaded.start.iter().copied()).collect();
-        watch.apply(at, &prices, &mut Vec::new()).expect("prices in range");
+        watch.apply(0, at, &prices, &mut Vec::new()).expect("prices in range");
         let mut slots = Vec::with_capacity(loaded.accounts.len());
         let mut accounts = vec![0; loaded.accounts.len()];
         let mut high = Vec::with_capacity(loaded.accounts.len());
@@ -78,7 +78,12 @@ impl Method for Index {
         self.fired.clear();
         let at = Timestamp::from_micros(i64::from(number));
         self.watch
-            .apply(at, &[(tick.bid(), tick.bid), (tick.ask(), tick.ask)], &mut self.fired)
+            .apply(
+                u64::from(number) + 1,
+                at,
+                &[(tick.bid(), tick.bid), (tick.ask(), tick.ask)],
+                &mut self.fired,
+            )
             .expect("in range");
         for slot in &self.fired {
             let account = self.accounts[*slot as usize];

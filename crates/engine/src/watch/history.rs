@@ -99,14 +99,13 @@ impl History {
     /// Drops what no look needs any more: everything up to a place, as far as whole chapters go.
     pub fn forget(&mut self, place: u64) {
         let blocks = self.blocks.partition_point(|block| !block.changes.is_empty() && block.last() <= place);
+        // The last block stays: it grows.
+        let blocks = blocks.min(self.blocks.len().saturating_sub(1));
         let chapters = blocks.checked_div(CHAPTER).unwrap_or_default();
         if chapters == 0 {
             return;
         }
-        let blocks = chapters.saturating_mul(CHAPTER).min(self.blocks.len().saturating_sub(1));
-        if !blocks.is_multiple_of(CHAPTER) {
-            return;
-        }
+        let blocks = chapters.saturating_mul(CHAPTER);
         self.blocks.drain(..blocks);
         for variable in &mut self.variables {
             variable.blocks.drain(..blocks);

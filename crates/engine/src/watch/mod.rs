@@ -342,14 +342,16 @@ impl Watch {
     }
 
     /// Applies a message whole and tells whose levels or triggers it reached, or whose interval it left where the owner
-    /// draws them; each once. The others were looked at if need be and wait in new boxes.
+    /// draws them; each once. The others were looked at if need be and wait in new boxes. The place of the message is
+    /// above that of every earlier one.
     pub fn apply(
         &mut self,
+        place: u64,
         at: Timestamp,
         moved: &[(Variable, i64)],
         fired: &mut Vec<Slot>,
     ) -> Result<(), Overflow> {
-        self.place = self.place.checked_add(1).ok_or(Overflow)?;
+        self.place = place;
         for (variable, price) in moved {
             let standing = self.prices.get_mut(index(*variable)).ok_or(Overflow)?;
             *standing = *price;
@@ -411,6 +413,25 @@ impl Watch {
         let mut peak = Peak::standing(known);
         self.history.raise(since, valued, &mut peak)?;
         Ok(peak)
+    }
+
+    /// The standing price; 0 before the first.
+    pub fn price(&self, variable: Variable) -> Option<i64> {
+        self.prices.get(index(variable)).copied()
+    }
+
+    /// Takes the peak of an account as known up to the message at a place. Its box stays as it is.
+    pub fn know(&mut self, slot: Slot, peak: i64, place: u64) -> Result<(), Overflow> {
+        let watched = self.watched.get_mut(index(slot)).ok_or(Overflow)?;
+        watched.since = (place, peak);
+        watched.seen = place;
+        watched.peak = watched.peak.max(peak);
+        Ok(())
+    }
+
+    /// Drops the prices up to a place. The peaks of all accounts that follow or ask for one are known up to it.
+    pub fn forget(&mut self, place: u64) {
+        self.history.forget(place);
     }
 
     /// What an account is worth at the standing prices.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use engine::{
     Account, Act, Answered, Change, Command, Done, Engine, Event, Fill, Input, Instrument, InstrumentId,
-    Instruments, Key, Open, OrderKind, Outcome, Place, Position, Quote, Reset, Restored, Ticket, Verdict,
-    View, What,
+    Instruments, Key, Mark, Open, OrderKind, Outcome, Place, Position, Quote, Reset, Restored, Ticket,
+    Verdict, View, What,
 };
 use kernel::{
     AccountId, Amount, ChallengeId, Currency, FirmId, Percent, Price, Quantity, ResetClock, Side, Span,
@@ -481,22 +481,27 @@ pub fn bytes_without_answers(account: &Account) -> Vec<u8> {
     serde_json::to_vec(&account).unwrap()
 }
 
-/// The engine as the store would bring it back: every account through its bytes.
+/// An account as it comes back from a store.
+pub fn through_bytes(account: &Account) -> Account {
+    serde_json::from_slice(&serde_json::to_vec(account).unwrap()).unwrap()
+}
+
+/// Where an engine stands in the quote log.
+pub fn standing(engine: &Engine) -> Mark {
+    let standing = engine.market().all().iter().flatten().copied().collect();
+    Mark { position: engine.position(), standing }
+}
+
+/// What restoring needs of programs.
+pub fn versions(programs: &[Program]) -> Vec<(rules::VersionHash, Arc<Program>)> {
+    programs.iter().map(|program| (program.version().unwrap(), Arc::new(program.clone()))).collect()
+}
+
+/// The engine as the store would bring it back after everything was written: every account through its bytes.
 pub fn restored(engine: &Engine, programs: &[Program]) -> Engine {
     let mut engine = engine.clone();
     engine.settle().unwrap();
-    let through_bytes = |account: &Account| {
-        let bytes = serde_json::to_vec(account).unwrap();
-        serde_json::from_slice(&bytes).unwrap()
-    };
-    let stored = Restored {
-        at: engine.now(),
-        standing: engine.market().all().iter().flatten().copied().collect(),
-        accounts: engine.accounts().map(through_bytes).collect(),
-        programs: programs
-            .iter()
-            .map(|program| (program.version().unwrap(), Arc::new(program.clone())))
-            .collect(),
-    };
-    Engine::restore(Arc::clone(engine.market().instruments()), stored).unwrap()
+    let accounts = engine.accounts().map(through_bytes).collect();
+    let stored = Restored::whole(engine.now(), standing(&engine), accounts, versions(programs));
+    stored.restore(Arc::clone(engine.market().instruments())).unwrap()
 }

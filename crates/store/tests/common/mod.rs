@@ -3,7 +3,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "tests")]
 
 use app::identity::Person;
-use app::latency::ByAccount;
+use app::latency::{ByAccount, Passage, Received};
 use app::purchases::Unopened;
 use app::receipts::{Issued, ReceiptStore as _};
 use app::releases::NewRelease;
@@ -33,8 +33,9 @@ impl<'a> Owner<'a> {
     /// Takes a shard over and restores its engine.
     pub async fn take(world: &'a World, shard: i16) -> Self {
         let loaded = take_over(world, shard).await;
-        let (epoch, seq, position, at) = (loaded.epoch, loaded.seq, loaded.quote_position, loaded.state.at);
-        let engine = Engine::restore(instruments(), loaded.state).unwrap();
+        let (epoch, seq, position, at) =
+            (loaded.epoch, loaded.seq, loaded.state.last.position, loaded.state.at);
+        let engine = loaded.state.restore(instruments()).unwrap();
         let now = at.max(Timestamp::parse(START).unwrap());
         let (events, journal) = (Vec::new(), Vec::new());
         let committed = position;
@@ -102,6 +103,8 @@ impl<'a> Owner<'a> {
     }
 
     pub fn batch(&mut self) -> Batch {
+        self.engine.settle().unwrap();
+        let mark = self.engine.mark().into_owned();
         let changed = self.engine.take_changed().unwrap();
         let committed = self.committed;
         let standing = self.engine.market().all().iter().flatten();
@@ -115,6 +118,13 @@ impl<'a> Owner<'a> {
                 event,
             })
             .collect();
+        let mut latencies = ByAccount::default();
+        for Decided { firm, at, event } in &events {
+            let (received, received_at) = (Received::Verdict, event.at);
+            let passage =
+                Passage { firm: *firm, account: event.account, received, received_at, decided_at: *at };
+            latencies.add(&passage, at.after(Span::from_millis(4)).unwrap());
+        }
         let audit = events.iter().map(|Decided { firm, event, .. }| AuditEntry {
             firm: *firm,
             at: event.at,
@@ -146,7 +156,8 @@ impl<'a> Owner<'a> {
             standing: standing.filter(|standing| standing.position > committed).copied().collect(),
             events,
             refused_quotes: Vec::new(),
-            latencies: ByAccount::default(),
+            latencies,
+            mark: Some(mark),
         }
     }
 

@@ -1,0 +1,99 @@
+//! A shard that goes on from what a store holds: what prices raised since the rows were written is not lost.
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test may panic")]
+
+mod common;
+
+use std::convert::Infallible;
+
+use common::*;
+use engine::{Engine, EngineError, Input, Past, RestoreError, Restored, Resumed};
+use kernel::AccountId;
+use rules::Program;
+use rules::kinds::{LockAt, Trail};
+
+/// A floor that lies 5,000 below the highest equity.
+fn trailing() -> Program {
+    program(vec![total(Trail::IntradayEquity, fixed("5000"), LockAt::None)])
+}
+
+/// A desk whose account was written down before prices rose, and the messages that raised them.
+fn written_then_risen() -> (Desk, AccountId, Restored, Vec<Past>) {
+    let (mut desk, account) = Desk::trading(&trailing());
+    desk.buy(account, "1", "EURUSD");
+    desk.engine.settle().unwrap();
+    desk.engine.take_changed().unwrap();
+    let rows = vec![(through_bytes(desk.account(account)), desk.engine.position())];
+    let mark = desk.engine.mark().into_owned();
+    let mut messages = Vec::new();
+    for bid in ["1.10900", "1.12000", "1.11000"] {
+        desk.wait(hours(1));
+        let position = desk.position;
+        desk.quote("EURUSD", bid, "1.12010");
+        let quote = desk.engine.market().standing(desk.id("EURUSD")).unwrap().quote;
+        messages.push(Past { positions: position..=position, at: desk.now, quotes: vec![quote] });
+    }
+    let last = standing(&desk.engine);
+    let restored = Restored { at: desk.now, last, accounts: rows, mark, programs: versions(&[trailing()]) };
+    (desk, account, restored, messages)
+}
+
+fn restore(stored: Restored, since: Vec<Past>) -> Result<Resumed, RestoreError<Infallible>> {
+    Engine::restore(instruments(), stored, since.into_iter().map(Ok))
+}
+
+#[test]
+fn a_peak_between_the_last_row_and_the_end_comes_back_from_the_log() {
+    let (desk, account, stored, since) = written_then_risen();
+    let Resumed { mut engine, missing } = restore(stored, since).unwrap();
+    assert_eq!(missing, 0);
+    // 1,990 above the start.
+    let floor = engine.view(account).unwrap().unwrap().floors[0].amount;
+    assert_eq!(floor, money("96990"));
+    assert_eq!(engine.state_hash().unwrap(), desk.engine.state_hash().unwrap());
+    assert!(engine.take_changed().unwrap().contains(&account), "its row is behind");
+    assert_eq!(engine.mark().position, desk.engine.position());
+}
+
+#[test]
+fn quotes_that_are_gone_from_the_log_are_counted() {
+    let (_, account, stored, mut since) = written_then_risen();
+    since.remove(1);
+    let Resumed { engine, missing } = restore(stored, since).unwrap();
+    assert_eq!(missing, 1);
+    // The peak was reached at the quote that is gone.
+    assert_eq!(engine.view(account).unwrap().unwrap().floors[0].amount, money("95990"));
+}
+
+#[test]
+fn quotes_out_of_their_order_are_refused() {
+    let (mut desk, _, stored, mut since) = written_then_risen();
+    since.swap(0, 1);
+    let refused = restore(stored, since).unwrap_err();
+    assert_eq!(refused, RestoreError::Engine(EngineError::QuotesOutOfOrder));
+    let quote = desk.engine.market().standing(desk.id("EURUSD")).unwrap().quote;
+    let again = Input::Quotes(desk.engine.position(), vec![quote]);
+    let said = desk.engine.apply(desk.now, &again, &mut Vec::new());
+    assert_eq!(said, Err(EngineError::QuotesOutOfOrder));
+}
+
+#[test]
+fn the_mark_moves_once_everybody_had_a_turn() {
+    let mut desk = Desk::new();
+    let accounts = [1, 2, 3].map(|challenge| desk.open(&trailing(), challenge));
+    desk.quote("EURUSD", "1.10000", "1.10010");
+    desk.engine.settle_some(1).unwrap();
+    assert_eq!(desk.engine.mark().position, 1, "nobody holds anything");
+    for account in accounts {
+        desk.buy(account, "1", "EURUSD");
+    }
+    desk.engine.take_changed().unwrap();
+    desk.quote("EURUSD", "1.10500", "1.10510");
+    for (turns, expected) in [(2, 1), (1, 1), (2, 1), (9, 3)] {
+        desk.engine.settle_some(turns).unwrap();
+        assert_eq!(desk.engine.mark().position, expected, "{turns} turns at {}", desk.position);
+        desk.quote("EURUSD", "1.10400", "1.10410");
+    }
+    let changed = desk.engine.take_changed().unwrap();
+    assert_eq!(changed, accounts.into_iter().collect());
+    assert_eq!(desk.engine.mark().standing.len(), 1);
+}

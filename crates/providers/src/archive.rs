@@ -3,8 +3,9 @@
 //! A file `{first}-{last}.parquet` (20 digits each) has the columns `position`, `symbol`, `bid`, `ask` (in points),
 //! `source_time` and `received_at` (microseconds, UTC), row groups of 131,072 quotes, and in its metadata
 //! `tradesense.version`, `first`, `last`, `after` (the position before `first`; absent where an earlier release wrote the
-//! segment), `sha256` of all records as they stood in the segment, and `sha256_groups`, the same for each row group, so that
-//! every group is proven before a quote of it is handed out.
+//! segment) and `sha256` of all records as they stood in the segment. Beside it lies `{first}-{last}.parquet.sha256`, as
+//! `sha256sum --check` reads it: the Parquet library is shown a file only if its checksum fits, because it panics on some
+//! damaged ones.
 //!
 //! A file gets its name only after it was read back from the disk and compared with the segment, record by record: what
 //! has a name is whole. Being killed leaves a file `*.part`, which the next run removes. Archiving again finds the file and
@@ -218,17 +219,14 @@ impl Archive {
         let bytes = write(&path, first, last, after, quotes)?;
         let archived = Archived { first, last, bytes: crate::quote_log::record::to_u64(bytes.len()) };
         let part = path.with_extension("parquet.part");
-        let written = File::create(&part).and_then(|mut file| {
-            file.write_all(&bytes)?;
-            file.sync_all()
-        });
-        written.map_err(io_error("writing", &part))?;
+        let sum = hex::encode(Sha256::digest(&bytes));
+        put(&part, &bytes)?;
         drop(bytes);
         let differs = || ArchiveError::Damaged {
             path: part.display().to_string(),
             say: "does not hold what was written to it",
         };
-        let mut read_back = Opened::from_file(&part, &archived)?;
+        let mut read_back = Opened::from_file(&part, &archived, &sum)?;
         let mut there = Vec::new().into_iter();
         for quote in segment_records(log, first, last)? {
             let mut next = there.next();
@@ -243,6 +241,13 @@ impl Archive {
         if there.next().is_some() || read_back.next_group()?.is_some() {
             return Err(differs());
         }
+        // The checksum first: what has a name has a checksum.
+        let beside = sum_path(&path);
+        let sum_part = sum_path(&part).with_extension("part");
+        let name = path.file_name().unwrap_or_default().display();
+        put(&sum_part, format!("{sum}  {name}\n").as_bytes())?;
+        std::fs::rename(&sum_part, &beside).map_err(io_error("naming", &beside))?;
+        sync_directory(&self.directory)?;
         std::fs::rename(&part, &path).map_err(io_error("naming", &path))?;
         sync_directory(&self.directory)?;
         Ok(archived)
@@ -285,7 +290,10 @@ impl Archive {
     }
 
     fn open(&self, archived: &Archived) -> Result<Opened, ArchiveError> {
-        Opened::from_file(&self.path(archived.first, archived.last), archived)
+        let path = self.path(archived.first, archived.last);
+        let beside = sum_path(&path);
+        let sum = std::fs::read_to_string(&beside).map_err(io_error("reading", &beside))?;
+        Opened::from_file(&path, archived, sum.split_whitespace().next().unwrap_or_default())
     }
 
     fn path(&self, first: u64, last: u64) -> PathBuf {
@@ -301,6 +309,20 @@ impl Archive {
         }
         Ok(())
     }
+}
+
+fn sum_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sha256");
+    PathBuf::from(name)
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<(), QuoteLogError> {
+    let written = File::create(path).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(io_error("writing", path))
 }
 
 fn positions(path: &Path) -> Option<(u64, u64)> {
@@ -340,7 +362,7 @@ fn write(
     }
     let mut writer =
         SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties.build())).map_err(failed())?;
-    let (mut sum, mut sums) = (Sha256::new(), Vec::new());
+    let mut sum = Sha256::new();
     loop {
         let group = quotes.by_ref().take(GROUP).collect::<Result<Vec<_>, _>>()?;
         if group.is_empty() {
@@ -351,7 +373,6 @@ fn write(
             encode(quote, &mut bytes);
         }
         sum.update(&bytes);
-        sums.push(hex::encode(Sha256::digest(&bytes)));
         write_group(&mut writer, &group).map_err(failed())?;
     }
     let about = [
@@ -360,7 +381,6 @@ fn write(
         ("last", Some(last.to_string())),
         ("after", after.map(|after| after.to_string())),
         ("sha256", Some(hex::encode(sum.finalize()))),
-        ("sha256_groups", Some(sums.join(","))),
     ];
     for (key, value) in about {
         if let Some(value) = value {
@@ -413,7 +433,6 @@ fn parquet_error(doing: &'static str, path: &Path) -> impl FnOnce(ParquetError) 
 struct About {
     after: Option<u64>,
     sha256: String,
-    sha256_groups: Vec<String>,
 }
 
 /// A file that is read group by group.
@@ -429,11 +448,15 @@ struct Opened {
 }
 
 impl Opened {
-    fn from_file(path: &Path, archived: &Archived) -> Result<Self, ArchiveError> {
+    /// Reads a file into memory, if it has this checksum.
+    fn from_file(path: &Path, archived: &Archived, sum: &str) -> Result<Self, ArchiveError> {
+        let bad = |say| ArchiveError::Damaged { path: path.display().to_string(), say };
         let bytes = std::fs::read(path).map_err(io_error("reading", path))?;
+        if hex::encode(Sha256::digest(&bytes)) != sum {
+            return Err(bad("does not fit its checksum"));
+        }
         let reader =
             SerializedFileReader::new(bytes::Bytes::from(bytes)).map_err(parquet_error("reading", path))?;
-        let bad = |say| ArchiveError::Damaged { path: path.display().to_string(), say };
         let file = reader.metadata().file_metadata();
         let expected = parse_message_type(SCHEMA).map_err(parquet_error("reading", path))?;
         if *file.schema() != expected {
@@ -450,13 +473,8 @@ impl Opened {
         if (number("first"), number("last")) != (Some(archived.first), Some(archived.last)) {
             return Err(bad("holds other positions than its name says"));
         }
-        let no_sum = || bad("has no checksums");
-        let groups = value("sha256_groups").ok_or_else(no_sum)?;
-        let about = About {
-            after: number("after"),
-            sha256: value("sha256").ok_or_else(no_sum)?,
-            sha256_groups: groups.split(',').map(str::to_owned).collect(),
-        };
+        let sha256 = value("sha256").ok_or_else(|| bad("has no checksum of its quotes"))?;
+        let about = About { after: number("after"), sha256 };
         Ok(Self {
             path: path.to_owned(),
             reader,
@@ -483,7 +501,7 @@ impl Opened {
         }
     }
 
-    /// The quotes of the next group, proven by its checksum.
+    /// The quotes of the next group.
     fn next_group(&mut self) -> Result<Option<Vec<LoggedQuote>>, ArchiveError> {
         if self.group >= self.reader.num_row_groups() {
             if self.next != self.last.saturating_add(1) {
@@ -494,21 +512,20 @@ impl Opened {
         let group = self.reader.get_row_group(self.group).and_then(|group| read_group(group.as_ref()));
         let columns = group.map_err(parquet_error("reading", &self.path))?;
         let mut quotes = Vec::with_capacity(columns.symbols.len());
-        let mut bytes = Vec::new();
         let [positions, bids, asks, sources, receipts] = columns.numbers;
         let rows = positions.into_iter().zip(columns.symbols).zip(bids).zip(asks).zip(sources).zip(receipts);
         for (((((position, symbol), bid), ask), source_time), received_at) in rows {
             if position.cast_unsigned() != self.next {
                 return Err(self.damaged("holds a quote in the wrong place"));
             }
-            let symbol = match self.symbols.get(symbol.data()) {
-                Some(symbol) => symbol.clone(),
-                None => {
-                    let parsed = symbol.as_utf8().ok().and_then(|text| Symbol::parse(text).ok());
-                    let parsed = parsed.ok_or_else(|| self.damaged("holds a symbol that cannot be"))?;
-                    self.symbols.insert(symbol.data().to_vec(), parsed.clone());
-                    parsed
-                }
+            let known = self.symbols.get(symbol.data()).cloned();
+            let symbol = if let Some(known) = known {
+                known
+            } else {
+                let parsed = symbol.as_utf8().ok().and_then(|text| Symbol::parse(text).ok());
+                let parsed = parsed.ok_or_else(|| self.damaged("holds a symbol that cannot be"))?;
+                self.symbols.insert(symbol.data().to_vec(), parsed.clone());
+                parsed
             };
             let quote = LoggedQuote {
                 position: self.next,
@@ -518,12 +535,8 @@ impl Opened {
                 source_time: Timestamp::from_micros(source_time),
                 received_at: Timestamp::from_micros(received_at),
             };
-            encode(&quote, &mut bytes);
             quotes.push(quote);
             self.next = self.next.saturating_add(1);
-        }
-        if self.about.sha256_groups.get(self.group) != Some(&hex::encode(Sha256::digest(&bytes))) {
-            return Err(self.damaged("does not fit the checksum of its quotes"));
         }
         self.group = self.group.saturating_add(1);
         Ok(Some(quotes))
@@ -673,3 +686,6 @@ impl Anywhere {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use app::trading::{LoggedQuote, QuoteLog as _};
@@ -27,16 +27,16 @@ fn quotes(from: u64, count: u64) -> Vec<LoggedQuote> {
     let symbols =
         ["EURUSD", "GBPUSD", "USDJPY", "AUDUSD", "USDCAD", "XAUUSD", "US500", "DE40", "BTCUSD", "USDCHF"];
     let quote = |position: u64| {
-        let mixed = position.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31);
+        let mixed = mix(position);
         let index = usize::try_from(mixed.checked_rem(10).unwrap()).unwrap();
-        let wave = mixed.checked_rem(40).unwrap().saturating_add(position.checked_div(5_000).unwrap());
+        let wave = mix(!mixed).checked_rem(40).unwrap().saturating_add(position.checked_div(5_000).unwrap());
         let bid = i64::try_from(wave).unwrap().saturating_add(100_000);
         let at = i64::try_from(position).unwrap().saturating_mul(1_000).saturating_add(1_700_000_000_000_000);
         LoggedQuote {
             position,
             symbol: Symbol::parse(symbols.get(index).unwrap()).unwrap(),
             bid: Price(bid),
-            ask: Price(bid.saturating_add(i64::try_from(mixed.checked_rem(7).unwrap()).unwrap())),
+            ask: Price(bid.saturating_add(i64::try_from(mix(mixed).checked_rem(7).unwrap()).unwrap())),
             source_time: Timestamp::from_micros(at.saturating_sub(350)),
             received_at: Timestamp::from_micros(at),
         }
@@ -48,13 +48,15 @@ struct Times(Vec<Duration>);
 
 impl Times {
     fn of(rounds: u64, mut once: impl FnMut(u64)) -> Self {
-        let mut times: Vec<Duration> = (0..rounds)
-            .map(|round| {
-                let started = now();
-                once(round);
-                started.elapsed()
-            })
-            .collect();
+        let time = |round| {
+            let started = now();
+            once(round);
+            started.elapsed()
+        };
+        Self::new((0..rounds).map(time).collect())
+    }
+
+    fn new(mut times: Vec<Duration>) -> Self {
         times.sort();
         Self(times)
     }
@@ -80,14 +82,12 @@ fn rate(quotes: u64, took: Duration) -> u128 {
     u128::from(quotes).saturating_mul(1_000_000).checked_div(took.as_micros().max(1)).unwrap()
 }
 
-/// A file in place of the log: what the disk gives at best for the same bytes.
-fn bare(directory: &Path, rounds: u64, quotes_at_once: u64) -> Times {
-    let mut file = File::create(directory.join("bare")).unwrap();
-    let bytes = vec![7; usize::try_from(quotes_at_once).unwrap().saturating_mul(60)];
-    Times::of(rounds, |_| {
-        file.write_all(&bytes).unwrap();
-        file.sync_data().unwrap();
-    })
+/// Bits without a pattern.
+fn mix(number: u64) -> u64 {
+    let mut bits = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
 }
 
 fn main() {
@@ -99,11 +99,22 @@ fn main() {
     let mut out = String::from("{");
     let mut next = 1_u64;
     for (quotes_at_once, rounds) in [(1, 1_000), (10, 1_000), (100, 1_000), (1_000, 300)] {
-        let raw = bare(place.path(), rounds, quotes_at_once);
-        let appended = Times::of(rounds, |_| {
-            log.append(&quotes(next, quotes_at_once)).unwrap();
+        // A bare file takes the same number of bytes in turn with the log: what the disk gives at best, at that time.
+        let mut file = File::create(place.path().join("bare")).unwrap();
+        let bytes = vec![7; usize::try_from(quotes_at_once).unwrap().saturating_mul(60)];
+        let (mut raw, mut appended) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let started = now();
+            file.write_all(&bytes).unwrap();
+            file.sync_data().unwrap();
+            raw.push(started.elapsed());
+            let batch = quotes(next, quotes_at_once);
             next = next.saturating_add(quotes_at_once);
-        });
+            let started = now();
+            log.append(&batch).unwrap();
+            appended.push(started.elapsed());
+        }
+        let (raw, appended) = (Times::new(raw), Times::new(appended));
         write!(out, "\"append_{quotes_at_once}\":{},", appended.json(quotes_at_once)).unwrap();
         write!(out, "\"bare_file_{quotes_at_once}\":{},", raw.json(quotes_at_once)).unwrap();
     }
@@ -126,8 +137,7 @@ fn main() {
         written.push(started.elapsed());
     }
     log.sync().unwrap();
-    written.sort();
-    write!(out, "\"write_10_without_sync\":{},", Times(written).json(10)).unwrap();
+    write!(out, "\"write_10_without_sync\":{},", Times::new(written).json(10)).unwrap();
     while next <= HISTORY {
         let more = HISTORY.saturating_add(1).saturating_sub(next).min(20_000);
         log.append(&quotes(next, more)).unwrap();

@@ -44,6 +44,8 @@ Developer commands of TradeSense
       A development database below target/dev-db: start it, print its URL, stop it.
   cargo xtask bench replay --ticks DIR
       Measure the replay of a folder of ticks with the release build.
+  cargo xtask bench quote-log [--dir DIR]
+      Measure appends to the quote log (and a bare file) on a disk, reading it and archiving it.
   cargo xtask verify-bare [--suite NAME] [--minutes N]
       Follow the README in a bare Debian made by debootstrap, as root, and print how long it took.
 

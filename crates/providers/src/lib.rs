@@ -1,7 +1,8 @@
 //! Adapters to the world outside the platform.
 //!
 //! **For:** turning what an outside party offers into the platform's own words. Today that is market data,
-//! see [`feeds`]: recorded ticks, their replay, and a simulator; and [`quote_log`], where accepted quotes are kept.
+//! see [`feeds`]: recorded ticks, their replay, and a simulator; and [`quote_log`], where accepted quotes are kept, with its
+//! [`archive`].
 //!
 //! **Must not know:** programs, accounts, storage, HTTP of our own; another adapter. An adapter reads no wall
 //! clock: time is an argument, so that a test decides what hour it is.
@@ -9,5 +10,6 @@
 //! **To add a market-data feed:** implement [`feeds::Feed`] in a module of its own under `feeds`. Deliver what
 //! arrived, in the order it arrived; judging it (crossed, stale, outlier) is the quote gate's business.
 
+pub mod archive;
 pub mod feeds;
 pub mod quote_log;

@@ -13,6 +13,7 @@ pub mod instruments;
 pub mod keys;
 pub mod market;
 pub mod platform;
+pub mod quotes;
 pub mod receipt;
 pub mod replay;
 pub mod rules;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tradesense::replay::{self, Found};
 use tradesense::system::SystemClock;
-use tradesense::{receipt, rules, up};
+use tradesense::{quotes, receipt, rules, up};
 
 /// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
 #[derive(Debug, Parser)]
@@ -34,6 +34,9 @@ enum Command {
     /// Checks, explains and compares programs, and runs their examples.
     #[command(subcommand)]
     Rules(rules::Rules),
+    /// Lists, checks, reads and archives the quote log.
+    #[command(subcommand)]
+    Quotes(quotes::Quotes),
     /// Checks receipts.
     #[command(subcommand)]
     Receipt(receipt::Receipts),
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Migrate { database_url } => migrate(&database_url).map(|()| Found::Equal),
         Command::Replay(replay) => replay::run(&replay, &SystemClock),
         Command::Rules(command) => rules::run(&command, &mut std::io::stdout().lock()),
+        Command::Quotes(command) => quotes::run(&command, &mut std::io::stdout().lock()),
         Command::Receipt(command) => receipt::run(&command, &mut std::io::stdout().lock()),
     };
     match ran {

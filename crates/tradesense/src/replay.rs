@@ -16,6 +16,7 @@ use clap::{ArgGroup, Args};
 use embedded::Postgres;
 use engine::{Act, Event, Instruments, What};
 use kernel::{AccountId, Clock, Price, Quantity, Span, Timestamp};
+use providers::archive::Archive;
 use rules::{Program, VersionHash};
 use serde_json::{Value, json};
 use store::Store;
@@ -54,6 +55,9 @@ pub struct Replay {
     /// The quote log's directory in place of the one in the data directory.
     #[arg(long)]
     quotes: Option<PathBuf>,
+    /// The archive of the quote log, for what the log no longer has.
+    #[arg(long)]
+    archive: Option<PathBuf>,
 }
 
 /// What a command found.
@@ -118,7 +122,11 @@ async fn go(replay: &Replay, url: &str, clock: &dyn Clock) -> anyhow::Result<Fou
     .await
     .context("connecting to the database")?;
     let directory = replay.quotes.clone().unwrap_or_else(|| replay.data_dir.join("quotes"));
-    let history = History { store, quotes: quotes_in(directory), instruments };
+    let quotes = match replay.archive.as_deref().map(Archive::new) {
+        Some(archive) => archived_quotes_in(archive, directory),
+        None => quotes_in(directory),
+    };
+    let history = History { store, quotes, instruments };
     let other = replay.program.as_deref().map(read_program).transpose()?.map(Arc::new);
     let started = clock.now();
     let (text, found) = match (&replay.shard, &replay.account, &replay.version, other) {
@@ -152,6 +160,11 @@ async fn go(replay: &Replay, url: &str, clock: &dyn Clock) -> anyhow::Result<Fou
 /// Reads the log in a directory, also while a platform writes it.
 pub fn quotes_in(directory: PathBuf) -> ReadQuotes {
     Arc::new(move |from| providers::quote_log::read(&directory, from))
+}
+
+/// The same, with an archive for what the log no longer has.
+fn archived_quotes_in(archive: Archive, directory: PathBuf) -> ReadQuotes {
+    Arc::new(move |from| providers::archive::read_anywhere(Some(&archive), &directory, from))
 }
 
 /// A program in a file, JSON if its name says so, else TOML; checked.

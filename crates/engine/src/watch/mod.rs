@@ -253,7 +253,13 @@ impl Watch {
 
     /// Nothing happens to the account any more.
     pub fn leave(&mut self, slot: Slot) {
-        self.clear(slot);
+        let Some(watched) = self.watched.get_mut(index(slot)) else { return };
+        // Their room is given back when the slot is used again: when all leave at once, that would take longest.
+        for leg in &mut watched.legs {
+            if let Some(zone) = self.zones.get_mut(usize::from(leg.variable)) {
+                zone.retract(std::mem::replace(&mut leg.posting, u32::MAX));
+            }
+        }
         self.free.push(slot);
     }
 
@@ -376,7 +382,9 @@ impl Watch {
             found.sort_unstable();
         }
         for some in found.chunks(TOGETHER) {
-            self.touch(some);
+            if found.len() < MANY {
+                self.touch(some);
+            }
             for slot in some {
                 if self.look(*slot)? {
                     fired.push(*slot);
@@ -628,7 +636,8 @@ mod tests {
         SLACK.set(slack);
         let rng = SeededRng::new(seed);
         let whole = |from: i64, to: i64| rng.between(from, to);
-        let mut prices: Vec<i64> = (0..4).flat_map(|instrument| [1_000 + instrument, 1_002 + instrument]).collect();
+        let mut prices: Vec<i64> =
+            (0..4).flat_map(|instrument| [1_000 + instrument, 1_002 + instrument]).collect();
         let mut watch = Watch::new(4);
         let start: Vec<_> = (0..).zip(prices.iter().copied()).collect();
         watch.apply(1, Timestamp::from_micros(0), &start, &mut Vec::new()).unwrap();
@@ -644,7 +653,8 @@ mod tests {
                 })
                 .collect();
             let worth: i64 = held.iter().map(|(of, weight)| weight * prices[index(*of)]).sum();
-            let (equity, distance) = (whole(9_700, 10_300), [0, 500, 900][usize::try_from(whole(0, 2)).unwrap()]);
+            let (equity, distance) =
+                (whole(9_700, 10_300), [0, 500, 900][usize::try_from(whole(0, 2)).unwrap()]);
             let exposure = |(variable, weight): &(Variable, i64)| Exposure {
                 variable: *variable,
                 weight: *weight,

@@ -6,20 +6,26 @@ use crate::machine::root;
 use crate::process::{cargo, run as run_program};
 use crate::{Failure, Outcome};
 
+/// What can be measured.
+const MEASUREMENTS: &str = "engine, orders, quote-log, replay";
+
 pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
-    let name = args.value().map_err(|_| Failure::new("name a measurement: replay, quote-log"))?;
+    let name = args.value().map_err(|_| Failure::new(format!("name a measurement: {MEASUREMENTS}")))?;
     let rest: Vec<OsString> = args.raw_args()?.collect();
+    let bench = |package: &str, bench: &str| -> Outcome {
+        let mut command = cargo(&root()?);
+        command.args(["bench", "--quiet", "--package", package, "--bench", bench, "--"]);
+        run_program(command.args(&rest))
+    };
     match name.to_str() {
         Some("replay") => {
             let mut replay = cargo(&root()?);
             replay.args(["run", "--quiet", "--release", "--package", "tradesense", "--", "replay", "--json"]);
-            run_program(replay.args(rest))
+            run_program(replay.args(&rest))
         }
-        Some("quote-log") => {
-            let mut bench = cargo(&root()?);
-            bench.args(["bench", "--quiet", "--package", "providers", "--bench", "quote_log", "--"]);
-            run_program(bench.args(rest))
-        }
-        _ => Err(Failure::new(format!("no measurement {}; there are: replay, quote-log", name.display()))),
+        Some("engine") => bench("engine", "engine"),
+        Some("quote-log") => bench("providers", "quote_log"),
+        Some("orders") => crate::bench_orders::run(&rest),
+        _ => Err(Failure::new(format!("no measurement {}; there are: {MEASUREMENTS}", name.display()))),
     }
 }

@@ -46,6 +46,12 @@ Developer commands of TradeSense
       Measure the replay of a folder of ticks with the release build.
   cargo xtask bench quote-log [--dir DIR]
       Measure appends to the quote log (and a bare file) on a disk, reading it and archiving it.
+  cargo xtask bench engine [--synthetic [SHAPE] | --ticks DIR] [--accounts N] [--instruments M]
+                           [--trailing-share X] [--length N] [--seed S] [--check] [--alone]
+      Measure how many accounts are watched on how many ticks, beside the ways without an index. SHAPE is
+      walk, gap, oscillation, herd, spread or crash. --check compares what was found with the posting list.
+  cargo xtask bench engine --differential [--synthetic SHAPE | --ticks DIR] [--accounts N] [--length N] [--seed S]
+      Run the whole engine beside the scan of everybody and compare every event, answer and state.
   cargo xtask verify-bare [--suite NAME] [--minutes N]
       Follow the README in a bare Debian made by debootstrap, as root, and print how long it took.
 

@@ -144,7 +144,7 @@ impl Held {
         let levels = self.levels(at, equity)?;
         let triggers = triggers(&self.account);
         let peak = levels.trail.map(|trail| trail.peak);
-        if self.is_alarmed(market, &levels, &triggers, equity) {
+        if is_alarmed(market, &levels, &triggers, equity) {
             // Whatever the next message about anything it depends on says, it is looked at.
             let all = self.watching().map(|instrument| (bid(instrument.0), i64::MAX, i64::MIN));
             return Ok(watch.guard(slot, &all.collect::<Vec<_>>(), peak)?);
@@ -172,19 +172,6 @@ impl Held {
             distance: distance.map_or(FAR, |distance| distance.micros()),
         });
         Ok(Levels { low, high, trail })
-    }
-
-    /// Whether a level or a trigger is reached already, so that the next message may act on it.
-    fn is_alarmed(&self, market: &Market, levels: &Levels, triggers: &Triggers, equity: i64) -> bool {
-        let followed = levels
-            .trail
-            .is_some_and(|Trail { peak, distance }| equity > peak || equity <= peak.saturating_sub(distance));
-        let fired = triggers.iter().any(|(variable, (below, above))| {
-            market.price(*variable).is_none_or(|price| {
-                below.is_some_and(|below| price <= below) || above.is_some_and(|above| price >= above)
-            })
-        });
-        equity <= levels.low || equity >= levels.high || followed || fired
     }
 
     /// Its worth as a line in the prices, if no result is converted.
@@ -217,6 +204,19 @@ impl Held {
         });
         Ok(Some((base, exposures.collect())))
     }
+}
+
+/// Whether a level or a trigger is reached already, so that the next message may act on it.
+fn is_alarmed(market: &Market, levels: &Levels, triggers: &Triggers, equity: i64) -> bool {
+    let followed = levels
+        .trail
+        .is_some_and(|Trail { peak, distance }| equity > peak || equity <= peak.saturating_sub(distance));
+    let fired = triggers.iter().any(|(variable, (below, above))| {
+        market.price(*variable).is_none_or(|price| {
+            below.is_some_and(|below| price <= below) || above.is_some_and(|above| price >= above)
+        })
+    });
+    equity <= levels.low || equity >= levels.high || followed || fired
 }
 
 /// A box around the standing prices for an account some of whose results are converted: long sides by how much each price

@@ -728,7 +728,7 @@ proptest! {
     #[test]
     fn a_shard_torn_down_anywhere_goes_on_as_if_nothing_had_happened(history in history(), seed in any::<u64>()) {
         let recorded = record(&history);
-        let mut rng = SeededRng::new(seed);
+        let rng = SeededRng::new(seed);
         let mut engine = Engine::new(instruments());
         let mut oracle = Engine::scanning(instruments());
         for engine in [&mut engine, &mut oracle] {

@@ -25,15 +25,20 @@ pub fn alarm(scene: &Scene<'_>, track: &Track, floors: &[Floor]) -> Result<Alarm
     let phase = scene.phase;
     let (mut low, mut high, mut following) = (None, None, None);
     for floor in floors {
+        let level = first_crossed(floor)?;
+        let follows = follows_peak(phase, floor);
+        if follows && matches!(floor.tests, Tested::Balance | Tested::LowerOf) {
+            // No price moves the balance, but a new peak may raise the floor to it.
+            let gap = scene.balance.minus(level)?;
+            lower(&mut high, track.peak().plus(gap)?);
+        }
         match floor.tests {
             Tested::Equity | Tested::LowerOf => {}
-            // No price moves the balance.
             Tested::Balance | Tested::DayEndBalance => continue,
         }
-        let level = first_crossed(floor)?;
         if floor.cap {
             lower(&mut high, level);
-        } else if follows_peak(phase, floor) {
+        } else if follows {
             higher(&mut following, level);
         } else {
             higher(&mut low, level);

@@ -48,14 +48,17 @@ pub struct Loaded {
 
 /// What to measure.
 pub struct Load {
-    ticks_of: Option<PathBuf>,
+    pub ticks_of: Option<PathBuf>,
     shape: Shape,
-    accounts: usize,
+    /// Whether a shape was asked for.
+    pub chosen: bool,
+    pub accounts: usize,
     instruments: usize,
     trailing: u64,
-    ticks: usize,
+    pub ticks: usize,
     pub seed: u64,
     pub check: bool,
+    pub differential: bool,
     pub rivals: bool,
     pub rival_ticks: usize,
 }
@@ -116,12 +119,14 @@ impl Load {
         let mut load = Self {
             ticks_of: None,
             shape: Shape::Walk,
+            chosen: false,
             accounts: 100_000,
             instruments: 50,
             trailing: 30,
             ticks: 400_000,
             seed: 1,
             check: false,
+            differential: false,
             rivals: true,
             rival_ticks: 40_000,
         };
@@ -137,6 +142,7 @@ impl Load {
                         args.try_raw_args()?.next_if(|it| !it.to_string_lossy().starts_with('-'))
                     });
                     let word = word.map_or_else(|| "walk".to_owned(), text);
+                    load.chosen = true;
                     let found = Shape::ALL.iter().find(|(name, _)| *name == word);
                     load.shape = found.expect("walk, gap, oscillation, herd, spread or crash").1;
                 }
@@ -149,6 +155,7 @@ impl Load {
                 }
                 Long("length") => load.ticks = number(args.value().expect("a number")) as usize,
                 Long("seed") => load.seed = number(args.value().expect("a number")),
+                Long("differential") => load.differential = true,
                 Long("check") => load.check = true,
                 Long("check-all") => (load.check, load.rival_ticks) = (true, usize::MAX),
                 Long("alone") => load.rivals = false,
@@ -178,9 +185,9 @@ impl Load {
 
     fn account(&self, chance: &mut Chance, start: &[i64], instruments: usize) -> Account {
         let herd = matches!(self.shape, Shape::Herd | Shape::Crash);
-        let held = if herd { 1 } else { 1 + chance.below(6.min(instruments as u64)) as usize };
-        let mut exposures: Vec<Exposure> = Vec::with_capacity(held);
-        while exposures.len() < held {
+        let count = if herd { 1 } else { 1 + chance.below(6.min(instruments as u64)) as usize };
+        let mut exposures: Vec<Exposure> = Vec::with_capacity(count);
+        while exposures.len() < count {
             let instrument = if herd { 0 } else { zipf(chance, instruments) };
             let long = herd || chance.below(2) == 0;
             let variable = if long { bid(instrument) } else { ask(instrument) };
@@ -194,8 +201,8 @@ impl Load {
         let trails = !herd && chance.below(100) < self.trailing;
         // Already drifted by 4.5 % down to 7 % up; round a level: within 2 per mille of one.
         let drifted = match self.shape {
-            Shape::Oscillation if trails => START * 940 / 1_000 + START * chance.within(0, 2) / 1_000,
-            Shape::Oscillation => START * 950 / 1_000 + START * chance.within(0, 2) / 1_000,
+            Shape::Oscillation if trails => START * 940 / 1_000 + 1 + START * chance.within(0, 2) / 1_000,
+            Shape::Oscillation => START * 950 / 1_000 + 1 + START * chance.within(0, 2) / 1_000,
             Shape::Herd => START * 955 / 1_000,
             Shape::Crash => START,
             Shape::Walk | Shape::Gap | Shape::Spread => START + START / 1_000 * chance.within(-45, 70),

@@ -15,10 +15,12 @@
     clippy::disallowed_types,
     clippy::disallowed_methods,
     clippy::print_stdout,
-    missing_docs,
     reason = "a measurement may stop at the first fault, reads the clock and divides its own figures"
 )]
 
+#[path = "../../tests/common/mod.rs"]
+mod common;
+mod differential;
 mod load;
 mod rivals;
 
@@ -45,7 +47,6 @@ pub trait Method {
 /// The index of the engine.
 struct Index {
     watch: Watch,
-    slots: Vec<Slot>,
     accounts: Vec<u32>,
     fired: Vec<Slot>,
     high: Vec<i64>,
@@ -57,7 +58,6 @@ impl Index {
         let at = Timestamp::from_micros(0);
         let prices: Vec<_> = (0_u32..).zip(loaded.start.iter().copied()).collect();
         watch.apply(0, at, &prices, &mut Vec::new()).expect("prices in range");
-        let mut slots = Vec::with_capacity(loaded.accounts.len());
         let mut accounts = vec![0; loaded.accounts.len()];
         let mut high = Vec::with_capacity(loaded.accounts.len());
         for (number, account) in (0_u32..).zip(&loaded.accounts) {
@@ -66,10 +66,9 @@ impl Index {
             let levels = Levels { low: account.low, high: account.high, trail };
             watch.set(slot, account.base, &account.exposures, levels).expect("amounts in range");
             accounts[slot as usize] = number;
-            slots.push(slot);
             high.push(account.high);
         }
-        Self { watch, slots, accounts, fired: Vec::new(), high }
+        Self { watch, accounts, fired: Vec::new(), high }
     }
 }
 
@@ -151,8 +150,62 @@ fn figures(run: &mut Run, ticks: usize) -> Value {
     })
 }
 
+/// The whole engine beside the scan, over the shapes or ticks that were asked for.
+fn compare(load: &Load) -> Value {
+    let accounts = load.accounts.min(20_000);
+    let mut out = json!({ "accounts": accounts, "seed": load.seed });
+    let mut differences = 0;
+    let mut add = |name: &str, compared: differential::Compared, started: u64| {
+        differences += u64::from(compared.difference.is_some());
+        out[name] = json!({
+            "ticks": compared.ticks,
+            "commands": compared.commands,
+            "events": compared.events,
+            "verdicts": compared.verdicts,
+            "verdicts_of_soft_rules": compared.soft,
+            "fills_of_waiting_orders_and_exits": compared.triggered,
+            "resets": compared.resets,
+            "states_compared": compared.states,
+            "first_difference": compared.difference,
+            "cpu_seconds": ((processor() - started) as f64 / 1e9).round(),
+        });
+    };
+    if let Some(folder) = &load.ticks_of {
+        let days = providers::feeds::ticks::scan(folder).expect("a folder of ticks");
+        let symbols: std::collections::BTreeSet<_> = days.iter().map(|day| day.symbol.clone()).collect();
+        let instruments = differential::instruments_of(symbols.into_iter());
+        let decimals = instruments.iter().map(|(_, it)| (it.symbol.clone(), it.price_decimals)).collect();
+        let days = days.into_iter().filter(|day| instruments.find(&day.symbol).is_some()).collect();
+        let ticks = providers::feeds::ticks::merge(days, &decimals).expect("a folder of ticks").map(|tick| {
+            let tick = tick.expect("a tick");
+            let instrument = instruments.find(&tick.symbol).expect("in the table");
+            engine::Quote { instrument, bid: tick.bid, ask: tick.ask, source_time: tick.source_time }
+        });
+        let started = processor();
+        add("recorded", differential::over_ticks(&instruments, ticks, accounts, load.seed), started);
+    } else {
+        for (name, shape) in differential::Shape::ALL {
+            if load.chosen && name != load.source() {
+                continue;
+            }
+            let started = processor();
+            add(name, differential::over_shape(shape, accounts, load.ticks as u64, load.seed), started);
+        }
+    }
+    out["differences"] = json!(differences);
+    out
+}
+
 fn main() {
     let load = Load::from_args();
+    if load.differential {
+        let out = compare(&load);
+        println!("{}", serde_json::to_string_pretty(&out).expect("an object"));
+        if out["differences"] != 0 {
+            std::process::exit(1);
+        }
+        return;
+    }
     let (loaded, ticks) = load.make();
     let mut out = json!({
         "accounts": loaded.accounts.len(),

@@ -161,7 +161,15 @@ pub struct Watch {
     place: u64,
     looks: u64,
     found: Vec<u32>,
+    /// Keeps [`Watch::touch`] from being dropped as useless.
+    seen: i32,
 }
+
+/// Accounts fired by one message from which on they are looked at in the order of their slots.
+const MANY: usize = 512;
+
+/// Accounts that are read from memory together before they are looked at.
+const TOGETHER: usize = 16;
 
 /// A slot of a [`Watch`].
 pub type Slot = u32;
@@ -213,6 +221,7 @@ impl Watch {
             place: 0,
             looks: 0,
             found: Vec::new(),
+            seen: 0,
         }
     }
 
@@ -244,7 +253,13 @@ impl Watch {
 
     /// Nothing happens to the account any more.
     pub fn leave(&mut self, slot: Slot) {
-        self.clear(slot);
+        let Some(watched) = self.watched.get_mut(index(slot)) else { return };
+        // Their room is given back when the slot is used again: when all leave at once, that would take longest.
+        for leg in &mut watched.legs {
+            if let Some(zone) = self.zones.get_mut(usize::from(leg.variable)) {
+                zone.retract(std::mem::replace(&mut leg.posting, u32::MAX));
+            }
+        }
         self.free.push(slot);
     }
 
@@ -360,15 +375,37 @@ impl Watch {
         let mut found = std::mem::take(&mut self.found);
         found.clear();
         for (variable, price) in moved {
-            self.zones.get(index(*variable)).ok_or(Overflow)?.fire(narrow(*price), &mut found);
+            self.zones.get_mut(index(*variable)).ok_or(Overflow)?.fire(narrow(*price), &mut found);
         }
-        for slot in &found {
-            if self.look(*slot)? {
-                fired.push(*slot);
+        if found.len() >= MANY {
+            // In the order in which they lie in memory: the worst message is a scan.
+            found.sort_unstable();
+        }
+        for some in found.chunks(TOGETHER) {
+            if found.len() < MANY {
+                self.touch(some);
+            }
+            for slot in some {
+                if self.look(*slot)? {
+                    fired.push(*slot);
+                }
             }
         }
         self.found = found;
         Ok(())
+    }
+
+    /// Reads what the looks at some accounts will need, so that the memory answers for all of them together.
+    fn touch(&mut self, slots: &[Slot]) {
+        let mut seen = self.seen;
+        for slot in slots {
+            let Some(watched) = self.watched.get(index(*slot)) else { continue };
+            for leg in &watched.legs {
+                let zone = self.zones.get(usize::from(leg.variable));
+                seen ^= zone.map_or(0, |zone| zone.touch(leg.posting));
+            }
+        }
+        self.seen = seen;
     }
 
     /// Looks at an account whose interval was left: true if something happens to it. If not it has a new box.
@@ -480,6 +517,8 @@ impl Leg {
         let points = |amount: i64| amount.checked_div(size).unwrap_or(i64::MAX);
         let lo = price.saturating_sub(points(fall)).saturating_sub(1);
         let hi = price.saturating_add(points(rise)).saturating_add(1);
+        #[cfg(test)]
+        let (lo, hi) = tests::widened(lo, hi);
         self.put(zones, narrow(lo), narrow(hi))
     }
 
@@ -550,4 +589,128 @@ fn cube_root(of: u64) -> u64 {
         bit >>= 1;
     }
     root
+}
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "a test may panic")]
+mod tests {
+    use std::cell::Cell;
+
+    use kernel::SeededRng;
+
+    use super::*;
+
+    thread_local! {
+        /// Points by which boxes are drawn too wide.
+        static SLACK: Cell<i64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn widened(lo: i64, hi: i64) -> (i64, i64) {
+        let slack = SLACK.get();
+        (lo - slack, hi + slack)
+    }
+
+    struct Naive {
+        base: i64,
+        held: Vec<(Variable, i64)>,
+        low: i64,
+        high: i64,
+        distance: i64,
+        peak: i64,
+    }
+
+    impl Naive {
+        /// Whether something happens to it at these prices.
+        fn happens(&mut self, prices: &[i64]) -> bool {
+            let worth =
+                self.base + self.held.iter().map(|(of, weight)| weight * prices[index(*of)]).sum::<i64>();
+            self.peak = self.peak.max(worth);
+            let floor = if self.distance > 0 { self.low.max(self.peak - self.distance) } else { self.low };
+            worth <= floor || worth >= self.high
+        }
+    }
+
+    /// Over random prices, at how many messages the watch and a scan of everybody fire different accounts. Who is fired
+    /// comes back elsewhere.
+    fn differences(seed: u64, slack: i64) -> u32 {
+        SLACK.set(slack);
+        let rng = SeededRng::new(seed);
+        let whole = |from: i64, to: i64| rng.between(from, to);
+        let mut prices: Vec<i64> =
+            (0..4).flat_map(|instrument| [1_000 + instrument, 1_002 + instrument]).collect();
+        let mut watch = Watch::new(4);
+        let start: Vec<_> = (0..).zip(prices.iter().copied()).collect();
+        watch.apply(1, Timestamp::from_micros(0), &start, &mut Vec::new()).unwrap();
+        let mut accounts: Vec<(Slot, Naive)> = Vec::new();
+        let account = |watch: &mut Watch, slot: Slot, prices: &[i64]| {
+            let count = whole(1, 3);
+            let first = whole(0, 3);
+            let held: Vec<(Variable, i64)> = (0..count)
+                .map(|which| {
+                    let instrument = u16::try_from((first + which) % 4).unwrap();
+                    let size = whole(1, 60);
+                    if whole(0, 1) == 0 { (bid(instrument), size) } else { (ask(instrument), -size) }
+                })
+                .collect();
+            let worth: i64 = held.iter().map(|(of, weight)| weight * prices[index(*of)]).sum();
+            let (equity, distance) =
+                (whole(9_700, 10_300), [0, 500, 900][usize::try_from(whole(0, 2)).unwrap()]);
+            let exposure = |(variable, weight): &(Variable, i64)| Exposure {
+                variable: *variable,
+                weight: *weight,
+                below: None,
+                above: None,
+            };
+            let exposures: Vec<_> = held.iter().map(exposure).collect();
+            let (low, high) = (9_200, 10_900);
+            let trail = (distance > 0).then_some(Trail { peak: equity, distance });
+            watch.set(slot, equity - worth, &exposures, Levels { low, high, trail }).unwrap();
+            Naive { base: equity - worth, held, low, high, distance, peak: equity }
+        };
+        for _ in 0..60 {
+            let slot = watch.enter();
+            let naive = account(&mut watch, slot, &prices);
+            accounts.push((slot, naive));
+        }
+        let mut differing = 0;
+        for place in 2..6_000 {
+            let instrument = u16::try_from(whole(0, 3)).unwrap();
+            let step = whole(-2, 2) * if whole(0, 99) == 0 { 10 } else { 1 };
+            let at = index(bid(instrument));
+            let price = (prices[at] + step).clamp(900, 1_100);
+            (prices[at], prices[at + 1]) = (price, price + whole(1, 4));
+            let moved = [(bid(instrument), prices[at]), (ask(instrument), prices[at + 1])];
+            let mut fired = Vec::new();
+            watch.apply(place, Timestamp::from_micros(0), &moved, &mut fired).unwrap();
+            fired.sort_unstable();
+            let mut expected = Vec::new();
+            for (slot, naive) in &mut accounts {
+                if naive.happens(&prices) {
+                    expected.push(*slot);
+                }
+            }
+            differing += u32::from(fired != expected);
+            for (slot, naive) in &mut accounts {
+                if fired.contains(slot) || expected.contains(slot) {
+                    *naive = account(&mut watch, *slot, &prices);
+                }
+            }
+        }
+        SLACK.set(0);
+        differing
+    }
+
+    #[test]
+    fn the_watch_fires_whom_a_scan_finds() {
+        for seed in 1..=6 {
+            assert_eq!(differences(seed, 0), 0, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn boxes_one_point_too_wide_are_found_out() {
+        for seed in 1..=6 {
+            assert!(differences(seed, 1) > 0, "seed {seed}");
+        }
+    }
 }

@@ -4,68 +4,66 @@
 const NEVER: (i32, i32) = (i32::MIN, i32::MAX);
 /// Nobody's posting.
 const NOBODY: u32 = u32::MAX;
-/// Postings below one entry of the first summary, and entries of it below one of the second.
+/// Entries that are read together.
 const FAN: usize = 16;
 /// Postings below one entry of the second summary.
 const BLOCK: usize = 256;
-/// Entries of the second summary that are tested together, without a branch.
-const STRIP: usize = 64;
 
 /// Open intervals around one price, each with its owner: a price fires those with `price <= lo` or `price >= hi`.
 ///
 /// Two summaries hold the highest `lo` and the lowest `hi` of 16 and of 256 postings; a query reads the second one from
-/// end to end and opens only what answers. A price beyond 32 bits fires more than it must and never less.
+/// end to end and opens only what answers. A posting that moves outwards is told to its summaries at once. One that moves
+/// inwards is not: its summaries say more than is there until a query opens them in vain and corrects them. A price beyond
+/// 32 bits fires more than it must and never less.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Zone {
-    postings: Bounds,
+    postings: Vec<Sixteen>,
     owners: Vec<u32>,
-    sixteens: Bounds,
-    blocks: Bounds,
+    sixteens: Vec<Sixteen>,
+    blocks: Vec<Sixteen>,
     free: Vec<u32>,
 }
 
-/// The two ends of intervals, each in its own array, as a query reads them.
-#[derive(Debug, Clone, Default)]
-struct Bounds {
-    lo: Vec<i32>,
-    hi: Vec<i32>,
+/// Sixteen intervals in two neighbouring lines of the cache, so that vector instructions test them in one go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(align(128))]
+struct Sixteen {
+    lo: [i32; FAN],
+    hi: [i32; FAN],
 }
 
-impl Bounds {
-    fn extend(&mut self, count: usize) {
-        self.lo.resize(self.lo.len().saturating_add(count), NEVER.0);
-        self.hi.resize(self.hi.len().saturating_add(count), NEVER.1);
+impl Sixteen {
+    const EMPTY: Self = Self { lo: [NEVER.0; FAN], hi: [NEVER.1; FAN] };
+
+    /// Whether a price fires any of them.
+    fn answers(&self, price: i32) -> bool {
+        let lo = self.lo.iter().fold(false, |any, lo| any | (*lo >= price));
+        self.hi.iter().fold(lo, |any, hi| any | (*hi <= price))
     }
 
-    /// Sets one entry; what stood there.
-    fn set(&mut self, place: usize, lo: i32, hi: i32) -> Option<(i32, i32)> {
-        let old_lo = std::mem::replace(self.lo.get_mut(place)?, lo);
-        let old_hi = std::mem::replace(self.hi.get_mut(place)?, hi);
-        Some((old_lo, old_hi))
+    /// Those that a price fires.
+    fn fired(&self, price: i32) -> impl Iterator<Item = usize> {
+        let pairs = self.lo.iter().zip(&self.hi).enumerate();
+        pairs.filter(move |(_, (lo, hi))| **lo >= price || **hi <= price).map(|(place, _)| place)
     }
 
-    fn get(&self, place: usize) -> Option<(i32, i32)> {
-        Some((*self.lo.get(place)?, *self.hi.get(place)?))
+    /// The highest `lo` and the lowest `hi`.
+    fn summary(&self) -> (i32, i32) {
+        let lo = self.lo.iter().fold(NEVER.0, |most, lo| most.max(*lo));
+        (lo, self.hi.iter().fold(NEVER.1, |least, hi| least.min(*hi)))
     }
 
-    /// The highest `lo` and the lowest `hi` of the entries below one of the next summary.
-    fn summary(&self, above: usize) -> (i32, i32) {
-        let from = above.saturating_mul(FAN);
-        let to = from.saturating_add(FAN);
-        let lo = self.lo.get(from..to).unwrap_or_default().iter().copied().max();
-        let hi = self.hi.get(from..to).unwrap_or_default().iter().copied().min();
-        (lo.unwrap_or(NEVER.0), hi.unwrap_or(NEVER.1))
+    fn set(&mut self, place: usize, (lo, hi): (i32, i32)) {
+        if let (Some(old_lo), Some(old_hi)) = (self.lo.get_mut(place), self.hi.get_mut(place)) {
+            (*old_lo, *old_hi) = (lo, hi);
+        }
     }
 
-    /// The places in a range that a price fires.
-    fn fired(&self, from: usize, count: usize, price: i32) -> impl Iterator<Item = usize> {
-        let to = from.saturating_add(count);
-        let lo = self.lo.get(from..to).unwrap_or_default();
-        let hi = self.hi.get(from..to).unwrap_or_default();
-        let pairs = lo.iter().zip(hi).enumerate();
-        pairs
-            .filter(move |(_, (lo, hi))| **lo >= price || **hi <= price)
-            .map(move |(at, _)| from.saturating_add(at))
+    /// Widens what one of them says until it covers an interval.
+    fn cover(&mut self, place: usize, (lo, hi): (i32, i32)) {
+        if let (Some(old_lo), Some(old_hi)) = (self.lo.get_mut(place), self.hi.get_mut(place)) {
+            (*old_lo, *old_hi) = (lo.max(*old_lo), hi.min(*old_hi));
+        }
     }
 }
 
@@ -75,17 +73,24 @@ pub(super) fn narrow(price: i64) -> i32 {
     i32::try_from(price).unwrap_or(if price < 0 { i32::MIN } else { i32::MAX })
 }
 
+/// A place split into the group of sixteen and the place in it.
+fn split(place: usize) -> (usize, usize) {
+    (place >> 4_u32, place & 15)
+}
+
 impl Zone {
     /// A posting of an owner, that never fires.
     pub fn post(&mut self, owner: u32) -> u32 {
         if self.free.is_empty() {
             let start = self.owners.len();
-            self.owners.resize(start.saturating_add(BLOCK), NOBODY);
-            self.postings.extend(BLOCK);
-            self.sixteens.extend(FAN);
-            self.blocks.extend(1);
-            let new = (start..start.saturating_add(BLOCK)).rev();
-            self.free.extend(new.filter_map(|place| u32::try_from(place).ok()));
+            let end = start.saturating_add(BLOCK);
+            self.owners.resize(end, NOBODY);
+            self.postings.resize(end >> 4_u32, Sixteen::EMPTY);
+            self.sixteens.push(Sixteen::EMPTY);
+            if self.sixteens.len() > self.blocks.len().saturating_mul(FAN) {
+                self.blocks.push(Sixteen::EMPTY);
+            }
+            self.free.extend((start..end).rev().filter_map(|place| u32::try_from(place).ok()));
         }
         let posting = self.free.pop().unwrap_or(NOBODY);
         if let Some(place) = self.owners.get_mut(index(posting)) {
@@ -96,88 +101,87 @@ impl Zone {
 
     /// Takes a posting back.
     pub fn retract(&mut self, posting: u32) {
-        self.set(posting, NEVER.0, NEVER.1);
-        if let Some(place) = self.owners.get_mut(index(posting)) {
-            *place = NOBODY;
+        let (sixteen, place) = split(index(posting));
+        if let (Some(sixteen), Some(owner)) =
+            (self.postings.get_mut(sixteen), self.owners.get_mut(index(posting)))
+        {
+            sixteen.set(place, NEVER);
+            *owner = NOBODY;
             self.free.push(posting);
         }
     }
 
     /// Moves a posting.
     pub fn set(&mut self, posting: u32, lo: i32, hi: i32) {
-        let place = index(posting);
-        let Some(old) = self.postings.set(place, lo, hi) else { return };
-        let sixteen = place.checked_div(FAN).unwrap_or_default();
-        let Some(old) = raise(&self.postings, &mut self.sixteens, sixteen, old, (lo, hi)) else { return };
-        let block = sixteen.checked_div(FAN).unwrap_or_default();
-        let new = self.sixteens.get(sixteen).unwrap_or(NEVER);
-        raise(&self.sixteens, &mut self.blocks, block, old, new);
+        let (sixteen, place) = split(index(posting));
+        let (block, among) = split(sixteen);
+        let (strip, in_strip) = split(block);
+        if let (Some(postings), Some(sixteens), Some(blocks)) =
+            (self.postings.get_mut(sixteen), self.sixteens.get_mut(block), self.blocks.get_mut(strip))
+        {
+            postings.set(place, (lo, hi));
+            sixteens.cover(among, (lo, hi));
+            blocks.cover(in_strip, (lo, hi));
+        }
+    }
+
+    /// Something of what [`Zone::set`] will need: reading it for many postings first lets the memory answer them together.
+    pub fn touch(&self, posting: u32) -> i32 {
+        let (sixteen, _) = split(index(posting));
+        let (block, _) = split(sixteen);
+        let postings = self.postings.get(sixteen).map_or(0, |it| it.lo[0] ^ it.hi[0]);
+        postings ^ self.sixteens.get(block).map_or(0, |it| it.lo[0] ^ it.hi[0])
     }
 
     /// The owners that a price fires; one with several postings may come more than once.
-    pub fn fire(&self, price: i32, owners: &mut Vec<u32>) {
-        let strips = self.blocks.lo.chunks(STRIP).zip(self.blocks.hi.chunks(STRIP));
-        for (strip, (lo, hi)) in strips.enumerate() {
-            #[expect(
-                clippy::needless_bitwise_bool,
-                reason = "without a branch the strip is compared by vector instructions"
-            )]
-            let answers =
-                lo.iter().zip(hi).fold(false, |any, (lo, hi)| any | (*lo >= price) | (*hi <= price));
-            if !answers {
+    pub fn fire(&mut self, price: i32, owners: &mut Vec<u32>) {
+        for (strip, blocks) in self.blocks.iter_mut().enumerate() {
+            if !blocks.answers(price) {
                 continue;
             }
-            for block in self.blocks.fired(strip.saturating_mul(STRIP), lo.len(), price) {
-                for sixteen in self.sixteens.fired(block.saturating_mul(FAN), FAN, price) {
-                    let fired = self.postings.fired(sixteen.saturating_mul(FAN), FAN, price);
-                    owners.extend(
-                        fired.filter_map(|posting| self.owners.get(posting)).filter(|it| **it != NOBODY),
-                    );
+            let first = strip.saturating_mul(FAN);
+            let answering = *blocks;
+            for block in answering.fired(price) {
+                let Some(sixteens) = self.sixteens.get_mut(first.saturating_add(block)) else { break };
+                let first = first.saturating_add(block).saturating_mul(FAN);
+                let answering = *sixteens;
+                for sixteen in answering.fired(price) {
+                    let Some(postings) = self.postings.get(first.saturating_add(sixteen)) else { break };
+                    let first = first.saturating_add(sixteen).saturating_mul(FAN);
+                    for posting in postings.fired(price) {
+                        let owner = self.owners.get(first.saturating_add(posting));
+                        owners.extend(owner.filter(|owner| **owner != NOBODY));
+                    }
+                    sixteens.set(sixteen, postings.summary());
                 }
+                blocks.set(block, sixteens.summary());
             }
         }
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let entries = [&self.postings, &self.sixteens, &self.blocks];
-        let bounds = entries.iter().map(|it| it.lo.capacity().saturating_add(it.hi.capacity()));
-        let words = bounds.sum::<usize>().saturating_add(self.owners.capacity());
-        words.saturating_add(self.free.capacity()).saturating_mul(size_of::<u32>())
+        let groups = [&self.postings, &self.sixteens, &self.blocks];
+        let groups = groups.iter().map(|it| it.capacity().saturating_mul(size_of::<Sixteen>()));
+        let words = self.owners.capacity().saturating_add(self.free.capacity());
+        groups.sum::<usize>().saturating_add(words.saturating_mul(size_of::<u32>()))
     }
 
-    /// Whether every summary is what it says.
+    /// Whether no summary says less than is there.
     #[cfg(test)]
     fn holds(&self) -> bool {
-        let right = |below: &Bounds, above: &Bounds| {
-            (0..above.lo.len()).all(|entry| above.get(entry) == Some(below.summary(entry)))
+        let covers = |below: &[Sixteen], above: &[Sixteen]| {
+            below.iter().enumerate().all(|(number, group)| {
+                let ((lo, hi), above) = (group.summary(), above[number / FAN]);
+                above.lo[number % FAN] >= lo && above.hi[number % FAN] <= hi
+            })
         };
-        right(&self.postings, &self.sixteens) && right(&self.sixteens, &self.blocks)
+        covers(&self.postings, &self.sixteens) && covers(&self.sixteens, &self.blocks)
     }
 }
 
 fn index(posting: u32) -> usize {
     usize::try_from(posting).unwrap_or(usize::MAX)
-}
-
-/// Brings a summary up to date after one entry below it moved from `old` to `new`; the summary's entry before, if it
-/// moved. It is computed anew only if the entry that moved inwards was its end.
-fn raise(
-    below: &Bounds,
-    above: &mut Bounds,
-    entry: usize,
-    old: (i32, i32),
-    new: (i32, i32),
-) -> Option<(i32, i32)> {
-    let before = above.get(entry)?;
-    let lo_falls = new.0 < old.0 && old.0 == before.0;
-    let hi_rises = new.1 > old.1 && old.1 == before.1;
-    let after =
-        if lo_falls || hi_rises { below.summary(entry) } else { (before.0.max(new.0), before.1.min(new.1)) };
-    if after == before {
-        return None;
-    }
-    above.set(entry, after.0, after.1)
 }
 
 #[cfg(test)]
@@ -206,8 +210,8 @@ mod tests {
                     zone.set(*posting, *lo, *hi);
                 }
             }
-            prop_assert!(zone.holds());
             for price in prices {
+                prop_assert!(zone.holds());
                 let mut found = Vec::new();
                 zone.fire(price, &mut found);
                 found.sort_unstable();

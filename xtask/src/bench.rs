@@ -7,7 +7,7 @@ use crate::process::{cargo, run as run_program};
 use crate::{Failure, Outcome};
 
 pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
-    let name = args.value().map_err(|_| Failure::new("name a measurement: replay"))?;
+    let name = args.value().map_err(|_| Failure::new("name a measurement: replay, orders"))?;
     let rest: Vec<OsString> = args.raw_args()?.collect();
     match name.to_str() {
         Some("replay") => {
@@ -15,6 +15,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
             replay.args(["run", "--quiet", "--release", "--package", "tradesense", "--", "replay", "--json"]);
             run_program(replay.args(rest))
         }
-        _ => Err(Failure::new(format!("no measurement {}; there is: replay", name.display()))),
+        Some("orders") => crate::bench_orders::run(&rest),
+        _ => Err(Failure::new(format!("no measurement {}; there are: replay, orders", name.display()))),
     }
 }

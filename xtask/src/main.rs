@@ -11,6 +11,7 @@
 
 mod bare;
 mod bench;
+mod bench_orders;
 mod codegen;
 mod db;
 mod gate;
@@ -44,6 +45,9 @@ Developer commands of TradeSense
       A development database below target/dev-db: start it, print its URL, stop it.
   cargo xtask bench replay --ticks DIR
       Measure the replay of a folder of ticks with the release build.
+  cargo xtask bench orders [--concurrency 1,8,32,64] [--seconds 10] [--accounts 64] [--seed S]
+      Measure durable orders per second over HTTP beside pgbench on the same private PostgreSQL, and print
+      one JSON object. docs/PERFORMANCE.md explains it.
   cargo xtask verify-bare [--suite NAME] [--minutes N]
       Follow the README in a bare Debian made by debootstrap, as root, and print how long it took.
 

@@ -11,6 +11,7 @@
 
 mod bare;
 mod bench;
+mod bench_orders;
 mod codegen;
 mod db;
 mod gate;
@@ -52,6 +53,9 @@ Developer commands of TradeSense
       walk, gap, oscillation, herd, spread or crash. --check compares what was found with the posting list.
   cargo xtask bench engine --differential [--synthetic SHAPE | --ticks DIR] [--accounts N] [--length N] [--seed S]
       Run the whole engine beside the scan of everybody and compare every event, answer and state.
+  cargo xtask bench orders [--concurrency 1,8,32,64] [--seconds 10] [--accounts 64] [--seed S]
+      Measure durable orders per second over HTTP beside pgbench on the same private PostgreSQL, and print
+      one JSON object. docs/PERFORMANCE.md explains it.
   cargo xtask verify-bare [--suite NAME] [--minutes N]
       Follow the README in a bare Debian made by debootstrap, as root, and print how long it took.
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use app::AppError;
 use engine::Instruments;
-use kernel::{FirmId, Timestamp};
+use kernel::{AccountId, FirmId, Timestamp};
 use rules::{Program, VersionHash};
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -17,11 +17,15 @@ use sqlx::{
 };
 
 use crate::error::Doing;
+use crate::read::Owner;
 use crate::row::At;
 use crate::{Inconsistent, StoreError, row};
 
 /// Versions never change, so each is read once. Beyond this many the memory starts anew.
 const MOST_PROGRAMS: usize = 4_096;
+
+/// Whose an account is never changes either, so that each owner is read once. Beyond this many the memory starts anew.
+const MOST_OWNERS: usize = 200_000;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
@@ -45,6 +49,7 @@ pub struct Store {
     pub(crate) engine: PgPool,
     pub(crate) instruments: Arc<Instruments>,
     programs: Mutex<BTreeMap<(FirmId, VersionHash), Arc<Program>>>,
+    owners: Mutex<BTreeMap<(FirmId, AccountId), Owner>>,
 }
 
 /// A transaction that sees and writes one firm. Dropped without a commit, it is rolled back.
@@ -123,7 +128,7 @@ impl Store {
         let engine =
             pool(&settings.url, "set role tradesense_engine", settings.engine_connections, &by_key).await?;
         let instruments = Arc::clone(&settings.instruments);
-        Ok(Self { app, engine, instruments, programs: Mutex::default() })
+        Ok(Self { app, engine, instruments, programs: Mutex::default(), owners: Mutex::default() })
     }
 
     /// Closes all connections once they are free.
@@ -187,6 +192,19 @@ impl Store {
             sqlx::query_scalar!("select 1 as alive").fetch_one(pool).await.doing(doing)?;
         }
         Ok(())
+    }
+
+    /// Whose an account is, if that was read before.
+    pub(crate) fn known_owner(&self, firm: FirmId, account: AccountId) -> Option<Owner> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(&(firm, account)).copied()
+    }
+
+    pub(crate) fn remember_owner(&self, firm: FirmId, account: AccountId, owner: Owner) {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        if owners.len() >= MOST_OWNERS {
+            owners.clear();
+        }
+        owners.insert((firm, account), owner);
     }
 
     /// A version of a firm, remembered.

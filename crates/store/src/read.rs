@@ -8,8 +8,8 @@ use std::sync::Arc;
 use app::{Actor, AppError, Permission};
 use engine::{Order, Position, Status, Ticket};
 use kernel::{
-    AccountId, Amount, ChallengeId, FirmId, Overflow, PersonId, Price, Quantity, Rounding, Timestamp,
-    decimal, divide,
+    AccountId, Amount, ChallengeId, Currency, FirmId, Overflow, PersonId, Price, Quantity, Rounding,
+    Timestamp, decimal, divide,
 };
 use rules::{Program, VersionHash};
 use uuid::Uuid;
@@ -85,6 +85,15 @@ pub struct Account {
     pub opened_at: Timestamp,
     /// When it ended.
     pub closed_at: Option<Timestamp>,
+}
+
+/// Whose an account is, and in which currency it counts. Neither ever changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// The trader.
+    pub person: PersonId,
+    /// Of every amount.
+    pub currency: Currency,
 }
 
 impl Account {
@@ -353,6 +362,20 @@ async fn find_account_in_tx(
         Some(row) => Ok(Some(account_in_tx(store, tx, row).await?)),
         None => Ok(None),
     }
+}
+
+/// Whose an account is, for every request that trades: read once, then remembered.
+pub async fn owner(store: &Store, firm: FirmId, account: AccountId) -> Result<Option<Owner>, AppError> {
+    if let Some(owner) = store.known_owner(firm, account) {
+        return Ok(Some(owner));
+    }
+    let mut tx = store.begin(firm).await?;
+    let found = find_account_in_tx(store, &mut tx, Viewer::Staff, account).await?;
+    let owner = found.map(|found| Owner { person: found.person, currency: found.program.currency });
+    if let Some(owner) = owner {
+        store.remember_owner(firm, account, owner);
+    }
+    Ok(owner)
 }
 
 /// The tables below an account hold no owner: what follows a no is never read.

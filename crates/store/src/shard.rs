@@ -85,10 +85,15 @@ impl ShardStore for Store {
                 .fetch_one(&self.engine)
                 .await
                 .map_err(storage)?;
-        u64::try_from(position).map_err(|_| ShardError::Inconsistent {
-            table: "shards",
-            say: format!("the place {position} in the quote log"),
-        })
+        Ok(place("shards", position)?)
+    }
+
+    async fn first_needed_quote(&self) -> Result<u64, ShardError> {
+        let mark = sqlx::query_scalar!(r#"select coalesce(min(mark_position), 0) as "mark!" from shards"#)
+            .fetch_one(&self.engine)
+            .await
+            .map_err(storage)?;
+        Ok(place("shards", mark)?.saturating_add(1))
     }
 
     async fn program(&self, version: &VersionHash) -> Result<Option<Arc<Program>>, ShardError> {

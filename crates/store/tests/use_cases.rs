@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use app::AppError;
-use app::identity::{Password, Registration};
+use app::identity::{Cost, Identity, Password, Registration, Token};
 use app::purchases::PurchaseState;
 use app::trading::{ShardError, ShardStore as _};
 use common::{Owner, story};
@@ -461,6 +461,56 @@ async fn a_password_that_was_lost_is_set_anew_and_ends_every_session() {
     assert_eq!(audit(&world).await, actions);
     let nobody = world.identity.set_password(&context, "bob@example.org", Password::new(new)).await;
     assert!(matches!(nobody, Err(AppError::NotFound("person"))));
+}
+
+#[tokio::test]
+async fn what_ends_a_session_counts_at_once_here_and_within_a_second_elsewhere() {
+    let world = World::new().await;
+    let firm = world.firm("one").await;
+    let context = world.context(firm);
+    // Another process on the same database.
+    let elsewhere = Identity::new(
+        world.store.clone(),
+        world.clock.clone(),
+        world.rng.clone(),
+        1,
+        Cost { memory: 64, passes: 1, lanes: 1 },
+    );
+    let (ada, first) =
+        world.identity.register(&context, registration("ada@example.org"), "::1").await.unwrap();
+    let password = || Password::new(PASSWORD);
+    let (_, second) = world.identity.sign_in(&context, "ada@example.org", password(), "::1").await.unwrap();
+    let here = async |token: &Token| world.identity.who(firm, token.reveal()).await.unwrap();
+    let there = async |token: &Token| elsewhere.who(firm, token.reveal()).await.unwrap();
+    let second_later = || world.clock.advance(Span::from_seconds(1));
+    for token in [&first, &second] {
+        assert_eq!((here(token).await, there(token).await), (Some(ada.clone()), Some(ada.clone())));
+    }
+
+    elsewhere.sign_out(&context, first.reveal()).await.unwrap();
+    assert_eq!(there(&first).await, None, "signed out there, at once");
+    second_later();
+    assert_eq!(here(&first).await, None, "and here after a second");
+    assert!(here(&second).await.is_some() && there(&second).await.is_some(), "the other browser stays");
+
+    let set = world.identity.set_password(&context, "ada@example.org", Password::new("another quiet street"));
+    assert!(set.await.unwrap());
+    assert_eq!(here(&second).await, None, "a new password ends every session here, at once");
+    second_later();
+    assert_eq!(there(&second).await, None, "and there after a second");
+
+    let other = world.firm("two").await;
+    let (_, third) = world
+        .identity
+        .sign_in(&context, "ada@example.org", Password::new("another quiet street"), "::1")
+        .await
+        .unwrap();
+    assert!(here(&third).await.is_some());
+    assert_eq!(
+        world.identity.who(other, third.reveal()).await.unwrap(),
+        None,
+        "no session of another firm's"
+    );
 }
 
 #[tokio::test]

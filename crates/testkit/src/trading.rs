@@ -146,6 +146,10 @@ impl<S: ShardStore> ShardStore for Gate<S> {
         self.store.quote_position().await
     }
 
+    async fn first_needed_quote(&self) -> Result<u64, ShardError> {
+        self.store.first_needed_quote().await
+    }
+
     async fn program(&self, version: &VersionHash) -> Result<Option<Arc<Program>>, ShardError> {
         self.store.program(version).await
     }

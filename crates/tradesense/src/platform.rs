@@ -22,7 +22,8 @@ use app::what_if::WhatIf;
 use audit::SigningKey;
 use engine::Instruments;
 use kernel::{Clock, FirmId, OwnerId, Rng};
-use providers::quote_log::DiskQuoteLog;
+use providers::archive::Archive;
+use providers::quote_log::{DiskQuoteLog, Keeper, Retention};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -35,6 +36,8 @@ const OPENER_PERIOD: Duration = Duration::from_secs(2);
 const TELLER_PERIOD: Duration = Duration::from_secs(2);
 /// Verdicts without a receipt are looked for this often, beside the call when one is stored.
 const RECEIPT_PERIOD: Duration = Duration::from_secs(5);
+/// The quote log is archived and kept small this often.
+const KEEPER_PERIOD: Duration = Duration::from_mins(1);
 /// Challenges opened in one go.
 const MOST_TO_OPEN: i64 = 500;
 
@@ -53,6 +56,8 @@ pub struct Settings {
     pub rng: Arc<dyn Rng>,
     /// Where the quote log lies.
     pub quotes: PathBuf,
+    /// Where closed segments of the quote log are archived.
+    pub archive: PathBuf,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Where the operator's machines ask, if they do.
@@ -89,6 +94,7 @@ pub struct Platform {
     opener: JoinHandle<()>,
     teller: JoinHandle<()>,
     issuer: JoinHandle<()>,
+    keeper: JoinHandle<()>,
 }
 
 impl Platform {
@@ -109,6 +115,7 @@ impl Platform {
         .await
         .context("connecting to the database")?;
         let store = Arc::new(store);
+        let archive = Archive::new(&settings.archive);
         let log = DiskQuoteLog::open(&settings.quotes).context("opening the quote log")?;
         let hub = Arc::new(MarketHub::new(Arc::clone(&settings.instruments)));
         let recent = log.last().map_or(1, |last| last.position.saturating_sub(CANDLE_MEMORY));
@@ -164,7 +171,7 @@ impl Platform {
             )),
             what_if: Arc::new(WhatIf::new(
                 store.clone(),
-                crate::replay::quotes_in(settings.quotes.clone()),
+                crate::replay::archived_quotes_in(archive.clone(), settings.quotes.clone()),
                 Arc::clone(&settings.instruments),
             )),
             desk: desk.clone(),
@@ -202,6 +209,9 @@ impl Platform {
         let (stop_owning, stopped_owning) = watch::channel(false);
         let owner = tokio::spawn(owner.run(stopped_owning));
         let issuer = Issuer { store, key: settings.receipt_key, clock: Arc::clone(clock), stored };
+        let keeper = Keeper::new(&settings.quotes, Some(archive.clone()), Retention::default());
+        let keeper =
+            tokio::spawn(keep_quotes(keeper, store.clone(), Arc::clone(clock), web.stopping.clone()));
         let issuer = tokio::spawn(issue_receipts(issuer, web.stopping.clone()));
         let sequencer = Some(sequencer);
         Ok(Self {
@@ -217,6 +227,7 @@ impl Platform {
             opener,
             teller,
             issuer,
+            keeper,
         })
     }
 
@@ -255,12 +266,13 @@ impl Platform {
             // Whoever could ask has ended.
             stop_owning.send_replace(true);
             (&mut owner).await.context("stopping the shards")?;
+            (&mut keeper).await.context("stopping the keeper of the quote log")?;
             (&mut issuer).await.context("stopping the issuer of receipts")
         });
         if let Ok(ended) = ended.await {
             return ended;
         }
-        let tasks = [&opener, &teller, &owner, &issuer].map(JoinHandle::abort_handle);
+        let tasks = [&opener, &teller, &owner, &issuer, &keeper].map(JoinHandle::abort_handle);
         for task in tasks.into_iter().chain([server.abort_handle()]) {
             task.abort();
         }
@@ -287,6 +299,41 @@ async fn serve(
             drop(stop.wait_for(|stop| *stop).await);
         })
         .await
+}
+
+/// Archives the quote log and keeps it small until the platform stops.
+async fn keep_quotes(
+    mut keeper: Keeper,
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        match store.first_needed_quote().await {
+            Ok(needed) => {
+                let now = clock.now();
+                // Waits for the disk.
+                let round = tokio::task::spawn_blocking(move || {
+                    let kept = keeper.keep(needed, now);
+                    (keeper, kept)
+                });
+                let Ok((back, kept)) = round.await else { return };
+                keeper = back;
+                if let Err(error) = kept {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(error, "the quote log could not be archived or kept small; trying again");
+                }
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "reading which quotes are needed failed; trying again");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(KEEPER_PERIOD) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
 }
 
 /// Makes receipts until the platform stops; what is due then is made by the next start.

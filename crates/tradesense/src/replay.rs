@@ -163,7 +163,7 @@ pub fn quotes_in(directory: PathBuf) -> ReadQuotes {
 }
 
 /// The same, with an archive for what the log no longer has.
-fn archived_quotes_in(archive: Archive, directory: PathBuf) -> ReadQuotes {
+pub fn archived_quotes_in(archive: Archive, directory: PathBuf) -> ReadQuotes {
     Arc::new(move |from| providers::archive::read_anywhere(Some(&archive), &directory, from))
 }
 

@@ -125,7 +125,7 @@ fn forget(up: &Up, postgres_dir: &Path) -> anyhow::Result<()> {
         "--fresh does not empty a database of yours; empty it yourself"
     );
     Postgres::erase(postgres_dir).context("removing the private PostgreSQL")?;
-    for name in ["quotes", "logins.json", "market-began"] {
+    for name in ["quotes", "quotes-archive", "logins.json", "market-began"] {
         let path = up.data_dir.join(name);
         let removed =
             if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
@@ -201,6 +201,7 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         clock: Arc::clone(&clock),
         rng: Arc::clone(&rng),
         quotes: up.data_dir.join("quotes"),
+        archive: up.data_dir.join("quotes-archive"),
         listen: SocketAddr::new(up.host, up.port),
         listen_ops: Some(SocketAddr::new(up.host, up.ops_port)),
         otherwise: Some(firm),

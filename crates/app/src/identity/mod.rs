@@ -9,6 +9,7 @@
 
 mod limiter;
 mod password;
+mod sessions;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::{Actor, AppError, Context, FieldError, Role};
 use limiter::Limiter;
 use password::Hashing;
 pub use password::{Cost, Password};
+use sessions::Sessions;
 
 /// From its last use.
 const IDLE: Span = Span::from_seconds(14 * 86_400);
@@ -166,6 +168,7 @@ pub struct Identity {
     rng: Arc<dyn Rng>,
     hashing: Hashing,
     limiter: Limiter,
+    sessions: Sessions,
 }
 
 impl fmt::Debug for Identity {
@@ -183,7 +186,14 @@ impl Identity {
         workers: usize,
         cost: Cost,
     ) -> Self {
-        Self { store, clock, rng, hashing: Hashing::new(workers, cost), limiter: Limiter::default() }
+        Self {
+            store,
+            clock,
+            rng,
+            hashing: Hashing::new(workers, cost),
+            limiter: Limiter::default(),
+            sessions: Sessions::default(),
+        }
     }
 
     /// Registers a trader and signs them in. Refused with `validation_failed`, `email_taken`, `too_many_requests`.
@@ -250,21 +260,31 @@ impl Identity {
         let hash = token_hash(token);
         let Some((_, person)) = self.store.session(context.firm, &hash).await? else { return Ok(()) };
         let audit = [entry(context, &person, self.clock.now(), "identity.sign_out")];
-        self.store.end_session(context.firm, &hash, &audit).await
+        let ended = self.store.end_session(context.firm, &hash, &audit).await;
+        // Also where nobody knows whether it was stored: it is read again.
+        self.sessions.end(&(context.firm, hash));
+        ended
     }
 
-    /// Who holds a token; nobody if its session has ended.
+    /// Who holds a token; nobody if its session has ended. A session that this process ends is ended at once, one that
+    /// another process ends after a second at most: so long a session is not read again.
     pub async fn who(&self, firm: FirmId, token: &str) -> Result<Option<Person>, AppError> {
-        let hash = token_hash(token);
-        let Some((session, person)) = self.store.session(firm, &hash).await? else { return Ok(None) };
+        let key = (firm, token_hash(token));
         let now = self.clock.now();
-        if now >= session.expires_at || now >= session.ends_at {
+        let has_ended = |session: &Session| now >= session.expires_at || now >= session.ends_at;
+        if let Some((session, person)) = self.sessions.fresh(&key, now) {
+            return Ok((!has_ended(&session)).then_some(person));
+        }
+        let before = self.sessions.endings();
+        let Some((session, person)) = self.store.session(firm, &key.1).await? else { return Ok(None) };
+        if has_ended(&session) {
             return Ok(None);
         }
         let extended = now.after(IDLE).map_err(out_of_time)?.min(session.ends_at);
         if extended.since(session.expires_at).map_err(out_of_time)? >= EXTEND_BY {
-            self.store.extend_session(firm, &hash, extended).await?;
+            self.store.extend_session(firm, &key.1, extended).await?;
         }
+        self.sessions.remember(key, session, person.clone(), now, before);
         Ok(Some(person))
     }
 
@@ -309,8 +329,9 @@ impl Identity {
         let hash = self.hashing.hash(password, self.salt()).await?;
         let set = entry(context, &person, self.clock.now(), "identity.set_password");
         let audit = [AuditEntry { actor: acting(context), ..set }];
-        self.store.set_password(context.firm, person.id, &hash, &audit).await?;
-        Ok(true)
+        let set = self.store.set_password(context.firm, person.id, &hash, &audit).await;
+        self.sessions.end_all(context.firm, person.id);
+        set.map(|()| true)
     }
 
     fn salt(&self) -> [u8; 16] {

@@ -223,6 +223,8 @@ pub trait ShardStore: Send + Sync {
     async fn commit(&self, batch: &Batch) -> Result<ShardCommit, ShardError>;
     /// The highest place in the quote log that any shard has committed; 0 before the first.
     async fn quote_position(&self) -> Result<u64, ShardError>;
+    /// The first place in the quote log that any shard may have to read again.
+    async fn first_needed_quote(&self) -> Result<u64, ShardError>;
     /// A version, for the first account that is opened with it.
     async fn program(&self, version: &VersionHash) -> Result<Option<Arc<Program>>, ShardError>;
 }

@@ -180,6 +180,7 @@ impl Stage {
             clock: clock.clone(),
             rng: Arc::new(SeededRng::new(u64::try_from(clock.now().micros()).unwrap())),
             quotes: directory.path().join("quotes"),
+            archive: directory.path().join("quotes-archive"),
             listen: "127.0.0.1:0".parse().unwrap(),
             listen_ops: None,
             otherwise: Some(firm),

@@ -63,6 +63,18 @@ pub(super) async fn own(
     Ok((account.ok_or(AppError::NotFound("account"))?, viewer))
 }
 
+/// The caller as the owner of an account, for trading it: what the account now is decides the engine.
+pub(super) async fn owned(
+    web: &Web,
+    caller: &Caller,
+    id: AccountId,
+) -> Result<(read::Owner, Viewer), Problem> {
+    let Actor { person, .. } = caller.demand(app::Permission::Trade)?;
+    let owner = read::owner(&web.store, caller.context.firm, id).await?;
+    let owner = owner.filter(|owner| owner.person == *person).ok_or(AppError::NotFound("account"))?;
+    Ok((owner, Viewer::Owner(*person)))
+}
+
 async fn view(web: &Web, id: AccountId) -> Result<Arc<View>, Problem> {
     Ok(web.desk.view(id).await?.ok_or(AppError::NotFound("account"))?)
 }

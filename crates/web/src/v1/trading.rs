@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use engine::{Act, Change, Command, Done, Instrument, Key, Place, Refusal, Ticket};
 use http::StatusCode;
-use kernel::{AccountId, DecimalError, Price, Quantity, Symbol};
+use kernel::{AccountId, Currency, DecimalError, Price, Quantity, Symbol};
 use serde::{Deserialize, Deserializer};
 use store::read;
 use utoipa::ToSchema;
@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::account_view::{OrderView, PositionView, order_view, position_view};
-use super::accounts::own;
+use super::accounts::owned;
 use super::words::{OrderKind, Side};
 use crate::Web;
 use crate::extract::{Body, Caller, IdempotencyKey, Path, SignedIn};
@@ -195,12 +195,13 @@ async fn position(
     web: &Web,
     caller: &Caller,
     viewer: read::Viewer,
-    account: &read::Account,
+    currency: Currency,
+    id: AccountId,
     done: Done,
 ) -> Result<PositionView, Problem> {
     let Done::Position(ticket) = done else { return Err(unexpected()) };
-    let position = read::position(&web.store, caller.context.firm, viewer, account.id, ticket).await?;
-    position_view(&position.ok_or_else(unexpected)?, web.hub.instruments(), account.program.currency)
+    let position = read::position(&web.store, caller.context.firm, viewer, id, ticket).await?;
+    position_view(&position.ok_or_else(unexpected)?, web.hub.instruments(), currency)
 }
 
 fn unexpected() -> Problem {
@@ -230,7 +231,7 @@ async fn place_order(
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<NewOrder>,
 ) -> Result<(StatusCode, Json<OrderView>), Problem> {
-    let (_, viewer) = own(&web, &caller, id).await?;
+    let (_, viewer) = owned(&web, &caller, id).await?;
     let symbol = Symbol::parse(&body.symbol).map_err(|_| unknown_instrument())?;
     let traded = instrument(&web, &symbol)?;
     let mut fields = Fields::default();
@@ -275,7 +276,7 @@ async fn change_order(
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<OrderChange>,
 ) -> Result<Json<OrderView>, Problem> {
-    let (_, viewer) = own(&web, &caller, id).await?;
+    let (_, viewer) = owned(&web, &caller, id).await?;
     let found = read::order(&web.store, caller.context.firm, viewer, id, Ticket(ticket)).await?;
     let found = found.ok_or(Refusal::OrderNotFound)?;
     let traded = web.hub.instruments().get(found.instrument).map_err(|_| unexpected())?;
@@ -305,7 +306,7 @@ async fn cancel_order(
     Path((id, ticket)): Path<(AccountId, u32)>,
     IdempotencyKey(key): IdempotencyKey,
 ) -> Result<Json<OrderView>, Problem> {
-    let (_, viewer) = own(&web, &caller, id).await?;
+    let (_, viewer) = owned(&web, &caller, id).await?;
     let done = submit(&web, &caller, id, key, Act::Cancel { order: Ticket(ticket) }, &[]).await?;
     Ok(Json(order(&web, &caller, viewer, id, done).await?))
 }
@@ -323,7 +324,7 @@ async fn change_position(
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<PositionChange>,
 ) -> Result<Json<PositionView>, Problem> {
-    let (account, viewer) = own(&web, &caller, id).await?;
+    let (owner, viewer) = owned(&web, &caller, id).await?;
     let traded = traded_position(&web, &caller, viewer, id, ticket).await?;
     let mut fields = Fields::default();
     let stop_loss = fields.change("/stop_loss", &body.stop_loss, traded);
@@ -336,7 +337,7 @@ async fn change_position(
     ]);
     let act = Act::ChangePosition { position: Ticket(ticket), stop_loss, take_profit };
     let done = submit(&web, &caller, id, key, act, &prices).await?;
-    Ok(Json(position(&web, &caller, viewer, &account, done).await?))
+    Ok(Json(position(&web, &caller, viewer, owner.currency, id, done).await?))
 }
 
 /// Closes a position or a part of it at the current quote.
@@ -352,13 +353,20 @@ async fn close_position(
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<ClosePosition>,
 ) -> Result<Json<PositionView>, Problem> {
-    let (account, viewer) = own(&web, &caller, id).await?;
-    let traded = traded_position(&web, &caller, viewer, id, ticket).await?;
-    let mut fields = Fields::default();
-    let quantity = body.quantity.as_deref().and_then(|text| fields.quantity("/quantity", text, traded));
-    fields.done()?;
+    let (owner, viewer) = owned(&web, &caller, id).await?;
+    let quantity = match &body.quantity {
+        Some(text) => {
+            let traded = traded_position(&web, &caller, viewer, id, ticket).await?;
+            let mut fields = Fields::default();
+            let quantity = fields.quantity("/quantity", text, traded);
+            fields.done()?;
+            quantity
+        }
+        // The engine knows the rest, and whether there is such a position.
+        None => None,
+    };
     let done = submit(&web, &caller, id, key, Act::Close { position: Ticket(ticket), quantity }, &[]).await?;
-    Ok(Json(position(&web, &caller, viewer, &account, done).await?))
+    Ok(Json(position(&web, &caller, viewer, owner.currency, id, done).await?))
 }
 
 async fn traded_position<'a>(

@@ -1,0 +1,87 @@
+//! `cargo xtask bench orders`: a private PostgreSQL as the product runs it, a database for the platform and one for
+//! pgbench on it, and the load client (`crates/tradesense/benches/orders.rs`), which starts the platform, measures
+//! both in turn and prints the result.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use embedded::{Postgres, Purpose, Settings};
+
+use crate::machine::{postgresql, psql, root, target};
+use crate::platform::Scratch;
+use crate::process::{adopt_orphans, cargo, command, on_path, output, run as run_program, sweep};
+use crate::{Failure, Outcome};
+
+/// pgbench's own measure of its tables: a million rows.
+const SCALE: &str = "10";
+
+pub(crate) fn run(args: &[OsString]) -> Outcome {
+    let root = root()?;
+    let pgbench = pgbench().ok_or_else(|| {
+        Failure::new("pgbench is missing; it comes with Debian's packages postgresql and postgresql-contrib")
+    })?;
+    adopt_orphans()?;
+    // Before anything is measured beside it.
+    run_program(cargo(&root).args([
+        "bench",
+        "--quiet",
+        "--package",
+        "tradesense",
+        "--bench",
+        "orders",
+        "--no-run",
+    ]))?;
+    let dir = target()?.join("bench-orders");
+    Postgres::erase(&dir)?;
+    let server = Postgres::start(&Settings::new(dir, Purpose::Kept, postgresql()?))?;
+    let outcome = measure(&root, &server, &pgbench, args);
+    sweep(&server.pid().map_or_else(Vec::new, |pid| vec![pid]));
+    let dir = server.dir().to_path_buf();
+    let stopped = server.stop();
+    let erased = Postgres::erase(&dir);
+    outcome.and(stopped.map_err(Failure::from)).and(erased.map_err(Failure::from))
+}
+
+fn measure(root: &Path, server: &Postgres, pgbench: &Path, args: &[OsString]) -> Outcome {
+    let psql =
+        psql().ok_or_else(|| Failure::new("psql is missing; install Debian's package postgresql-client"))?;
+    output(
+        command(psql, root)
+            .args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", &server.url("postgres")])
+            .args(["-c", "create database platform", "-c", "create database pgbench"]),
+    )?;
+    output(
+        command(pgbench, root)
+            .args(["--initialize", "--quiet", "--scale", SCALE])
+            .arg(server.url("pgbench"))
+            .stderr(std::process::Stdio::null()),
+    )?;
+    let scratch = Scratch::new("bench-orders")?;
+    let mut client = cargo(root);
+    client
+        .args(["bench", "--quiet", "--package", "tradesense", "--bench", "orders", "--"])
+        .arg("--pgbench")
+        .arg(pgbench)
+        .arg("--data-dir")
+        .arg(scratch.path())
+        .args(args)
+        .env("TRADESENSE_BENCH_PLATFORM_URL", server.url("platform"))
+        .env("TRADESENSE_BENCH_PGBENCH_URL", server.url("pgbench"));
+    let outcome = run_program(&mut client);
+    // The platform writes into the scratch directory until it ends.
+    sweep(&server.pid().map_or_else(Vec::new, |pid| vec![pid]));
+    outcome
+}
+
+/// On the PATH, or the newest beside Debian's server programs.
+fn pgbench() -> Option<PathBuf> {
+    on_path("pgbench").or_else(|| {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let mut found: Vec<PathBuf> = versions
+            .map(|version| version.path().join("bin/pgbench"))
+            .filter(|file| file.is_file())
+            .collect();
+        found.sort();
+        found.pop()
+    })
+}

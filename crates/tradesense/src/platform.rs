@@ -208,10 +208,10 @@ impl Platform {
         let teller = tokio::spawn(tell_calendars(web.clone()));
         let (stop_owning, stopped_owning) = watch::channel(false);
         let owner = tokio::spawn(owner.run(stopped_owning));
-        let issuer = Issuer { store, key: settings.receipt_key, clock: Arc::clone(clock), stored };
-        let keeper = Keeper::new(&settings.quotes, Some(archive.clone()), Retention::default());
+        let keeper = Keeper::new(&settings.quotes, Some(archive), Retention::default());
         let keeper =
             tokio::spawn(keep_quotes(keeper, store.clone(), Arc::clone(clock), web.stopping.clone()));
+        let issuer = Issuer { store, key: settings.receipt_key, clock: Arc::clone(clock), stored };
         let issuer = tokio::spawn(issue_receipts(issuer, web.stopping.clone()));
         let sequencer = Some(sequencer);
         Ok(Self {
@@ -255,6 +255,7 @@ impl Platform {
             mut teller,
             mut owner,
             mut issuer,
+            mut keeper,
             stop_owning,
             ..
         } = self;

@@ -4,6 +4,11 @@
 //! carry their time and come in one order; the same inputs give the same events and the same [`Engine::state_hash`],
 //! however they are batched and whether live or replayed.
 //!
+//! Not everybody is looked at with every quote: [`watch`] knows whom it concerns. [`Engine::scanning`] looks at all and must
+//! say the same. Peaks of the equity are read from the prices when they are needed: whoever stores the state calls
+//! [`Engine::settle_some`] and [`Engine::take_changed`], stores [`Engine::mark`] with what they gave, and hands the quotes since
+//! the mark to [`Engine::restore`].
+//!
 //! **Must not know:** a clock, chance, IO, floats, who stores it or who asks. A verdict comes from nowhere else.
 //!
 //! **To add a command:** a variant of [`Act`], its arm in `trade.rs`, its refusals in the order of [`Refusal`], and

@@ -2,9 +2,12 @@
 //! for as long as is asked.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    reason = "a test may panic"
+    clippy::similar_names,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, and a wildcard asks for one kind of event among all"
 )]
 
 mod common;

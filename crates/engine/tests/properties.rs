@@ -757,6 +757,9 @@ proptest! {
                     prop_assert_eq!(&said, &recorded.said[again], "input {} again", again);
                 }
             }
+            if rng.between(0, 7) > 0 {
+                continue;
+            }
             prop_assert_eq!(engine.state_hash().unwrap(), oracle.state_hash().unwrap(), "input {}", index);
             let ids: Vec<_> = oracle.accounts().map(|account| account.id).collect();
             for id in ids {
@@ -764,6 +767,7 @@ proptest! {
                 prop_assert_eq!(format!("{ours:?}"), format!("{theirs:?}"), "input {}", index);
             }
         }
+        prop_assert_eq!(engine.state_hash().unwrap(), oracle.state_hash().unwrap());
         prop_assert_eq!(oracle.mark().position, oracle.position());
     }
 

@@ -1,5 +1,13 @@
 //! A shard that goes on from what a store holds: what prices raised since the rows were written is not lost.
-#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm,
+    clippy::similar_names,
+    reason = "a test may panic, and a wildcard asks for one kind of event among all"
+)]
 
 mod common;
 

@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::common::*;
+use crate::common::{
+    MONDAY, at, currency, daily, instrument, instruments, opening, percent, percent_of_reference, program,
+    program_of, target, target_held, total, touching,
+};
 use engine::{
     Account, Act, Change, Command, Engine, Event, Input, InstrumentId, Instruments, Key, OrderKind, Place,
     Quote, Status, What,

@@ -118,24 +118,18 @@ impl History {
     /// A chapter or block whose extremes, all at once, would not exceed what is known cannot raise it. The most promising
     /// block is read first: of the others few are left then.
     pub fn highest(&self, after: u64, valued: &impl Valued, known: i64) -> Result<i64, Overflow> {
-        let mut peak = Peak::standing(known);
-        let first = self.first_after(after);
-        let mut best: Option<(i64, usize)> = None;
-        self.promising(first, valued, known, |_, bound, number| {
-            if best.is_none_or(|(most, _)| bound > most) {
-                best = Some((bound, number));
-            }
+        let mut promising: Vec<(i64, usize)> = Vec::new();
+        self.promising(self.first_after(after), valued, known, |_, bound, number| {
+            promising.push((bound, number));
             Ok(())
         })?;
-        if let Some((_, number)) = best {
+        promising.sort_unstable_by(|left, right| right.cmp(left));
+        let mut peak = Peak::standing(known);
+        for (bound, number) in promising {
+            if bound <= peak.highest {
+                break;
+            }
             self.read(number, after, valued, &mut peak)?;
-            let known = peak.highest;
-            self.promising(first, valued, known, |history, bound, other| {
-                if other != number && bound > peak.highest {
-                    history.read(other, after, valued, &mut peak)?;
-                }
-                Ok(())
-            })?;
         }
         Ok(peak.highest)
     }

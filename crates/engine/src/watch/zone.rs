@@ -36,6 +36,10 @@ impl Sixteen {
     const EMPTY: Self = Self { lo: [NEVER.0; FAN], hi: [NEVER.1; FAN] };
 
     /// Whether a price fires any of them.
+    #[expect(
+        clippy::needless_bitwise_bool,
+        reason = "without a branch the sixteen are compared by vector instructions"
+    )]
     fn answers(&self, price: i32) -> bool {
         let lo = self.lo.iter().fold(false, |any, lo| any | (*lo >= price));
         self.hi.iter().fold(lo, |any, hi| any | (*hi <= price))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use engine::Latency;
 use kernel::{AccountId, FirmId, Span, Timestamp};
 
 /// The step between two buckets is an eighth of the power of two below them, so a figure read from a bucket is at most
@@ -29,6 +30,9 @@ pub enum Until {
 }
 
 impl Received {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Command, Self::Verdict];
+
     /// The word for it in tables and figures.
     pub const fn word(self) -> &'static str {
         match self {
@@ -39,6 +43,9 @@ impl Received {
 }
 
 impl Until {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Decided, Self::Durable];
+
     /// The word for it in tables and figures.
     pub const fn word(self) -> &'static str {
         match self {
@@ -78,19 +85,6 @@ fn longest_of(bucket: u16) -> u64 {
     end.and_then(|end| u64::try_from(end.saturating_sub(1)).ok()).unwrap_or(u64::MAX)
 }
 
-/// The usual figures of a histogram, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Figures {
-    /// How many.
-    pub count: u64,
-    /// Half of them took no longer; at most 12.5 % too high.
-    pub p50_us: u64,
-    /// 99 of 100 took no longer; at most 12.5 % too high.
-    pub p99_us: u64,
-    /// The longest, exactly.
-    pub max_us: u64,
-}
-
 impl Histogram {
     /// Counts a duration; one below zero, which clocks that were set back show, as none.
     pub fn add(&mut self, took: Span) {
@@ -107,9 +101,9 @@ impl Histogram {
     }
 
     /// Its figures; none of nothing.
-    pub fn figures(&self) -> Option<Figures> {
+    pub fn figures(&self) -> Option<Latency> {
         let count = self.count();
-        (count > 0).then(|| Figures {
+        (count > 0).then(|| Latency {
             count,
             p50_us: self.percentile(50),
             p99_us: self.percentile(99),
@@ -157,6 +151,23 @@ impl Histogram {
     }
 }
 
+/// Histograms of one account and day, by what was received and up to where.
+pub type OfDay = BTreeMap<(Received, Until), Histogram>;
+
+/// The figures of a day, by the words for what was received and up to where.
+pub fn figures(day: &OfDay) -> BTreeMap<String, Latency> {
+    let named = |((received, until), histogram): (&(Received, Until), &Histogram)| {
+        let name = format!("{}_{}", received.word(), until.word());
+        histogram.figures().map(|figures| (name, figures))
+    };
+    day.iter().filter_map(named).collect()
+}
+
+/// The day (UTC) of an instant, counted from the epoch.
+pub fn day_of(at: Timestamp) -> i32 {
+    i32::try_from(at.micros().div_euclid(MICROS_A_DAY)).unwrap_or_default()
+}
+
 /// Whose latency, on which day (UTC), of what, up to where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kind {
@@ -199,8 +210,7 @@ impl ByAccount {
     /// Counts what became durable at an instant.
     pub fn add(&mut self, passage: &Passage, durable_at: Timestamp) {
         let Passage { firm, account, received, received_at, decided_at } = *passage;
-        let day = received_at.micros().div_euclid(MICROS_A_DAY);
-        let day = i32::try_from(day).unwrap_or_default();
+        let day = day_of(received_at);
         for (until, at) in [(Until::Decided, decided_at), (Until::Durable, durable_at)] {
             let kind = Kind { firm, account, day, received, until };
             self.counted.entry(kind).or_default().add(at.since(received_at).unwrap_or(Span::ZERO));
@@ -258,7 +268,6 @@ impl Meter {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -10,6 +10,7 @@ use engine::{Receipt, Verdict};
 use kernel::{AccountId, Clock, FirmId, Timestamp};
 use tokio::sync::Notify;
 
+use crate::latency::{self, OfDay};
 use crate::{AppError, BoxError};
 
 /// Receipts made in one go.
@@ -30,6 +31,8 @@ pub struct Due {
     pub program: String,
     /// The verdict's number.
     pub number: u32,
+    /// How long things took on its day, as far as that is counted.
+    pub latencies: OfDay,
     /// The verdict, if it can be read.
     pub verdict: Result<Verdict, BoxError>,
 }
@@ -182,10 +185,11 @@ impl Issuer {
     }
 
     fn make(&self, due: Due) -> Result<Issued, BoxError> {
-        let Due { firm, account, at, decided_at, program, number, verdict } = due;
+        let Due { firm, account, at, decided_at, program, number, latencies, verdict } = due;
         let verdict = verdict?;
         let durable_at = self.stored.take(account, number);
-        let receipt = Receipt::compose(firm, account, at, decided_at, durable_at, program, verdict)?;
+        let mut receipt = Receipt::compose(firm, account, at, decided_at, durable_at, program, verdict)?;
+        receipt.latencies = latency::figures(&latencies);
         let document = seal(&serde_json::to_value(&receipt)?, &self.key)?.text().to_owned();
         Ok(Issued { firm, account, number, issued_at: self.clock.now(), durable_at, document })
     }

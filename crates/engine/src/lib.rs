@@ -42,7 +42,7 @@ pub use forecast::{ComingReset, FiringPrice, Forecast, RuleFigures};
 pub use gate::{Gate, GateRefusal};
 pub use instrument::{Instrument, InstrumentError, InstrumentId, Instruments, Route};
 pub use market::{Market, Quote, Readiness, Standing, Worth};
-pub use receipt::{Receipt, Unproven, WORDING, derivation, explain, headline, label, shown};
+pub use receipt::{Latency, Receipt, Unproven, WORDING, derivation, explain, headline, label, shown};
 pub use trade::MOST_TICKETS;
 
 /// Something that inputs checked at the door cannot cause. The shard stops rather than guess.

@@ -2,6 +2,7 @@
 //! again without asking anybody.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use kernel::{
     AccountId, Amount, Currency, FirmId, Overflow, Rounding, Side, Span, Timestamp, decimal, divide,
@@ -34,6 +35,10 @@ pub struct Receipt {
     pub tick_to_decision_us: Option<i64>,
     /// Microseconds from the receipt of the deciding quote to the stored verdict.
     pub tick_to_durable_us: Option<i64>,
+    /// How long things took on the account's day (UTC) as far as that was counted when the receipt was made, by what was
+    /// received and up to where, such as `command_durable`. Told, not proven.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub latencies: BTreeMap<String, Latency>,
     /// Which wording headline and explanation have: a later release may say the same in other words.
     pub wording: u32,
     /// What was decided, in a few words.
@@ -44,6 +49,20 @@ pub struct Receipt {
     pub program: String,
     /// What was decided, in numbers.
     pub verdict: Verdict,
+}
+
+/// How long several things took, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Latency {
+    /// How many.
+    pub count: u64,
+    /// Half of them took no longer; at most 12.5 % too high.
+    pub p50_us: u64,
+    /// 99 of 100 took no longer; at most 12.5 % too high.
+    pub p99_us: u64,
+    /// The longest, exactly.
+    pub max_us: u64,
 }
 
 /// What does not follow from the evidence.
@@ -113,6 +132,7 @@ impl Receipt {
             durable_at,
             tick_to_decision_us: since(decided_at),
             tick_to_durable_us: durable_at.and_then(since),
+            latencies: BTreeMap::new(),
             wording: WORDING,
             headline: headline(&program, &verdict),
             explanation: explain(&program, &verdict),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use app::latency::OfDay;
 use app::{Actor, AppError, Permission};
 use engine::{Order, Position, Status, Ticket};
 use kernel::{
@@ -16,8 +17,8 @@ use uuid::Uuid;
 
 use crate::error::Doing;
 use crate::row::{
-    At, OrderRow, PositionRow, by_word, counter, fill_reason, instrument, place, side, size, status, ticket,
-    version,
+    At, LatencyRow, OrderRow, PositionRow, by_word, counter, fill_reason, instrument, place, side, size,
+    status, ticket, version,
 };
 use crate::shard::read_evidence;
 use crate::{Inconsistent, Store, Tx};
@@ -653,6 +654,37 @@ pub async fn verdicts(
     .await
     .doing("reading verdicts")?;
     rows.into_iter().map(|row| Ok(row.read(firm, account)?)).collect()
+}
+
+/// How long things took for an account, by day counted from the epoch: of its newest days with any.
+pub async fn latencies(
+    store: &Store,
+    firm: FirmId,
+    viewer: Viewer,
+    account: AccountId,
+) -> Result<BTreeMap<i32, OfDay>, AppError> {
+    let mut tx = store.begin(firm).await?;
+    if !sees_in_tx(&mut tx, viewer, account).await? {
+        return Ok(BTreeMap::new());
+    }
+    let rows = sqlx::query_as!(
+        LatencyRow,
+        r#"select firm_id, account_id, day - date '1970-01-01' as "day!", received, until, bucket, count, longest_us
+           from account_latencies
+           where firm_id = $1 and account_id = $2
+             and day in (select distinct day from account_latencies where firm_id = $1 and account_id = $2
+                         order by day desc limit 31)"#,
+        firm.uuid(),
+        account.uuid(),
+    )
+    .fetch_all(tx.connection())
+    .await
+    .doing("reading latencies")?;
+    let mut days: BTreeMap<i32, OfDay> = BTreeMap::new();
+    for row in rows {
+        row.add_to(days.entry(row.day).or_default())?;
+    }
+    Ok(days)
 }
 
 /// One verdict with its account.

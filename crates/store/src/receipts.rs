@@ -1,13 +1,19 @@
 //! Receipts: what is due, and the signed texts.
 
+use std::collections::HashMap;
+
 use app::AppError;
+use app::latency::{OfDay, day_of};
 use app::receipts::{Due, Issued, ReceiptStore, SetAside};
 use async_trait::async_trait;
 use kernel::{AccountId, FirmId};
 
+use sqlx::PgPool;
+use uuid::Uuid;
+
 use crate::Store;
 use crate::error::Doing;
-use crate::row::{At, column, counter};
+use crate::row::{At, LatencyRow, column, counter};
 use crate::shard::read_evidence;
 
 #[async_trait]
@@ -31,8 +37,11 @@ impl ReceiptStore for Store {
         .fetch_all(&self.engine)
         .await
         .doing(doing)?;
+        let of: Vec<_> =
+            rows.iter().map(|row| (row.firm_id, row.account_id, day_of(row.at.into()))).collect();
+        let mut latencies = days(&self.engine, &of).await?;
         let mut due = Vec::with_capacity(rows.len());
-        for row in rows {
+        for (row, of) in rows.into_iter().zip(of) {
             let (firm, account) = (FirmId::from_uuid(row.firm_id), AccountId::from_uuid(row.account_id));
             let at = row.at.into();
             let digest = row.digest.try_into().unwrap_or_default();
@@ -44,6 +53,7 @@ impl ReceiptStore for Store {
                 at,
                 decided_at: row.decided_at.into(),
                 program: row.body,
+                latencies: latencies.remove(&of).unwrap_or_default(),
                 verdict: verdict.map_err(Into::into),
             });
         }
@@ -115,4 +125,31 @@ impl ReceiptStore for Store {
         .doing(doing)?;
         tx.commit().await.doing(doing)
     }
+}
+
+/// The latencies of accounts on days, as far as they are counted.
+async fn days(
+    pool: &PgPool,
+    of: &[(Uuid, Uuid, i32)],
+) -> Result<HashMap<(Uuid, Uuid, i32), OfDay>, AppError> {
+    let rows = sqlx::query_as!(
+        LatencyRow,
+        r#"select firm_id, account_id, account_latencies.day - date '1970-01-01' as "day!", received, until, bucket, count,
+                  longest_us
+           from account_latencies
+           join (select distinct * from unnest($1::uuid[], $2::uuid[], $3::int[]) as it (firm, account, day)) wanted
+               on wanted.firm = account_latencies.firm_id and wanted.account = account_latencies.account_id
+              and account_latencies.day = date '1970-01-01' + wanted.day"#,
+        &column(of, |(firm, ..)| *firm),
+        &column(of, |(_, account, _)| *account),
+        &column(of, |(.., day)| *day),
+    )
+    .fetch_all(pool)
+    .await
+    .doing("reading latencies")?;
+    let mut days: HashMap<_, OfDay> = HashMap::new();
+    for row in rows {
+        row.add_to(days.entry((row.firm_id, row.account_id, row.day)).or_default())?;
+    }
+    Ok(days)
 }

@@ -1,5 +1,6 @@
 //! Between columns and the types of the domain.
 
+use app::latency::{OfDay, Received, Until};
 use engine::{FillReason, InstrumentId, Instruments, Order, OrderKind, OrderState, Position, Status, Ticket};
 use kernel::{Amount, Currency, Money, Price, Quantity, Side, Symbol, Timestamp};
 use rules::VersionHash;
@@ -264,5 +265,32 @@ impl OrderRow {
             done_at: self.done_at.map(Timestamp::from),
             position: self.position_ticket.map(|number| ticket(table, number)).transpose()?,
         })
+    }
+}
+
+/// A row of `account_latencies`, its day counted from the epoch.
+pub(crate) struct LatencyRow {
+    pub firm_id: Uuid,
+    pub account_id: Uuid,
+    pub day: i32,
+    pub received: String,
+    pub until: String,
+    pub bucket: i16,
+    pub count: i64,
+    pub longest_us: i64,
+}
+
+impl LatencyRow {
+    /// Adds its count to those of its day.
+    pub fn add_to(&self, day: &mut OfDay) -> Result<(), Inconsistent> {
+        let table = "account_latencies";
+        let received = Received::ALL.into_iter().find(|it| it.word() == self.received);
+        let until = Until::ALL.into_iter().find(|it| it.word() == self.until);
+        let unknown = || Inconsistent::new(table, format!("{} until {}", self.received, self.until));
+        let kind = received.zip(until).ok_or_else(unknown)?;
+        let bucket = u16::try_from(self.bucket).map_err(Inconsistent::from(table))?;
+        let (count, longest) = (self.count.unsigned_abs(), self.longest_us.unsigned_abs());
+        day.entry(kind).or_default().add_many(bucket, count, 0, longest);
+        Ok(())
     }
 }

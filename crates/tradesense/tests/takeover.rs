@@ -320,7 +320,7 @@ async fn verdicts(http: &reqwest::Client, base: &str, accounts: &BTreeSet<String
         let ended = verdicts["items"].as_array().unwrap().iter().filter(|it| it["kind"] == "breach").count();
         let expected = usize::from(view["status"] == "breached");
         assert_eq!(ended, expected, "{account}: {view} {verdicts}");
-        breached += ended;
+        breached = breached.saturating_add(ended);
     }
     assert!(breached > 0, "none of {} accounts ended", accounts.len());
     breached

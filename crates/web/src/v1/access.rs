@@ -21,7 +21,7 @@ pub enum Access {
 }
 
 /// Method, path and who may, in the order of the paths.
-pub const ACCESS: [(&str, &str, Access); 45] = [
+pub const ACCESS: [(&str, &str, Access); 46] = [
     ("GET", "/v1/accounts/{id}", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/fills", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/forecast", Access::OwnerOrStaff),
@@ -39,6 +39,7 @@ pub const ACCESS: [(&str, &str, Access); 45] = [
     ("GET", "/v1/accounts/{id}/receipts/{number}", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/receipts/{number}/document", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/stream", Access::OwnerOrStaff),
+    ("GET", "/v1/accounts/{id}/latencies", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/verdicts", Access::OwnerOrStaff),
     ("POST", "/v1/auth/register", Access::Public),
     ("POST", "/v1/auth/sign-in", Access::Public),

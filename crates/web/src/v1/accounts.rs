@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use app::latency::{Histogram, OfDay, Received, Until};
 use app::{Actor, AppError};
 use axum::Json;
 use axum::extract::State;
@@ -36,6 +37,7 @@ pub(super) fn router() -> OpenApiRouter<Web> {
         .routes(routes!(orders))
         .routes(routes!(fills))
         .routes(routes!(verdicts))
+        .routes(routes!(latencies))
         .routes(routes!(receipt))
         .routes(routes!(account_stream))
 }
@@ -414,6 +416,71 @@ async fn verdicts(
     let verdicts = read::verdicts(&web.store, caller.context.firm, viewer, id).await?;
     let items = verdicts.iter().map(|verdict| render_verdict(verdict, &stored));
     Ok(Json(Items { items: items.collect() }))
+}
+
+/// How long things took on one day: to the decision, and to being durable.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DayOfLatencies {
+    /// The day, in UTC.
+    day: String,
+    /// Commands, from coming to the platform.
+    command_decided: Option<Latency>,
+    /// Commands, from coming to the platform.
+    command_durable: Option<Latency>,
+    /// Verdicts, from the quote or the instant that caused them.
+    verdict_decided: Option<Latency>,
+    /// Verdicts, from the quote or the instant that caused them.
+    verdict_durable: Option<Latency>,
+}
+
+/// Durations in microseconds.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Latency {
+    /// How many.
+    count: u64,
+    /// Half of them took no longer; at most 12.5 % too high.
+    p50_us: u64,
+    /// 99 of 100 took no longer; at most 12.5 % too high.
+    p99_us: u64,
+    /// The longest, exactly.
+    max_us: u64,
+}
+
+/// How long the platform took, by day, the newest first; the last second may be missing.
+#[utoipa::path(get, path = "/v1/accounts/{id}/latencies", tag = "accounts", params(("id" = String, Path)), responses(
+    (status = 200, body = Items<DayOfLatencies>), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
+async fn latencies(
+    State(web): State<Web>,
+    SignedIn(caller): SignedIn,
+    Path(id): Path<AccountId>,
+) -> Result<Json<Items<DayOfLatencies>>, Problem> {
+    let (_, viewer) = visible(&web, &caller, id).await?;
+    let days = read::latencies(&web.store, caller.context.firm, viewer, id).await?;
+    let render = |(day, histograms): (&i32, &OfDay)| {
+        let of = |received, until| {
+            let figures = histograms.get(&(received, until)).and_then(Histogram::figures);
+            figures.map(|engine::Latency { count, p50_us, p99_us, max_us }| Latency {
+                count,
+                p50_us,
+                p99_us,
+                max_us,
+            })
+        };
+        DayOfLatencies {
+            day: date_of(*day),
+            command_decided: of(Received::Command, Until::Decided),
+            command_durable: of(Received::Command, Until::Durable),
+            verdict_decided: of(Received::Verdict, Until::Decided),
+            verdict_durable: of(Received::Verdict, Until::Durable),
+        }
+    };
+    Ok(Json(Items { items: days.iter().rev().map(render).collect() }))
+}
+
+/// The date of a day counted from the epoch.
+fn date_of(day: i32) -> String {
+    let midnight = i64::from(day).saturating_mul(86_400_000_000);
+    kernel::Timestamp::from_micros(midnight).to_string().chars().take(10).collect()
 }
 
 fn render_verdict(row: &read::Verdict, account: &read::Account) -> Verdict {

@@ -273,6 +273,9 @@ async fn pool(
             ("statement_timeout", "30s"),
             ("lock_timeout", "10s"),
             ("idle_in_transaction_session_timeout", "60s"),
+            // No statement here is long enough to earn its compilation, and with sequential scans discouraged the planner
+            // takes the short ones for long.
+            ("jit", "off"),
         ])
         .options(parameters.iter().copied());
     PgPoolOptions::new()

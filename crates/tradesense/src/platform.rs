@@ -20,6 +20,7 @@ use app::trading::{
 };
 use app::what_if::WhatIf;
 use audit::SigningKey;
+use axum::serve::ListenerExt as _;
 use engine::Instruments;
 use kernel::{Clock, FirmId, OwnerId, Rng};
 use providers::archive::Archive;
@@ -294,6 +295,12 @@ async fn serve(
     service: Service,
     mut stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
+    // An answer is small and is waited for.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps its delays");
+        }
+    });
     axum::serve(listener, service)
         .with_graceful_shutdown(async move {
             // An error means that the platform is gone: stop as well.

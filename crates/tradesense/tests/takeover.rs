@@ -313,7 +313,7 @@ async fn a_second_process_takes_over_and_nothing_acknowledged_is_lost_or_doubled
 
 /// How many of these accounts have ended, each by one verdict; the others still trade.
 async fn verdicts(http: &reqwest::Client, base: &str, accounts: &BTreeSet<String>) -> usize {
-    let mut breached = 0;
+    let mut breached = 0_usize;
     for account in accounts {
         let view = get(http, format!("{base}/v1/accounts/{account}")).await;
         let verdicts = get(http, format!("{base}/v1/accounts/{account}/verdicts")).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::{Command, Forecast, Outcome, View};
+use engine::{Command, Done, Event, Forecast, Order, Outcome, Position, View, What};
 use kernel::AccountId;
 use tokio::sync::watch;
 
@@ -15,12 +15,38 @@ use crate::AppError;
 pub type Views = watch::Receiver<Arc<View>>;
 
 /// A durable answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submitted {
     /// The answer.
     pub outcome: Outcome,
     /// Whether it is the first answer given again.
     pub repeated: bool,
+    /// What it names, as the command left it; nothing if it names nothing or is repeated.
+    pub left: Option<Left>,
+}
+
+/// What a command has left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Left {
+    /// The order as placed, filled, changed or cancelled.
+    Order(Box<Order>),
+    /// The position as changed or closed.
+    Position(Box<Position>),
+}
+
+impl Left {
+    /// Of what happened at a command, what its answer names.
+    pub(super) fn of(outcome: &Outcome, events: &[Event]) -> Option<Self> {
+        events.iter().rev().find_map(|event| match (outcome, &event.what) {
+            (Ok(Done::Order(ticket)), What::Order(order)) if order.ticket == *ticket => {
+                Some(Self::Order(Box::new(order.clone())))
+            }
+            (Ok(Done::Position(ticket)), What::Position(position)) if position.ticket == *ticket => {
+                Some(Self::Position(Box::new(position.clone())))
+            }
+            _ => None,
+        })
+    }
 }
 
 /// The way to one shard, whoever owns it and wherever: a queue of this process, or a stream. What every one of them

@@ -11,7 +11,7 @@ mod sequencer;
 mod shard;
 mod words;
 
-pub use desk::{ANSWERS_WITHIN, Desk, Line, LineError, Submitted, Views};
+pub use desk::{ANSWERS_WITHIN, Desk, Left, Line, LineError, Submitted, Views};
 pub use history::{
     Compared, Comparison, Counted, Difference, HistoryError, HistoryStore, ReadQuotes, RowName, Rows, RowsOf,
     Snapshot, Whereabouts, Whose, answer_text, compare, go_through,

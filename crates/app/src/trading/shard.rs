@@ -14,7 +14,7 @@ use kernel::{AccountId, Clock, OwnerId, Span, Timestamp};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::desk::{Submitted, Views};
+use super::desk::{Left, Submitted, Views};
 use super::port::{
     Batch, Decided, Journaled, LoggedQuote, RefusedQuote, ShardCommit, ShardError, ShardStore,
 };
@@ -313,6 +313,7 @@ impl Shard {
                 let input = Input::Command(command);
                 let mut events = Vec::new();
                 let answered = state.engine.apply(at, &input, &mut events)?;
+                let left = answered.as_ref().and_then(|answered| Left::of(&answered.outcome, &events));
                 self.decided(state, events);
                 let Input::Command(command) = input else { return Ok(()) };
                 let Some(answered) = answered else { return Ok(()) };
@@ -334,7 +335,7 @@ impl Shard {
                         origin,
                     });
                 }
-                let submitted = Submitted { outcome: answered.outcome, repeated: !answered.fresh };
+                let submitted = Submitted { outcome: answered.outcome, repeated: !answered.fresh, left };
                 state.pending.submitted.push((reply, submitted));
             }
             Message::View { account, reply } => state.pending.views.push((account, reply)),

@@ -361,7 +361,7 @@ async fn payout(
         Ok(_) => return Err(AppError::field("/amount", "Must be above 0.").into()),
         Err(error) => return Err(AppError::field("/amount", error.to_string()).into()),
     };
-    let done = submit(&web, &caller, id, key, Act::Payout { amount }, &[]).await?;
+    let (done, _) = submit(&web, &caller, id, key, Act::Payout { amount }, &[]).await?;
     let Done::Paid(amount) = done else { return Err(overflow(())) };
     Ok((http::StatusCode::CREATED, Json(PaidOut { amount: amount.text(currency) })))
 }

@@ -1,7 +1,7 @@
 //! Trading: every command goes through the desk and is answered once it is durable.
 
 use app::AppError;
-use app::trading::Origin;
+use app::trading::{Left, Origin};
 use axum::Json;
 use axum::extract::State;
 use engine::{Act, Change, Command, Done, Instrument, Key, Place, Refusal, Ticket};
@@ -152,7 +152,7 @@ pub(super) async fn submit(
     key: Key,
     act: Act,
     prices: &[&str],
-) -> Result<Done, Problem> {
+) -> Result<(Done, Option<Left>), Problem> {
     let person = caller.actor()?.person;
     let origin = Origin { person: Some(person), request: Some(caller.context.request) };
     let submitted = web.desk.submit(Command { account, key, act }, origin).await?;
@@ -166,12 +166,13 @@ pub(super) async fn submit(
             format!("A rule of the program refuses the order. {sentence}"),
         ));
     }
-    submitted.outcome.map_err(|refusal| match (refusal, prices) {
+    let done = submitted.outcome.map_err(|refusal| match (refusal, prices) {
         (Refusal::InstrumentNotInProgram, _) => Problem::from(refusal).at("/symbol"),
         (Refusal::QuantityOutOfRange, _) => Problem::from(refusal).at("/quantity"),
         (Refusal::PriceInvalid, [only]) => Problem::from(refusal).at(only),
         _ => refusal.into(),
-    })
+    })?;
+    Ok((done, submitted.left))
 }
 
 /// The pointers of the fields that were given.
@@ -184,9 +185,13 @@ async fn order(
     caller: &Caller,
     viewer: read::Viewer,
     id: AccountId,
-    done: Done,
+    (done, left): (Done, Option<Left>),
 ) -> Result<OrderView, Problem> {
     let Done::Order(ticket) = done else { return Err(unexpected()) };
+    if let Some(Left::Order(order)) = left {
+        return order_view(&order, web.hub.instruments());
+    }
+    // A repeated answer: the order may be another one by now.
     let order = read::order(&web.store, caller.context.firm, viewer, id, ticket).await?;
     order_view(&order.ok_or_else(unexpected)?, web.hub.instruments())
 }
@@ -197,9 +202,12 @@ async fn position(
     viewer: read::Viewer,
     currency: Currency,
     id: AccountId,
-    done: Done,
+    (done, left): (Done, Option<Left>),
 ) -> Result<PositionView, Problem> {
     let Done::Position(ticket) = done else { return Err(unexpected()) };
+    if let Some(Left::Position(position)) = left {
+        return position_view(&position, web.hub.instruments(), currency);
+    }
     let position = read::position(&web.store, caller.context.firm, viewer, id, ticket).await?;
     position_view(&position.ok_or_else(unexpected)?, web.hub.instruments(), currency)
 }

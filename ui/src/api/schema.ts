@@ -55,6 +55,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/accounts/{id}/latencies": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** How long the platform took, by day, the newest first; the last second may be missing. */
+    get: operations["latencies"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/accounts/{id}/orders": {
     parameters: {
       query?: never;
@@ -901,6 +918,15 @@ export interface components {
       /** @description When it began. */
       started_at: string;
     };
+    /** @description How long things took on one day: to the decision, and to being durable. */
+    DayOfLatencies: {
+      command_decided?: components["schemas"]["Latency"] | null;
+      command_durable?: components["schemas"]["Latency"] | null;
+      /** @description The day, in UTC. */
+      day: string;
+      verdict_decided?: components["schemas"]["Latency"] | null;
+      verdict_durable?: components["schemas"]["Latency"] | null;
+    };
     /** @description Who decided something. */
     DecidedBy: {
       /** @description Their id. */
@@ -1147,6 +1173,18 @@ export interface components {
       }[];
     };
     /** @description A list that ends. */
+    Items_DayOfLatencies: {
+      /** @description In the order the operation describes. */
+      items: {
+        command_decided?: components["schemas"]["Latency"] | null;
+        command_durable?: components["schemas"]["Latency"] | null;
+        /** @description The day, in UTC. */
+        day: string;
+        verdict_decided?: components["schemas"]["Latency"] | null;
+        verdict_durable?: components["schemas"]["Latency"] | null;
+      }[];
+    };
+    /** @description A list that ends. */
     Items_Instrument: {
       /** @description In the order the operation describes. */
       items: {
@@ -1364,6 +1402,29 @@ export interface components {
       summary: string;
       /** @description Hash of its content. */
       version: string;
+    };
+    /** @description Durations in microseconds. */
+    Latency: {
+      /**
+       * Format: int64
+       * @description How many.
+       */
+      count: number;
+      /**
+       * Format: int64
+       * @description The longest, exactly.
+       */
+      max_us: number;
+      /**
+       * Format: int64
+       * @description Half of them took no longer; at most 12.5 % too high.
+       */
+      p50_us: number;
+      /**
+       * Format: int64
+       * @description 99 of 100 took no longer; at most 12.5 % too high.
+       */
+      p99_us: number;
     };
     /** @description A board, ranked by closed profit as a share of the initial balance. */
     Leaderboard: {
@@ -2531,6 +2592,29 @@ export interface operations {
       401: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
       503: components["responses"]["ProblemBody"];
+    };
+  };
+  latencies: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_DayOfLatencies"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
   };
   orders: {

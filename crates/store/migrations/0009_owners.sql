@@ -61,3 +61,13 @@ create policy account_latencies_own on account_latencies
 create policy account_latencies_engine on account_latencies to tradesense_engine using (true) with check (true);
 grant select on account_latencies to tradesense_app;
 grant select, insert, update on account_latencies to tradesense_engine;
+
+-- Ends a statement that wrote less than it was to write, by an error that names the table.
+create function tradesense_demand(what text, written bigint, wanted bigint) returns bigint language plpgsql as $$
+begin
+    if written <> wanted then
+        raise exception '%', what using errcode = 'TS001', detail = format('%s of %s rows were written', written, wanted);
+    end if;
+    return written;
+end
+$$;

@@ -96,7 +96,20 @@ fn may_pass(error: &sqlx::Error) -> bool {
         .is_some_and(|code| ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class)))
 }
 
+/// What `tradesense_demand` raises.
+const NOT_ALL_WRITTEN: &str = "TS001";
+
 /// For `map_err` in the shard's path.
 pub(crate) fn storage(error: sqlx::Error) -> ShardError {
+    if let sqlx::Error::Database(refused) = &error
+        && refused.code().as_deref() == Some(NOT_ALL_WRITTEN)
+    {
+        // The shard's row moves for its owner alone.
+        if refused.message() == "shards" {
+            return ShardError::Deposed;
+        }
+        let say = format!("not every row of {} was written", refused.message());
+        return ShardError::Inconsistent { table: "the batch", say };
+    }
     ShardError::Storage(Box::new(error))
 }

@@ -121,12 +121,13 @@ impl Store {
 
     /// Opens one pool for each role and takes one connection, so that a wrong URL shows at once.
     pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
-        let app = pool(&settings.url, "set role tradesense_app", settings.app_connections, &[]).await?;
+        let app = pool(&settings.url, "set role tradesense_app", settings.app_connections, true, &[]).await?;
         // Its statements find rows by key only. On a young database the server would read whole tables instead,
         // because they are small when a session first plans, and stay with that until they are analysed.
         let by_key = [("enable_seqscan", "off")];
         let engine =
-            pool(&settings.url, "set role tradesense_engine", settings.engine_connections, &by_key).await?;
+            pool(&settings.url, "set role tradesense_engine", settings.engine_connections, false, &by_key)
+                .await?;
         let instruments = Arc::clone(&settings.instruments);
         Ok(Self { app, engine, instruments, programs: Mutex::default(), owners: Mutex::default() })
     }
@@ -260,10 +261,13 @@ pub(crate) fn read_program(version: &VersionHash, body: &str) -> Result<Program,
     }
 }
 
+/// `tested`: whether a connection is tried before each use. Shards do without: they are asked often, and begin anew after
+/// any failure.
 async fn pool(
     url: &str,
     set_role: &'static str,
     most: u32,
+    tested: bool,
     parameters: &[(&str, &str)],
 ) -> Result<PgPool, StoreError> {
     let options = PgConnectOptions::from_str(url)
@@ -280,6 +284,7 @@ async fn pool(
         .options(parameters.iter().copied());
     PgPoolOptions::new()
         .max_connections(most)
+        .test_before_acquire(tested)
         .acquire_timeout(Duration::from_secs(5))
         .after_connect(move |connection, _| {
             Box::pin(async move {

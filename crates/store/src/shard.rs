@@ -4,26 +4,25 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use app::latency::ByAccount;
-use app::trading::{Batch, Decided, Journaled, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore};
+use app::trading::{Batch, Decided, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore};
 use async_trait::async_trait;
 use engine::{
     Account, Answer, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Mark, Order,
     Override, Position, Quote, Reset, Restored, Standing, Ticket, Verdict, What,
 };
-use kernel::{
-    AccountId, Amount, ChallengeId, FirmId, OwnerId, PersonId, Price, RequestId, Timestamp, TradingDay,
-};
+use kernel::{AccountId, Amount, ChallengeId, FirmId, OwnerId, Price, Timestamp, TradingDay};
 use rules::{Program, VersionHash};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::batch::write_trading;
 use crate::error::storage;
 use crate::pool::read_program;
-use crate::records::{write_audit_in_tx, write_outbox_in_tx};
+use crate::records::write_outbox_in_tx;
 use crate::row::{
     At, OrderRow, PositionRow, column, counter, from_json, instrument, place, size, status, symbol, to_json,
-    to_place, version,
+    version,
 };
 use crate::{Inconsistent, Store};
 
@@ -54,26 +53,23 @@ impl ShardStore for Store {
 
     async fn commit(&self, batch: &Batch) -> Result<ShardCommit, ShardError> {
         let instruments = &*self.instruments;
+        let what = Happened::of(batch);
+        if !what.is_rare(batch) {
+            // A statement outside a transaction is one.
+            write_trading(&self.engine, batch, &what, instruments).await?;
+            return Ok(ShardCommit::proven());
+        }
         let mut tx = self.engine.begin().await.map_err(storage)?;
         let connection = &mut *tx;
-        advance(connection, batch).await?;
-        let what = Happened::of(batch);
-        write_accounts(connection, batch).await?;
+        write_trading(&mut *connection, batch, &what, instruments).await?;
         write_openings(connection, batch, &what.opened).await?;
         write_calendars(connection, batch, &what.opened).await?;
-        write_orders(connection, &what.orders, instruments).await?;
-        write_positions(connection, &what.positions, instruments).await?;
-        write_fills(connection, &what.fills, instruments).await?;
-        write_entries(connection, &what.entries).await?;
         write_days(connection, &what.resets).await?;
         write_verdicts(connection, &what.verdicts).await?;
         write_overrides(connection, &what.overrides).await?;
-        write_journal(connection, batch.shard, &batch.journal).await?;
-        write_standing(connection, batch.shard, &batch.standing, instruments).await?;
         write_mark(connection, batch, instruments).await?;
         write_refused(connection, batch.shard, &batch.refused_quotes).await?;
         write_latencies(connection, &batch.latencies).await?;
-        write_audit_in_tx(connection, &batch.audit).await.map_err(storage)?;
         write_outbox_in_tx(connection, &batch.outbox).await.map_err(storage)?;
         tx.commit().await.map_err(storage)?;
         Ok(ShardCommit::proven())
@@ -140,11 +136,11 @@ pub(crate) fn read_evidence(
 
 /// The events of a batch by table, in order. Of an order or a position only the last word counts.
 #[derive(Default)]
-struct Happened<'a> {
-    orders: BTreeMap<(FirmId, AccountId, Ticket), &'a Order>,
-    positions: BTreeMap<(FirmId, AccountId, Ticket), &'a Position>,
-    fills: Vec<Row<'a, Fill>>,
-    entries: Vec<Row<'a, Entry>>,
+pub(crate) struct Happened<'a> {
+    pub orders: BTreeMap<(FirmId, AccountId, Ticket), &'a Order>,
+    pub positions: BTreeMap<(FirmId, AccountId, Ticket), &'a Position>,
+    pub fills: Vec<Row<'a, Fill>>,
+    pub entries: Vec<Row<'a, Entry>>,
     resets: Vec<Row<'a, Reset>>,
     /// Each with the time at which it had been decided.
     verdicts: Vec<(Row<'a, Verdict>, Timestamp)>,
@@ -153,14 +149,26 @@ struct Happened<'a> {
 }
 
 /// Something that happened to an account.
-struct Row<'a, T> {
-    firm: FirmId,
-    account: AccountId,
-    at: Timestamp,
-    what: &'a T,
+pub(crate) struct Row<'a, T> {
+    pub firm: FirmId,
+    pub account: AccountId,
+    pub at: Timestamp,
+    pub what: &'a T,
 }
 
 impl<'a> Happened<'a> {
+    /// Whether something is to be written beside what every batch writes.
+    fn is_rare(&self, batch: &Batch) -> bool {
+        !(self.opened.is_empty()
+            && self.resets.is_empty()
+            && self.verdicts.is_empty()
+            && self.overrides.is_empty()
+            && batch.mark.is_none()
+            && batch.refused_quotes.is_empty()
+            && batch.latencies.is_empty()
+            && batch.outbox.is_empty())
+    }
+
     fn of(batch: &'a Batch) -> Self {
         let mut happened = Self::default();
         for Decided { firm, at: decided_at, event: Event { account, at, what } } in &batch.events {
@@ -188,88 +196,12 @@ impl<'a> Happened<'a> {
     }
 }
 
-/// Whoever cannot move the shard's row has been deposed. The row stays locked until the transaction ends.
-async fn advance(connection: &mut PgConnection, batch: &Batch) -> Result<(), ShardError> {
-    let moved = sqlx::query!(
-        "update shards set seq = $4, quote_position = $5, at = $6, mark_position = coalesce($7, mark_position)
-         where id = $1 and epoch = $2 and seq = $3",
-        batch.shard,
-        batch.epoch,
-        batch.after_seq,
-        batch.seq,
-        to_place("shards", batch.quote_position)?,
-        At(batch.at) as _,
-        batch.mark.as_ref().map(|mark| to_place("shards", mark.position)).transpose()?,
-    )
-    .execute(connection)
-    .await
-    .map_err(storage)?;
-    if moved.rows_affected() == 1 { Ok(()) } else { Err(ShardError::Deposed) }
-}
-
 /// Every row that was to be written was written.
 fn all(table: &'static str, wanted: usize, written: u64) -> Result<(), ShardError> {
     if u64::try_from(wanted).is_ok_and(|wanted| wanted == written) {
         return Ok(());
     }
     Err(Inconsistent::new(table, format!("{written} of {wanted} rows were written")).into())
-}
-
-async fn write_accounts(connection: &mut PgConnection, batch: &Batch) -> Result<(), ShardError> {
-    let table = "accounts";
-    let accounts = &batch.accounts;
-    if accounts.is_empty() {
-        return Ok(());
-    }
-    let mut tracks = Vec::with_capacity(accounts.len());
-    let mut phases = Vec::with_capacity(accounts.len());
-    for account in accounts {
-        tracks.push(to_json(table, &account.track)?);
-        phases.push(i32::try_from(account.phase).map_err(Inconsistent::from(table))?);
-    }
-    let written = sqlx::query!(
-        "insert into accounts (firm_id, id, challenge_id, shard, version, phase, status, currency, initial_micros,
-                               balance_micros, track, next_ticket, next_fill, next_entry, next_verdict, opened_at,
-                               closed_at, quote_position)
-         select account.firm_id, account.id, challenge_id, $1, account.version, phase, status, currency,
-                initial_micros, balance_micros, track::jsonb, next_ticket, next_fill, next_entry, next_verdict,
-                opened_at, closed_at, $17
-         from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::int[], $7::text[], $8::bigint[], $9::bigint[],
-                     $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::timestamptz[],
-                     $16::timestamptz[])
-              as account (firm_id, id, challenge_id, version, phase, status, initial_micros, balance_micros, track,
-                          next_ticket, next_fill, next_entry, next_verdict, opened_at, closed_at)
-         join program_versions on program_versions.firm_id = account.firm_id
-                              and program_versions.version = account.version
-         on conflict on constraint accounts_key do update
-         set status = excluded.status, balance_micros = excluded.balance_micros, track = excluded.track,
-             next_ticket = excluded.next_ticket, next_fill = excluded.next_fill, next_entry = excluded.next_entry,
-             next_verdict = excluded.next_verdict, closed_at = excluded.closed_at,
-             quote_position = excluded.quote_position
-         where accounts.shard = excluded.shard and accounts.version = excluded.version
-           and accounts.challenge_id = excluded.challenge_id and accounts.phase = excluded.phase",
-        batch.shard,
-        &column(accounts, |account| account.firm.uuid()),
-        &column(accounts, |account| account.id.uuid()),
-        &column(accounts, |account| account.challenge.uuid()),
-        column(accounts, |account| account.version.as_str()) as _,
-        &phases,
-        column(accounts, |account| account.status.word()) as _,
-        &column(accounts, |account| account.track.first_size.micros()),
-        &column(accounts, |account| account.balance.micros()),
-        &tracks,
-        &column(accounts, |account| i64::from(account.next.ticket)),
-        &column(accounts, |account| i64::from(account.next.fill)),
-        &column(accounts, |account| i64::from(account.next.entry)),
-        &column(accounts, |account| i64::from(account.next.verdict)),
-        column(accounts, |account| At(account.track.opened_at)) as _,
-        column(accounts, |account| account.closed_at.map(At)) as _,
-        to_place(table, batch.quote_position)?,
-    )
-    .execute(connection)
-    .await
-    .map_err(storage)?;
-    all(table, accounts.len(), written.rows_affected())
 }
 
 /// Challenges whose first account opened need no opener any more.
@@ -327,171 +259,6 @@ async fn write_calendars(
     .await
     .map_err(storage)?;
     Ok(())
-}
-
-async fn write_orders(
-    connection: &mut PgConnection,
-    orders: &BTreeMap<(FirmId, AccountId, Ticket), &Order>,
-    instruments: &Instruments,
-) -> Result<(), ShardError> {
-    let table = "orders";
-    if orders.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<_> = orders.iter().map(|((firm, account, _), order)| (*firm, *account, *order)).collect();
-    let mut symbols = Vec::with_capacity(rows.len());
-    for (_, _, order) in &rows {
-        symbols.push(symbol(table, instruments, order.instrument)?);
-    }
-    let written = sqlx::query!(
-        "insert into orders (firm_id, account_id, ticket, symbol, side, kind, price, quantity, stop_loss, take_profit,
-                             state, reason, placed_at, done_at, position_ticket)
-         select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[],
-                              $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::timestamptz[],
-                              $14::timestamptz[], $15::bigint[])
-         on conflict on constraint orders_key do update
-         set price = excluded.price, quantity = excluded.quantity, stop_loss = excluded.stop_loss,
-             take_profit = excluded.take_profit, state = excluded.state, reason = excluded.reason,
-             done_at = excluded.done_at, position_ticket = excluded.position_ticket
-         where orders.symbol = excluded.symbol and orders.side = excluded.side and orders.kind = excluded.kind",
-        &column(&rows, |(firm, _, _)| firm.uuid()),
-        &column(&rows, |(_, account, _)| account.uuid()),
-        &column(&rows, |(_, _, order)| i64::from(order.ticket.0)),
-        &symbols,
-        column(&rows, |(_, _, order)| order.side.word()) as _,
-        column(&rows, |(_, _, order)| order.kind.word()) as _,
-        column(&rows, |(_, _, order)| order.kind.price().map(|price| price.0)) as _,
-        &column(&rows, |(_, _, order)| order.quantity.0),
-        column(&rows, |(_, _, order)| order.stop_loss.map(|price| price.0)) as _,
-        column(&rows, |(_, _, order)| order.take_profit.map(|price| price.0)) as _,
-        column(&rows, |(_, _, order)| order.state.word()) as _,
-        column(&rows, |(_, _, order)| order.state.reason()) as _,
-        column(&rows, |(_, _, order)| At(order.placed_at)) as _,
-        column(&rows, |(_, _, order)| order.done_at.map(At)) as _,
-        column(&rows, |(_, _, order)| order.position.map(|ticket| i64::from(ticket.0))) as _,
-    )
-    .execute(connection)
-    .await
-    .map_err(storage)?;
-    all(table, rows.len(), written.rows_affected())
-}
-
-async fn write_positions(
-    connection: &mut PgConnection,
-    positions: &BTreeMap<(FirmId, AccountId, Ticket), &Position>,
-    instruments: &Instruments,
-) -> Result<(), ShardError> {
-    let table = "positions";
-    if positions.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<_> =
-        positions.iter().map(|((firm, account, _), position)| (*firm, *account, *position)).collect();
-    let mut symbols = Vec::with_capacity(rows.len());
-    for (_, _, position) in &rows {
-        symbols.push(symbol(table, instruments, position.instrument)?);
-    }
-    let written = sqlx::query!(
-        "insert into positions (firm_id, account_id, ticket, symbol, side, quantity, opened_quantity, open_price,
-                                opened_at, stop_loss, take_profit, margin_micros, commission_micros, realised_micros,
-                                closed_at, close_price, close_reason)
-         select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-                              $8::bigint[], $9::timestamptz[], $10::bigint[], $11::bigint[], $12::bigint[],
-                              $13::bigint[], $14::bigint[], $15::timestamptz[], $16::bigint[], $17::text[])
-         on conflict on constraint positions_key do update
-         set quantity = excluded.quantity, stop_loss = excluded.stop_loss, take_profit = excluded.take_profit,
-             margin_micros = excluded.margin_micros, commission_micros = excluded.commission_micros,
-             realised_micros = excluded.realised_micros, closed_at = excluded.closed_at,
-             close_price = excluded.close_price, close_reason = excluded.close_reason
-         where positions.symbol = excluded.symbol and positions.side = excluded.side
-           and positions.opened_quantity = excluded.opened_quantity and positions.open_price = excluded.open_price",
-        &column(&rows, |(firm, _, _)| firm.uuid()),
-        &column(&rows, |(_, account, _)| account.uuid()),
-        &column(&rows, |(_, _, position)| i64::from(position.ticket.0)),
-        &symbols,
-        column(&rows, |(_, _, position)| position.side.word()) as _,
-        &column(&rows, |(_, _, position)| position.quantity.0),
-        &column(&rows, |(_, _, position)| position.opened_quantity.0),
-        &column(&rows, |(_, _, position)| position.open_price.0),
-        column(&rows, |(_, _, position)| At(position.opened_at)) as _,
-        column(&rows, |(_, _, position)| position.stop_loss.map(|price| price.0)) as _,
-        column(&rows, |(_, _, position)| position.take_profit.map(|price| price.0)) as _,
-        &column(&rows, |(_, _, position)| position.margin.micros()),
-        &column(&rows, |(_, _, position)| position.commission.micros()),
-        &column(&rows, |(_, _, position)| position.realised.micros()),
-        column(&rows, |(_, _, position)| position.closed_at.map(At)) as _,
-        column(&rows, |(_, _, position)| position.close_price.map(|price| price.0)) as _,
-        column(&rows, |(_, _, position)| position.close_reason.map(engine::FillReason::word)) as _,
-    )
-    .execute(connection)
-    .await
-    .map_err(storage)?;
-    all(table, rows.len(), written.rows_affected())
-}
-
-async fn write_fills(
-    connection: &mut PgConnection,
-    fills: &[Row<'_, Fill>],
-    instruments: &Instruments,
-) -> Result<(), ShardError> {
-    let table = "fills";
-    if fills.is_empty() {
-        return Ok(());
-    }
-    let mut symbols = Vec::with_capacity(fills.len());
-    let mut places = Vec::with_capacity(fills.len());
-    for row in fills {
-        symbols.push(symbol(table, instruments, row.what.instrument)?);
-        places.push(to_place(table, row.what.quote_position)?);
-    }
-    let written = sqlx::query!(
-        "insert into fills (firm_id, account_id, number, at, position_ticket, order_ticket, symbol, side, quantity,
-                            price, profit_micros, commission_micros, reason, quote_position)
-         select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bigint[],
-                              $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
-                              $13::text[], $14::bigint[])",
-        &column(fills, |row| row.firm.uuid()),
-        &column(fills, |row| row.account.uuid()),
-        &column(fills, |row| i64::from(row.what.number)),
-        column(fills, |row| At(row.at)) as _,
-        &column(fills, |row| i64::from(row.what.position.0)),
-        column(fills, |row| row.what.order.map(|ticket| i64::from(ticket.0))) as _,
-        &symbols,
-        column(fills, |row| row.what.side.word()) as _,
-        &column(fills, |row| row.what.quantity.0),
-        &column(fills, |row| row.what.price.0),
-        &column(fills, |row| row.what.profit.micros()),
-        &column(fills, |row| row.what.commission.micros()),
-        column(fills, |row| row.what.reason.word()) as _,
-        &places,
-    )
-    .execute(connection)
-    .await
-    .map_err(storage)?;
-    all(table, fills.len(), written.rows_affected())
-}
-
-async fn write_entries(connection: &mut PgConnection, entries: &[Row<'_, Entry>]) -> Result<(), ShardError> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    let written = sqlx::query!(
-        "insert into balance_entries (firm_id, account_id, number, at, kind, amount_micros, balance_micros, fill_number)
-         select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::text[], $6::bigint[],
-                              $7::bigint[], $8::bigint[])",
-        &column(entries, |row| row.firm.uuid()),
-        &column(entries, |row| row.account.uuid()),
-        &column(entries, |row| i64::from(row.what.number)),
-        column(entries, |row| At(row.at)) as _,
-        column(entries, |row| row.what.kind.word()) as _,
-        &column(entries, |row| row.what.amount.micros()),
-        &column(entries, |row| row.what.balance.micros()),
-        column(entries, |row| row.what.fill.map(i64::from)) as _,
-    )
-    .execute(connection)
-    .await
-    .map_err(storage)?;
-    all("balance_entries", entries.len(), written.rows_affected())
 }
 
 async fn write_days(connection: &mut PgConnection, resets: &[Row<'_, Reset>]) -> Result<(), ShardError> {
@@ -599,89 +366,6 @@ async fn write_overrides(
     .await
     .map_err(storage)?;
     all(table, overrides.len(), written.rows_affected())
-}
-
-async fn write_journal(
-    connection: &mut PgConnection,
-    shard: i16,
-    journal: &[Journaled],
-) -> Result<(), ShardError> {
-    let table = "journal";
-    if journal.is_empty() {
-        return Ok(());
-    }
-    let mut acts = Vec::with_capacity(journal.len());
-    let mut outcomes = Vec::with_capacity(journal.len());
-    let mut places = Vec::with_capacity(journal.len());
-    for entry in journal {
-        acts.push(to_json(table, &entry.command.act)?);
-        outcomes.push(to_json(table, &entry.outcome)?);
-        places.push(to_place(table, entry.after_quote)?);
-    }
-    let written = sqlx::query!(
-        "insert into journal (firm_id, shard, seq, at, after_quote, account_id, key, key_use, act, outcome, person_id,
-                              request_id)
-         select new.firm_id, $1, new.seq, new.at, new.after_quote, new.account_id, new.key,
-                (select count(*) from journal old
-                 where old.firm_id = new.firm_id and old.account_id = new.account_id and old.key = new.key
-                   and old.at + interval '48 hours' < new.at),
-                new.act::jsonb, new.outcome::jsonb, new.person_id, new.request_id
-         from unnest($2::uuid[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::uuid[], $7::text[], $8::text[],
-                     $9::text[], $10::uuid[], $11::uuid[])
-              as new (firm_id, seq, at, after_quote, account_id, key, act, outcome, person_id, request_id)",
-        shard,
-        &column(journal, |entry| entry.firm.uuid()),
-        &column(journal, |entry| entry.seq),
-        column(journal, |entry| At(entry.at)) as _,
-        &places,
-        &column(journal, |entry| entry.command.account.uuid()),
-        column(journal, |entry| entry.command.key.as_str()) as _,
-        &acts,
-        &outcomes,
-        column(journal, |entry| entry.origin.person.map(PersonId::uuid)) as _,
-        column(journal, |entry| entry.origin.request.map(RequestId::uuid)) as _,
-    )
-    .execute(connection)
-    .await
-    .map_err(storage)?;
-    all(table, journal.len(), written.rows_affected())
-}
-
-async fn write_standing(
-    connection: &mut PgConnection,
-    shard: i16,
-    standing: &[Standing],
-    instruments: &Instruments,
-) -> Result<(), ShardError> {
-    let table = "standing_quotes";
-    if standing.is_empty() {
-        return Ok(());
-    }
-    let mut symbols = Vec::with_capacity(standing.len());
-    let mut places = Vec::with_capacity(standing.len());
-    for standing in standing {
-        symbols.push(symbol(table, instruments, standing.quote.instrument)?);
-        places.push(to_place(table, standing.position)?);
-    }
-    let written = sqlx::query!(
-        "insert into standing_quotes (shard, symbol, bid, ask, source_time, received_at, quote_position)
-         select $1, * from unnest($2::text[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[],
-                                  $7::bigint[])
-         on conflict on constraint standing_quotes_key do update
-         set bid = excluded.bid, ask = excluded.ask, source_time = excluded.source_time,
-             received_at = excluded.received_at, quote_position = excluded.quote_position",
-        shard,
-        &symbols,
-        &column(standing, |standing| standing.quote.bid.0),
-        &column(standing, |standing| standing.quote.ask.0),
-        column(standing, |standing| At(standing.quote.source_time)) as _,
-        column(standing, |standing| At(standing.received_at)) as _,
-        &places,
-    )
-    .execute(connection)
-    .await
-    .map_err(storage)?;
-    all(table, standing.len(), written.rows_affected())
 }
 
 /// The prices that stood at the mark. Whatever stood there stands or was replaced since, so each has its row.

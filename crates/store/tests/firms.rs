@@ -223,6 +223,7 @@ async fn no_reader_shows_what_is_not_the_viewers() {
             ("fills", !read::fills(store, firm, viewer, id, None, 9).await.unwrap().items.is_empty()),
             ("entries", !read::entries(store, firm, viewer, id, None, 9).await.unwrap().items.is_empty()),
             ("verdicts", !read::verdicts(store, firm, viewer, id).await.unwrap().is_empty()),
+            ("latencies", !read::latencies(store, firm, viewer, id).await.unwrap().is_empty()),
             ("receipt", read::receipt(store, firm, viewer, id, 1).await.unwrap().is_some()),
             ("receipt_document", read::receipt_document(store, firm, viewer, id, 1).await.unwrap().is_some()),
         ];
@@ -245,6 +246,13 @@ async fn no_reader_shows_what_is_not_the_viewers() {
             person == one.trader.id && firm == one.firm
         );
     }
+    // Asked twice: what is remembered is as strict.
+    for _ in 0..2 {
+        let whose = |firm, account| read::owner(store, firm, account);
+        assert_eq!(whose(one.firm, one.passed).await.unwrap().map(|owner| owner.person), Some(one.trader.id));
+        assert!(whose(two.firm, one.passed).await.unwrap().is_none());
+        assert!(whose(one.firm, two.passed).await.unwrap().is_none());
+    }
     let board = read::leaderboard(store, one.firm, "two-step", 0, 50).await.unwrap();
     assert!(board.iter().all(|line| line.person == one.trader.id) && board.len() == 2);
 
@@ -254,9 +262,11 @@ async fn no_reader_shows_what_is_not_the_viewers() {
         "closed_positions",
         "entries",
         "fills",
+        "latencies",
         "leaderboard",
         "order",
         "orders",
+        "owner",
         "position",
         "receipt",
         "receipt_document",

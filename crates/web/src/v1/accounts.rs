@@ -38,7 +38,6 @@ pub(super) fn router() -> OpenApiRouter<Web> {
         .routes(routes!(fills))
         .routes(routes!(verdicts))
         .routes(routes!(latencies))
-        .routes(routes!(latencies))
         .routes(routes!(receipt))
         .routes(routes!(account_stream))
 }

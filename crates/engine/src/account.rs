@@ -1,14 +1,19 @@
 //! A trading account and what it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use kernel::{AccountId, Amount, ChallengeId, Currency, FirmId, Overflow, Price, Quantity, Side, Timestamp};
+use kernel::{
+    AccountId, Amount, ChallengeId, Currency, FirmId, Overflow, Price, Quantity, Side, Span, Timestamp,
+};
 use rules::payout::Holding;
 use rules::{Track, VersionHash};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Fingerprint, Key, Outcome};
 use crate::{EngineError, InstrumentId, Market, Worth};
+
+/// How long an answer is remembered for retries.
+pub const KEY_MEMORY: Span = Span::from_seconds(48 * 3_600);
 
 /// Numbers orders and positions within their account, in one series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,7 +73,7 @@ pub struct Account {
     /// When it ended.
     pub closed_at: Option<Timestamp>,
     /// Answers to recent commands, so that a retry gets the first one.
-    pub answers: BTreeMap<Key, Answer>,
+    pub answers: Answers,
 }
 
 /// The next number of each series of an account.
@@ -93,6 +98,76 @@ pub struct Answer {
     pub fingerprint: Fingerprint,
     /// The answer.
     pub outcome: Outcome,
+}
+
+impl Answer {
+    fn is_remembered(&self, at: Timestamp) -> bool {
+        at.since(self.at).is_ok_and(|age| age <= KEY_MEMORY)
+    }
+}
+
+/// The answers to an account's commands, by their keys. One is remembered for [`KEY_MEMORY`] as seen from whoever asks for
+/// it, whether or not it is still in memory; so it makes no difference whether those that are older were loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<(Key, Answer)>", into = "Vec<(Key, Answer)>")]
+pub struct Answers {
+    // Nothing depends on the order of this map.
+    by_key: HashMap<Key, Answer>,
+    /// The oldest first.
+    keys: VecDeque<Key>,
+}
+
+impl Answers {
+    /// The answer to the command under a key, if it is still remembered at an instant.
+    pub fn get(&self, key: &Key, at: Timestamp) -> Option<&Answer> {
+        self.by_key.get(key).filter(|answer| answer.is_remembered(at))
+    }
+
+    /// Remembers the answer to a new command, which is younger than all others, in place of those too old for it.
+    pub fn remember(&mut self, key: Key, answer: Answer) {
+        self.forget(answer.at);
+        if self.by_key.insert(key.clone(), answer).is_none() {
+            self.keys.push_back(key);
+        }
+    }
+
+    /// Whether some are in memory that are not remembered any more at an instant.
+    pub(crate) fn are_outdated(&self, at: Timestamp) -> bool {
+        let oldest = self.keys.front().and_then(|key| self.by_key.get(key));
+        oldest.is_some_and(|oldest| !oldest.is_remembered(at))
+    }
+
+    /// Drops what is not remembered any more at an instant.
+    pub(crate) fn forget(&mut self, at: Timestamp) {
+        while self.are_outdated(at)
+            && let Some(key) = self.keys.pop_front()
+        {
+            self.by_key.remove(&key);
+        }
+    }
+}
+
+impl FromIterator<(Key, Answer)> for Answers {
+    /// The oldest first.
+    fn from_iter<I: IntoIterator<Item = (Key, Answer)>>(answers: I) -> Self {
+        let mut remembered = Self::default();
+        for (key, answer) in answers {
+            remembered.remember(key, answer);
+        }
+        remembered
+    }
+}
+
+impl From<Vec<(Key, Answer)>> for Answers {
+    fn from(answers: Vec<(Key, Answer)>) -> Self {
+        answers.into_iter().collect()
+    }
+}
+
+impl From<Answers> for Vec<(Key, Answer)> {
+    fn from(Answers { mut by_key, keys }: Answers) -> Self {
+        keys.into_iter().filter_map(|key| by_key.remove_entry(&key)).collect()
+    }
 }
 
 /// How an order is to be filled.
@@ -288,7 +363,7 @@ impl Account {
             orders: self.orders.clone(),
             next,
             closed_at,
-            answers: BTreeMap::new(),
+            answers: Answers::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What may be asked of the engine, and its answers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use kernel::{AccountId, Amount, ChallengeId, FirmId, PersonId, Price, Quantity, Side, Symbol};
 use rules::{NewsEvent, Rule, VersionHash};
@@ -139,13 +140,13 @@ pub struct Place {
 
 /// A client's name for one command: 1 to 64 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Key(String);
+pub struct Key(Arc<str>);
 
 impl Key {
     /// Checks the form.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-        fits.then(|| Self(text.to_owned()))
+        fits.then(|| Self(text.into()))
     }
 
     /// The text.

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
-use kernel::{AccountId, Amount, FirmId, Overflow, Span, Timestamp};
+use kernel::{AccountId, Amount, FirmId, Overflow, Timestamp};
 use rules::payout::Precheck;
 use rules::{Deadline, Floor, Objective, Phase, Program, Scene, Track, VersionHash};
 use sha2::{Digest, Sha256};
@@ -15,12 +15,9 @@ use crate::command::{Command, Fingerprint, Open, Outcome};
 use crate::step::Step;
 use crate::watch::{self, Slot, Watch};
 use crate::{
-    Account, Act, Answer, Cause, Counters, Done, EngineError, Entry, EntryKind, Event, InstrumentId,
+    Account, Act, Answer, Answers, Cause, Counters, Done, EngineError, Entry, EntryKind, Event, InstrumentId,
     Instruments, Market, Quote, Refusal, Standing, Status, Ticket, What, Worth,
 };
-
-/// How long an answer is kept for retries, counted back from the account's newest command.
-pub const KEY_MEMORY: Span = Span::from_seconds(48 * 3_600);
 
 /// One thing the engine is told. Its time is handed in beside it.
 #[derive(Debug, Clone)]
@@ -43,6 +40,10 @@ pub struct Answered {
     pub fresh: bool,
 }
 
+/// Accounts to be stored anew, by id, each with its counters as they were last stored: what is numbered below them is stored
+/// already, what is numbered from them on is new. None for an account that was opened since.
+pub type Changed = BTreeMap<AccountId, Option<Counters>>;
+
 /// The state of a shard.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -53,8 +54,7 @@ pub struct Engine {
     holders: Vec<BTreeSet<AccountId>>,
     due: BTreeSet<(Timestamp, AccountId)>,
     now: Timestamp,
-    /// Accounts to be stored anew.
-    changed: BTreeSet<AccountId>,
+    changed: Changed,
     /// Who needs to be looked at when a price moves.
     watch: Watch,
     /// Whose each slot of the watch is.
@@ -218,7 +218,7 @@ impl Engine {
             holders,
             due: BTreeSet::new(),
             now: Timestamp::from_micros(i64::MIN),
-            changed: BTreeSet::new(),
+            changed: Changed::new(),
             position: 0,
             rising: BTreeSet::new(),
             mark: Mark::default(),
@@ -374,9 +374,7 @@ impl Engine {
     /// and no programs to open where none are.
     fn answered(&self, at: Timestamp, command: &Command) -> Result<Option<Outcome>, EngineError> {
         let held = self.accounts.get(&command.account);
-        if let Some(answer) = held.and_then(|held| held.account.answers.get(&command.key))
-            && at.since(answer.at).is_ok_and(|age| age <= KEY_MEMORY)
-        {
+        if let Some(answer) = held.and_then(|held| held.account.answers.get(&command.key, at)) {
             let same = answer.fingerprint == Fingerprint::of(&command.act)?;
             return Ok(Some(if same { answer.outcome } else { Err(Refusal::KeyReused) }));
         }
@@ -430,10 +428,9 @@ impl Engine {
         };
         let fingerprint = Fingerprint::of(&command.act)?;
         let held = self.accounts.get_mut(&command.account).ok_or(EngineError::UnknownProgram)?;
-        let answers = &mut held.account.answers;
-        answers.retain(|_, answer| at.since(answer.at).is_ok_and(|age| age <= KEY_MEMORY));
-        answers.insert(command.key.clone(), Answer { at, fingerprint, outcome });
-        self.changed.insert(command.account);
+        held.account.answers.remember(command.key.clone(), Answer { at, fingerprint, outcome });
+        // If the command did anything the account is among them already, with its counters from before.
+        self.changed.entry(command.account).or_insert(Some(held.account.next));
         Ok(Answered { outcome, fresh: true })
     }
 
@@ -463,11 +460,11 @@ impl Engine {
             orders: BTreeMap::new(),
             next: Counters { ticket: 1, fill: 1, entry: 2, verdict: 1 },
             closed_at: None,
-            answers: BTreeMap::new(),
+            answers: Answers::default(),
         };
         let entry =
             Entry { number: 1, kind: EntryKind::Initial, amount: initial, balance: initial, fill: None };
-        self.changed.insert(id);
+        self.changed.insert(id, None);
         events.push(Event { account: id, at, what: What::Opened });
         events.push(Event { account: id, at, what: What::Entry(entry) });
         let held = self.held(account)?;
@@ -489,9 +486,8 @@ impl Engine {
         act: impl FnOnce(&mut Step<'_>) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let held = self.accounts.get_mut(&id).ok_or(EngineError::UnknownProgram)?;
-        if !self.scans && held.recall(&self.watch, &self.market)? {
-            self.changed.insert(id);
-        }
+        let before = held.account.next;
+        let rose = !self.scans && held.recall(&self.watch, &self.market)?;
         let mut step = Step {
             market: &self.market,
             held,
@@ -506,8 +502,10 @@ impl Engine {
         act(&mut step)?;
         let (changed, holdings_changed, successor) = (step.changed, step.holdings_changed, step.successor);
         held.looks = held.looks.wrapping_add(1);
+        if changed || rose {
+            self.changed.entry(id).or_insert(Some(before));
+        }
         if changed {
-            self.changed.insert(id);
             let acted = matches!(cause, Cause::Reset).then_some(at);
             // What another rule or calendar has put into the past is due at once.
             let due = held.next_due(acted)?.map(|due| due.max(at));
@@ -587,7 +585,7 @@ impl Engine {
                 let peak = held.account.track.peak().micros();
                 self.watch.know(held.slot, peak, known)?;
                 if held.recall(&self.watch, &self.market)? {
-                    self.changed.insert(id);
+                    self.changed.entry(id).or_insert(Some(held.account.next));
                 }
             }
             held.watch(&mut self.watch, held.slot, &self.market, self.now)?;
@@ -662,11 +660,11 @@ impl Engine {
         }))
     }
 
-    /// The accounts that differ from what was last taken here, by id, with every peak brought up to the last quote.
-    /// Whoever stores the state takes them with every commit.
-    pub fn take_changed(&mut self) -> Result<BTreeSet<AccountId>, EngineError> {
+    /// The accounts that differ from what was last taken here, with every peak brought up to the last quote. Whoever
+    /// stores the state takes them with every commit.
+    pub fn take_changed(&mut self) -> Result<Changed, EngineError> {
         let changed = std::mem::take(&mut self.changed);
-        for id in &changed {
+        for id in changed.keys() {
             self.settle_one(*id)?;
         }
         Ok(changed)
@@ -676,9 +674,7 @@ impl Engine {
     pub fn settle(&mut self) -> Result<(), EngineError> {
         let rising: Vec<_> = self.rising.iter().copied().collect();
         for id in rising {
-            if self.settle_one(id)? {
-                self.changed.insert(id);
-            }
+            self.settle_and_tell(id)?;
         }
         self.move_mark();
         Ok(())
@@ -691,9 +687,7 @@ impl Engine {
         for _ in 0..count {
             let from = self.round.1.map_or(Bound::Unbounded, Bound::Excluded);
             let Some(id) = self.rising.range((from, Bound::Unbounded)).next().copied() else { break };
-            if self.settle_one(id)? {
-                self.changed.insert(id);
-            }
+            self.settle_and_tell(id)?;
             self.round.1 = Some(id);
         }
         let from = self.round.1.map_or(Bound::Unbounded, Bound::Excluded);
@@ -728,6 +722,16 @@ impl Engine {
         self.mark = self.here();
         self.round = (self.mark.clone(), None);
         self.watch.forget(self.position);
+    }
+
+    /// Brings an account's peaks up to the last quote; it is changed if they rose.
+    fn settle_and_tell(&mut self, id: AccountId) -> Result<(), EngineError> {
+        if self.settle_one(id)?
+            && let Some(held) = self.accounts.get(&id)
+        {
+            self.changed.entry(id).or_insert(Some(held.account.next));
+        }
+        Ok(())
     }
 
     /// Brings an account's peaks up to the last quote; true if they rose.
@@ -765,13 +769,16 @@ impl Engine {
     }
 
     /// SHA-256 over every account and every standing quote. The time of the last input is left out: it moves
-    /// with clock inputs, which change nothing else.
+    /// with clock inputs, which change nothing else but which answers are remembered still.
     pub fn state_hash(&self) -> Result<[u8; 32], EngineError> {
         let mut accounts = Vec::with_capacity(self.accounts.len());
         for held in self.accounts.values() {
             let mut account = Cow::Borrowed(&held.account);
             if let Some(track) = self.recalled(held)? {
                 account.to_mut().track = track;
+            }
+            if account.answers.are_outdated(self.now) {
+                account.to_mut().answers.forget(self.now);
             }
             accounts.push(account);
         }

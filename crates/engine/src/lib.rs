@@ -31,10 +31,11 @@ pub mod watch;
 mod watching;
 
 pub use account::{
-    Account, Answer, Counters, FillReason, Order, OrderKind, OrderState, Position, Status, Ticket,
+    Account, Answer, Answers, Counters, FillReason, KEY_MEMORY, Order, OrderKind, OrderState, Position,
+    Status, Ticket,
 };
 pub use command::{Act, Change, Command, Done, Fingerprint, Key, Open, Outcome, Place, Refusal};
-pub use core::{Answered, Engine, Input, KEY_MEMORY, Mark, Past, RestoreError, Restored, Resumed, View};
+pub use core::{Answered, Changed, Engine, Input, Mark, Past, RestoreError, Restored, Resumed, View};
 pub use event::{
     Cause, Entry, EntryKind, Event, Fill, Override, Quoted, Rate, Reset, Valued, Verdict, VerdictKind, What,
 };

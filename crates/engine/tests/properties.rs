@@ -300,7 +300,9 @@ struct Stored {
 
 impl Stored {
     fn commit(&mut self, engine: &mut Engine, next: usize) {
-        for id in engine.take_changed().unwrap() {
+        for (id, counters) in engine.take_changed().unwrap() {
+            let stored = self.rows.get(&id).map(|(row, _)| row.next);
+            assert_eq!(counters, stored, "what was stored of {id}");
             self.rows.insert(id, (through_bytes(engine.account(id).unwrap()), engine.position()));
         }
         self.mark = engine.mark().into_owned();

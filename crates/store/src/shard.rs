@@ -7,8 +7,8 @@ use app::latency::ByAccount;
 use app::trading::{Batch, Decided, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore};
 use async_trait::async_trait;
 use engine::{
-    Account, Answer, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Mark, Order,
-    Override, Position, Quote, Reset, Restored, Standing, Ticket, Verdict, What,
+    Account, Answer, Answers, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Mark,
+    Order, Override, Position, Quote, Reset, Restored, Standing, Ticket, Verdict, What,
 };
 use kernel::{AccountId, Amount, ChallengeId, FirmId, OwnerId, Price, Timestamp, TradingDay};
 use rules::{Program, VersionHash};
@@ -587,7 +587,7 @@ pub(crate) async fn load_accounts(
                 verdict: counter(table, row.next_verdict)?,
             },
             closed_at: row.closed_at.map(Timestamp::from),
-            answers: BTreeMap::new(),
+            answers: Answers::default(),
         };
         accounts.push((account, place(table, row.quote_position)?));
     }
@@ -602,7 +602,7 @@ pub(crate) async fn load_accounts(
         account.orders.insert(order.ticket, order);
     }
     for (id, key, answer) in load_answers(connection, shard).await? {
-        owner("journal", &mut accounts, &places, id)?.answers.insert(key, answer);
+        owner("journal", &mut accounts, &places, id)?.answers.remember(key, answer);
     }
     Ok(accounts)
 }

@@ -1,7 +1,7 @@
 //! The owner of an engine: applies what comes, and writes what that did in one transaction after the other. While one
 //! commits the engine goes on deciding; what it decides then is the next one. Nobody is answered before the commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::iter::from_fn;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -402,12 +402,12 @@ impl Shard {
             state.engine.settle_some(SETTLED_AT_ONCE)?;
             state.settled_at = now;
         }
-        let changed: BTreeSet<AccountId> = state.engine.take_changed()?;
+        let changed = state.engine.take_changed()?;
         let answers = self.answers(state)?;
         let Pending { events, journal, passages, .. } = std::mem::take(&mut state.pending);
         let latencies = if periodic { std::mem::take(&mut self.latencies) } else { ByAccount::default() };
         let accounts =
-            changed.iter().filter_map(|id| state.engine.account(*id)).map(engine::Account::without_answers);
+            changed.keys().filter_map(|id| state.engine.account(*id)).map(engine::Account::without_answers);
         let standing = state.engine.market().all().iter().flatten();
         let standing = standing.filter(|standing| standing.position > state.committed_quote);
         let mark = state.engine.mark();

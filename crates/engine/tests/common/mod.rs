@@ -476,9 +476,7 @@ pub fn resets(events: &[Event]) -> Vec<(Timestamp, &Reset)> {
 
 /// An account's bytes without its remembered answers.
 pub fn bytes_without_answers(account: &Account) -> Vec<u8> {
-    let mut account = account.clone();
-    account.answers.clear();
-    serde_json::to_vec(&account).unwrap()
+    serde_json::to_vec(&account.without_answers()).unwrap()
 }
 
 /// An account as it comes back from a store.

@@ -152,7 +152,7 @@ impl<'a> Owner<'a> {
             audit: audit.collect(),
             outbox: outbox.collect(),
             journal,
-            accounts: changed.iter().map(|id| self.engine.account(*id).unwrap().clone()).collect(),
+            accounts: changed.keys().map(|id| self.engine.account(*id).unwrap().clone()).collect(),
             standing: standing.filter(|standing| standing.position > committed).copied().collect(),
             events,
             refused_quotes: Vec::new(),

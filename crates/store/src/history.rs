@@ -37,8 +37,8 @@ impl HistoryStore for Store {
 
     async fn journal(&self, shard: i16, from: i64, limit: i64) -> Result<Vec<Journaled>, ShardError> {
         let rows = sqlx::query!(
-            r#"select firm_id, seq, at as "at: At", after_quote, account_id, key, act::text as "act!",
-                      outcome::text as "outcome!", person_id, request_id
+            r#"select firm_id, seq, at as "at: At", after_quote, account_id, key, act, outcome, person_id,
+                      request_id
                from journal where shard = $1 and seq >= $2 order by seq limit $3"#,
             shard,
             from,

@@ -24,6 +24,7 @@
 mod batch;
 mod catalogue;
 mod error;
+mod faults;
 mod history;
 mod identity;
 mod leases;
@@ -38,4 +39,5 @@ mod row;
 mod shard;
 
 pub use error::{Inconsistent, StoreError};
+pub use faults::{Fault, faults_in};
 pub use pool::{Committed, Firm, NewFirm, Settings, Store, Tx};

@@ -27,6 +27,10 @@ const MOST_PROGRAMS: usize = 4_096;
 /// Whose an account is never changes either, so that each owner is read once. Beyond this many the memory starts anew.
 const MOST_OWNERS: usize = 200_000;
 
+/// For a transaction of the role of shards that reads whole tables: what its other statements must not do is right there.
+pub(crate) const WHOLE_TABLES: &str = "set local enable_seqscan = on; set local enable_hashjoin = on; set local enable_mergejoin = on; \
+     set local statement_timeout = '15min'";
+
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// How to reach the database.
@@ -123,8 +127,9 @@ impl Store {
     pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
         let app = pool(&settings.url, "set role tradesense_app", settings.app_connections, true, &[]).await?;
         // Its statements find rows by key only. On a young database the server would read whole tables instead,
-        // because they are small when a session first plans, and stay with that until they are analysed.
-        let by_key = [("enable_seqscan", "off")];
+        // because they are small when a session first plans, and stay with that until they are analysed. Where whole
+        // tables are read (`WHOLE_TABLES`) it may.
+        let by_key = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
         let engine =
             pool(&settings.url, "set role tradesense_engine", settings.engine_connections, false, &by_key)
                 .await?;

@@ -1,10 +1,10 @@
 //! The shard's store: one transaction per batch, and the state again after a start.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use app::latency::ByAccount;
-use app::trading::{Batch, Decided, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore};
+use app::trading::{Batch, Changed, Decided, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore};
 use async_trait::async_trait;
 use engine::{
     Account, Answer, Answers, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Mark,
@@ -18,11 +18,11 @@ use uuid::Uuid;
 
 use crate::batch::write_trading;
 use crate::error::storage;
-use crate::pool::read_program;
+use crate::pool::{WHOLE_TABLES, read_program};
 use crate::records::write_outbox_in_tx;
 use crate::row::{
     At, OrderRow, PositionRow, column, counter, from_json, instrument, place, size, status, symbol, to_json,
-    version,
+    to_place, version,
 };
 use crate::{Inconsistent, Store};
 
@@ -35,6 +35,7 @@ impl ShardStore for Store {
     async fn take_over(&self, shard: i16, owner: OwnerId) -> Result<Loaded, ShardError> {
         let mut tx = self.engine.begin().await.map_err(storage)?;
         let connection = &mut *tx;
+        sqlx::raw_sql(WHOLE_TABLES).execute(&mut *connection).await.map_err(storage)?;
         // Waits for a commit of the previous owner that is under way; no later one gets through.
         let row = sqlx::query!(
             "update shards set epoch = epoch + 1 where id = $1 and owner_id = $2 returning epoch, seq",
@@ -63,7 +64,7 @@ impl ShardStore for Store {
         let connection = &mut *tx;
         write_trading(&mut *connection, batch, &what, instruments).await?;
         write_openings(connection, batch, &what.opened).await?;
-        write_calendars(connection, batch, &what.opened).await?;
+        write_orders(connection, &what.orders.old).await?;
         write_days(connection, &what.resets).await?;
         write_verdicts(connection, &what.verdicts).await?;
         write_overrides(connection, &what.overrides).await?;
@@ -134,18 +135,38 @@ pub(crate) fn read_evidence(
     if (of_firm, of_account, then) == (firm, account, at) { Ok(verdict) } else { Err(changed()) }
 }
 
-/// The events of a batch by table, in order. Of an order or a position only the last word counts.
-#[derive(Default)]
+/// What a batch changes, by table. Of an order or a position only the last word counts.
 pub(crate) struct Happened<'a> {
-    pub orders: BTreeMap<(FirmId, AccountId, Ticket), &'a Order>,
-    pub positions: BTreeMap<(FirmId, AccountId, Ticket), &'a Position>,
+    opened: Vec<&'a Account>,
+    /// Accounts that were stored before.
+    pub changed: Vec<&'a Account>,
+    pub orders: Kept<'a, Order>,
+    pub positions: Kept<'a, Position>,
     pub fills: Vec<Row<'a, Fill>>,
     pub entries: Vec<Row<'a, Entry>>,
     resets: Vec<Row<'a, Reset>>,
     /// Each with the time at which it had been decided.
     verdicts: Vec<(Row<'a, Verdict>, Timestamp)>,
     overrides: Vec<Row<'a, Override>>,
-    opened: BTreeSet<AccountId>,
+}
+
+/// Rows that are written now and changed later.
+pub(crate) struct Kept<'a, T> {
+    /// Not stored yet.
+    pub new: Vec<Row<'a, T>>,
+    /// Stored, and different now.
+    pub old: Vec<Row<'a, T>>,
+}
+
+impl<'a, T> Kept<'a, T> {
+    /// Rows by account and ticket, divided by which ticket of their account comes next in the tables.
+    fn of(rows: BTreeMap<(AccountId, Ticket), Row<'a, T>>, next: &HashMap<AccountId, u32>) -> Self {
+        let is_old = |account, ticket: Ticket| next.get(&account).is_some_and(|next| ticket.0 < *next);
+        let (old, new): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|((account, ticket), _)| is_old(*account, *ticket));
+        let rows = |rows: Vec<(_, Row<'a, T>)>| rows.into_iter().map(|(_, row)| row).collect();
+        Self { new: rows(new), old: rows(old) }
+    }
 }
 
 /// Something that happened to an account.
@@ -160,6 +181,7 @@ impl<'a> Happened<'a> {
     /// Whether something is to be written beside what every batch writes.
     fn is_rare(&self, batch: &Batch) -> bool {
         !(self.opened.is_empty()
+            && self.orders.old.is_empty()
             && self.resets.is_empty()
             && self.verdicts.is_empty()
             && self.overrides.is_empty()
@@ -170,29 +192,41 @@ impl<'a> Happened<'a> {
     }
 
     fn of(batch: &'a Batch) -> Self {
-        let mut happened = Self::default();
+        let (mut opened, mut changed) = (Vec::new(), Vec::new());
+        let mut next = HashMap::with_capacity(batch.accounts.len());
+        for Changed { account, stored } in &batch.accounts {
+            match stored {
+                None => opened.push(account),
+                Some(stored) => {
+                    next.insert(account.id, stored.ticket);
+                    changed.push(account);
+                }
+            }
+        }
+        let (mut orders, mut positions) = (BTreeMap::new(), BTreeMap::new());
+        let (mut fills, mut entries) = (Vec::new(), Vec::new());
+        let (mut resets, mut overrides) = (Vec::new(), Vec::new());
+        let mut verdicts: Vec<(Row<'_, Verdict>, Timestamp)> = Vec::new();
         for Decided { firm, at: decided_at, event: Event { account, at, what } } in &batch.events {
             let (firm, account, at) = (*firm, *account, *at);
             match what {
-                What::Opened => {
-                    happened.opened.insert(account);
-                }
+                // The account is among those that changed.
+                What::Opened => {}
                 What::Order(what) => {
-                    happened.orders.insert((firm, account, what.ticket), what);
+                    orders.insert((account, what.ticket), Row { firm, account, at, what });
                 }
                 What::Position(what) => {
-                    happened.positions.insert((firm, account, what.ticket), what);
+                    positions.insert((account, what.ticket), Row { firm, account, at, what });
                 }
-                What::Fill(what) => happened.fills.push(Row { firm, account, at, what }),
-                What::Entry(what) => happened.entries.push(Row { firm, account, at, what }),
-                What::Reset(what) => happened.resets.push(Row { firm, account, at, what }),
-                What::Verdict(what) => {
-                    happened.verdicts.push((Row { firm, account, at, what }, *decided_at));
-                }
-                What::Override(what) => happened.overrides.push(Row { firm, account, at, what }),
+                What::Fill(what) => fills.push(Row { firm, account, at, what }),
+                What::Entry(what) => entries.push(Row { firm, account, at, what }),
+                What::Reset(what) => resets.push(Row { firm, account, at, what }),
+                What::Verdict(what) => verdicts.push((Row { firm, account, at, what }, *decided_at)),
+                What::Override(what) => overrides.push(Row { firm, account, at, what }),
             }
         }
-        happened
+        let (orders, positions) = (Kept::of(orders, &next), Kept::of(positions, &next));
+        Self { opened, changed, orders, positions, fills, entries, resets, verdicts, overrides }
     }
 }
 
@@ -204,61 +238,117 @@ fn all(table: &'static str, wanted: usize, written: u64) -> Result<(), ShardErro
     Err(Inconsistent::new(table, format!("{written} of {wanted} rows were written")).into())
 }
 
-/// Challenges whose first account opened need no opener any more.
+/// Accounts that opened. A challenge whose first one did needs no opener any more; one in a phase with a rule that asks for
+/// the calendar knows none yet.
 async fn write_openings(
     connection: &mut PgConnection,
     batch: &Batch,
-    opened: &BTreeSet<AccountId>,
+    opened: &[&Account],
 ) -> Result<(), ShardError> {
-    let first = |account: &&Account| account.phase == 0 && opened.contains(&account.id);
-    let opened: Vec<&Account> = batch.accounts.iter().filter(first).collect();
+    let table = "accounts";
     if opened.is_empty() {
+        return Ok(());
+    }
+    let (mut tracks, mut phases) = (Vec::with_capacity(opened.len()), Vec::with_capacity(opened.len()));
+    for account in opened {
+        tracks.push(to_json(table, &account.track)?);
+        phases.push(i32::try_from(account.phase).map_err(Inconsistent::from(table))?);
+    }
+    let firms = column(opened, |account| account.firm.uuid());
+    let ids = column(opened, |account| account.id.uuid());
+    let written = sqlx::query!(
+        "insert into accounts (firm_id, id, challenge_id, shard, version, phase, status, currency, initial_micros,
+                               balance_micros, track, next_ticket, next_fill, next_entry, next_verdict, opened_at,
+                               closed_at, quote_position)
+         select new.firm_id, new.id, challenge_id, $1, new.version, phase, status, currency, initial_micros,
+                balance_micros, track, next_ticket, next_fill, next_entry, next_verdict, opened_at, closed_at, $2
+         from unnest($3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::int[], $8::text[], $9::bigint[], $10::bigint[],
+                     $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::timestamptz[],
+                     $17::timestamptz[])
+              as new (firm_id, id, challenge_id, version, phase, status, initial_micros, balance_micros, track,
+                      next_ticket, next_fill, next_entry, next_verdict, opened_at, closed_at)
+         join program_versions kept on kept.firm_id = new.firm_id and kept.version = new.version",
+        batch.shard,
+        to_place(table, batch.quote_position)?,
+        &firms,
+        &ids,
+        &column(opened, |account| account.challenge.uuid()),
+        column(opened, |account| account.version.as_str()) as _,
+        &phases,
+        column(opened, |account| account.status.word()) as _,
+        &column(opened, |account| account.track.first_size.micros()),
+        &column(opened, |account| account.balance.micros()),
+        &tracks,
+        &column(opened, |account| i64::from(account.next.ticket)),
+        &column(opened, |account| i64::from(account.next.fill)),
+        &column(opened, |account| i64::from(account.next.entry)),
+        &column(opened, |account| i64::from(account.next.verdict)),
+        column(opened, |account| At(account.track.opened_at)) as _,
+        column(opened, |account| account.closed_at.map(At)) as _,
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(storage)?;
+    all(table, opened.len(), written.rows_affected())?;
+    sqlx::query!(
+        "insert into account_calendars (firm_id, account_id, revision)
+         select new.firm_id, new.id, 0
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[]) as new (firm_id, id, version, phase)
+         join program_versions kept on kept.firm_id = new.firm_id and kept.version = new.version
+         where tradesense_asks_for_calendar(kept.body, new.phase)",
+        &firms,
+        &ids,
+        column(opened, |account| account.version.as_str()) as _,
+        &phases,
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(storage)?;
+    let first: Vec<_> = opened.iter().filter(|account| account.phase == 0).collect();
+    let written = sqlx::query!(
+        "update challenges set opened_at = new.opened_at
+         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as new (firm_id, challenge_id, opened_at)
+         where challenges.firm_id = new.firm_id and challenges.id = new.challenge_id",
+        &column(&first, |account| account.firm.uuid()),
+        &column(&first, |account| account.challenge.uuid()),
+        column(&first, |account| At(account.track.opened_at)) as _,
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all("challenges", first.len(), written.rows_affected())
+}
+
+/// Orders that waited and do so no more, or otherwise.
+async fn write_orders(connection: &mut PgConnection, orders: &[Row<'_, Order>]) -> Result<(), ShardError> {
+    if orders.is_empty() {
         return Ok(());
     }
     let written = sqlx::query!(
-        "update challenges set opened_at = account.opened_at
-         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as account (firm_id, challenge_id, opened_at)
-         where challenges.firm_id = account.firm_id and challenges.id = account.challenge_id",
-        &column(&opened, |account| account.firm.uuid()),
-        &column(&opened, |account| account.challenge.uuid()),
-        column(&opened, |account| At(account.track.opened_at)) as _,
+        "update orders set price = new.price, quantity = new.quantity, stop_loss = new.stop_loss,
+                take_profit = new.take_profit, state = new.state, reason = new.reason, done_at = new.done_at,
+                position_ticket = new.position_ticket
+         from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+                     $8::text[], $9::text[], $10::timestamptz[], $11::bigint[])
+              as new (firm_id, account_id, ticket, price, quantity, stop_loss, take_profit, state, reason, done_at,
+                      position_ticket)
+         where orders.firm_id = new.firm_id and orders.account_id = new.account_id and orders.ticket = new.ticket",
+        &column(orders, |row| row.firm.uuid()),
+        &column(orders, |row| row.account.uuid()),
+        &column(orders, |row| i64::from(row.what.ticket.0)),
+        column(orders, |row| row.what.kind.price().map(|price| price.0)) as _,
+        &column(orders, |row| row.what.quantity.0),
+        column(orders, |row| row.what.stop_loss.map(|price| price.0)) as _,
+        column(orders, |row| row.what.take_profit.map(|price| price.0)) as _,
+        column(orders, |row| row.what.state.word()) as _,
+        column(orders, |row| row.what.state.reason()) as _,
+        column(orders, |row| row.what.done_at.map(At)) as _,
+        column(orders, |row| row.what.position.map(|ticket| i64::from(ticket.0))) as _,
     )
     .execute(connection)
     .await
     .map_err(storage)?;
-    all("challenges", opened.len(), written.rows_affected())
-}
-
-/// Accounts that opened in a phase with a rule that asks for the calendar know none yet.
-async fn write_calendars(
-    connection: &mut PgConnection,
-    batch: &Batch,
-    opened: &BTreeSet<AccountId>,
-) -> Result<(), ShardError> {
-    let opened: Vec<&Account> =
-        batch.accounts.iter().filter(|account| opened.contains(&account.id)).collect();
-    if opened.is_empty() {
-        return Ok(());
-    }
-    let mut phases = Vec::with_capacity(opened.len());
-    for account in &opened {
-        phases.push(i32::try_from(account.phase).map_err(Inconsistent::from("accounts"))?);
-    }
-    sqlx::query!(
-        "insert into account_calendars (firm_id, account_id, revision)
-         select account.firm_id, account.id, 0
-         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[]) as account (firm_id, id, version, phase)
-         join program_versions kept on kept.firm_id = account.firm_id and kept.version = account.version
-         where tradesense_asks_for_calendar(kept.body, account.phase)",
-        &column(&opened, |account| account.firm.uuid()),
-        &column(&opened, |account| account.id.uuid()),
-        column(&opened, |account| account.version.as_str()) as _,
-        &phases,
-    )
-    .execute(connection)
-    .await
-    .map_err(storage)?;
-    Ok(())
+    all("orders", orders.len(), written.rows_affected())
 }
 
 async fn write_days(connection: &mut PgConnection, resets: &[Row<'_, Reset>]) -> Result<(), ShardError> {
@@ -557,7 +647,7 @@ pub(crate) async fn load_accounts(
 ) -> Result<Vec<(Account, u64)>, ShardError> {
     let table = "accounts";
     let rows = sqlx::query!(
-        r#"select firm_id, id, challenge_id, version, phase, status, balance_micros, track::text as "track!",
+        r#"select firm_id, id, challenge_id, version, phase, status, balance_micros, track,
                   next_ticket, next_fill, next_entry, next_verdict, closed_at as "closed_at: At", quote_position
            from accounts where shard = $1 order by id"#,
         shard,
@@ -649,20 +739,17 @@ async fn load_orders(connection: &mut PgConnection, shard: i16) -> Result<Vec<Or
     rows.map_err(storage)
 }
 
-/// The answers that the engine still remembers: those given up to 48 hours before the account's newest one.
+/// The answers that the engine still remembers: those of the last 48 hours.
 async fn load_answers(
     connection: &mut PgConnection,
     shard: i16,
 ) -> Result<Vec<(Uuid, Key, Answer)>, ShardError> {
     let rows = sqlx::query!(
-        r#"select entry.account_id, entry.key, entry.at as "at: At", entry.act::text as "act!",
-                  entry.outcome::text as "outcome!"
-           from accounts
-           cross join lateral (select at from journal where account_id = accounts.id order by at desc limit 1) newest
-           join journal entry on entry.firm_id = accounts.firm_id and entry.account_id = accounts.id
-                             and entry.at >= newest.at - interval '48 hours'
-           where accounts.shard = $1
-           order by entry.seq"#,
+        r#"select account_id, key, journal.at as "at: At", act, outcome
+           from shards
+           join journal on journal.shard = shards.id and journal.at >= shards.at - interval '48 hours'
+           where shards.id = $1
+           order by journal.seq"#,
         shard,
     )
     .fetch_all(connection)

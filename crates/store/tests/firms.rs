@@ -33,7 +33,7 @@ async fn two_firms() -> (World, Story, Story) {
 async fn firm_tables(connection: &mut PgConnection) -> Vec<String> {
     let rows = sqlx::query_scalar(
         "select c.relname::text from pg_class c
-         where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
+         where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'm', 'f')
            and c.relname <> '_sqlx_migrations' order by 1",
     );
     let mut tables: Vec<String> = rows.fetch_all(connection).await.unwrap();
@@ -103,6 +103,21 @@ async fn every_table_carries_its_firm_and_its_fence() {
     .await
     .unwrap();
     assert_eq!(crossing, Vec::<String>::new(), "a row could point into another firm");
+}
+
+#[tokio::test]
+async fn every_view_shows_what_its_reader_may_see() {
+    let world = World::new().await;
+    let mut connection = world.database.superuser().await;
+    let open: Vec<String> = sqlx::query_scalar(
+        "select relname::text from pg_class
+         where relnamespace = 'public'::regnamespace and relkind = 'v'
+           and not coalesce('security_invoker=true' = any (reloptions), false)",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(open, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -437,7 +452,12 @@ async fn every_role_does_its_own_work_only() {
         assert_eq!(refused(&mut engine, sql).await, denied, "{sql}");
     }
     let mut audit = world.database.role("tradesense_audit").await;
-    assert!(count(&mut audit, "select count(*) from audit_entries").await.unwrap() > 0);
+    for what in ["audit_entries", "journal", "verdicts"] {
+        assert!(count(&mut audit, &format!("select count(*) from {what}")).await.unwrap() > 0, "{what}");
+    }
+    let by_action = "select count(distinct action) from audit_log
+                     where action in ('identity.sign_in', 'command.place', 'command.open', 'verdict.breach', 'verdict.pass')";
+    assert_eq!(count(&mut audit, by_action).await, Ok(5), "what every kind of row tells");
     for sql in [
         "insert into audit_entries default values",
         "select count(*) from people",

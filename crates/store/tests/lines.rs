@@ -240,7 +240,7 @@ async fn who_was_deposed_writes_nothing_more_and_whoever_follows_takes_on_what_w
     let again = wired.submit(account, "unanswered").await.unwrap().unwrap();
     assert!(!again.repeated, "it had not been written");
     assert_eq!(wired.orders(account).await, 2);
-    let passed = wired.gate.passed();
+    let passed = wired.gate.passed_with(Fate::Deposed).await;
     let deposed: Vec<_> = passed.iter().filter(|passed| passed.fate == Fate::Deposed).collect();
     assert_eq!(deposed.len(), 1, "the write of the deposed owner was refused");
     assert!(

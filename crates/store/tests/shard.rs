@@ -3,14 +3,14 @@
 
 mod common;
 
-use app::trading::{Decided, HistoryStore, ShardError, ShardStore};
+use app::trading::{Changed, Decided, HistoryStore, ShardError, ShardStore};
 use common::{Owner, market, refused_take_over, story, take_over};
 use engine::{
     Act, Change, Command, Done, EntryKind, Event, InstrumentId, Key, Order, OrderKind, OrderState, Place,
     Position, Refusal, Status, Ticket, What,
 };
 use kernel::{AccountId, Amount, Price, Quantity, SeededRng, Side, Span, Symbol, Timestamp};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row};
 use testkit::{World, program};
 
 #[tokio::test]
@@ -152,16 +152,6 @@ async fn a_key_names_one_command_for_48_hours() {
     assert_eq!(owner.command(place(2), None), Err(Refusal::KeyReused));
     assert!(owner.journal.is_empty());
 
-    // Whatever a broken owner believes, the journal does not take the key again.
-    owner.quote("EURUSD", 121_300, 121_302);
-    owner.buy(account, "EURUSD", 1).unwrap();
-    let mut doubled = owner.batch();
-    doubled.journal[0].command.key = key.clone();
-    let refused = world.store.commit(&doubled).await.unwrap_err();
-    let ShardError::Storage(cause) = refused else { panic!("{refused}") };
-    let cause = cause.downcast::<sqlx::Error>().unwrap();
-    assert_eq!(cause.as_database_error().unwrap().constraint(), Some("journal_command_once"));
-
     // Two days and a newer command later it is forgotten, and may name another.
     let mut owner = Owner::take(&world, 0).await;
     owner.wait(Span::from_days(3).unwrap());
@@ -208,7 +198,8 @@ async fn the_ends_of_the_integers_survive() {
     account.positions.insert(position.ticket, position.clone());
     let event = Event { account: account.id, at: latest, what: What::Position(position) };
     batch.events.push(Decided { firm: story.firm, at: latest, event });
-    batch.accounts = vec![account.clone()];
+    let stored = Some(owner.engine.account(account.id).unwrap().next);
+    batch.accounts = vec![Changed { account: account.clone(), stored }];
     batch.quote_position = u64::try_from(i64::MAX).unwrap();
     let _proof = world.store.commit(&batch).await.unwrap();
     let loaded = take_over(&world, 0).await;
@@ -308,24 +299,40 @@ async fn every_end_of_an_order_is_taken_and_no_other() {
 
     let mut connection = world.database.superuser().await;
     for (change, constraint) in [
-        ("orders set quantity = 0", "orders_quantity_positive"),
-        ("orders set price = 0 where kind = 'limit'", "orders_prices_positive"),
-        ("orders set take_profit = 0", "orders_prices_positive"),
-        ("orders set reason = 'whim' where state = 'cancelled'", "orders_reason_known"),
-        ("orders set reason = 'by_trader' where state = 'working'", "orders_reason_by_state"),
-        ("orders set reason = null where state = 'rejected'", "orders_reason_by_state"),
-        ("orders set position_ticket = null where state = 'filled'", "orders_filled"),
-        ("orders set position_ticket = 2 where state = 'working'", "orders_filled"),
-        ("positions set opened_quantity = 0, quantity = 0", "positions_opened_quantity_positive"),
-        ("positions set quantity = -1", "positions_quantity_counted"),
-        ("positions set open_price = 0", "positions_prices_positive"),
-        ("positions set close_price = -1", "positions_prices_positive"),
         ("accounts set initial_micros = 0", "accounts_initial_positive"),
         ("standing_quotes set bid = 0", "standing_quotes_prices_positive"),
     ] {
         let refused = sqlx::query(AssertSqlSafe(format!("update {change}"))).execute(&mut connection).await;
         let refused = refused.unwrap_err();
         assert_eq!(refused.as_database_error().unwrap().constraint(), Some(constraint), "{change}");
+    }
+    let (order, position) =
+        ("an order that is neither waiting nor done", "a position that is neither open nor closed");
+    for (change, fault) in [
+        ("orders set quantity = 0", order),
+        ("orders set price = 0 where kind = 'limit'", order),
+        ("orders set take_profit = 0", order),
+        ("orders set reason = 'whim' where state = 'cancelled'", "a word that is none of its column's"),
+        ("orders set side = 'hold'", "a word that is none of its column's"),
+        ("orders set reason = 'by_trader' where state = 'working'", order),
+        ("orders set reason = null where state = 'rejected'", order),
+        ("orders set position_ticket = null where state = 'filled'", order),
+        ("orders set position_ticket = 2 where state = 'working'", order),
+        ("positions set opened_quantity = 0, quantity = 0", position),
+        ("positions set quantity = -1", position),
+        ("positions set open_price = 0", position),
+        ("positions set close_price = -1", position),
+        (
+            "positions set close_reason = 'boredom' where closed_at is not null",
+            "a word that is none of its column's",
+        ),
+    ] {
+        let mut tx = connection.begin().await.unwrap();
+        let changed = sqlx::query(AssertSqlSafe(format!("update {change}"))).execute(&mut *tx).await.unwrap();
+        assert!(changed.rows_affected() > 0, "{change}");
+        let found = store::faults_in(&mut tx).await.unwrap();
+        assert!(found.iter().any(|found| found.say == fault), "{change}: {found:?}");
+        tx.rollback().await.unwrap();
     }
 }
 
@@ -394,4 +401,91 @@ async fn an_empty_shard_begins_at_nothing() {
     let nobody = rules::VersionHash::parse(&"0".repeat(64)).unwrap();
     assert!(world.store.program(&nobody).await.unwrap().is_none());
     assert_ne!(AccountId::derived(&[b"a"]), AccountId::derived(&[b"b"]));
+}
+
+/// Rows that no owner writes, each against the fault it is.
+#[tokio::test]
+async fn rows_that_contradict_each_other_are_found() {
+    let world = World::new().await;
+    let story = story(&world, "one", 0).await;
+    assert_eq!(world.store.faults().await.unwrap(), []);
+    let id = story.passed;
+    let cases = [
+        (
+            "update accounts set balance_micros = balance_micros + 1 where id = $1",
+            "a balance that is not that of the last entry",
+        ),
+        (
+            "delete from fills where account_id = $1 and number = 2",
+            "fills, entries or verdicts that are not numbered without gaps",
+        ),
+        ("update fills set quantity = 0 where account_id = $1", "a fill without a size or a price"),
+        ("update fills set symbol = 'XAUUSD' where account_id = $1", "a fill of no position"),
+        (
+            "update fills set order_ticket = 999 where account_id = $1 and order_ticket is not null",
+            "a fill of no order",
+        ),
+        (
+            "update balance_entries set fill_number = 999 where account_id = $1 and fill_number is not null",
+            "a balance entry of no fill",
+        ),
+        (
+            "update balance_entries set amount_micros = 1 where account_id = $1 and number = 1",
+            "a balance entry that does not follow from the one before",
+        ),
+        (
+            "update positions set account_id = gen_random_uuid() where account_id = $1",
+            "a position of no account",
+        ),
+        (
+            "update positions set close_reason = null where account_id = $1",
+            "a position that is neither open nor closed",
+        ),
+        ("update orders set account_id = gen_random_uuid() where account_id = $1", "an order of no account"),
+        (
+            "update orders set reason = 'by_trader', state = 'filled' where account_id = $1",
+            "an order that is neither waiting nor done",
+        ),
+        (
+            "update orders set state = 'working', done_at = null where account_id = $1",
+            "an open position or a waiting order of an account that has ended",
+        ),
+        (
+            "update verdicts set evidence = evidence || ' ' where account_id = $1",
+            "a verdict whose evidence is not what was written",
+        ),
+        (
+            "update verdicts set account_id = gen_random_uuid() where account_id = $1",
+            "a verdict of no account",
+        ),
+        ("delete from receipts where account_id = $1", "a verdict without a receipt, made or due"),
+        (
+            "update journal set account_id = gen_random_uuid() where account_id = $1",
+            "a command of no account",
+        ),
+        (
+            "delete from journal where account_id = $1 and seq = (select min(seq) from journal)",
+            "a journal that is not numbered without gaps",
+        ),
+        (
+            "update journal set key = 'same' where account_id = $1",
+            "a key that named two commands within 48 hours",
+        ),
+        (
+            "update trading_days set account_id = gen_random_uuid() where account_id = $1",
+            "a trading day or a latency of no account",
+        ),
+    ];
+    let mut superuser = world.database.superuser().await;
+    for (sql, fault) in cases {
+        // As somebody would who owns the database: no trigger and no policy stops them.
+        superuser.execute("set session_replication_role = replica").await.unwrap();
+        let mut tx = superuser.begin().await.unwrap();
+        let changed = sqlx::query(AssertSqlSafe(sql)).bind(id.uuid()).execute(&mut *tx).await.unwrap();
+        assert!(changed.rows_affected() > 0, "{sql}");
+        let found = store::faults_in(&mut tx).await.unwrap();
+        assert!(found.iter().any(|found| found.say == fault && found.rows > 0), "{sql}: {found:?}");
+        tx.rollback().await.unwrap();
+    }
+    assert_eq!(world.store.faults().await.unwrap(), []);
 }

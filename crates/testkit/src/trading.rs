@@ -1,6 +1,6 @@
 //! What shards stand on in a test: a quote log in memory, and a store whose commits wait until they are let through.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use app::BoxError;
 use app::trading::{
@@ -70,7 +70,7 @@ pub struct Gate<S> {
     open: watch::Sender<bool>,
     waiting: watch::Sender<usize>,
     fail_next: watch::Sender<bool>,
-    passed: Mutex<Vec<Passed>>,
+    passed: watch::Sender<Vec<Passed>>,
 }
 
 impl<S> std::fmt::Debug for Gate<S> {
@@ -87,7 +87,7 @@ impl<S: ShardStore> Gate<S> {
             open: watch::Sender::new(true),
             waiting: watch::Sender::new(0),
             fail_next: watch::Sender::new(false),
-            passed: Mutex::new(Vec::new()),
+            passed: watch::Sender::new(Vec::new()),
         }
     }
 
@@ -113,7 +113,14 @@ impl<S: ShardStore> Gate<S> {
 
     /// The batches that went through, in order.
     pub fn passed(&self) -> Vec<Passed> {
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.passed.borrow().clone()
+    }
+
+    /// The same, once there is one with this fate.
+    pub async fn passed_with(&self, fate: Fate) -> Vec<Passed> {
+        let mut passed = self.passed.subscribe();
+        let found = passed.wait_for(|all| all.iter().any(|passed| passed.fate == fate)).await;
+        found.expect("the gate stands").clone()
     }
 }
 
@@ -138,7 +145,7 @@ impl<S: ShardStore> ShardStore for Gate<S> {
             Err(ShardError::Inconsistent { .. } | ShardError::Storage(_)) => Fate::Failed,
         };
         let passed = Passed { shard: batch.shard, epoch: batch.epoch, commands: batch.journal.len(), fate };
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).push(passed);
+        self.passed.send_modify(|all| all.push(passed));
         committed
     }
 

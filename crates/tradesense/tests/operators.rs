@@ -302,10 +302,10 @@ async fn an_override_holds_for_one_account_at_once_and_for_good() {
 
     let mut superuser = stage.database.superuser().await;
     let audited: Vec<(String, String)> = sqlx::query_as(
-        "select entry.detail ->> 'outcome', person.email
-         from audit_entries entry join people person on person.id = entry.actor_id
+        "select coalesce(entry.detail #>> '{outcome,Err}', 'done'), person.email
+         from audit_log entry join people person on person.id = entry.actor_id
          where entry.action = 'command.override' and entry.object = $1 and entry.request_id is not null
-           and entry.detail #>> '{act,override,reason}' = 'Agreed by letter.' order by entry.id",
+           and entry.detail #>> '{act,override,reason}' = 'Agreed by letter.' order by entry.detail -> 'seq'",
     )
     .bind(&of_trader)
     .fetch_all(&mut superuser)
@@ -440,7 +440,7 @@ async fn accounts_rest_around_the_releases_of_their_firm() {
     // Only accounts that ask were told, each calendar once.
     let mut superuser = stage.database.superuser().await;
     let told: Vec<(String, i64)> = sqlx::query_as(
-        "select account_id::text, count(distinct key) from journal where act ? 'calendar' group by 1",
+        "select account_id::text, count(distinct key) from journal where act::jsonb ? 'calendar' group by 1",
     )
     .fetch_all(&mut superuser)
     .await

@@ -18,8 +18,8 @@ pub use history::{
 };
 pub use owner::Owner;
 pub use port::{
-    AuditEntry, Batch, Decided, Journaled, LeaseStore, Leases, Loaded, LoggedQuote, LoggedQuotes, Origin,
-    OutboxEntry, QuoteLog, RefusedQuote, ShardCommit, ShardError, ShardStore,
+    AuditEntry, Batch, Changed, Decided, Journaled, LeaseStore, Leases, Loaded, LoggedQuote, LoggedQuotes,
+    Origin, OutboxEntry, QuoteLog, RefusedQuote, ShardCommit, ShardError, ShardStore,
 };
 pub use queue::Queues;
 pub use replay::{By, Places, Replay, ReplayError, Told, Witness};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use engine::{Account, Command, Event, Mark, Outcome, Restored, Standing};
+use engine::{Account, Command, Counters, Event, Mark, Outcome, Restored, Standing};
 use kernel::{FirmId, OwnerId, PersonId, Price, RequestId, Span, Symbol, Timestamp};
 use rules::{Program, VersionHash};
 
@@ -27,12 +27,10 @@ pub struct Batch {
     pub at: Timestamp,
     /// Commands and their answers, in order.
     pub journal: Vec<Journaled>,
-    /// Every account that changed, as it is after the batch.
-    pub accounts: Vec<Account>,
+    /// Every account that changed.
+    pub accounts: Vec<Changed>,
     /// What happened, in order.
     pub events: Vec<Decided>,
-    /// For the audit log.
-    pub audit: Vec<AuditEntry>,
     /// For the world.
     pub outbox: Vec<OutboxEntry>,
     /// The standing quotes at `quote_position` that changed since the last commit.
@@ -43,6 +41,16 @@ pub struct Batch {
     pub mark: Option<Mark>,
     /// How long earlier batches took, counted and not yet stored.
     pub latencies: ByAccount,
+}
+
+/// An account that changed.
+#[derive(Debug)]
+pub struct Changed {
+    /// As it is after the batch.
+    pub account: Account,
+    /// Its counters as they were last stored: what is numbered below them is stored, what is numbered from them on is new.
+    /// None for an account that is new itself.
+    pub stored: Option<Counters>,
 }
 
 /// Something that happened, and when that was decided.
@@ -75,7 +83,7 @@ pub struct RefusedQuote {
     pub reason: &'static str,
 }
 
-/// One command in the journal.
+/// One command in the journal, which is its entry in the audit log too.
 #[derive(Debug, Clone)]
 pub struct Journaled {
     /// Its place in the shard's order, from 1.

@@ -13,10 +13,11 @@ use engine::{
 use kernel::{AccountId, Clock, OwnerId, Span, Timestamp};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::desk::{Left, Submitted, Views};
 use super::port::{
-    Batch, Decided, Journaled, LoggedQuote, RefusedQuote, ShardCommit, ShardError, ShardStore,
+    Batch, Changed, Decided, Journaled, LoggedQuote, RefusedQuote, ShardCommit, ShardError, ShardStore,
 };
 use super::queue::{Inbox, Message};
 use super::replay::ReplayError;
@@ -28,6 +29,11 @@ use crate::receipts::Stored;
 
 /// Messages in one batch: bounds how long the first waits for the last.
 const MOST_IN_BATCH: usize = 1_024;
+/// Commands in a batch that make the next one wait: others will come meanwhile, and a batch costs as much as some ten orders
+/// beside its rows.
+const MANY_IN_BATCH: usize = 4;
+/// After such a batch the next one begins this much later at the earliest.
+const APART: Duration = Duration::from_millis(2);
 /// Quotes that change nothing are committed as progress this often.
 const PROGRESS: Span = Span::from_seconds(1);
 /// Pause before a shard is loaded again after a failure; doubled with each further one.
@@ -197,13 +203,18 @@ impl Shard {
         let mut messages = Vec::with_capacity(MOST_IN_BATCH);
         let mut commit: Option<Commit> = None;
         let mut stopping = false;
+        let mut earliest = Instant::now();
         loop {
-            if commit.is_none() {
+            let now = Instant::now();
+            if commit.is_none() && (stopping || now >= earliest) {
                 commit = self.cut(&mut state)?;
+                let many = commit.as_ref().is_some_and(|commit| commit.batch.journal.len() >= MANY_IN_BATCH);
+                earliest = if many { now.checked_add(APART).unwrap_or(now) } else { now };
             }
             if stopping && commit.is_none() {
                 return Ok(());
             }
+            let waits = commit.is_none() && state.pending.messages > 0;
             let room = MOST_IN_BATCH.saturating_sub(state.pending.messages);
             let under_way = async {
                 match &mut commit {
@@ -219,6 +230,7 @@ impl Shard {
                     }
                 }
                 () = stopped(&mut self.stop), if !stopping => stopping = true,
+                () = tokio::time::sleep_until(earliest), if waits => {}
                 count = self.inbox.recv_many(&mut messages, room), if room > 0 && !stopping => {
                     if count == 0 {
                         // Nobody is left who could ask.
@@ -406,8 +418,9 @@ impl Shard {
         let answers = self.answers(state)?;
         let Pending { events, journal, passages, .. } = std::mem::take(&mut state.pending);
         let latencies = if periodic { std::mem::take(&mut self.latencies) } else { ByAccount::default() };
-        let accounts =
-            changed.keys().filter_map(|id| state.engine.account(*id)).map(engine::Account::without_answers);
+        let accounts = changed.into_iter().filter_map(|(id, stored)| {
+            Some(Changed { account: state.engine.account(id)?.without_answers(), stored })
+        });
         let standing = state.engine.market().all().iter().flatten();
         let standing = standing.filter(|standing| standing.position > state.committed_quote);
         let mark = state.engine.mark();
@@ -422,7 +435,6 @@ impl Shard {
             seq: state.seq,
             quote_position: state.quote_position,
             at: now,
-            audit: words::audit(&journal, &events),
             outbox: words::outbox(&events),
             accounts: accounts.collect(),
             standing: standing.copied().collect(),

@@ -8,7 +8,7 @@ use app::purchases::Unopened;
 use app::receipts::{Issued, ReceiptStore as _};
 use app::releases::NewRelease;
 use app::trading::{
-    AuditEntry, Batch, Decided, Journaled, LeaseStore as _, Loaded, Origin, OutboxEntry, ShardCommit,
+    Batch, Changed, Decided, Journaled, LeaseStore as _, Loaded, Origin, OutboxEntry, ShardCommit,
     ShardError, ShardStore,
 };
 use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Ticket};
@@ -125,16 +125,6 @@ impl<'a> Owner<'a> {
                 Passage { firm: *firm, account: event.account, received, received_at, decided_at: *at };
             latencies.add(&passage, at.after(Span::from_millis(4)).unwrap());
         }
-        let audit = events.iter().map(|Decided { firm, event, .. }| AuditEntry {
-            firm: *firm,
-            at: event.at,
-            actor: None,
-            action: "test".to_owned(),
-            object_kind: "account",
-            object: event.account.to_string(),
-            request: None,
-            detail: serde_json::json!({}),
-        });
         let outbox = events.iter().map(|Decided { firm, event, .. }| OutboxEntry {
             firm: *firm,
             at: event.at,
@@ -149,10 +139,12 @@ impl<'a> Owner<'a> {
             seq: self.seq,
             quote_position: self.position,
             at: self.engine.now().max(self.now),
-            audit: audit.collect(),
             outbox: outbox.collect(),
             journal,
-            accounts: changed.keys().map(|id| self.engine.account(*id).unwrap().clone()).collect(),
+            accounts: changed
+                .into_iter()
+                .map(|(id, stored)| Changed { account: self.engine.account(id).unwrap().clone(), stored })
+                .collect(),
             standing: standing.filter(|standing| standing.position > committed).copied().collect(),
             events,
             refused_quotes: Vec::new(),

@@ -1,0 +1,72 @@
+-- What a shard writes with every order costs no more than the row itself.
+--
+-- Only a shard's owner writes these tables, from types that can hold nothing else, and its epoch decides that nobody else
+-- does. What keys to other tables and checks would refuse at every row, `Store::faults` finds in all of them at once
+-- (docs/adr/0022).
+
+alter table orders drop constraint orders_account;
+alter table positions drop constraint positions_account;
+alter table fills drop constraint fills_position, drop constraint fills_order;
+alter table balance_entries drop constraint balance_entries_account, drop constraint balance_entries_fill;
+alter table trading_days drop constraint trading_days_account;
+alter table verdicts
+    drop constraint verdicts_account,
+    -- The owner has just computed it, and whoever reads the evidence computes it again.
+    drop constraint verdicts_digest,
+    drop constraint verdicts_evidence_json;
+alter table receipts_due drop constraint receipts_due_verdict;
+alter table account_latencies drop constraint account_latencies_account;
+
+-- Text as it was written: nobody looks into it here, and it is read back as a whole.
+alter table accounts
+    alter column track type text using track::text,
+    -- Room on each page for the next version of its rows, so that no index hears of it.
+    set (fillfactor = 50);
+
+-- A shard's journal is read in its order, and by time for the keys of the last 48 hours. That a key names one command is
+-- decided by the engine, which remembers them; under another epoch it could not have written.
+alter table journal
+    drop constraint journal_key,
+    drop constraint journal_seq_once,
+    drop constraint journal_command_once,
+    drop constraint journal_shard,
+    drop constraint journal_account,
+    drop constraint journal_person,
+    drop constraint journal_key_use_counted,
+    drop column key_use,
+    alter column act type text using act::text,
+    alter column outcome type text using outcome::text,
+    add constraint journal_key primary key (shard, seq, firm_id);
+drop index journal_latest;
+create index journal_by_time on journal using brin (at) with (pages_per_range = 16, autosummarize = on);
+
+-- A command and a verdict have rows that are never changed: those are their entries in the audit log. `audit_entries` holds
+-- what has no such row of its own.
+create view audit_log with (security_invoker = true) as
+    select firm_id, at, actor_id, action, object_kind, object, request_id, detail from audit_entries
+    union all
+    select firm_id, at, person_id, 'command.' || split_part(act, '"', 2), 'account', account_id::text, request_id,
+           jsonb_build_object('shard', shard, 'seq', seq, 'key', key, 'act', act::jsonb, 'outcome', outcome::jsonb)
+    from journal
+    union all
+    select firm_id, at, null, 'verdict.' || kind, 'account', account_id::text, null,
+           jsonb_build_object('number', number, 'rule', rule, 'digest', encode(digest, 'hex'))
+    from verdicts;
+create policy journal_audit on journal for select to tradesense_audit using (true);
+create policy verdicts_audit on verdicts for select to tradesense_audit using (true);
+grant select on journal, verdicts, audit_log to tradesense_audit;
+
+-- Each of these is read from the catalogue and prepared anew by every statement that writes a row.
+do $$
+declare
+    found record;
+begin
+    for found in
+        select conrelid::regclass as name, conname from pg_constraint
+        where contype = 'c' and conrelid in ('orders'::regclass, 'positions'::regclass, 'fills'::regclass,
+                                             'balance_entries'::regclass, 'journal'::regclass)
+    loop
+        execute format('alter table %s drop constraint %I', found.name, found.conname);
+    end loop;
+end
+$$;

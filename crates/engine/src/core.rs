@@ -758,6 +758,11 @@ impl Engine {
         Ok(track.recall(at, highest, before).then_some(track))
     }
 
+    /// Since the start, how many messages concerned so many accounts at once that these were swept ([`watch`]).
+    pub fn sweeps(&self) -> u64 {
+        self.watch.sweeps()
+    }
+
     /// The standing quotes and their instruments.
     pub fn market(&self) -> &Market {
         &self.market

@@ -236,6 +236,7 @@ fn main() {
     out["bytes_per_account"] = json!(((bytes - positions) as f64 / accounts).round());
     out["bytes_per_account_with_positions"] = json!((bytes as f64 / accounts).round());
     out["index_mib"] = json!(bytes >> 20);
+    out["sweeps"] = json!(index.watch.sweeps());
     out["history_mib"] = json!(index.watch.history_bytes() >> 20);
     drop(index);
     if load.rivals {

@@ -24,6 +24,7 @@
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod crash;
 mod differential;
 mod load;
 mod rivals;
@@ -239,6 +240,12 @@ fn main() {
     out["sweeps"] = json!(index.watch.sweeps());
     out["history_mib"] = json!(index.watch.history_bytes() >> 20);
     drop(index);
+    if load.source() == "crash" {
+        let found = crash::all_end(load.accounts);
+        for (key, value) in found.as_object().expect("an object") {
+            out[key] = value.clone();
+        }
+    }
     if load.rivals {
         let fewer = &ticks[..ticks.len().min(load.rival_ticks)];
         let mut posting = rivals::PostingList::new(&loaded);

@@ -10,6 +10,9 @@
 //! Floors that follow the highest equity need its peak at every price, without a look at every price: [`History`] keeps
 //! the prices since the last look and bounds what they can have brought.
 //!
+//! A message that leaves very many boxes is not followed by as many new ones: those accounts stay without, are looked at with
+//! every message, and get their boxes back over the next ones. So the worst message costs a scan of those it concerns.
+//!
 //! An account whose worth is not linear (results in another currency) or whose rules look at more than its worth is
 //! watched by a box that its owner draws: [`Watch::guard`].
 

@@ -346,11 +346,10 @@ impl Engine {
             self.position = position;
             position = position.checked_add(1).ok_or(Overflow)?;
         }
-        let mut concerned = BTreeMap::new();
+        let mut concerned: Vec<(AccountId, u64)> = Vec::new();
         if self.scans {
             for (instrument, position) in places {
                 let holders = self.holders.get(usize::from(instrument.0)).ok_or(Overflow)?;
-                // The last of the message that an account depends on is its cause.
                 concerned.extend(holders.iter().map(|id| (*id, position)));
             }
         } else {
@@ -364,6 +363,15 @@ impl Engine {
                 concerned.extend(last.map(|(_, position)| (*id, *position)));
             }
         }
+        concerned.sort_unstable();
+        // The last of the message that an account depends on is its cause.
+        concerned.dedup_by(|later, earlier| {
+            let same = later.0 == earlier.0;
+            if same {
+                *earlier = *later;
+            }
+            same
+        });
         for (id, position) in concerned {
             self.step(id, at, Cause::Quote(position), events, |step| step.price_moved())?;
         }
@@ -756,6 +764,11 @@ impl Engine {
         let Some((at, highest, before)) = held.risen(&self.watch, &self.market)? else { return Ok(None) };
         let mut track = held.account.track.clone();
         Ok(track.recall(at, highest, before).then_some(track))
+    }
+
+    /// Since the start, how many messages concerned so many accounts at once that these were swept ([`watch`]).
+    pub fn sweeps(&self) -> u64 {
+        self.watch.sweeps()
     }
 
     /// The standing quotes and their instruments.

@@ -111,16 +111,18 @@ impl Step<'_> {
     /// the hardest is done.
     pub(crate) fn tell(&mut self, fact: &Fact) -> Result<(), EngineError> {
         let equity = self.held.account.equity(self.market, self.held.program.currency)?;
-        let before = self.held.account.track.clone();
+        // Of an account that is over nothing is said any more.
+        let before = self.is_active().then(|| self.held.account.track.clone());
         let balance = self.held.account.balance;
         let phase = std::sync::Arc::clone(&self.held.phase);
-        let calendar = &before.calendar;
-        let scene = rules::Scene { phase: &phase, calendar, at: self.at, balance, equity };
+        let calendar = std::sync::Arc::clone(&self.held.account.track.calendar);
+        let scene = rules::Scene { phase: &phase, calendar: &calendar, at: self.at, balance, equity };
         let found = self.held.account.track.notice(&scene, fact)?;
-        self.changed |= before != self.held.account.track;
-        if !self.is_active() {
+        let Some(before) = before else {
+            self.changed = true;
             return Ok(());
-        }
+        };
+        self.changed |= before != self.held.account.track;
         let mut hardest: Option<(usize, Effect)> = None;
         for finding in found {
             let (rule, effect) = (finding.rule, finding.effect);

@@ -24,6 +24,7 @@
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod crash;
 mod differential;
 mod load;
 mod rivals;
@@ -236,8 +237,15 @@ fn main() {
     out["bytes_per_account"] = json!(((bytes - positions) as f64 / accounts).round());
     out["bytes_per_account_with_positions"] = json!((bytes as f64 / accounts).round());
     out["index_mib"] = json!(bytes >> 20);
+    out["sweeps"] = json!(index.watch.sweeps());
     out["history_mib"] = json!(index.watch.history_bytes() >> 20);
     drop(index);
+    if load.source() == "crash" {
+        let found = crash::all_end(load.accounts);
+        for (key, value) in found.as_object().expect("an object") {
+            out[key] = value.clone();
+        }
+    }
     if load.rivals {
         let fewer = &ticks[..ticks.len().min(load.rival_ticks)];
         let mut posting = rivals::PostingList::new(&loaded);

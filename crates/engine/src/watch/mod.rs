@@ -10,6 +10,9 @@
 //! Floors that follow the highest equity need its peak at every price, without a look at every price: [`History`] keeps
 //! the prices since the last look and bounds what they can have brought.
 //!
+//! A message that leaves very many boxes is not followed by as many new ones: those accounts stay without, are looked at with
+//! every message, and get their boxes back over the next ones. So the worst message costs a scan of those it concerns.
+//!
 //! An account whose worth is not linear (results in another currency) or whose rules look at more than its worth is
 //! watched by a box that its owner draws: [`Watch::guard`].
 
@@ -122,6 +125,11 @@ struct Leg {
 }
 
 impl Leg {
+    /// A sum and what it is worth at a price.
+    fn added_to(&self, sum: i64, price: i64) -> Result<i64, Overflow> {
+        self.weight.checked_mul(price).and_then(|part| sum.checked_add(part)).ok_or(Overflow)
+    }
+
     fn price(&self, prices: &[i64]) -> Result<i64, Overflow> {
         prices.get(usize::from(self.variable)).copied().ok_or(Overflow)
     }
@@ -137,7 +145,7 @@ struct Watched {
     distance: i64,
     /// The highest worth up to [`Watched::seen`].
     peak: i64,
-    /// The highest worth that the box allows.
+    /// What the peak cannot have exceeded in the box.
     reach: i64,
     /// The message up to which the peak is known.
     seen: u64,
@@ -146,6 +154,8 @@ struct Watched {
     legs: Box<[Leg]>,
     /// Whether its owner draws its box.
     guarded: bool,
+    /// Whether it is among [`Watch::unboxed`].
+    unboxed: bool,
     /// The last message that fired it.
     fired: u64,
 }
@@ -160,6 +170,10 @@ pub struct Watch {
     history: History,
     place: u64,
     looks: u64,
+    /// Accounts without a box: they are looked at with every message. Whoever got a box since, or left, is still here and
+    /// dropped at the next one.
+    unboxed: Vec<Slot>,
+    sweeps: u64,
     found: Vec<u32>,
     /// Keeps [`Watch::touch`] from being dropped as useless.
     seen: i32,
@@ -168,8 +182,16 @@ pub struct Watch {
 /// Accounts fired by one message from which on they are looked at in the order of their slots.
 const MANY: usize = 512;
 
+/// Boxes drawn with one message. If it fires more accounts, and more than this part of all, as a power of a half, they are
+/// swept: looked at and left unboxed, and the next messages draw so many boxes each.
+const BOXED_AT_ONCE: usize = 1_000;
+const SWEPT: u32 = 7;
+
 /// Accounts that are read from memory together before they are looked at.
 const TOGETHER: usize = 16;
+
+/// The part of the distance to what follows the peak, as a power of a half, that is room enough not to read the history.
+const ROOM: u32 = 4;
 
 /// A slot of a [`Watch`].
 pub type Slot = u32;
@@ -178,12 +200,26 @@ fn index(slot: u32) -> usize {
     usize::try_from(slot).unwrap_or(usize::MAX)
 }
 
+/// What a look at an account found.
+enum Look {
+    /// It was looked at with this message already.
+    Again,
+    /// Something happens to it.
+    Happens,
+    /// Nothing happens to it, and it is worth so much.
+    Worth(i64),
+}
+
 /// Something that is worth something at prices.
 pub trait Valued {
     /// The prices it depends on.
     fn variables(&self) -> impl Iterator<Item = Variable>;
     /// What it is worth at given prices: more with every higher bid, less with every higher ask.
     fn worth(&self, price: impl Fn(Variable) -> Option<i64>) -> Result<i64, Overflow>;
+    /// The same at the prices of [`Valued::variables`], in their order.
+    fn worth_standing(&self, standing: &[(Variable, i64)]) -> Result<i64, Overflow> {
+        self.worth(|variable| standing.iter().find(|(of, _)| *of == variable).map(|(_, price)| *price))
+    }
 }
 
 /// What is linear in its prices: it gains with bids and loses with asks.
@@ -201,10 +237,14 @@ impl Valued for Linear<'_> {
         let mut sum = self.base;
         for leg in self.legs {
             let price = price(Variable::from(leg.variable)).ok_or(Overflow)?;
-            let part = leg.weight.checked_mul(price).ok_or(Overflow)?;
-            sum = sum.checked_add(part).ok_or(Overflow)?;
+            sum = leg.added_to(sum, price)?;
         }
         Ok(sum)
+    }
+
+    fn worth_standing(&self, standing: &[(Variable, i64)]) -> Result<i64, Overflow> {
+        let mut both = self.legs.iter().zip(standing);
+        both.try_fold(self.base, |sum, (leg, (_, price))| leg.added_to(sum, *price))
     }
 }
 
@@ -220,6 +260,8 @@ impl Watch {
             history: History::new(variables),
             place: 0,
             looks: 0,
+            unboxed: Vec::new(),
+            sweeps: 0,
             found: Vec::new(),
             seen: 0,
         }
@@ -238,6 +280,7 @@ impl Watch {
             since: (self.place, i64::MIN),
             legs: Box::default(),
             guarded: false,
+            unboxed: false,
             fired: 0,
         };
         if let Some(slot) = self.free.pop() {
@@ -254,6 +297,7 @@ impl Watch {
     /// Nothing happens to the account any more.
     pub fn leave(&mut self, slot: Slot) {
         let Some(watched) = self.watched.get_mut(index(slot)) else { return };
+        watched.unboxed = false;
         // Their room is given back when the slot is used again: when all leave at once, that would take longest.
         for leg in &mut watched.legs {
             if let Some(zone) = self.zones.get_mut(usize::from(leg.variable)) {
@@ -291,12 +335,12 @@ impl Watch {
         let peak = levels.trail.map_or(i64::MIN, |trail| trail.peak);
         watched.distance = levels.trail.map_or(0, |trail| trail.distance);
         watched.peak = peak;
+        watched.reach = peak;
         watched.seen = place;
         watched.since = (place, peak);
         watched.guarded = false;
         let worth = watched.worth(&self.prices)?;
-        let limits = watched.limits(worth);
-        draw(watched, &mut self.zones, &self.prices, limits)
+        self.draw(slot, worth)
     }
 
     /// Watches an account by intervals that its owner draws, one for each price at most: it is fired as soon as a price
@@ -329,6 +373,7 @@ impl Watch {
     /// Gives an account one posting for each of its prices, keeping those it has.
     fn post(&mut self, slot: Slot, exposures: &[Exposure]) {
         let Some(watched) = self.watched.get_mut(index(slot)) else { return };
+        watched.unboxed = false;
         let same = watched.legs.len() == exposures.len()
             && watched.legs.iter().zip(exposures).all(|(leg, new)| u32::from(leg.variable) == new.variable);
         if !same {
@@ -357,8 +402,8 @@ impl Watch {
     }
 
     /// Applies a message whole and tells whose levels or triggers it reached, or whose interval it left where the owner
-    /// draws them; each once. The others were looked at if need be and wait in new boxes. The place of the message is
-    /// above that of every earlier one.
+    /// draws them; each once. They are to be watched anew or to leave. The others were looked at if need be and wait in new
+    /// boxes or among the unboxed. The place of the message is above that of every earlier one.
     pub fn apply(
         &mut self,
         place: u64,
@@ -377,21 +422,100 @@ impl Watch {
         for (variable, price) in moved {
             self.zones.get_mut(index(*variable)).ok_or(Overflow)?.fire(narrow(*price), &mut found);
         }
-        if found.len() >= MANY {
-            // In the order in which they lie in memory: the worst message is a scan.
+        let sweeps = found.len() > most_boxed().max(self.watched.len() >> SWEPT);
+        self.look_at_unboxed(if sweeps { 0 } else { most_boxed() }, fired)?;
+        if sweeps {
+            self.sweep(&found, fired)?;
+        } else {
+            self.box_anew(&mut found, fired)?;
+        }
+        self.found = found;
+        Ok(())
+    }
+
+    /// Looks at those without a box, and gives boxes to so many of them.
+    fn look_at_unboxed(&mut self, mut boxes: usize, fired: &mut Vec<Slot>) -> Result<(), Overflow> {
+        let mut unboxed = std::mem::take(&mut self.unboxed);
+        let mut looked = Ok(());
+        unboxed.retain(|slot| {
+            let waits = self.watched.get(index(*slot)).is_some_and(|watched| watched.unboxed);
+            let stays = if waits { self.look_unboxed(*slot, &mut boxes, fired) } else { Ok(false) };
+            stays.unwrap_or_else(|overflow| {
+                looked = Err(overflow);
+                false
+            })
+        });
+        self.unboxed = unboxed;
+        looked
+    }
+
+    /// Looks at an account without a box; true if it stays without one.
+    fn look_unboxed(
+        &mut self,
+        slot: Slot,
+        boxes: &mut usize,
+        fired: &mut Vec<Slot>,
+    ) -> Result<bool, Overflow> {
+        match self.look(slot)? {
+            Look::Again => return Ok(false),
+            Look::Happens => fired.push(slot),
+            Look::Worth(worth) => match boxes.checked_sub(1) {
+                Some(left) => {
+                    *boxes = left;
+                    self.draw(slot, worth)?;
+                }
+                None => return Ok(true),
+            },
+        }
+        Ok(false)
+    }
+
+    /// Looks at accounts whose interval was left and gives them new boxes.
+    fn box_anew(&mut self, found: &mut [Slot], fired: &mut Vec<Slot>) -> Result<(), Overflow> {
+        let many = found.len() >= MANY;
+        if many {
+            // In the order in which they lie in memory.
             found.sort_unstable();
         }
         for some in found.chunks(TOGETHER) {
-            if found.len() < MANY {
+            if !many {
                 self.touch(some);
             }
             for slot in some {
-                if self.look(*slot)? {
-                    fired.push(*slot);
+                match self.look(*slot)? {
+                    Look::Again => {}
+                    Look::Happens => fired.push(*slot),
+                    Look::Worth(worth) => self.draw(*slot, worth)?,
                 }
             }
         }
-        self.found = found;
+        Ok(())
+    }
+
+    /// Looks at very many accounts whose interval was left, in the order in which they lie in memory, and leaves them
+    /// without boxes: the worst message is a scan of those it concerns.
+    fn sweep(&mut self, found: &[Slot], fired: &mut Vec<Slot>) -> Result<(), Overflow> {
+        self.sweeps = self.sweeps.wrapping_add(1);
+        let mut words = vec![0_u64; self.watched.len().div_ceil(64)];
+        for slot in found {
+            if let Some(word) = words.get_mut(index(*slot >> 6_u32)) {
+                *word |= 1 << (*slot & 63);
+            }
+        }
+        for (first, mut word) in (0_u32..).step_by(64).zip(words) {
+            while word != 0 {
+                let slot = first.saturating_add(word.trailing_zeros());
+                word &= word.wrapping_sub(1);
+                match self.look(slot)? {
+                    Look::Again => {}
+                    Look::Happens => fired.push(slot),
+                    Look::Worth(_) => {
+                        self.watched.get_mut(index(slot)).ok_or(Overflow)?.unboxed = true;
+                        self.unboxed.push(slot);
+                    }
+                }
+            }
+        }
         Ok(())
     }
 
@@ -408,40 +532,41 @@ impl Watch {
         self.seen = seen;
     }
 
-    /// Looks at an account whose interval was left: true if something happens to it. If not it has a new box.
-    fn look(&mut self, slot: Slot) -> Result<bool, Overflow> {
+    /// Looks at an account that may have left its box.
+    fn look(&mut self, slot: Slot) -> Result<Look, Overflow> {
         let place = self.place;
         let watched = self.watched.get_mut(index(slot)).ok_or(Overflow)?;
         if watched.fired == place {
-            return Ok(false);
+            return Ok(Look::Again);
         }
         watched.fired = place;
         self.looks = self.looks.wrapping_add(1);
         if watched.guarded {
-            return Ok(true);
+            return Ok(Look::Happens);
         }
         let worth = watched.worth(&self.prices)?;
-        if watched.distance > 0 {
-            if watched.reach > watched.peak {
-                watched.peak = self.history.highest(watched.seen, &watched.linear(), watched.peak)?;
-            }
-            // The price that left the box may lie beyond its reach.
-            watched.peak = watched.peak.max(worth);
-            watched.seen = place;
-        }
-        let follows = watched.distance > 0 && worth <= watched.peak.saturating_sub(watched.distance);
-        if worth <= watched.low || worth >= watched.high || follows {
-            return Ok(true);
+        if watched.follows(worth, place, &self.history)? || worth <= watched.low || worth >= watched.high {
+            return Ok(Look::Happens);
         }
         for leg in &watched.legs {
             let price = narrow(leg.price(&self.prices)?);
             if (leg.below > i32::MIN && price <= leg.below) || (leg.above < i32::MAX && price >= leg.above) {
-                return Ok(true);
+                return Ok(Look::Happens);
             }
         }
-        let limits = watched.limits(worth);
-        draw(watched, &mut self.zones, &self.prices, limits)?;
-        Ok(false)
+        Ok(Look::Worth(worth))
+    }
+
+    /// Draws an account's box around the standing prices: what it may lose and what it may gain, split over its prices.
+    fn draw(&mut self, slot: Slot, worth: i64) -> Result<(), Overflow> {
+        let watched = self.watched.get_mut(index(slot)).ok_or(Overflow)?;
+        watched.unboxed = false;
+        let (down, up) = watched.limits(worth);
+        for leg in &watched.legs {
+            let price = leg.price(&self.prices)?;
+            leg.around(&mut self.zones, price, (leg.part(down), leg.part(up)))?;
+        }
+        Ok(())
     }
 
     /// The peak of what an account has been worth up to the last message, since it was last set.
@@ -479,6 +604,16 @@ impl Watch {
     /// How often an account was looked at.
     pub const fn looks(&self) -> u64 {
         self.looks
+    }
+
+    /// How many messages fired so many accounts that they were left without boxes.
+    pub const fn sweeps(&self) -> u64 {
+        self.sweeps
+    }
+
+    /// Accounts without a box.
+    pub fn unboxed(&self) -> usize {
+        self.watched.iter().filter(|watched| watched.unboxed).count()
     }
 
     /// Bytes held for accounts, without the history of prices.
@@ -541,28 +676,40 @@ impl Watched {
         self.linear().worth(|variable| prices.get(index(variable)).copied())
     }
 
+    /// Whether it is worth no more than what follows its peak allows. As long as the highest that the peak can have
+    /// reached leaves room below it that stands for the peak; only then is it read from the history.
+    fn follows(&mut self, worth: i64, place: u64, history: &History) -> Result<bool, Overflow> {
+        if self.distance == 0 {
+            return Ok(false);
+        }
+        // The price that left the box may lie beyond its reach.
+        self.reach = self.reach.max(self.peak).max(worth);
+        let room = worth.saturating_sub(self.reach).saturating_add(self.distance);
+        if room <= self.distance >> ROOM {
+            if self.reach > self.peak {
+                self.peak = history.highest(self.seen, &self.linear(), self.peak)?.max(worth);
+                self.reach = self.peak;
+            }
+            self.seen = place;
+        }
+        Ok(worth <= self.reach.saturating_sub(self.distance))
+    }
+
     /// What the account may lose, and what it may gain, before something happens to it.
     fn limits(&mut self, worth: i64) -> (i64, i64) {
-        let trail = (self.distance > 0).then_some(Trail { peak: self.peak, distance: self.distance });
+        let trail = (self.distance > 0).then_some(Trail { peak: self.reach, distance: self.distance });
         let limits = Levels { low: self.low, high: self.high, trail }.limits(worth);
-        self.reach = worth.saturating_add(limits.1);
+        self.reach = self.reach.max(worth.saturating_add(limits.1));
         limits
     }
 }
 
-/// Draws an account's box around the standing prices: what it may lose and what it may gain, split over its prices.
-fn draw(
-    watched: &Watched,
-    zones: &mut [Zone],
-    prices: &[i64],
-    (down, up): (i64, i64),
-) -> Result<(), Overflow> {
-    for leg in &watched.legs {
-        let price = leg.price(prices)?;
-        let parts = (leg.part(down), leg.part(up));
-        leg.around(zones, price, parts)?;
-    }
-    Ok(())
+/// How many boxes may be drawn with one message.
+fn most_boxed() -> usize {
+    #[cfg(test)]
+    return tests::BOXED_AT_ONCE.get();
+    #[cfg(not(test))]
+    BOXED_AT_ONCE
 }
 
 /// The part of an amount that a leg should get: the two-thirds power of its weight makes the fewest looks, all prices
@@ -603,6 +750,8 @@ mod tests {
     thread_local! {
         /// Points by which boxes are drawn too wide.
         static SLACK: Cell<i64> = const { Cell::new(0) };
+        /// Boxes drawn with one message.
+        pub(super) static BOXED_AT_ONCE: Cell<usize> = const { Cell::new(super::BOXED_AT_ONCE) };
     }
 
     pub(super) fn widened(lo: i64, hi: i64) -> (i64, i64) {
@@ -633,6 +782,11 @@ mod tests {
     /// Over random prices, at how many messages the watch and a scan of everybody fire different accounts. Who is fired
     /// comes back elsewhere.
     fn differences(seed: u64, slack: i64) -> u32 {
+        beside_a_scan(seed, slack).0
+    }
+
+    /// The same, and the watch as it stands at the end.
+    fn beside_a_scan(seed: u64, slack: i64) -> (u32, Watch) {
         SLACK.set(slack);
         let rng = SeededRng::new(seed);
         let whole = |from: i64, to: i64| rng.between(from, to);
@@ -697,7 +851,7 @@ mod tests {
             }
         }
         SLACK.set(0);
-        differing
+        (differing, watch)
     }
 
     #[test]
@@ -705,6 +859,24 @@ mod tests {
         for seed in 1..=6 {
             assert_eq!(differences(seed, 0), 0, "seed {seed}");
         }
+    }
+
+    #[test]
+    fn sweeps_fire_whom_a_scan_finds_and_everybody_gets_a_box_again() {
+        BOXED_AT_ONCE.set(2);
+        for seed in 1..=6 {
+            let (differing, mut watch) = beside_a_scan(seed, 0);
+            assert_eq!(differing, 0, "seed {seed}");
+            assert!(watch.sweeps() > 100, "seed {seed}: {}", watch.sweeps());
+            let mut before = watch.unboxed();
+            for place in 6_000..6_031 {
+                watch.apply(place, Timestamp::from_micros(0), &[], &mut Vec::new()).unwrap();
+                assert_eq!(watch.unboxed(), before.saturating_sub(2), "two boxes with each message");
+                before = watch.unboxed();
+            }
+            assert_eq!(before, 0);
+        }
+        BOXED_AT_ONCE.set(super::BOXED_AT_ONCE);
     }
 
     #[test]

@@ -137,7 +137,8 @@ impl Zone {
         postings ^ self.sixteens.get(block).map_or(0, |it| it.lo[0] ^ it.hi[0])
     }
 
-    /// The owners that a price fires; one with several postings may come more than once.
+    /// The owners that a price fires; one with several postings may come more than once. Their postings never fire again
+    /// until they are moved.
     pub fn fire(&mut self, price: i32, owners: &mut Vec<u32>) {
         for (strip, blocks) in self.blocks.iter_mut().enumerate() {
             if !blocks.answers(price) {
@@ -150,11 +151,13 @@ impl Zone {
                 let first = first.saturating_add(block).saturating_mul(FAN);
                 let answering = *sixteens;
                 for sixteen in answering.fired(price) {
-                    let Some(postings) = self.postings.get(first.saturating_add(sixteen)) else { break };
+                    let Some(postings) = self.postings.get_mut(first.saturating_add(sixteen)) else { break };
                     let first = first.saturating_add(sixteen).saturating_mul(FAN);
-                    for posting in postings.fired(price) {
+                    let answering = *postings;
+                    for posting in answering.fired(price) {
                         let owner = self.owners.get(first.saturating_add(posting));
                         owners.extend(owner.filter(|owner| **owner != NOBODY));
+                        postings.set(posting, NEVER);
                     }
                     sixteens.set(sixteen, postings.summary());
                 }
@@ -219,9 +222,13 @@ mod tests {
                 let mut found = Vec::new();
                 zone.fire(price, &mut found);
                 found.sort_unstable();
-                let fires = |(_, (_, lo, hi)): &(usize, &(u32, i32, i32))| *lo >= price || *hi <= price;
-                let scanned: Vec<u32> =
-                    held.iter().enumerate().filter(fires).map(|(owner, _)| u32::try_from(owner).unwrap()).collect();
+                let mut scanned = Vec::new();
+                for (owner, (_, lo, hi)) in held.iter_mut().enumerate() {
+                    if *lo >= price || *hi <= price {
+                        scanned.push(u32::try_from(owner).unwrap());
+                        (*lo, *hi) = NEVER;
+                    }
+                }
                 prop_assert_eq!(found, scanned);
             }
         }

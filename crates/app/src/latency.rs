@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use engine::Latency;
 use kernel::{AccountId, FirmId, Span, Timestamp};
+
+use crate::AppError;
 
 /// The step between two buckets is an eighth of the power of two below them, so a figure read from a bucket is at most
 /// 12.5 % above the truth.
@@ -240,13 +243,36 @@ impl ByAccount {
     }
 }
 
-/// Latencies of everything since the start, for whoever measures the platform. Cheap to clone.
+/// Where latencies by account and day are kept. They are a statistic: written beside the shards' transactions, so that no order
+/// waits for them, and what a crash takes of them is lost.
+#[async_trait]
+pub trait LatencyStore: Send + Sync {
+    /// Adds to what is counted already.
+    async fn add(&self, latencies: &ByAccount) -> Result<(), AppError>;
+}
+
+/// Latencies of everything since the start, for whoever measures the platform, and those by account that are not stored yet.
+/// Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Meter {
     counted: Arc<Mutex<BTreeMap<(Received, Until), Histogram>>>,
+    by_account: Arc<Mutex<ByAccount>>,
 }
 
 impl Meter {
+    /// Stores what was counted by account since the last time; what cannot be stored is kept for the next.
+    pub async fn store(&self, store: &dyn LatencyStore) -> Result<(), AppError> {
+        let latencies = std::mem::take(&mut *self.by_account.lock().unwrap_or_else(PoisonError::into_inner));
+        if latencies.is_empty() {
+            return Ok(());
+        }
+        let stored = store.add(&latencies).await;
+        if stored.is_err() {
+            self.by_account.lock().unwrap_or_else(PoisonError::into_inner).merge(latencies);
+        }
+        stored
+    }
+
     /// Counts what became durable at an instant.
     pub fn add(&self, passages: &[Passage], durable_at: Timestamp) {
         if passages.is_empty() {
@@ -258,6 +284,11 @@ impl Meter {
                 let took = at.since(*received_at).unwrap_or(Span::ZERO);
                 counted.entry((*received, until)).or_default().add(took);
             }
+        }
+        drop(counted);
+        let mut by_account = self.by_account.lock().unwrap_or_else(PoisonError::into_inner);
+        for passage in passages {
+            by_account.add(passage, durable_at);
         }
     }
 

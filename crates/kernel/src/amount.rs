@@ -105,13 +105,13 @@ impl Amount {
 
 impl fmt::Display for Amount {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&decimal::format(self.0, Self::SCALE, 2))
+        formatter.write_str(decimal::write(self.0, Self::SCALE, 2).as_str())
     }
 }
 
 impl Serialize for Amount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        decimal::text_or_integer(serializer, self.0, self)
+        decimal::text_or_integer(serializer, self.0, Self::SCALE, 2)
     }
 }
 

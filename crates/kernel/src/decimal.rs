@@ -3,6 +3,8 @@
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::Serializer;
 
+use crate::buffer::Buffer;
+
 /// The most digits after the point that any value carries.
 pub const MAX_SCALE: u8 = 12;
 
@@ -54,21 +56,29 @@ pub fn parse(text: &str, scale: u8) -> Result<i64, DecimalError> {
 /// Prints an integer count of `10^-scale` with at least `least` and at most `scale` digits after the point;
 /// zeros beyond `least` are dropped.
 pub fn format(value: i64, scale: u8, least: u8) -> String {
-    let scale = usize::from(scale);
-    let magnitude = value.unsigned_abs().to_string();
-    let padded = if magnitude.len() > scale {
-        magnitude
-    } else {
-        let width = scale.saturating_add(1);
-        format!("{magnitude:0>width$}")
-    };
-    let (whole, fraction) = padded.split_at(padded.len().saturating_sub(scale));
-    let sign = if value < 0 { "-" } else { "" };
-    let kept = fraction.trim_end_matches('0').len().max(usize::from(least).min(scale));
-    match fraction.get(..kept) {
-        Some("") | None => format!("{sign}{whole}"),
-        Some(fraction) => format!("{sign}{whole}.{fraction}"),
+    write(value, scale, least).as_str().to_owned()
+}
+
+/// The same, to be read at once.
+pub(crate) fn write(value: i64, scale: u8, least: u8) -> Buffer {
+    let mut text = Buffer::new();
+    let mut rest = value.unsigned_abs();
+    let mut begun = false;
+    for place in (1..=scale).rev() {
+        begun = begun || place <= least || !rest.is_multiple_of(10);
+        rest = if begun { text.push_digit(rest) } else { rest / 10 };
     }
+    if begun {
+        text.push(b'.');
+    }
+    rest = text.push_digit(rest);
+    while rest > 0 {
+        rest = text.push_digit(rest);
+    }
+    if value < 0 {
+        text.push(b'-');
+    }
+    text
 }
 
 /// `10^exponent` for the exponents in use.
@@ -76,14 +86,16 @@ pub fn power_of_ten(exponent: u8) -> Option<i128> {
     10_i128.checked_pow(u32::from(exponent))
 }
 
-/// Serialises as decimal text where a person may read it and as the bare integer in binary formats.
+/// Serialises a count of `10^-scale` as decimal text ([`format`]) where a person may read it and as the bare integer in binary
+/// formats.
 pub fn text_or_integer<S: Serializer>(
     serializer: S,
     value: i64,
-    text: &dyn std::fmt::Display,
+    scale: u8,
+    least: u8,
 ) -> Result<S::Ok, S::Error> {
     if serializer.is_human_readable() {
-        serializer.collect_str(text)
+        serializer.serialize_str(write(value, scale, least).as_str())
     } else {
         serializer.serialize_i64(value)
     }
@@ -141,6 +153,14 @@ mod tests {
         #[test]
         fn text_and_integer_are_one(value: i64, scale in 0_u8..=MAX_SCALE, least in 0_u8..=MAX_SCALE) {
             prop_assert_eq!(parse(&format(value, scale, least), scale), Ok(value));
+        }
+        #[test]
+        fn as_few_digits_as_allowed(value: i64, scale in 0_u8..=MAX_SCALE, least in 0_u8..=MAX_SCALE) {
+            let text = format(value, scale, least);
+            let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+            prop_assert!(fraction.len() >= usize::from(least.min(scale)) && fraction.len() <= usize::from(scale));
+            prop_assert!(fraction.len() == usize::from(least.min(scale)) || !fraction.ends_with('0'), "{}", text);
+            prop_assert_eq!(text.starts_with('-'), value < 0);
         }
         #[test]
         fn any_text_is_read_or_refused(text in ".{0,40}", scale in 0_u8..=MAX_SCALE) {

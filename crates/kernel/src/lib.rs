@@ -10,6 +10,7 @@
 //! only, text in human-readable formats and the bare integer in binary ones (see [`decimal::text_or_integer`]).
 
 mod amount;
+mod buffer;
 mod currency;
 pub mod decimal;
 mod env;

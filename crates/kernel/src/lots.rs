@@ -57,13 +57,13 @@ impl Lots {
 
 impl fmt::Display for Lots {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&decimal::format(self.0, Self::SCALE, 0))
+        formatter.write_str(decimal::write(self.0, Self::SCALE, 0).as_str())
     }
 }
 
 impl Serialize for Lots {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        decimal::text_or_integer(serializer, self.0, self)
+        decimal::text_or_integer(serializer, self.0, Self::SCALE, 0)
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Overflow;
+use crate::buffer::Buffer;
 
 /// Microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,8 +116,52 @@ impl Span {
     }
 }
 
+const MICROS_OF_DAY: i64 = 86_400_000_000;
+
+/// An instant of the years 0 to 9999 in RFC 3339 with microseconds.
+fn write_common(micros: i64) -> Option<Buffer> {
+    let of_day = micros.rem_euclid(MICROS_OF_DAY).unsigned_abs();
+    let (year, month, day) = civil(micros.div_euclid(MICROS_OF_DAY));
+    let year = u64::try_from(year).ok().filter(|year| *year <= 9_999)?;
+    let seconds = of_day / 1_000_000;
+    let mut text = Buffer::new();
+    text.push(b'Z');
+    text.push_digits(of_day % 1_000_000, 6);
+    for (number, before) in [(seconds % 60, b'.'), (seconds / 60 % 60, b':'), (seconds / 3_600, b':')] {
+        text.push(before);
+        text.push_digits(number, 2);
+    }
+    for (number, before) in [(day, b'T'), (month, b'-')] {
+        text.push(before);
+        text.push_digits(number, 2);
+    }
+    text.push(b'-');
+    text.push_digits(year, 4);
+    Some(text)
+}
+
+/// Year, month and day of a day counted from 1970-01-01 in the Gregorian calendar: years that begin in March, so that the
+/// day that comes and goes is the last of its year; 400 of them have 146,097 days.
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "days of 64-bit microseconds are far inside i64, and so is the rest"
+)]
+fn civil(day: i64) -> (i64, u64, u64) {
+    let day = day + 719_468;
+    let (era, of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year + i64::from(month <= 2);
+    (year, month.unsigned_abs(), (of_year - (153 * from_march + 2) / 5 + 1).unsigned_abs())
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = write_common(self.0) {
+            return formatter.write_str(text.as_str());
+        }
         match self.to_jiff() {
             Ok(instant) => write!(formatter, "{instant:.6}"),
             Err(_) => write!(formatter, "{} µs", self.0),
@@ -125,19 +171,30 @@ impl fmt::Display for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.collect_str(self)
-        } else {
-            serializer.serialize_i64(self.0)
+        if !serializer.is_human_readable() {
+            return serializer.serialize_i64(self.0);
+        }
+        match write_common(self.0) {
+            Some(text) => serializer.serialize_str(text.as_str()),
+            None => serializer.collect_str(self),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Timestamp;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an instant such as \"2026-03-08T21:00:00Z\"")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                Timestamp::parse(text).map_err(E::custom)
+            }
+        }
         if deserializer.is_human_readable() {
-            let text = String::deserialize(deserializer)?;
-            Self::parse(&text).map_err(serde::de::Error::custom)
+            deserializer.deserialize_str(Text)
         } else {
             i64::deserialize(deserializer).map(Self)
         }
@@ -147,6 +204,28 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn instants_are_printed_as_the_calendar_library_prints_them(micros in -62_200_000_000_000_000..=253_402_207_200_999_999_i64) {
+            let instant = Timestamp::from_micros(micros);
+            let library = std::format!("{:.6}", instant.to_jiff().unwrap());
+            prop_assert_eq!(instant.to_string(), library.clone());
+            prop_assert_eq!(serde_json::to_string(&instant).unwrap(), std::format!("\"{library}\""));
+            prop_assert_eq!(Timestamp::parse(&library), Ok(instant));
+        }
+    }
+
+    #[test]
+    fn every_day_of_the_calendar_is_printed_right() {
+        let first = Timestamp::parse("0000-01-01T00:00:00Z").unwrap();
+        let days = 10_000_i64 * 365 + 2_425;
+        for day in 0..days - 2 {
+            let instant = Timestamp::from_micros(first.micros() + day * MICROS_OF_DAY);
+            assert_eq!(instant.to_string(), std::format!("{:.6}", instant.to_jiff().unwrap()));
+        }
+    }
 
     #[test]
     fn weekends_are_known() {

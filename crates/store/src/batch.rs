@@ -71,7 +71,8 @@ pub(crate) async fn write_trading(
                          $14::bigint[], $15::bigint[], $16::bigint[], $17::timestamptz[])
                   as new (firm_id, id, status, balance_micros, track, next_ticket, next_fill, next_entry, next_verdict,
                           closed_at)
-             where accounts.firm_id = new.firm_id and accounts.id = new.id and accounts.shard = $1
+             -- Not a bare column: the index of shards would be taken for the way to the rows.
+             where accounts.firm_id = new.firm_id and accounts.id = new.id and accounts.shard + 0 = $1
              returning 1
          ),
          new_orders as (

@@ -5,7 +5,7 @@
 
 use app::trading::ShardError;
 
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::Store;
 use crate::error::storage;
@@ -23,6 +23,18 @@ pub struct Fault {
 }
 
 impl Store {
+    /// [`Store::faults`] of a database, read as its owner.
+    pub async fn faults_at(owner_url: &str) -> Result<Vec<Fault>, ShardError> {
+        let mut owner = PgConnection::connect(owner_url).await.map_err(storage)?;
+        let mut tx =
+            owner.begin_with("begin isolation level repeatable read, read only").await.map_err(storage)?;
+        sqlx::raw_sql("set local role tradesense_engine").execute(&mut *tx).await.map_err(storage)?;
+        let faults = faults_in(&mut tx).await?;
+        tx.commit().await.map_err(storage)?;
+        owner.close().await.map_err(storage)?;
+        Ok(faults)
+    }
+
     /// Everything that contradicts itself in the trading tables of all firms, read in one snapshot. Reads whole tables: for
     /// tests, for restored backups, and for the quiet hours.
     pub async fn faults(&self) -> Result<Vec<Fault>, ShardError> {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use app::latency::ByAccount;
 use app::trading::{Batch, Changed, Decided, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore};
 use async_trait::async_trait;
 use engine::{
@@ -70,7 +69,6 @@ impl ShardStore for Store {
         write_overrides(connection, &what.overrides).await?;
         write_mark(connection, batch, instruments).await?;
         write_refused(connection, batch.shard, &batch.refused_quotes).await?;
-        write_latencies(connection, &batch.latencies).await?;
         write_outbox_in_tx(connection, &batch.outbox).await.map_err(storage)?;
         tx.commit().await.map_err(storage)?;
         Ok(ShardCommit::proven())
@@ -187,7 +185,6 @@ impl<'a> Happened<'a> {
             && self.overrides.is_empty()
             && batch.mark.is_none()
             && batch.refused_quotes.is_empty()
-            && batch.latencies.is_empty()
             && batch.outbox.is_empty())
     }
 
@@ -513,48 +510,6 @@ async fn write_refused(
     .await
     .map_err(storage)?;
     all("refused_quotes", refused.len(), written.rows_affected())
-}
-
-/// Adds to what is counted already.
-async fn write_latencies(connection: &mut PgConnection, latencies: &ByAccount) -> Result<(), ShardError> {
-    let table = "account_latencies";
-    if latencies.is_empty() {
-        return Ok(());
-    }
-    let mut rows = Vec::new();
-    for (kind, histogram) in latencies.iter() {
-        let longest = histogram.longest_us();
-        rows.extend(histogram.buckets().map(|(bucket, count)| (kind, bucket, count, longest)));
-    }
-    let mut buckets = Vec::with_capacity(rows.len());
-    let mut counts = Vec::with_capacity(rows.len());
-    let mut longest = Vec::with_capacity(rows.len());
-    for (_, bucket, count, most) in &rows {
-        buckets.push(i16::try_from(*bucket).map_err(Inconsistent::from(table))?);
-        counts.push(i64::try_from(*count).map_err(Inconsistent::from(table))?);
-        longest.push(i64::try_from(*most).map_err(Inconsistent::from(table))?);
-    }
-    let written = sqlx::query!(
-        "insert into account_latencies as old (firm_id, account_id, day, received, until, bucket, count, longest_us)
-         select firm_id, account_id, date '1970-01-01' + day, received, until, bucket, count, longest_us
-         from unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::text[], $6::smallint[], $7::bigint[],
-                     $8::bigint[])
-              as counted (firm_id, account_id, day, received, until, bucket, count, longest_us)
-         on conflict on constraint account_latencies_key do update
-         set count = old.count + excluded.count, longest_us = greatest(old.longest_us, excluded.longest_us)",
-        &column(&rows, |(kind, ..)| kind.firm.uuid()),
-        &column(&rows, |(kind, ..)| kind.account.uuid()),
-        &column(&rows, |(kind, ..)| kind.day),
-        column(&rows, |(kind, ..)| kind.received.word()) as _,
-        column(&rows, |(kind, ..)| kind.until.word()) as _,
-        &buckets,
-        &counts,
-        &longest,
-    )
-    .execute(connection)
-    .await
-    .map_err(storage)?;
-    all(table, rows.len(), written.rows_affected())
 }
 
 /// A shard as it is written; nothing if there is none.

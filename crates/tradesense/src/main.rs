@@ -28,6 +28,12 @@ enum Command {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
+    /// Looks for rows of the trading tables that contradict each other. Ends with 0 only if there are none.
+    Check {
+        /// The database, as its owner.
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
     /// Applies a history again and compares it with what is stored, or judges it by another program. Ends with 0 only
     /// if the replay is equal to what is stored.
     Replay(replay::Replay),
@@ -54,6 +60,7 @@ fn main() -> ExitCode {
         Command::Up(up) => up::run(&up).map(|()| Found::Equal),
         Command::Openapi => openapi().map(|()| Found::Equal),
         Command::Migrate { database_url } => migrate(&database_url).map(|()| Found::Equal),
+        Command::Check { database_url } => check(&database_url),
         Command::Replay(replay) => replay::run(&replay, &SystemClock),
         Command::Rules(command) => rules::run(&command, &mut std::io::stdout().lock()),
         Command::Quotes(command) => quotes::run(&command, &mut std::io::stdout().lock()),
@@ -72,6 +79,17 @@ fn main() -> ExitCode {
 
 fn openapi() -> anyhow::Result<()> {
     Ok(std::io::stdout().lock().write_all(web::openapi()?.as_bytes())?)
+}
+
+fn check(url: &str) -> anyhow::Result<Found> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let faults = runtime.block_on(store::Store::faults_at(url))?;
+    let mut out = std::io::stdout().lock();
+    for store::Fault { say, rows, example } in &faults {
+        writeln!(out, "{rows} times {say}, such as {example}")?;
+    }
+    writeln!(out, "{} faults", faults.len())?;
+    Ok(if faults.is_empty() { Found::Equal } else { Found::Different })
 }
 
 fn migrate(url: &str) -> anyhow::Result<()> {

@@ -29,7 +29,7 @@ use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use web::{Firms, Web};
+use web::{Firms, Parts, Web};
 
 /// Paid challenges without an account are looked for this often, beside the call when one is paid.
 const OPENER_PERIOD: Duration = Duration::from_secs(2);
@@ -90,7 +90,9 @@ pub struct Platform {
     sequencer: Option<Sequencer>,
     stopping: watch::Sender<bool>,
     stop_owning: watch::Sender<bool>,
+    stop_counting: watch::Sender<bool>,
     owner: JoinHandle<()>,
+    counter: JoinHandle<()>,
     server: JoinHandle<std::io::Result<()>>,
     opener: JoinHandle<()>,
     teller: JoinHandle<()>,
@@ -151,7 +153,7 @@ impl Platform {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let (stopping, stop) = watch::channel(false);
         let (clock, rng) = (&settings.clock, &settings.rng);
-        let web = Web {
+        let web = Web::new(Parts {
             identity: Arc::new(Identity::new(
                 store.clone(),
                 Arc::clone(clock),
@@ -195,7 +197,7 @@ impl Platform {
             purchase_paid: Arc::new(Notify::new()),
             calendar_changed: Arc::new(Notify::new()),
             stopping: stop,
-        };
+        });
         let service = web::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(serve(listener, service, web.stopping.clone()));
         if let Some(ops) = settings.listen_ops {
@@ -208,12 +210,14 @@ impl Platform {
         let opener = tokio::spawn(open_paid_challenges(web.clone()));
         let teller = tokio::spawn(tell_calendars(web.clone()));
         let (stop_owning, stopped_owning) = watch::channel(false);
+        let (stop_counting, counting) = watch::channel(false);
         let owner = tokio::spawn(owner.run(stopped_owning));
         let keeper = Keeper::new(&settings.quotes, Some(archive), Retention::default());
         let keeper =
             tokio::spawn(keep_quotes(keeper, store.clone(), Arc::clone(clock), web.stopping.clone()));
         let issuer = Issuer { store, key: settings.receipt_key, clock: Arc::clone(clock), stored };
         let issuer = tokio::spawn(issue_receipts(issuer, web.stopping.clone()));
+        let counter = tokio::spawn(store_latencies(web.meter.clone(), Arc::clone(&web.store), counting));
         let sequencer = Some(sequencer);
         Ok(Self {
             address,
@@ -223,7 +227,9 @@ impl Platform {
             sequencer,
             stopping,
             stop_owning,
+            stop_counting,
             owner,
+            counter,
             server,
             opener,
             teller,
@@ -257,7 +263,9 @@ impl Platform {
             mut owner,
             mut issuer,
             mut keeper,
+            mut counter,
             stop_owning,
+            stop_counting,
             ..
         } = self;
         drop((desk, web, sequencer, hub));
@@ -268,13 +276,15 @@ impl Platform {
             // Whoever could ask has ended.
             stop_owning.send_replace(true);
             (&mut owner).await.context("stopping the shards")?;
+            stop_counting.send_replace(true);
+            (&mut counter).await.context("stopping the counter of latencies")?;
             (&mut keeper).await.context("stopping the keeper of the quote log")?;
             (&mut issuer).await.context("stopping the issuer of receipts")
         });
         if let Ok(ended) = ended.await {
             return ended;
         }
-        let tasks = [&opener, &teller, &owner, &issuer, &keeper].map(JoinHandle::abort_handle);
+        let tasks = [&opener, &teller, &owner, &issuer, &keeper, &counter].map(JoinHandle::abort_handle);
         for task in tasks.into_iter().chain([server.abort_handle()]) {
             task.abort();
         }
@@ -307,6 +317,26 @@ async fn serve(
             drop(stop.wait_for(|stop| *stop).await);
         })
         .await
+}
+
+/// Latencies by account are stored this often.
+const LATENCIES_EVERY: Duration = Duration::from_secs(5);
+
+/// Stores latencies by account until there can be no more.
+async fn store_latencies(meter: Meter, store: Arc<Store>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let stopped = tokio::select! {
+            () = tokio::time::sleep(LATENCIES_EVERY) => false,
+            _ = stop.wait_for(|stop| *stop) => true,
+        };
+        if let Err(error) = meter.store(&*store).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "latencies could not be stored; they are kept for later");
+        }
+        if stopped {
+            return;
+        }
+    }
 }
 
 /// Archives the quote log and keeps it small until the platform stops.

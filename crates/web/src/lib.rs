@@ -17,6 +17,7 @@ mod ui;
 pub mod v1;
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use app::catalogue::Catalogue;
@@ -47,9 +48,27 @@ pub use problem::{CODES, Problem};
 /// The largest body of a request.
 pub const MOST_BODY_BYTES: usize = 64 * 1_024;
 
-/// Everything the handlers use. Cheap to clone.
+/// Everything the handlers use; every request takes some clones of it.
 #[derive(Clone)]
-pub struct Web {
+pub struct Web(Arc<Parts>);
+
+impl Web {
+    /// One server's.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for Web {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// What there is to use.
+pub struct Parts {
     /// Registering and signing in.
     pub identity: Arc<Identity>,
     /// What is on sale.

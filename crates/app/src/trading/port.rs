@@ -8,7 +8,6 @@ use kernel::{FirmId, OwnerId, PersonId, Price, RequestId, Span, Symbol, Timestam
 use rules::{Program, VersionHash};
 
 use crate::BoxError;
-use crate::latency::ByAccount;
 
 /// Everything one batch changes, written in one transaction.
 #[derive(Debug)]
@@ -39,8 +38,6 @@ pub struct Batch {
     pub refused_quotes: Vec<RefusedQuote>,
     /// Up to where the peaks of every account are stored with this batch, if that has moved.
     pub mark: Option<Mark>,
-    /// How long earlier batches took, counted and not yet stored.
-    pub latencies: ByAccount,
 }
 
 /// An account that changed.

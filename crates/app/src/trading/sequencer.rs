@@ -103,14 +103,10 @@ impl Sequencer {
                 }),
             }
         }
-        if !accepted.is_empty() {
-            self.log
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .append(&accepted)
-                .map_err(AppError::bug("writing the quote log"))?;
-        }
         let accepted: Arc<[LoggedQuote]> = accepted.into();
+        if !accepted.is_empty() {
+            self.write(Arc::clone(&accepted)).await?;
+        }
         for shard in self.shards.iter().filter(|_| !accepted.is_empty()) {
             shard.send(Message::Quotes(Arc::clone(&accepted))).await.map_err(|_| gone())?;
         }
@@ -120,6 +116,16 @@ impl Sequencer {
         }
         self.hub.take(&accepted);
         Ok(())
+    }
+
+    /// On a thread of its own: a disk takes milliseconds, and others wait for this one.
+    async fn write(&self, quotes: Arc<[LoggedQuote]>) -> Result<(), AppError> {
+        let doing = "writing the quote log";
+        let log = Arc::clone(&self.log);
+        let append = move || log.lock().unwrap_or_else(PoisonError::into_inner).append(&quotes);
+        let appended =
+            tokio::task::spawn_blocking(append).await.map_err(|error| AppError::bug(doing)(error.into()))?;
+        appended.map_err(AppError::bug(doing))
     }
 
     /// Tells the shards that time has passed, on the clock that also stamps the quotes.

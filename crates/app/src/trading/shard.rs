@@ -24,7 +24,7 @@ use super::replay::ReplayError;
 use super::sequencer::SharedQuoteLog;
 use super::words;
 use crate::BoxError;
-use crate::latency::{ByAccount, Meter, Passage, Received};
+use crate::latency::{Meter, Passage, Received};
 use crate::receipts::Stored;
 
 /// Messages in one batch: bounds how long the first waits for the last.
@@ -77,8 +77,6 @@ pub(super) struct Shard {
     watchers: BTreeMap<AccountId, Watcher>,
     /// Quotes the gate refused that are not stored yet; they outlast a failure.
     refused: Vec<RefusedQuote>,
-    /// How long stored batches took; written with the progress.
-    latencies: ByAccount,
     /// Failures since the last commit.
     failures: u32,
 }
@@ -114,7 +112,7 @@ struct State {
     committed_quote: u64,
     committed_at: Timestamp,
     committed_mark: u64,
-    /// When peaks were last settled, and latencies stored.
+    /// When peaks were last settled.
     settled_at: Timestamp,
     pending: Pending,
 }
@@ -169,8 +167,7 @@ impl Commit {
 
 impl Shard {
     pub fn new(number: i16, settings: ShardSettings, inbox: Inbox, stop: watch::Receiver<bool>) -> Self {
-        let (watchers, refused, latencies) = (BTreeMap::new(), Vec::new(), ByAccount::default());
-        Self { number, settings, inbox, stop, watchers, refused, latencies, failures: 0 }
+        Self { number, settings, inbox, stop, watchers: BTreeMap::new(), refused: Vec::new(), failures: 0 }
     }
 
     /// Runs until it is to be given back or another owner has taken it over. After a failure of the store the shard
@@ -398,8 +395,7 @@ impl Shard {
     fn cut(&mut self, state: &mut State) -> Result<Option<Commit>, Failure> {
         let now = state.engine.now();
         let overdue = now.since(state.committed_at).is_ok_and(|age| age >= PROGRESS);
-        let progress =
-            overdue && (state.quote_position > state.committed_quote || !self.latencies.is_empty());
+        let progress = overdue && state.quote_position > state.committed_quote;
         let pending = &state.pending;
         let nothing = pending.events.is_empty() && pending.journal.is_empty() && self.refused.is_empty();
         if nothing && !progress {
@@ -417,7 +413,6 @@ impl Shard {
         let changed = state.engine.take_changed()?;
         let answers = self.answers(state)?;
         let Pending { events, journal, passages, .. } = std::mem::take(&mut state.pending);
-        let latencies = if periodic { std::mem::take(&mut self.latencies) } else { ByAccount::default() };
         let accounts = changed.into_iter().filter_map(|(id, stored)| {
             Some(Changed { account: state.engine.account(id)?.without_answers(), stored })
         });
@@ -441,7 +436,6 @@ impl Shard {
             journal,
             events,
             refused_quotes: std::mem::take(&mut self.refused),
-            latencies,
             mark,
         });
         state.committed_quote = state.quote_position;
@@ -461,7 +455,6 @@ impl Shard {
         if stored.is_err() {
             // The rest of the batch is in the quote log or was not answered; these are nowhere else.
             self.refused.splice(0..0, batch.refused_quotes.iter().cloned());
-            self.latencies.merge(batch.latencies.clone());
         }
         let _proof = stored?;
         let verdicts = batch.events.iter().filter_map(|Decided { event, .. }| {
@@ -474,9 +467,6 @@ impl Shard {
         let durable_at = self.settings.clock.now();
         self.settings.stored.tell(verdicts, durable_at);
         self.settings.meter.add(&passages, durable_at);
-        for passage in &passages {
-            self.latencies.add(passage, durable_at);
-        }
         self.failures = 0;
         self.speak(answers);
         Ok(())

@@ -3,7 +3,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "tests")]
 
 use app::identity::Person;
-use app::latency::{ByAccount, Passage, Received};
+use app::latency::{Meter, Passage, Received};
 use app::purchases::Unopened;
 use app::receipts::{Issued, ReceiptStore as _};
 use app::releases::NewRelease;
@@ -118,13 +118,6 @@ impl<'a> Owner<'a> {
                 event,
             })
             .collect();
-        let mut latencies = ByAccount::default();
-        for Decided { firm, at, event } in &events {
-            let (received, received_at) = (Received::Verdict, event.at);
-            let passage =
-                Passage { firm: *firm, account: event.account, received, received_at, decided_at: *at };
-            latencies.add(&passage, at.after(Span::from_millis(4)).unwrap());
-        }
         let outbox = events.iter().map(|Decided { firm, event, .. }| OutboxEntry {
             firm: *firm,
             at: event.at,
@@ -148,7 +141,6 @@ impl<'a> Owner<'a> {
             standing: standing.filter(|standing| standing.position > committed).copied().collect(),
             events,
             refused_quotes: Vec::new(),
-            latencies,
             mark: Some(mark),
         }
     }
@@ -156,6 +148,14 @@ impl<'a> Owner<'a> {
     pub async fn commit(&mut self) -> Result<ShardCommit, ShardError> {
         let batch = self.batch();
         let proof = self.world.store.commit(&batch).await?;
+        let meter = Meter::default();
+        for Decided { firm, at, event } in &batch.events {
+            let (received, received_at) = (Received::Verdict, event.at);
+            let passage =
+                Passage { firm: *firm, account: event.account, received, received_at, decided_at: *at };
+            meter.add(&[passage], at.after(Span::from_millis(4)).unwrap());
+        }
+        meter.store(&*self.world.store).await.unwrap();
         self.committed = self.position;
         Ok(proof)
     }

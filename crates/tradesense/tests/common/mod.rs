@@ -118,6 +118,7 @@ pub async fn replays_to_the_stored_state(database: &TestDatabase, directory: &Pa
     let (comparison, Nobody) = compared.unwrap();
     assert!(comparison.equal(), "{comparison:#?}");
     assert!(comparison.state_hash.is_some() && comparison.missing_quotes.is_empty());
+    assert_eq!(store.faults().await.unwrap(), []);
     comparison
 }
 

@@ -33,6 +33,10 @@ const HEADLINE: usize = 32;
 const REGISTRATIONS_OF_ADDRESS: usize = 50;
 /// Both sides run this long before anything counts.
 const WARM_UP: Duration = Duration::from_secs(3);
+/// Its limits are so tight that whoever stakes everything ends at one of the next quotes.
+const BRIEF_PROGRAM: &str = "sprint-25k";
+/// How long what the platform counts may take to be stored.
+const COUNTED_AFTER: Duration = Duration::from_secs(6);
 /// Every pair of orders loses the spread and the commission: this program leaves room for more losing trades than any run makes.
 const PROGRAM: &str = "two-step-100k";
 
@@ -50,6 +54,9 @@ struct Args {
     /// Accounts, each with a trader and a session of its own.
     #[arg(long, default_value_t = 64)]
     accounts: usize,
+    /// Accounts that stake everything at half load, for the time from a quote to the durable verdict that it caused.
+    #[arg(long, default_value_t = 100)]
+    stakes: usize,
     /// Of the simulated market and of the pace at half load.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -89,7 +96,11 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
     let platform = Platform::start(args)?;
     let mut accounts = Vec::with_capacity(args.accounts);
     for number in 0..args.accounts {
-        accounts.push(Account::open(platform.address, number, args.seed).await?);
+        accounts.push(Account::open(platform.address, number, args.seed, PROGRAM).await?);
+    }
+    let mut stakes = Vec::with_capacity(args.stakes);
+    for number in args.accounts..args.accounts.saturating_add(args.stakes) {
+        stakes.push(Account::open(platform.address, number, args.seed, BRIEF_PROGRAM).await?);
     }
     wait_for_market(platform.address).await?;
 
@@ -113,8 +124,13 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
     let headline = rows.iter().find(|row| row.concurrency == HEADLINE).or(rows.last());
     let headline = headline.context("nothing was measured")?;
     let half = headline.orders_per_kilosecond().div_euclid(2);
-    let mut paced = paced(platform.address, &mut accounts, half, run, args.seed).await?;
+    let (paced, staked) = tokio::join!(
+        paced(platform.address, &mut accounts, half, run, args.seed),
+        stake(platform.address, &stakes)
+    );
+    let (mut paced, ()) = (paced?, staked?);
     acknowledged = acknowledged.saturating_add(paced.latencies.len());
+    let mut verdicts = verdicts(platform.address, &stakes).await?;
     let stored = stored_fills(&args.platform_url).await?;
     ensure!(
         stored >= acknowledged,
@@ -130,6 +146,13 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
         "p99_ms": result["p99_ms_at_half_load"],
         "max_ms": thousandths(percentile(&mut paced.latencies, 100))?,
         "refused": paced.refused,
+    });
+    result["verdicts_at_half_load"] = json!({
+        "stakes": args.stakes,
+        "verdicts": verdicts.len(),
+        "quote_to_durable_p50_ms": thousandths(percentile(&mut verdicts, 50))?,
+        "quote_to_durable_p99_ms": thousandths(percentile(&mut verdicts, 99))?,
+        "quote_to_durable_max_ms": thousandths(percentile(&mut verdicts, 100))?,
     });
     result["rows"] = rows.iter().map(Row::json).collect::<anyhow::Result<_>>()?;
     result["acknowledged"] = json!(acknowledged);
@@ -319,6 +342,7 @@ fn complete(bytes: &[u8]) -> anyhow::Result<Option<Answer>> {
 struct Account {
     orders: String,
     positions: String,
+    latencies: String,
     cookie: String,
     name: String,
     sent: u64,
@@ -347,7 +371,7 @@ struct Opened {
 
 impl Account {
     /// Registers somebody, buys a challenge and waits for its account.
-    async fn open(platform: SocketAddr, number: usize, seed: u64) -> anyhow::Result<Self> {
+    async fn open(platform: SocketAddr, number: usize, seed: u64, program: &str) -> anyhow::Result<Self> {
         let from = u8::try_from(number.div_euclid(REGISTRATIONS_OF_ADDRESS)).context("too many accounts")?;
         let mut http = Connection::open(platform, Ipv4Addr::new(127, 0, 0, from.saturating_add(1))).await?;
         let mut cookie = String::new();
@@ -368,8 +392,8 @@ impl Account {
             "display_name": format!("Trader {number}"),
         });
         ask("POST", "/v1/auth/register", &person).await?;
-        let program = ask("GET", &format!("/v1/programs/{PROGRAM}"), &json!({})).await?;
-        let wanted = json!({ "program": PROGRAM, "version": program["version"] });
+        let offer = ask("GET", &format!("/v1/programs/{program}"), &json!({})).await?;
+        let wanted = json!({ "program": program, "version": offer["version"] });
         let purchase = ask("POST", "/v1/purchases", &wanted).await?;
         let page = purchase["checkout_url"].as_str().context("a purchase has no page")?;
         ask("POST", &format!("{page}/pay"), &json!({})).await?;
@@ -383,6 +407,7 @@ impl Account {
         Ok(Self {
             orders: format!("/v1/accounts/{id}/orders"),
             positions: format!("/v1/accounts/{id}/positions"),
+            latencies: format!("/v1/accounts/{id}/latencies"),
             cookie,
             name: format!("{seed}-{number}"),
             sent: 0,
@@ -411,6 +436,33 @@ impl Account {
         }
         Ok(true)
     }
+}
+
+/// Stakes everything that these accounts have.
+async fn stake(platform: SocketAddr, accounts: &[Account]) -> anyhow::Result<()> {
+    let mut http = Connection::open(platform, Ipv4Addr::LOCALHOST).await?;
+    let body = r#"{"symbol":"EURUSD","side":"buy","kind":"market","quantity":"5"}"#;
+    for account in accounts {
+        let (path, cookie) = (&account.orders, &account.cookie);
+        let answer = http.ask(&Request { method: "POST", path, cookie, key: "all", body }).await?;
+        ensure!(answer.status == 201, "{}", String::from_utf8_lossy(&answer.body));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// How long it took from the quote to the durable verdict in each of these accounts that has ended, as the platform counted.
+async fn verdicts(platform: SocketAddr, accounts: &[Account]) -> anyhow::Result<Vec<u64>> {
+    tokio::time::sleep(COUNTED_AFTER).await;
+    let mut http = Connection::open(platform, Ipv4Addr::LOCALHOST).await?;
+    let mut took = Vec::new();
+    for account in accounts {
+        let (path, cookie) = (&account.latencies, &account.cookie);
+        let answer = http.ask(&Request { method: "GET", path, cookie, key: "", body: "" }).await?;
+        let days: Value = serde_json::from_slice(&answer.body)?;
+        took.extend(days["items"][0]["verdict_durable"]["max_us"].as_u64());
+    }
+    Ok(took)
 }
 
 /// The accounts in as many hands as there are to be.

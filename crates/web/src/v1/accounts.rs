@@ -446,7 +446,7 @@ pub struct Latency {
     max_us: u64,
 }
 
-/// How long the platform took, by day, the newest first; the last second may be missing.
+/// How long the platform took, by day, the newest first; the last five seconds may be missing.
 #[utoipa::path(get, path = "/v1/accounts/{id}/latencies", tag = "accounts", params(("id" = String, Path)), responses(
     (status = 200, body = Items<DayOfLatencies>), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
 async fn latencies(

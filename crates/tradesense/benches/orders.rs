@@ -35,6 +35,8 @@ const REGISTRATIONS_OF_ADDRESS: usize = 50;
 const WARM_UP: Duration = Duration::from_secs(3);
 /// Its limits are so tight that whoever stakes everything ends at one of the next quotes.
 const BRIEF_PROGRAM: &str = "sprint-25k";
+/// At half load so long at least, so that prices get somewhere.
+const HALF_LOAD: Duration = Duration::from_secs(20);
 /// How long what the platform counts may take to be stored.
 const COUNTED_AFTER: Duration = Duration::from_secs(6);
 /// Every pair of orders loses the spread and the commission: this program leaves room for more losing trades than any run makes.
@@ -125,7 +127,7 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
     let headline = headline.context("nothing was measured")?;
     let half = headline.orders_per_kilosecond().div_euclid(2);
     let (paced, staked) = tokio::join!(
-        paced(platform.address, &mut accounts, half, run, args.seed),
+        paced(platform.address, &mut accounts, half, run.max(HALF_LOAD), args.seed),
         stake(platform.address, &stakes)
     );
     let (mut paced, ()) = (paced?, staked?);
@@ -441,8 +443,11 @@ impl Account {
 /// Stakes everything that these accounts have.
 async fn stake(platform: SocketAddr, accounts: &[Account]) -> anyhow::Result<()> {
     let mut http = Connection::open(platform, Ipv4Addr::LOCALHOST).await?;
-    let body = r#"{"symbol":"EURUSD","side":"buy","kind":"market","quantity":"5"}"#;
-    for account in accounts {
+    for (number, account) in accounts.iter().enumerate() {
+        // Whichever way the price goes.
+        let side = if number.is_multiple_of(2) { "buy" } else { "sell" };
+        let order = json!({ "symbol": "EURUSD", "side": side, "kind": "market", "quantity": "16" });
+        let body = &order.to_string();
         let (path, cookie) = (&account.orders, &account.cookie);
         let answer = http.ask(&Request { method: "POST", path, cookie, key: "all", body }).await?;
         ensure!(answer.status == 201, "{}", String::from_utf8_lossy(&answer.body));

@@ -27,15 +27,15 @@ use rules::kinds::{LockAt, Reference, Trail};
 fn same(compared: &Compared, what: &str) {
     assert_eq!(compared.difference, None, "{what}");
     // Runs in which nothing happens prove nothing.
-    let Compared { verdicts, triggered, commands, .. } = *compared;
-    assert!(verdicts > 0 && triggered > 0 && commands > 50, "{what}: {compared:?}");
+    let Compared { verdicts, floating, triggered, commands, .. } = *compared;
+    assert!(verdicts > 0 && floating > 0 && triggered > 0 && commands > 50, "{what}: {compared:?}");
 }
 
 #[test]
 fn the_engine_says_what_the_scan_says_whatever_prices_do() {
     let (mut soft, mut resets) = (0, 0);
     for (name, shape) in Shape::ALL {
-        let compared = over_shape(shape, 12, 60_000, 1);
+        let compared = over_shape(shape, 20, 60_000, 1);
         same(&compared, name);
         soft += compared.soft;
         resets += compared.resets;
@@ -118,5 +118,5 @@ fn the_engine_says_what_the_scan_says_over_recorded_prices() {
         let instrument = instruments.find(&tick.symbol).unwrap();
         Quote { instrument, bid: tick.bid, ask: tick.ask, source_time: tick.source_time }
     });
-    same(&over_ticks(&instruments, ticks.take(60_000), 20, 1), "the extract");
+    same(&over_ticks(&instruments, ticks.take(60_000), 32, 1), "the extract");
 }

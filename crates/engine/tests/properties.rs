@@ -23,9 +23,8 @@ use engine::{
 };
 use kernel::{AccountId, Amount, Price, Quantity, ResetClock, SeededRng, Side, Span, Timestamp};
 use proptest::prelude::*;
-use rules::kinds::Reference;
-use rules::kinds::{LockAt, Trail};
-use rules::{Comparison, Limit, Program, Rule};
+use rules::kinds::{LockAt, LossBase, OpenLossPer, Reference, Trail};
+use rules::{Comparison, Effect, Limit, Program, Rule};
 
 /// The markets with the level they start at.
 const MARKETS: [(&str, i64); 5] = [
@@ -181,6 +180,49 @@ fn programs() -> Vec<Program> {
     vec![steps, trailing, euro, thin, peaks]
 }
 
+/// Four challenges with rules that look at each open position: alone, together and by ideas, in two currencies.
+fn programs_of_positions() -> Vec<Program> {
+    let share = |text| LossBase::PercentOfInitial(kernel::Percent::parse(text).unwrap());
+    let mut each = program(vec![
+        open_loss(OpenLossPer::Trade, share("0.3"), Effect::Flag),
+        open_loss(OpenLossPer::Account, share("2"), Effect::Close),
+        total(Trail::Static, percent("10"), LockAt::None),
+        target(percent("2")),
+    ]);
+    each.terms.commission_per_lot = money("3");
+    let second = vec![
+        per_idea(percent("1"), 30, false, Effect::Soft),
+        total(Trail::EndOfDayBalance, percent("8"), LockAt::AtInitial),
+        target_held(percent("3")),
+    ];
+    each.phases.push(phase("Verification", second));
+    let of_profit = LossBase::PercentOfDayStartProfit(kernel::Percent::parse("40").unwrap());
+    let mut ideas = program_of(
+        "50000",
+        vec![
+            per_idea(fixed("250"), 60, true, Effect::Flag),
+            per_idea(fixed("900"), 0, false, Effect::Close),
+            open_loss(OpenLossPer::Account, of_profit, Effect::Soft),
+            total(Trail::IntradayEquity, percent_of_reference("6"), LockAt::None),
+        ],
+    );
+    ideas.terms.commission_per_lot = money("2.51");
+    let mut euro = program(vec![
+        open_loss(OpenLossPer::Trade, share("0.5"), Effect::Warn),
+        per_idea(percent("0.8"), 10, false, Effect::Flag),
+        open_loss(OpenLossPer::Account, share("3"), Effect::Hard),
+        touching(total(Trail::BalanceOrEquity, percent("9"), LockAt::None)),
+    ]);
+    euro.currency = currency("EUR");
+    euro.terms.leverage = 30;
+    let hard = program(vec![
+        open_loss(OpenLossPer::Trade, LossBase::Amount(money("1200")), Effect::Hard),
+        per_idea(percent("2"), 5, true, Effect::Deduct),
+        daily(Reference::DayPeakEquity, percent("5")),
+    ]);
+    vec![each, ideas, euro, hard]
+}
+
 /// A history as the engine was told it, with what it said to every input.
 struct Recorded {
     programs: Vec<Program>,
@@ -192,10 +234,13 @@ struct Recorded {
 
 /// Turns deeds into inputs by looking at the engine they are told to.
 fn record(history: &[(i64, Deed)]) -> Recorded {
-    let programs = programs();
+    record_over(history, &programs())
+}
+
+fn record_over(history: &[(i64, Deed)], programs: &[Program]) -> Recorded {
     let mut engine = Engine::new(instruments());
     let mut recorded = Recorded {
-        programs: programs.clone(),
+        programs: programs.to_vec(),
         inputs: Vec::new(),
         said: Vec::new(),
         answers: Vec::new(),
@@ -205,7 +250,7 @@ fn record(history: &[(i64, Deed)]) -> Recorded {
     let mut levels = MARKETS.map(|(_, level)| level);
     let mut place_in_log = 1;
     let mut inputs: Vec<Input> = Vec::new();
-    for (number, program) in (0..).zip(&programs) {
+    for (number, program) in (0..).zip(programs) {
         engine.learn(program.version().unwrap(), Arc::new(program.clone()));
         let open = opening(program, number, 0);
         inputs.push(command(open.account(), &format!("open-{number}"), Act::Open(open)));
@@ -219,7 +264,7 @@ fn record(history: &[(i64, Deed)]) -> Recorded {
     for (number, (wait, deed)) in history.iter().enumerate() {
         now = now.after(Span::from_micros(*wait)).unwrap();
         let key = format!("key-{number}");
-        let account = |who: u8| current(&engine, &programs, who);
+        let account = |who: u8| current(&engine, programs, who);
         let input = match deed {
             Deed::Nothing => Some(Input::Clock),
             Deed::Message(moves) => {
@@ -674,103 +719,144 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, max_shrink_iters: 3_000, failure_persistence: None, ..ProptestConfig::default() }
 }
 
+/// Grouping of calls, clock inputs and retries in between, and a restart from the stored state change nothing.
+fn regroup(recorded: &Recorded, seed: u64) -> Result<(), TestCaseError> {
+    let rng = SeededRng::new(seed);
+    let mut engine = Engine::new(instruments());
+    for program in &recorded.programs {
+        engine.learn(program.version().unwrap(), Arc::new(program.clone()));
+    }
+    let mut said = Vec::new();
+    let mut batch = Vec::new();
+    let mut before = recorded.inputs[0].0;
+    for (told, ((now, input), answer)) in recorded.inputs.iter().zip(&recorded.answers).enumerate() {
+        let mut ticks: Vec<_> =
+            (0..rng.between(0, 3)).map(|_| rng.between(before.micros(), now.micros())).collect();
+        ticks.sort_unstable();
+        for tick in ticks {
+            engine.apply(Timestamp::from_micros(tick), &Input::Clock, &mut batch).unwrap();
+        }
+        // Somebody repeats an earlier command, on a clock that runs ahead of the market's.
+        let ahead = now.after(hours(1)).unwrap();
+        let known = |then: Timestamp| ahead.since(then).unwrap() < hours(47);
+        let mut earlier =
+            recorded.inputs.iter().zip(&recorded.answers).take(told).filter(|((then, _), answer)| {
+                known(*then) && answer.as_ref().is_some_and(|answer| answer.fresh)
+            });
+        if let Some(((_, again), answer)) = earlier.next_back()
+            && rng.between(0, 3) == 0
+        {
+            let repeated = engine.apply(ahead, again, &mut batch).unwrap().unwrap();
+            prop_assert!(!repeated.fresh);
+            prop_assert_eq!(repeated.outcome, answer.as_ref().unwrap().outcome);
+        }
+        if rng.between(0, 9) == 0 {
+            let back = restored(&engine, &recorded.programs);
+            prop_assert_eq!(back.now(), engine.now());
+            engine = back;
+        }
+        prop_assert_eq!(&engine.apply(*now, input, &mut batch).unwrap(), answer);
+        if rng.between(0, 4) == 0 {
+            said.append(&mut batch);
+        }
+        before = *now;
+    }
+    said.append(&mut batch);
+    prop_assert_eq!(said, recorded.said.concat());
+    prop_assert_eq!(engine.state_hash().unwrap(), recorded.hash);
+    prop_assert_eq!(restored(&engine, &recorded.programs).state_hash().unwrap(), recorded.hash);
+    Ok(())
+}
+
+/// Rows are written only when accounts change, peaks come back from the quote log, and whatever was not written before the
+/// end is applied again.
+fn tear_down(recorded: &Recorded, seed: u64) -> Result<(), TestCaseError> {
+    let rng = SeededRng::new(seed);
+    let mut engine = Engine::new(instruments());
+    let mut oracle = Engine::scanning(instruments());
+    for engine in [&mut engine, &mut oracle] {
+        for (version, program) in versions(&recorded.programs) {
+            engine.learn(version, program);
+        }
+    }
+    let mut stored = Stored::default();
+    for (index, (now, input)) in recorded.inputs.iter().enumerate() {
+        let (mut said, mut expected) = (Vec::new(), Vec::new());
+        oracle.apply(*now, input, &mut expected).unwrap();
+        engine.apply(*now, input, &mut said).unwrap();
+        prop_assert_eq!(&said, &expected, "input {}", index);
+        if rng.between(0, 3) == 0 {
+            engine.settle_some(usize::try_from(rng.between(0, 3)).unwrap()).unwrap();
+            stored.commit(&mut engine, index + 1);
+        }
+        if rng.between(0, 11) == 0 && !stored.rows.is_empty() {
+            let resumed = stored.restore(recorded);
+            prop_assert_eq!(resumed.missing, 0);
+            engine = resumed.engine;
+            for again in stored.next..=index {
+                let (now, input) = &recorded.inputs[again];
+                let mut said = Vec::new();
+                engine.apply(*now, input, &mut said).unwrap();
+                prop_assert_eq!(&said, &recorded.said[again], "input {} again", again);
+            }
+        }
+        if rng.between(0, 7) > 0 {
+            continue;
+        }
+        prop_assert_eq!(engine.state_hash().unwrap(), oracle.state_hash().unwrap(), "input {}", index);
+        let ids: Vec<_> = oracle.accounts().map(|account| account.id).collect();
+        for id in ids {
+            let (ours, theirs) = (engine.view(id).unwrap(), oracle.view(id).unwrap());
+            prop_assert_eq!(format!("{ours:?}"), format!("{theirs:?}"), "input {}", index);
+        }
+    }
+    prop_assert_eq!(engine.state_hash().unwrap(), oracle.state_hash().unwrap());
+    prop_assert_eq!(oracle.mark().position, oracle.position());
+    Ok(())
+}
+
+/// Every verdict follows from its receipt.
+fn prove(recorded: &Recorded) -> Result<(), TestCaseError> {
+    let mut engine = Engine::new(instruments());
+    for program in &recorded.programs {
+        engine.learn(program.version().unwrap(), Arc::new(program.clone()));
+    }
+    for (now, input) in &recorded.inputs {
+        let mut said = Vec::new();
+        engine.apply(*now, input, &mut said).unwrap();
+        for event in said {
+            let What::Verdict(verdict) = event.what else { continue };
+            let program =
+                recorded.programs.iter().find(|program| program.version().unwrap() == verdict.version);
+            let text = program.unwrap().canonical_json().unwrap();
+            let firm = engine.firm(event.account).unwrap();
+            let receipt =
+                Receipt::compose(firm, event.account, event.at, event.at, None, text, *verdict).unwrap();
+            let read: Receipt = serde_json::from_str(&serde_json::to_string(&receipt).unwrap()).unwrap();
+            prop_assert_eq!(&read, &receipt);
+            read.prove().unwrap();
+            let mut altered = read.clone();
+            altered.verdict.balance = altered.verdict.balance.plus(money("0.01")).unwrap();
+            prop_assert!(altered.prove().is_err());
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(config(1000))]
 
     /// Grouping of calls, clock inputs and retries in between, and a restart from the stored state change nothing.
     #[test]
     fn batching_clocks_and_restarts_change_nothing(history in history(), seed: u64) {
-        let recorded = record(&history);
-        let rng = SeededRng::new(seed);
-        let mut engine = Engine::new(instruments());
-        for program in &recorded.programs {
-            engine.learn(program.version().unwrap(), Arc::new(program.clone()));
-        }
-        let mut said = Vec::new();
-        let mut batch = Vec::new();
-        let mut before = recorded.inputs[0].0;
-        for (told, ((now, input), answer)) in recorded.inputs.iter().zip(&recorded.answers).enumerate() {
-            let mut ticks: Vec<_> = (0..rng.between(0, 3)).map(|_| rng.between(before.micros(), now.micros())).collect();
-            ticks.sort_unstable();
-            for tick in ticks {
-                engine.apply(Timestamp::from_micros(tick), &Input::Clock, &mut batch).unwrap();
-            }
-            // Somebody repeats an earlier command, on a clock that runs ahead of the market's.
-            let ahead = now.after(hours(1)).unwrap();
-            let known = |then: Timestamp| ahead.since(then).unwrap() < hours(47);
-            let mut earlier = recorded.inputs.iter().zip(&recorded.answers).take(told).filter(|((then, _), answer)| {
-                known(*then) && answer.as_ref().is_some_and(|answer| answer.fresh)
-            });
-            if let Some(((_, again), answer)) = earlier.next_back()
-                && rng.between(0, 3) == 0
-            {
-                let repeated = engine.apply(ahead, again, &mut batch).unwrap().unwrap();
-                prop_assert!(!repeated.fresh);
-                prop_assert_eq!(repeated.outcome, answer.as_ref().unwrap().outcome);
-            }
-            if rng.between(0, 9) == 0 {
-                let back = restored(&engine, &recorded.programs);
-                prop_assert_eq!(back.now(), engine.now());
-                engine = back;
-            }
-            prop_assert_eq!(&engine.apply(*now, input, &mut batch).unwrap(), answer);
-            if rng.between(0, 4) == 0 {
-                said.append(&mut batch);
-            }
-            before = *now;
-        }
-        said.append(&mut batch);
-        prop_assert_eq!(said, recorded.said.concat());
-        prop_assert_eq!(engine.state_hash().unwrap(), recorded.hash);
-        prop_assert_eq!(restored(&engine, &recorded.programs).state_hash().unwrap(), recorded.hash);
+        regroup(&record(&history), seed)?;
     }
 
     /// Rows are written only when accounts change, peaks come back from the quote log, and whatever was not written
     /// before the end is applied again: nobody can tell that there was a restart, nor that most were not looked at.
     #[test]
     fn a_shard_torn_down_anywhere_goes_on_as_if_nothing_had_happened(history in history(), seed in any::<u64>()) {
-        let recorded = record(&history);
-        let rng = SeededRng::new(seed);
-        let mut engine = Engine::new(instruments());
-        let mut oracle = Engine::scanning(instruments());
-        for engine in [&mut engine, &mut oracle] {
-            for (version, program) in versions(&recorded.programs) {
-                engine.learn(version, program);
-            }
-        }
-        let mut stored = Stored::default();
-        for (index, (now, input)) in recorded.inputs.iter().enumerate() {
-            let (mut said, mut expected) = (Vec::new(), Vec::new());
-            oracle.apply(*now, input, &mut expected).unwrap();
-            engine.apply(*now, input, &mut said).unwrap();
-            prop_assert_eq!(&said, &expected, "input {}", index);
-            if rng.between(0, 3) == 0 {
-                engine.settle_some(usize::try_from(rng.between(0, 3)).unwrap()).unwrap();
-                stored.commit(&mut engine, index + 1);
-            }
-            if rng.between(0, 11) == 0 && !stored.rows.is_empty() {
-                let resumed = stored.restore(&recorded);
-                prop_assert_eq!(resumed.missing, 0);
-                engine = resumed.engine;
-                for again in stored.next..=index {
-                    let (now, input) = &recorded.inputs[again];
-                    let mut said = Vec::new();
-                    engine.apply(*now, input, &mut said).unwrap();
-                    prop_assert_eq!(&said, &recorded.said[again], "input {} again", again);
-                }
-            }
-            if rng.between(0, 7) > 0 {
-                continue;
-            }
-            prop_assert_eq!(engine.state_hash().unwrap(), oracle.state_hash().unwrap(), "input {}", index);
-            let ids: Vec<_> = oracle.accounts().map(|account| account.id).collect();
-            for id in ids {
-                let (ours, theirs) = (engine.view(id).unwrap(), oracle.view(id).unwrap());
-                prop_assert_eq!(format!("{ours:?}"), format!("{theirs:?}"), "input {}", index);
-            }
-        }
-        prop_assert_eq!(engine.state_hash().unwrap(), oracle.state_hash().unwrap());
-        prop_assert_eq!(oracle.mark().position, oracle.position());
+        tear_down(&record(&history), seed)?;
     }
 
     /// A naive account, kept beside the engine's, agrees on every equity, every floor, every result, and on the
@@ -835,29 +921,7 @@ proptest! {
     /// ended accounts are silent; floors that follow never fall.
     #[test]
     fn every_verdict_follows_from_its_receipt(history in history()) {
-        let recorded = record(&history);
-        let mut engine = Engine::new(instruments());
-        for program in &recorded.programs {
-            engine.learn(program.version().unwrap(), Arc::new(program.clone()));
-        }
-        for (now, input) in &recorded.inputs {
-            let mut said = Vec::new();
-            engine.apply(*now, input, &mut said).unwrap();
-            for event in said {
-                let What::Verdict(verdict) = event.what else { continue };
-                let program = recorded.programs.iter().find(|program| program.version().unwrap() == verdict.version);
-                let text = program.unwrap().canonical_json().unwrap();
-                let firm = engine.firm(event.account).unwrap();
-                let receipt =
-                    Receipt::compose(firm, event.account, event.at, event.at, None, text, *verdict).unwrap();
-                let read: Receipt = serde_json::from_str(&serde_json::to_string(&receipt).unwrap()).unwrap();
-                prop_assert_eq!(&read, &receipt);
-                read.prove().unwrap();
-                let mut altered = read.clone();
-                altered.verdict.balance = altered.verdict.balance.plus(money("0.01")).unwrap();
-                prop_assert!(altered.prove().is_err());
-            }
-        }
+        prove(&record(&history))?;
     }
 
     #[test]
@@ -926,6 +990,38 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(config(400))]
+
+    #[test]
+    fn rules_that_look_at_positions_say_and_remember_what_the_scan_does(history in history(), seed in any::<u64>()) {
+        let recorded = record_over(&history, &programs_of_positions());
+        tear_down(&recorded, seed)?;
+        let (mut engine, mut oracle) = (Engine::new(instruments()), Engine::scanning(instruments()));
+        for engine in [&mut engine, &mut oracle] {
+            for (version, program) in versions(&recorded.programs) {
+                engine.learn(version, program);
+            }
+        }
+        for (index, (now, input)) in recorded.inputs.iter().enumerate() {
+            for engine in [&mut engine, &mut oracle] {
+                engine.apply(*now, input, &mut Vec::new()).unwrap();
+            }
+            // At every price, and not only once somebody asks.
+            for (ours, theirs) in engine.accounts().zip(oracle.accounts()) {
+                prop_assert_eq!(&ours.track.notes, &theirs.track.notes, "input {} {:?}", index, input);
+            }
+        }
+    }
+
+    #[test]
+    fn rules_that_look_at_positions_survive_restarts_and_prove(history in history(), seed in any::<u64>()) {
+        let recorded = record_over(&history, &programs_of_positions());
+        regroup(&recorded, seed)?;
+        prove(&recorded)?;
+    }
+}
+
 /// Histories have to reach what they are meant to test; a generator that never breaches proves nothing.
 #[test]
 fn histories_reach_every_kind_of_event() {
@@ -952,7 +1048,24 @@ fn histories_reach_every_kind_of_event() {
                 1;
         }
     }
+    for _ in 0..48 {
+        let recorded =
+            record_over(&history().new_tree(&mut runner).unwrap().current(), &programs_of_positions());
+        for event in recorded.said.concat() {
+            if let What::Verdict(verdict) = &event.what
+                && matches!(verdict.fact, Some(rules::Fact::Floating(_)))
+            {
+                *seen.entry(format!("floating {} {:?}", verdict.rule, verdict.effect)).or_default() += 1;
+            }
+        }
+    }
     for word in [
+        "floating open_loss Flag",
+        "floating open_loss Warn",
+        "floating open_loss Close",
+        "floating open_loss Hard",
+        "floating risk_per_idea Flag",
+        "floating risk_per_idea Close",
         "fill market",
         "fill limit",
         "fill stop",

@@ -1,5 +1,7 @@
 //! Where the equity of an account must not go unseen.
 
+use std::collections::BTreeSet;
+
 use kernel::{Amount, Overflow};
 
 use crate::effect::RuleError;
@@ -58,6 +60,34 @@ pub fn alarm(scene: &Scene<'_>, track: &Track, floors: &[Floor]) -> Result<Alarm
         (None, _) => None,
     };
     Ok(Alarm { low, high, peak })
+}
+
+/// Open positions, and how low their results may come together before a rule has something to say or to remember.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenLevel {
+    /// The positions.
+    pub trades: BTreeSet<u32>,
+    /// At or below it.
+    pub low: Amount,
+}
+
+/// Where the results of an account's open positions must not go unseen, if there are any. As long as every sum lies above
+/// its level, [`Fact::Floating`](crate::Fact::Floating) finds nothing and changes nothing. `None` if a rule must be told at
+/// the next price, whatever that is.
+pub fn open_levels(
+    phase: &Phase,
+    track: &Track,
+    open: &BTreeSet<u32>,
+) -> Result<Option<Vec<OpenLevel>>, RuleError> {
+    let mut levels = Vec::new();
+    // Conditions of payouts are told of facts like the rules.
+    for (index, rule) in phase.rules_and_conditions() {
+        match rule.answers().open_levels(index, track, open)? {
+            Some(more) => levels.extend(more),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(levels))
 }
 
 /// The first equity, on the way down or, for a cap, up, at which a floor is crossed.

@@ -29,7 +29,7 @@ mod rule;
 pub mod scaling;
 mod track;
 
-pub use alarm::{Alarm, alarm};
+pub use alarm::{Alarm, OpenLevel, alarm, open_levels};
 pub use difference::{Change, difference};
 pub use effect::{Effect, Figure, Figured, Finding, RuleError};
 pub use facts::{CloseReason, Closing, Fact, NewsEvent, OpenTrade, Opening};

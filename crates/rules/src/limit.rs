@@ -136,6 +136,16 @@ impl Reached {
         }
     }
 
+    /// The first value above zero that has reached a level.
+    pub(crate) fn first_above_zero(self, level: Amount) -> Result<Amount, Overflow> {
+        let unit = Amount::from_micros(1);
+        let first = match self {
+            Self::AtOrAbove => level,
+            Self::Above => level.plus(unit)?,
+        };
+        Ok(first.max(unit))
+    }
+
     /// For sentences: "at least" or "more than".
     pub(crate) const fn words(self) -> &'static str {
         match self {

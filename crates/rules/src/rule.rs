@@ -1,6 +1,7 @@
 //! The vocabulary: which kinds of rules there are, and what a kind may answer.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use kernel::{Amount, Currency, Timestamp};
 use schemars::JsonSchema;
@@ -15,7 +16,9 @@ use crate::kinds::{
     ShortHolds, StopRequired,
 };
 use crate::near::nearest;
-use crate::{Deadline, Effect, Fact, Finding, Floor, Invalid, NewsEvent, Objective, Opening, Phase, Track};
+use crate::{
+    Deadline, Effect, Fact, Finding, Floor, Invalid, NewsEvent, Objective, OpenLevel, Opening, Phase, Track,
+};
 
 /// What a rule may look at, beside the account's [`Track`].
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +123,19 @@ pub(crate) trait Kind {
     /// Whether [`Fact::Floating`] must be told at every price.
     fn needs_floating(&self) -> bool {
         false
+    }
+
+    /// Where the results of open positions must not go unseen: as long as every sum lies above its level, being told of
+    /// [`Fact::Floating`] neither makes the kind speak nor changes what it remembers. `None` if it must be told at the next
+    /// price, whatever that is: of a kind that looks at prices and does not say more. `open` are the positions that would be
+    /// told of, at least one.
+    fn open_levels(
+        &self,
+        _index: usize,
+        _track: &Track,
+        _open: &BTreeSet<u32>,
+    ) -> Result<Option<Vec<OpenLevel>>, RuleError> {
+        Ok((!self.needs_floating()).then(Vec::new))
     }
 
     /// Whether the peaks of the equity must be kept.

@@ -4,11 +4,18 @@
 
 mod arbitrary;
 
-use arbitrary::{at, clocks, example, max_loss, phase_of, program, rule, rules_of_one_kind};
-use kernel::{Amount, Rounding, Span};
+use std::collections::{BTreeMap, BTreeSet};
+
+use arbitrary::{
+    at, clocks, example, max_loss, open_loss, phase_of, program, risk_per_idea, rule, rules_of_one_kind,
+};
+use kernel::{Amount, Lots, Rounding, Side, Span, Symbol};
 use proptest::prelude::*;
 use rules::example::{Example, ExampleError, ExampleFile, Step, Timeline, check};
-use rules::{Program, Rule, Track, Worth, breached, difference, floors};
+use rules::{
+    CloseReason, Closing, Fact, OpenLevel, Opening, Program, Rule, Scene, Track, Worth, breached, difference,
+    floors, open_levels,
+};
 
 fn load(path: &str) -> Result<Program, rules::ProgramError> {
     unreachable!("no example here names the file {path}")
@@ -17,6 +24,12 @@ fn load(path: &str) -> Result<Program, rules::ProgramError> {
 /// The floor of the only rule, whatever warnings and other floors there are.
 fn floor_of(phase: &rules::Phase, track: &Track) -> Amount {
     floors(phase, track).unwrap().iter().find(|floor| floor.used.is_none()).unwrap().amount
+}
+
+/// What some positions bring together.
+fn sum_of(level: &OpenLevel, results: &BTreeMap<u32, Amount>) -> Amount {
+    let bring = |trade: &u32| results.get(trade).copied().unwrap();
+    level.trades.iter().map(bring).fold(Amount::ZERO, |sum, result| sum.plus(result).unwrap())
 }
 
 /// Everything that a timeline says, and what it does not understand.
@@ -28,6 +41,16 @@ fn told(timeline: &mut Timeline, program: &Program, example: &Example, step: &St
             panic!("{error}: {:?}\n{program:#?}\n{:#?}", std::error::Error::source(&error), example.steps)
         }
     }
+}
+
+/// What up to six positions bring.
+fn results() -> impl Strategy<Value = Vec<Amount>> {
+    let one = prop_oneof![
+        -3_000_000_000_i64..3_000_000_000,
+        -100_000_000_000_i64..20_000_000_000,
+        -400_000_000_000_i64..1,
+    ];
+    prop::collection::vec(one.prop_map(Amount::from_micros), 6)
 }
 
 proptest! {
@@ -153,6 +176,70 @@ proptest! {
         match breached(&all, worth) {
             Some(cause) => prop_assert!(cause.room(worth).unwrap() <= Amount::ZERO),
             None => prop_assert!(all.iter().all(|floor| floor.room(worth).unwrap() >= Amount::ZERO)),
+        }
+    }
+
+    /// A kind that looks at prices says itself where it next speaks or remembers: there it does, and nowhere else.
+    #[test]
+    fn being_told_of_open_results_changes_something_exactly_at_the_open_levels(
+        rule in prop_oneof![open_loss(), risk_per_idea()],
+        deeds in prop::collection::vec((0..12_u8, any::<prop::sample::Index>(), results()), 1..60),
+    ) {
+        let phase = phase_of(rule);
+        let clock = kernel::ResetClock::parse("Europe/Prague", "00:00").unwrap();
+        let clocks = clocks(&clock);
+        let initial = Amount::from_micros(100_000_000_000);
+        let mut track = Track::open(initial, at(0), clocks).unwrap();
+        let mut open: BTreeSet<u32> = BTreeSet::new();
+        for (minute, (deed, pick, results)) in (1_i32..).zip(deeds) {
+            let scene = Scene { phase: &phase, calendar: &[], at: at(minute), balance: initial, equity: initial };
+            let (first, second) = (results.first().copied().unwrap(), results.get(1).copied().unwrap());
+            let picked = if open.is_empty() { None } else { open.iter().nth(pick.index(open.len())).copied() };
+            match (deed, picked) {
+                (0..=3, _) | (_, None) if open.len() < results.len() => {
+                    let trade = u32::try_from(minute).unwrap();
+                    let opening = Opening {
+                        trade,
+                        symbol: Symbol::parse(if deed == 0 { "XAUUSD" } else { "EURUSD" }).unwrap(),
+                        side: if first.is_negative() { Side::Buy } else { Side::Sell },
+                        lots: Lots::parse("1").unwrap(),
+                        pending: false,
+                        risk: None,
+                        notional: initial,
+                        cost: Amount::from_micros(3_000_000),
+                    };
+                    track.notice(&scene, &Fact::Opened(opening)).unwrap();
+                    open.insert(trade);
+                }
+                (4 | 5, Some(trade)) => {
+                    let whole = deed == 4;
+                    let lots = Lots::parse(if whole { "1" } else { "0.1" }).unwrap();
+                    let closing = Closing { trade, lots, profit: first, reason: CloseReason::Trader, whole };
+                    track.notice(&scene, &Fact::Closed(closing)).unwrap();
+                    if whole {
+                        open.remove(&trade);
+                    }
+                }
+                (6, _) => track.reset(clocks, initial.plus(second).unwrap(), initial).unwrap(),
+                _ => {}
+            }
+            if open.is_empty() {
+                continue;
+            }
+            let mut floating: BTreeMap<u32, Amount> = open.iter().copied().zip(results).collect();
+            let levels = open_levels(&phase, &track, &open).unwrap();
+            if deed > 7 && let Some(level) = levels.as_ref().and_then(|levels| levels.get(pick.index(levels.len().max(1)))) {
+                // Exactly at a level, or next to it.
+                let above = Amount::from_micros(i64::from(deed > 9));
+                let missing = level.low.plus(above).unwrap().minus(sum_of(level, &floating)).unwrap();
+                if let Some(result) = level.trades.first().and_then(|trade| floating.get_mut(trade)) {
+                    *result = result.plus(missing).unwrap();
+                }
+            }
+            let reached = levels.is_none_or(|levels| levels.iter().any(|level| sum_of(level, &floating) <= level.low));
+            let before = track.clone();
+            let found = track.notice(&scene, &Fact::Floating(floating.into_iter().collect())).unwrap();
+            prop_assert_eq!(track != before || !found.is_empty(), reached, "{:?}", deed);
         }
     }
 

@@ -6,16 +6,16 @@
 use std::sync::Arc;
 
 use crate::common::{
-    MONDAY, at, currency, daily, instrument, instruments, opening, percent, percent_of_reference, program,
-    program_of, target, target_held, total, touching,
+    MONDAY, at, currency, daily, fixed, instrument, instruments, money, open_loss, opening, per_idea,
+    percent, percent_of_reference, program, program_of, target, target_held, total, touching,
 };
 use engine::{
     Account, Act, Change, Command, Engine, Event, Input, InstrumentId, Instruments, Key, OrderKind, Place,
     Quote, Status, What,
 };
 use kernel::{AccountId, Price, Quantity, SeededRng, Side, Span, Timestamp};
-use rules::kinds::{LockAt, Reference, Trail};
-use rules::{Effect, Program, Rule};
+use rules::kinds::{LockAt, LossBase, OpenLossPer, Reference, Trail};
+use rules::{Effect, Fact, Program, Rule};
 
 /// The instrument of a herd.
 const HERD: i64 = 1;
@@ -59,6 +59,8 @@ pub struct Compared {
     pub verdicts: u64,
     /// Those of soft rules among them.
     pub soft: u64,
+    /// Those of rules that look at each open position, found at a price.
+    pub floating: u64,
     /// Fills of orders and exits that waited for their price.
     pub triggered: u64,
     /// Trading days that ended.
@@ -116,7 +118,33 @@ fn programs() -> Vec<Program> {
     let mut thin = program_of("20000", vec![total(Trail::Static, percent("90"), LockAt::None)]);
     thin.terms.leverage = 500;
     thin.terms.stop_out = kernel::Percent::parse("100").unwrap();
-    vec![static_floors, trailing, peaks, euro, thin]
+    let mut all = vec![static_floors, trailing, peaks, euro, thin];
+    all.extend(looking_at_positions());
+    all
+}
+
+/// Rules that look at each open position.
+fn looking_at_positions() -> [Program; 3] {
+    let share = |text| kernel::Percent::parse(text).unwrap();
+    let each = program(vec![
+        open_loss(OpenLossPer::Trade, LossBase::Amount(money("300")), Effect::Flag),
+        open_loss(OpenLossPer::Account, LossBase::PercentOfInitial(share("1.5")), Effect::Soft),
+        total(Trail::Static, percent("8"), LockAt::None),
+        target_held(percent("8")),
+    ]);
+    let ideas = program(vec![
+        per_idea(fixed("600"), 10, false, Effect::Flag),
+        per_idea(percent("1"), 0, true, Effect::Close),
+        total(Trail::IntradayEquity, percent("8"), LockAt::None),
+    ]);
+    let mut euro = program(vec![
+        open_loss(OpenLossPer::Trade, LossBase::PercentOfInitial(share("0.4")), Effect::Warn),
+        open_loss(OpenLossPer::Account, LossBase::PercentOfDayStartProfit(share("50")), Effect::Close),
+        per_idea(percent("0.7"), 5, false, Effect::Flag),
+        total(Trail::Static, percent("8"), LockAt::None),
+    ]);
+    euro.currency = currency("EUR");
+    [each, ideas, euro]
 }
 
 impl Both {
@@ -201,6 +229,7 @@ impl Both {
                 What::Verdict(verdict) => {
                     self.seen.verdicts += 1;
                     self.seen.soft += u64::from(verdict.effect == Effect::Soft);
+                    self.seen.floating += u64::from(matches!(verdict.fact, Some(Fact::Floating(_))));
                 }
                 What::Fill(fill) => {
                     let waited = ["limit", "stop", "stop_loss", "take_profit"];
@@ -218,6 +247,18 @@ impl Both {
             && self.watching.state_hash().unwrap() != self.scanning.state_hash().unwrap()
         {
             self.seen.difference = Some(format!("the states at quote {}", self.position));
+        }
+    }
+
+    /// What rules remember of one account, which is right at every price and not only when somebody asks.
+    fn compare_notes(&mut self, message: u64) {
+        let count = u64::try_from(self.seats.len()).unwrap();
+        let Some(seat) = message.checked_rem(count) else { return };
+        let id = self.seats[usize::try_from(seat).unwrap()].1;
+        let notes = |engine: &Engine| engine.account(id).map(|account| account.track.notes.clone());
+        if self.seen.difference.is_none() && notes(&self.watching) != notes(&self.scanning) {
+            self.seen.difference =
+                Some(format!("what the rules remember of {id} at quote {}", self.position));
         }
     }
 
@@ -313,6 +354,7 @@ impl Both {
 
     /// What is done between messages, whatever the prices: trading, storing, and comparing states.
     fn between(&mut self, message: u64, every: u64) {
+        self.compare_notes(message);
         if self.below(25) == 0 {
             self.trade();
         }

@@ -168,6 +168,7 @@ fn compare(load: &Load) -> Value {
             "events": compared.events,
             "verdicts": compared.verdicts,
             "verdicts_of_soft_rules": compared.soft,
+            "verdicts_on_open_positions": compared.floating,
             "fills_of_waiting_orders_and_exits": compared.triggered,
             "resets": compared.resets,
             "states_compared": compared.states,

@@ -13,8 +13,9 @@
 //! A message that leaves very many boxes is not followed by as many new ones: those accounts stay without, are looked at with
 //! every message, and get their boxes back over the next ones. So the worst message costs a scan of those it concerns.
 //!
-//! An account whose worth is not linear (results in another currency) or whose rules look at more than its worth is
-//! watched by a box that its owner draws: [`Watch::guard`].
+//! An account whose worth is not linear (results in another currency), or whose rules must be asked at the next price
+//! whatever that is, is watched by a box that its owner draws: [`Watch::guard`]. What rules have to say of single positions
+//! waits at prices like an order.
 
 mod history;
 mod zone;

@@ -13,8 +13,8 @@ use kernel::{
     Symbol, Timestamp,
 };
 use rules::kinds::{
-    CalendarLimit, Counts, DailyLoss, DayCount, Inactivity, LockAt, MaxLoss, MinTradingDays, ProfitTarget,
-    Reference, Trail,
+    CalendarLimit, Counts, DailyLoss, DayCount, Inactivity, LockAt, LossBase, MaxLoss, MinTradingDays,
+    OpenLoss, OpenLossPer, ProfitTarget, Reference, RiskPerIdea, Trail,
 };
 use rules::{Comparison, Effect, Limit, Phase, Program, Promotion, Rule, Since, Terms, Tested};
 
@@ -184,6 +184,17 @@ fn target_of(limit: Limit, flat: bool) -> Rule {
 
 pub fn target_held(limit: Limit) -> Rule {
     target_of(limit, false)
+}
+
+/// An open loss that is too much once it reaches the limit.
+pub fn open_loss(per: OpenLossPer, limit: LossBase, effect: Effect) -> Rule {
+    Rule::OpenLoss(OpenLoss { per, limit, breach: rules::Reached::AtOrAbove, effect })
+}
+
+/// A loss of one idea that is too much above the limit.
+pub fn per_idea(limit: Limit, gap_minutes: u32, by_side: bool, effect: Effect) -> Rule {
+    let breach = rules::Reached::Above;
+    Rule::RiskPerIdea(RiskPerIdea { limit, breach, gap_minutes, by_side, closed_only: false, effect })
 }
 
 pub fn trading_days(days: u32) -> Rule {
@@ -405,6 +416,11 @@ impl Desk {
 
     pub fn held(&self, id: AccountId, ticket: Ticket) -> &Position {
         &self.account(id).positions[&ticket]
+    }
+
+    /// How often an account was looked at, and how often it would have been at every price that concerns it.
+    pub fn looks(&self, id: AccountId) -> (u64, u64) {
+        (self.engine.looks(id).unwrap().0, self.oracle.looks(id).unwrap().0)
     }
 
     /// The floor of the rule at this place of the phase.

@@ -10,7 +10,7 @@ use crate::effect::{Figured, RuleError, figure};
 use crate::limit::Reached;
 use crate::program::MOST_INITIAL_BALANCE;
 use crate::rule::{Kind, Words};
-use crate::{Effect, Fact, Finding, Rule, Scene, Track, is_default};
+use crate::{Effect, Fact, Finding, OpenLevel, Rule, Scene, Track, is_default};
 
 use super::{Note, effect_fault};
 
@@ -150,6 +150,31 @@ impl Kind for OpenLoss {
 
     fn needs_floating(&self) -> bool {
         true
+    }
+
+    fn open_levels(
+        &self,
+        index: usize,
+        track: &Track,
+        open: &BTreeSet<u32>,
+    ) -> Result<Option<Vec<OpenLevel>>, RuleError> {
+        let Some(limit) = self.limit(track)? else { return Ok(Some(Vec::new())) };
+        let nothing = BTreeSet::new();
+        let spoken = match track.notes.get(&index) {
+            None => &nothing,
+            Some(Note::Spoken(spoken)) if !spoken.is_empty() && spoken.is_subset(open) => spoken,
+            // Positions that are gone are forgotten when it is told next.
+            Some(_) => return Ok(None),
+        };
+        let low = self.breach.first_above_zero(limit)?.negated()?;
+        let level = |trades| OpenLevel { trades, low };
+        Ok(Some(match self.per {
+            OpenLossPer::Trade => {
+                open.difference(spoken).map(|trade| level(BTreeSet::from([*trade]))).collect()
+            }
+            OpenLossPer::Account if spoken.is_empty() => vec![level(open.clone())],
+            OpenLossPer::Account => Vec::new(),
+        }))
     }
 
     fn effect(&self) -> Effect {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::effect::{Figured, RuleError, figure};
 use crate::limit::{Limit, Reached};
 use crate::rule::{Kind, Words};
-use crate::{Effect, Fact, Finding, Opening, Rule, Scene, Track, is_default};
+use crate::{Effect, Fact, Finding, OpenLevel, Opening, Rule, Scene, Track, is_default};
 
 use super::{Note, effect_fault};
 
@@ -161,7 +161,7 @@ impl Kind for RiskPerIdea {
         if !concerns {
             return Ok(Vec::new());
         }
-        // Taken out and put back: this is asked at every price, and nothing is to be copied then.
+        // Taken out and put back: this may be asked at every price, and nothing is to be copied then.
         let mut ideas = match track.notes.remove(&index) {
             Some(Note::Ideas(ideas)) => ideas,
             _ => Ideas::default(),
@@ -213,6 +213,30 @@ impl Kind for RiskPerIdea {
 
     fn needs_floating(&self) -> bool {
         !self.closed_only
+    }
+
+    fn open_levels(
+        &self,
+        index: usize,
+        track: &Track,
+        open: &BTreeSet<u32>,
+    ) -> Result<Option<Vec<OpenLevel>>, RuleError> {
+        if self.closed_only {
+            return Ok(Some(Vec::new()));
+        }
+        // Being told, it begins to remember.
+        let Some(Note::Ideas(ideas)) = track.notes.get(&index) else { return Ok(None) };
+        let limit = self.limit.amount(track.initial, track.initial)?;
+        let speaks = self.breach.first_above_zero(limit)?;
+        // A loss larger than every one before is remembered, whoever shows it.
+        let deeper = ideas.worst.plus(Amount::from_micros(1))?;
+        let mut levels = Vec::new();
+        for idea in ideas.recent.iter().filter(|idea| !idea.open.is_empty()) {
+            let loss = if idea.found { deeper } else { deeper.min(speaks) };
+            let trades = idea.open.intersection(open).copied().collect();
+            levels.push(OpenLevel { trades, low: loss.negated()?.minus(idea.realised)? });
+        }
+        Ok(Some(levels))
     }
 
     fn effect(&self) -> Effect {

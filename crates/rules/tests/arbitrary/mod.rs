@@ -185,7 +185,7 @@ fn daily_cap() -> impl Strategy<Value = Rule> {
     )
 }
 
-fn open_loss() -> impl Strategy<Value = Rule> {
+pub fn open_loss() -> impl Strategy<Value = Rule> {
     let limit = prop_oneof![
         amount().prop_map(LossBase::Amount),
         percent().prop_map(LossBase::PercentOfInitial),
@@ -269,7 +269,7 @@ fn max_size() -> impl Strategy<Value = Rule> {
     )
 }
 
-fn risk_per_idea() -> impl Strategy<Value = Rule> {
+pub fn risk_per_idea() -> impl Strategy<Value = Rule> {
     (limit_of_initial(), reached(), 0_u32..100, any::<bool>(), any::<bool>(), effect(CLOSED)).prop_map(
         |(limit, breach, gap_minutes, by_side, closed_only, effect)| {
             Rule::RiskPerIdea(RiskPerIdea { limit, breach, gap_minutes, by_side, closed_only, effect })

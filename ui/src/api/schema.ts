@@ -62,7 +62,7 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    /** How long the platform took, by day, the newest first; the last second may be missing. */
+    /** How long the platform took, by day, the newest first; the last five seconds may be missing. */
     get: operations["latencies"];
     put?: never;
     post?: never;

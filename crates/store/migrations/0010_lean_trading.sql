@@ -81,3 +81,37 @@ exception when feature_not_supported then
     null;
 end
 $$;
+
+-- The rows of a batch as they are sent, one value each.
+create type changed_account as (
+    firm_id uuid, id uuid, status text, balance_micros bigint, track text, next_ticket bigint, next_fill bigint,
+    next_entry bigint, next_verdict bigint, closed_at timestamptz
+);
+create type new_order as (
+    firm_id uuid, account_id uuid, ticket bigint, symbol text, side text, kind text, price bigint, quantity bigint,
+    stop_loss bigint, take_profit bigint, state text, reason text, placed_at timestamptz, done_at timestamptz,
+    position_ticket bigint
+);
+create type new_position as (
+    firm_id uuid, account_id uuid, ticket bigint, symbol text, side text, quantity bigint, opened_quantity bigint,
+    open_price bigint, opened_at timestamptz, stop_loss bigint, take_profit bigint, margin_micros bigint,
+    commission_micros bigint, realised_micros bigint, closed_at timestamptz, close_price bigint, close_reason text
+);
+create type changed_position as (
+    firm_id uuid, account_id uuid, ticket bigint, quantity bigint, stop_loss bigint, take_profit bigint,
+    margin_micros bigint, commission_micros bigint, realised_micros bigint, closed_at timestamptz, close_price bigint,
+    close_reason text
+);
+create type new_fill as (
+    firm_id uuid, account_id uuid, number bigint, at timestamptz, position_ticket bigint, order_ticket bigint, symbol text,
+    side text, quantity bigint, price bigint, profit_micros bigint, commission_micros bigint, reason text,
+    quote_position bigint
+);
+create type new_balance_entry as (
+    firm_id uuid, account_id uuid, number bigint, at timestamptz, kind text, amount_micros bigint, balance_micros bigint,
+    fill_number bigint
+);
+create type new_journaled as (
+    firm_id uuid, seq bigint, at timestamptz, after_quote bigint, account_id uuid, key text, act text, outcome text,
+    person_id uuid, request_id uuid
+);

@@ -126,11 +126,11 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
     let headline = rows.iter().find(|row| row.concurrency == HEADLINE).or(rows.last());
     let headline = headline.context("nothing was measured")?;
     let half = headline.orders_per_kilosecond().div_euclid(2);
-    let (paced, staked) = tokio::join!(
+    let (paced, all_in) = tokio::join!(
         paced(platform.address, &mut accounts, half, run.max(HALF_LOAD), args.seed),
         stake(platform.address, &stakes)
     );
-    let (mut paced, ()) = (paced?, staked?);
+    let (mut paced, ()) = (paced?, all_in?);
     acknowledged = acknowledged.saturating_add(paced.latencies.len());
     let mut verdicts = verdicts(platform.address, &stakes).await?;
     let stored = stored_fills(&args.platform_url).await?;

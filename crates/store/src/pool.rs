@@ -129,7 +129,13 @@ impl Store {
         // Its statements find rows by key only. On a young database the server would read whole tables instead,
         // because they are small when a session first plans, and stay with that until they are analysed. Where whole
         // tables are read (`WHOLE_TABLES`) it may.
-        let by_key = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+        // Rows of a batch wait in the server's memory, also those of a market that falls.
+        let by_key = [
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("work_mem", "64MB"),
+        ];
         let engine =
             pool(&settings.url, "set role tradesense_engine", settings.engine_connections, false, &by_key)
                 .await?;

@@ -29,6 +29,10 @@ use crate::{Inconsistent, Store};
 const _: () =
     assert!(KEY_MEMORY.micros() == 172_800_000_000, "the engine's memory of keys is not the store's");
 
+/// Long rows of one statement: a falling market ends accounts by the ten thousand, and what the server cannot hold in memory it
+/// writes to its disk twice.
+const MOST_ROWS: usize = 2_000;
+
 #[async_trait]
 impl ShardStore for Store {
     async fn take_over(&self, shard: i16, owner: OwnerId) -> Result<Loaded, ShardError> {
@@ -65,11 +69,15 @@ impl ShardStore for Store {
         write_openings(connection, batch, &what.opened).await?;
         write_orders(connection, &what.orders.old).await?;
         write_days(connection, &what.resets).await?;
-        write_verdicts(connection, &what.verdicts).await?;
+        for verdicts in what.verdicts.chunks(MOST_ROWS) {
+            write_verdicts(connection, verdicts).await?;
+        }
         write_overrides(connection, &what.overrides).await?;
         write_mark(connection, batch, instruments).await?;
         write_refused(connection, batch.shard, &batch.refused_quotes).await?;
-        write_outbox_in_tx(connection, &batch.outbox).await.map_err(storage)?;
+        for entries in batch.outbox.chunks(MOST_ROWS) {
+            write_outbox_in_tx(connection, entries).await.map_err(storage)?;
+        }
         tx.commit().await.map_err(storage)?;
         Ok(ShardCommit::proven())
     }

@@ -488,4 +488,5 @@ async fn rows_that_contradict_each_other_are_found() {
         tx.rollback().await.unwrap();
     }
     assert_eq!(world.store.faults().await.unwrap(), []);
+    assert_eq!(store::Store::faults_at(&world.database.url()).await.unwrap(), []);
 }

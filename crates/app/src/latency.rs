@@ -232,6 +232,12 @@ impl ByAccount {
         }
     }
 
+    /// Takes so many of them out.
+    fn take_some(&mut self, most: usize) -> Self {
+        let rest = self.counted.keys().nth(most).copied().map(|first| self.counted.split_off(&first));
+        Self { counted: std::mem::replace(&mut self.counted, rest.unwrap_or_default()) }
+    }
+
     /// Each with its histogram.
     pub fn iter(&self) -> impl Iterator<Item = (&Kind, &Histogram)> {
         self.counted.iter()
@@ -242,6 +248,9 @@ impl ByAccount {
         self.counted.is_empty()
     }
 }
+
+/// Histograms stored in one go: each is some ten rows, and what a disk takes in one go others wait for.
+const STORED_AT_ONCE: usize = 32;
 
 /// Where latencies by account and day are kept. They are a statistic: written beside the shards' transactions, so that no order
 /// waits for them, and what a crash takes of them is lost.
@@ -262,15 +271,16 @@ pub struct Meter {
 impl Meter {
     /// Stores what was counted by account since the last time; what cannot be stored is kept for the next.
     pub async fn store(&self, store: &dyn LatencyStore) -> Result<(), AppError> {
-        let latencies = std::mem::take(&mut *self.by_account.lock().unwrap_or_else(PoisonError::into_inner));
-        if latencies.is_empty() {
-            return Ok(());
+        let mut left = std::mem::take(&mut *self.by_account.lock().unwrap_or_else(PoisonError::into_inner));
+        while !left.is_empty() {
+            let part = left.take_some(STORED_AT_ONCE);
+            if let Err(error) = store.add(&part).await {
+                left.merge(part);
+                self.by_account.lock().unwrap_or_else(PoisonError::into_inner).merge(left);
+                return Err(error);
+            }
         }
-        let stored = store.add(&latencies).await;
-        if stored.is_err() {
-            self.by_account.lock().unwrap_or_else(PoisonError::into_inner).merge(latencies);
-        }
-        stored
+        Ok(())
     }
 
     /// Counts what became durable at an instant.
@@ -315,6 +325,28 @@ mod tests {
             before = Some(longest);
         }
         assert_eq!(longest_of(bucket(u64::MAX)), u64::MAX);
+    }
+
+    #[test]
+    fn parts_are_the_whole() {
+        let firm = FirmId::derived(&[b"firm"]);
+        let mut all = ByAccount::default();
+        for number in 0..100_u8 {
+            let account = AccountId::derived(&[&[number]]);
+            let at = Timestamp::EPOCH;
+            let passage =
+                Passage { firm, account, received: Received::Command, received_at: at, decided_at: at };
+            all.add(&passage, at);
+        }
+        let whole = all.counted.len();
+        let mut parts = Vec::new();
+        while !all.is_empty() {
+            parts.push(all.take_some(32).counted);
+        }
+        assert!(parts.iter().all(|part| !part.is_empty() && part.len() <= 32));
+        let kinds: std::collections::BTreeSet<Kind> =
+            parts.iter().flat_map(|part| part.keys().copied()).collect();
+        assert_eq!((kinds.len(), parts.iter().map(BTreeMap::len).sum()), (whole, whole));
     }
 
     #[test]

@@ -92,15 +92,11 @@ create type new_order as (
     stop_loss bigint, take_profit bigint, state text, reason text, placed_at timestamptz, done_at timestamptz,
     position_ticket bigint
 );
-create type new_position as (
+-- Also for a position that has changed, of which only what can change is taken.
+create type stored_position as (
     firm_id uuid, account_id uuid, ticket bigint, symbol text, side text, quantity bigint, opened_quantity bigint,
     open_price bigint, opened_at timestamptz, stop_loss bigint, take_profit bigint, margin_micros bigint,
     commission_micros bigint, realised_micros bigint, closed_at timestamptz, close_price bigint, close_reason text
-);
-create type changed_position as (
-    firm_id uuid, account_id uuid, ticket bigint, quantity bigint, stop_loss bigint, take_profit bigint,
-    margin_micros bigint, commission_micros bigint, realised_micros bigint, closed_at timestamptz, close_price bigint,
-    close_reason text
 );
 create type new_fill as (
     firm_id uuid, account_id uuid, number bigint, at timestamptz, position_ticket bigint, order_ticket bigint, symbol text,

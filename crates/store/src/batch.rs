@@ -127,7 +127,7 @@ impl NewOrder {
 }
 
 #[derive(sqlx::Encode)]
-struct NewPosition {
+struct StoredPosition {
     firm_id: Uuid,
     account_id: Uuid,
     ticket: i64,
@@ -147,11 +147,11 @@ struct NewPosition {
     close_reason: Option<&'static str>,
 }
 
-impl Composite for NewPosition {
-    const TYPE: &'static str = "new_position";
+impl Composite for StoredPosition {
+    const TYPE: &'static str = "stored_position";
 }
 
-impl NewPosition {
+impl StoredPosition {
     fn of(row: &Row<'_, Position>, instruments: &Instruments) -> Result<Self, Inconsistent> {
         let position = row.what;
         Ok(Self {
@@ -173,46 +173,6 @@ impl NewPosition {
             close_price: position.close_price.map(|price| price.0),
             close_reason: position.close_reason.map(engine::FillReason::word),
         })
-    }
-}
-
-#[derive(sqlx::Encode)]
-struct ChangedPosition {
-    firm_id: Uuid,
-    account_id: Uuid,
-    ticket: i64,
-    quantity: i64,
-    stop_loss: Option<i64>,
-    take_profit: Option<i64>,
-    margin_micros: i64,
-    commission_micros: i64,
-    realised_micros: i64,
-    closed_at: Option<At>,
-    close_price: Option<i64>,
-    close_reason: Option<&'static str>,
-}
-
-impl Composite for ChangedPosition {
-    const TYPE: &'static str = "changed_position";
-}
-
-impl ChangedPosition {
-    fn of(row: &Row<'_, Position>) -> Self {
-        let position = row.what;
-        Self {
-            firm_id: row.firm.uuid(),
-            account_id: row.account.uuid(),
-            ticket: position.ticket.0.into(),
-            quantity: position.quantity.0,
-            stop_loss: position.stop_loss.map(|price| price.0),
-            take_profit: position.take_profit.map(|price| price.0),
-            margin_micros: position.margin.micros(),
-            commission_micros: position.commission.micros(),
-            realised_micros: position.realised.micros(),
-            closed_at: position.closed_at.map(At),
-            close_price: position.close_price.map(|price| price.0),
-            close_reason: position.close_reason.map(engine::FillReason::word),
-        }
     }
 }
 
@@ -376,7 +336,7 @@ pub(crate) async fn write_trading(
              insert into positions (firm_id, account_id, ticket, symbol, side, quantity, opened_quantity, open_price,
                                     opened_at, stop_loss, take_profit, margin_micros, commission_micros, realised_micros,
                                     closed_at, close_price, close_reason)
-             select * from unnest($10::new_position[])
+             select * from unnest($10::stored_position[])
              returning 1
          ),
          changed_positions as (
@@ -384,7 +344,7 @@ pub(crate) async fn write_trading(
                     margin_micros = new.margin_micros, commission_micros = new.commission_micros,
                     realised_micros = new.realised_micros, closed_at = new.closed_at,
                     close_price = new.close_price, close_reason = new.close_reason
-             from unnest($11::changed_position[]) new
+             from unnest($11::stored_position[]) new
              where positions.firm_id = new.firm_id and positions.account_id = new.account_id
                and positions.ticket = new.ticket
              returning 1
@@ -417,8 +377,8 @@ pub(crate) async fn write_trading(
          select tradesense_demand('shards', (select count(*) from moved), 1)
                 + tradesense_demand('accounts', (select count(*) from changed_accounts), cardinality($8::changed_account[]))
                 + tradesense_demand('orders', (select count(*) from new_orders), cardinality($9::new_order[]))
-                + tradesense_demand('positions', (select count(*) from new_positions), cardinality($10::new_position[]))
-                + tradesense_demand('positions', (select count(*) from changed_positions), cardinality($11::changed_position[]))
+                + tradesense_demand('positions', (select count(*) from new_positions), cardinality($10::stored_position[]))
+                + tradesense_demand('positions', (select count(*) from changed_positions), cardinality($11::stored_position[]))
                 + tradesense_demand('fills', (select count(*) from new_fills), cardinality($12::new_fill[]))
                 + tradesense_demand('balance_entries', (select count(*) from new_entries), cardinality($13::new_balance_entry[]))
                 + tradesense_demand('journal', (select count(*) from new_journal), cardinality($14::new_journaled[]))
@@ -432,8 +392,8 @@ pub(crate) async fn write_trading(
         batch.mark.as_ref().map(|mark| to_place("shards", mark.position)).transpose()?,
         values(&what.changed, |account| ChangedAccount::of(account))? as _,
         values(&what.orders.new, |row| NewOrder::of(row, instruments))? as _,
-        values(&what.positions.new, |row| NewPosition::of(row, instruments))? as _,
-        column(&what.positions.old, |row| Value(ChangedPosition::of(row))) as _,
+        values(&what.positions.new, |row| StoredPosition::of(row, instruments))? as _,
+        values(&what.positions.old, |row| StoredPosition::of(row, instruments))? as _,
         values(&what.fills, |row| NewFill::of(row, instruments))? as _,
         column(&what.entries, |row| Value(NewEntry::of(row))) as _,
         values(&batch.journal, NewJournaled::of)? as _,

@@ -1,7 +1,7 @@
 //! Use cases: what a person may ask of TradeSense, decided once, whoever asks and however.
 //!
 //! **For:** identity, the catalogue, purchases, trading (the shard that owns the engine), overrides, releases, live
-//! streams, judging a history again by other rules, and the ports that adapters fill. A use case locks or owns, reads, decides in pure code, writes everything in one
+//! streams, judging a history again by other rules, messages and jobs, and the ports that adapters fill. A use case locks or owns, reads, decides in pure code, writes everything in one
 //! transaction, and only then speaks to the world.
 //!
 //! **Must not know:** SQL, HTTP, files, which adapter fills a port. The clock and chance are handed in.
@@ -12,7 +12,9 @@
 pub mod catalogue;
 mod context;
 mod error;
+pub mod events;
 pub mod identity;
+pub mod jobs;
 pub mod latency;
 pub mod market;
 pub mod overrides;

@@ -48,9 +48,12 @@ pub mod kinds {
     /// One HTTP request.
     #[derive(Debug)]
     pub enum Request {}
-    /// A process that owns shards.
+    /// A process that owns shards, leads or consumes.
     #[derive(Debug)]
     pub enum Owner {}
+    /// Work for later.
+    #[derive(Debug)]
+    pub enum Job {}
     impl IdKind for Firm {
         const WORD: &'static str = "firm";
     }
@@ -78,6 +81,9 @@ pub mod kinds {
     impl IdKind for Owner {
         const WORD: &'static str = "owner";
     }
+    impl IdKind for Job {
+        const WORD: &'static str = "job";
+    }
 }
 
 /// Names a firm.
@@ -96,8 +102,10 @@ pub type AccountId = Id<kinds::Account>;
 pub type ReleaseId = Id<kinds::Release>;
 /// Names a request.
 pub type RequestId = Id<kinds::Request>;
-/// Names a process that owns shards.
+/// Names a process that owns shards, leads or consumes.
 pub type OwnerId = Id<kinds::Owner>;
+/// Names a job.
+pub type JobId = Id<kinds::Job>;
 
 impl<K> Id<K> {
     /// Wraps a UUID read from a row or a path.

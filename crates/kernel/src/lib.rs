@@ -29,7 +29,7 @@ pub use currency::{Currency, UnknownCurrency};
 pub use decimal::DecimalError;
 pub use env::{Clock, ManualClock, Rng, SeededRng};
 pub use id::{
-    AccountId, ChallengeId, FirmId, Id, IdKind, OwnerId, PersonId, PurchaseId, ReleaseId, RequestId,
+    AccountId, ChallengeId, FirmId, Id, IdKind, JobId, OwnerId, PersonId, PurchaseId, ReleaseId, RequestId,
     SessionId, kinds, name_based_uuid,
 };
 pub use lots::Lots;

@@ -27,6 +27,7 @@ mod error;
 mod faults;
 mod history;
 mod identity;
+mod inbox;
 mod latencies;
 mod leases;
 mod overrides;

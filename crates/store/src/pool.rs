@@ -36,7 +36,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 /// How to reach the database.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// A login that is a member of `tradesense_app` and `tradesense_engine`, such as [`Store::ensure_login`] gives.
+    /// A login that is a member of `tradesense_app`, `tradesense_engine` and `tradesense_worker`, such as [`Store::ensure_login`] gives.
     /// Holds a password: do not log it.
     pub url: String,
     /// Rows name instruments by symbol, the engine by place in this table.
@@ -45,12 +45,15 @@ pub struct Settings {
     pub app_connections: u32,
     /// The most connections for shards.
     pub engine_connections: u32,
+    /// The most connections for carrying messages and jobs.
+    pub worker_connections: u32,
 }
 
 /// The open store. Implements the ports of `app`.
 pub struct Store {
     pub(crate) app: PgPool,
     pub(crate) engine: PgPool,
+    pub(crate) worker: PgPool,
     pub(crate) instruments: Arc<Instruments>,
     programs: Mutex<BTreeMap<(FirmId, VersionHash), Arc<Program>>>,
     owners: Mutex<BTreeMap<(FirmId, AccountId), Owner>>,
@@ -139,14 +142,17 @@ impl Store {
         let engine =
             pool(&settings.url, "set role tradesense_engine", settings.engine_connections, false, &by_key)
                 .await?;
+        let worker =
+            pool(&settings.url, "set role tradesense_worker", settings.worker_connections, true, &[]).await?;
         let instruments = Arc::clone(&settings.instruments);
-        Ok(Self { app, engine, instruments, programs: Mutex::default(), owners: Mutex::default() })
+        Ok(Self { app, engine, worker, instruments, programs: Mutex::default(), owners: Mutex::default() })
     }
 
     /// Closes all connections once they are free.
     pub async fn close(&self) {
         self.app.close().await;
         self.engine.close().await;
+        self.worker.close().await;
     }
 
     /// Makes sure that a firm exists, with this name and answering to these hosts. `owner_url` is the login that
@@ -160,8 +166,8 @@ impl Store {
     }
 
     /// Makes sure that this database has a login for [`Store::connect`] with this password (not empty), and gives
-    /// its URL. It may take the roles of use cases and of shards and nothing else: what somebody reaches through it
-    /// is what those two may do. Named after the database, because logins belong to the whole cluster.
+    /// its URL. It may take the roles of use cases, of shards and of workers and nothing else: what somebody
+    /// reaches through it is what those may do. Named after the database, because logins belong to the whole cluster.
     pub async fn ensure_login(owner_url: &str, password: &str) -> Result<String, StoreError> {
         let options = PgConnectOptions::from_str(owner_url).map_err(StoreError::Connect)?;
         let mut owner = PgConnection::connect_with(&options).await.map_err(StoreError::Connect)?;
@@ -197,10 +203,10 @@ impl Store {
         Ok(rows.into_iter().map(|row| (row.domain, FirmId::from_uuid(row.firm_id))).collect())
     }
 
-    /// Whether the database answers under both roles.
+    /// Whether the database answers under every role.
     pub async fn ready(&self) -> Result<(), AppError> {
         let doing = "reaching the database";
-        for pool in [&self.app, &self.engine] {
+        for pool in [&self.app, &self.engine, &self.worker] {
             sqlx::query_scalar!("select 1 as alive").fetch_one(pool).await.doing(doing)?;
         }
         Ok(())
@@ -327,7 +333,8 @@ async fn write_login(owner: &mut PgConnection, password: &str) -> Result<String,
     }
     let verb = if login.exists { "alter" } else { "create" };
     run(&mut tx, &format!("{verb} role %1$I login noinherit password %2$L"), &login.name, password).await?;
-    run(&mut tx, "grant tradesense_app, tradesense_engine to %1$I", &login.name, "").await?;
+    run(&mut tx, "grant tradesense_app, tradesense_engine, tradesense_worker to %1$I", &login.name, "")
+        .await?;
     run(&mut tx, "grant connect on database %3$I to %1$I", &login.name, "").await?;
     tx.commit().await?;
     Ok(login.name)

@@ -367,13 +367,13 @@ async fn a_transaction_forgets_its_firm_when_it_ends() {
 }
 
 #[tokio::test]
-async fn the_login_of_a_platform_can_do_nothing_but_take_its_two_roles() {
+async fn the_login_of_a_platform_can_do_nothing_but_take_its_three_roles() {
     let world = World::new().await;
     let one = story(&world, "one", 0).await;
     let url = world.database.login_url().await;
     assert_eq!(world.database.login_url().await, url, "the second start finds the login of the first");
     let mut login = PgConnection::connect(&url).await.unwrap();
-    for role in ["tradesense_app", "tradesense_engine"] {
+    for role in ["tradesense_app", "tradesense_engine", "tradesense_worker"] {
         sqlx::query(AssertSqlSafe(format!("set role {role}"))).execute(&mut login).await.unwrap();
     }
     sqlx::query("set role tradesense_app").execute(&mut login).await.unwrap();

@@ -51,6 +51,7 @@ impl World {
             instruments: instruments(),
             app_connections: 5,
             engine_connections: 3,
+            worker_connections: 3,
         };
         let store = Arc::new(Store::connect(&settings).await.expect("the store opens"));
         let clock = Arc::new(ManualClock::new(Timestamp::parse(START).unwrap()));

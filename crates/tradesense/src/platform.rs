@@ -114,6 +114,7 @@ impl Platform {
             // One for each shard; for the leases; for judging a history again; for whoever asks whether the database
             // answers.
             engine_connections: u32::from(settings.shards.unsigned_abs()).saturating_add(3),
+            worker_connections: 4,
         })
         .await
         .context("connecting to the database")?;

@@ -118,6 +118,7 @@ async fn go(replay: &Replay, url: &str, clock: &dyn Clock) -> anyhow::Result<Fou
         instruments: Arc::clone(&instruments),
         app_connections: 1,
         engine_connections: 2,
+        worker_connections: 1,
     })
     .await
     .context("connecting to the database")?;

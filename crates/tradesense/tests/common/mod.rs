@@ -110,6 +110,7 @@ pub async fn replays_to_the_stored_state(database: &TestDatabase, directory: &Pa
         instruments: Arc::clone(&instruments),
         app_connections: 1,
         engine_connections: 1,
+        worker_connections: 1,
     })
     .await
     .unwrap();

@@ -137,6 +137,7 @@ impl Platform {
             clock: Arc::clone(&settings.clock),
             store: store.clone(),
             log: Arc::clone(&log),
+            log_follows: false,
             stored: stored.clone(),
             meter: meter.clone(),
         };

@@ -178,10 +178,14 @@ impl Platform {
             url: settings.database_url.clone(),
             instruments: Arc::clone(&settings.instruments),
             app_connections: settings.app_connections,
-            // One for each shard; for the leases; for judging a history again; for whoever asks whether the database
-            // answers.
-            engine_connections: u32::from(settings.shards.unsigned_abs()).saturating_add(3),
-            worker_connections: 4,
+            // One for each shard that may be owned here; for the leases; for judging a history again; for whoever asks
+            // whether the database answers.
+            engine_connections: if engine {
+                u32::from(settings.shards.unsigned_abs()).saturating_add(3)
+            } else {
+                3
+            },
+            worker_connections: if worker { 6 } else { 2 },
         })
         .await
         .context("connecting to the database")?;

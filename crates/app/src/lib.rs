@@ -17,6 +17,7 @@ pub mod identity;
 pub mod jobs;
 pub mod latency;
 pub mod market;
+pub mod operations;
 pub mod overrides;
 pub mod purchases;
 pub mod receipts;

@@ -32,6 +32,7 @@ mod jobs;
 mod latencies;
 mod leadership;
 mod leases;
+mod messages;
 mod operations;
 mod overrides;
 mod pool;

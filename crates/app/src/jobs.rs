@@ -336,7 +336,7 @@ pub struct Failure {
 pub trait ScheduleStore: Send + Sync {
     /// Up to when each of these has fired; one that is new has fired up to `now`.
     async fn fired_until(&self, names: &[&str], now: Timestamp) -> Result<Vec<Timestamp>, AppError>;
-    /// Enqueues a job for each instant, unless it was fired before, and remembers that the schedule has fired up to
+    /// Enqueues a job for each instant, unless it was fired before, and remembers that the schedule is dealt with up to
     /// `until`, all of it only if the token is still that of the lease. Gives how many were new; nothing if somebody else leads.
     async fn fire(&self, firing: Firing<'_>) -> Result<Option<usize>, AppError>;
 }

@@ -25,6 +25,7 @@ pub mod receipts;
 pub mod releases;
 pub mod streams;
 pub mod trading;
+pub mod upkeep;
 pub mod what_if;
 
 pub use context::{Actor, Context, Permission, Role};

@@ -49,4 +49,3 @@ mod upkeep;
 pub use error::{Inconsistent, StoreError};
 pub use faults::{Fault, faults_in};
 pub use pool::{Committed, Firm, NewFirm, Settings, Store, Tx};
-pub use upkeep::Upkeep;

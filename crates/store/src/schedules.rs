@@ -47,7 +47,7 @@ impl ScheduleStore for Store {
             return Ok(None);
         }
         sqlx::query!(
-            "update schedules set fired_until = greatest(fired_until, $2) where name = $1",
+            "update schedules set fired_until = $2 where name = $1",
             firing.schedule,
             At(firing.until) as _,
         )

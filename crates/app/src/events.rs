@@ -74,7 +74,7 @@ pub struct Outbox {
 }
 
 /// A message that a group could not take.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failed<'a> {
     /// Which group.
     pub group: &'a str,

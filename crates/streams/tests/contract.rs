@@ -1,10 +1,5 @@
 //! What streams promise, asked of the memory of one process and of a Redis server.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "a test that cannot go on stops"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
 use std::sync::Arc;
 use std::time::Duration;

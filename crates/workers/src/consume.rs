@@ -11,6 +11,7 @@ use kernel::{FirmId, OwnerId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::as_error;
 use crate::leader::{Leads, led, lost};
 
 /// Messages taken in one transaction at most; no part has more that are given and not acknowledged.
@@ -60,8 +61,11 @@ impl Taking {
         });
         for part in parts.collect::<Vec<_>>() {
             if let Err(error) = part.await {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, group = consumer.group(), "a part of a group ended");
+                tracing::error!(
+                    error = as_error(&error),
+                    group = consumer.group(),
+                    "a part of a group ended"
+                );
             }
         }
     }
@@ -81,8 +85,7 @@ impl Taking {
                 () = lost(&mut leads, &name, token) => Ok(()),
             };
             if let Err(failure) = ended {
-                let error: &dyn std::error::Error = &failure;
-                tracing::warn!(error, group, part, "taking messages begins anew");
+                tracing::warn!(error = as_error(&failure), group, part, "taking messages begins anew");
                 tokio::time::sleep(AFTER_FAILURE).await;
             }
         }
@@ -148,14 +151,16 @@ impl Taking {
                 }
                 Err(error) => {
                     // It is in the outbox, and missing until somebody can read it.
-                    let error: &dyn std::error::Error = &error;
-                    tracing::error!(error, stream, entry = %entry.id, "an entry is no message");
+                    tracing::error!(error = as_error(&error), stream, entry = %entry.id, "an entry is no message");
                     self.streams.acknowledge(stream, group, &[entry.id]).await?;
                 }
             }
         }
         for (firm, given) in by_firm {
-            let (ids, messages): (Vec<EntryId>, Vec<Message>) = given.into_iter().unzip();
+            let (ids, mut messages): (Vec<EntryId>, Vec<Message>) = given.into_iter().unzip();
+            // One that was published again is in it twice. Ids rise within an aggregate.
+            messages.sort_by_key(|message| message.id);
+            messages.dedup_by_key(|message| message.id);
             self.take_all(consumer, firm, &messages).await;
             self.streams.acknowledge(stream, group, &ids).await?;
         }
@@ -214,8 +219,7 @@ async fn until_decided<T, F: Future<Output = Result<T, AppError>>>(
     loop {
         match work().await {
             Err(AppError::Unavailable { doing, source }) => {
-                let error: &dyn std::error::Error = &*source;
-                tracing::warn!(error, doing, "something is away; trying again");
+                tracing::warn!(error = &*source, doing, "something is away; trying again");
                 tokio::time::sleep(AFTER_FAILURE).await;
             }
             decided => return decided,

@@ -9,6 +9,8 @@ use kernel::{OwnerId, Span};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::as_error;
+
 /// A lease that is not renewed for so long may be taken by another process.
 const LEASE: Duration = Duration::from_secs(4);
 /// Leases are renewed, and free ones taken, this often.
@@ -65,8 +67,7 @@ impl Leader {
                     });
                 }
                 Ok(Err(error)) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, "leases could not be renewed; trying again");
+                    tracing::warn!(error = as_error(&error), "leases could not be renewed; trying again");
                 }
                 Err(_) => tracing::warn!("leases could not be renewed in time; trying again"),
             }
@@ -77,9 +78,15 @@ impl Leader {
         self.leads.send_replace(BTreeMap::new());
         if let Err(error) = self.leadership.give_up(self.owner, &self.names).await {
             // They run out by themselves.
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "leases could not be given back");
+            tracing::warn!(error = as_error(&error), "leases could not be given back");
         }
+    }
+}
+
+/// Nobody renews any more: whatever was led is led no longer.
+impl Drop for Leader {
+    fn drop(&mut self) {
+        self.leads.send_replace(BTreeMap::new());
     }
 }
 

@@ -10,3 +10,8 @@
 pub mod consume;
 pub mod leader;
 pub mod relay;
+
+/// For the log.
+fn as_error(error: &(impl std::error::Error + 'static)) -> &(dyn std::error::Error + 'static) {
+    error
+}

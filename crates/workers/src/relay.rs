@@ -15,6 +15,7 @@ use app::streams::{StreamError, Streams};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::as_error;
 use crate::leader::{Leads, led, lost};
 
 /// The lease of whoever relays.
@@ -88,14 +89,13 @@ impl Progress {
     }
 
     fn forget_gaps(&mut self, oldest_running: u64, next_transaction: u64, now: Instant) {
-        self.gaps.retain(|_, gap| match gap.next_transaction {
-            Some(next) => oldest_running < next,
-            None => {
-                if now.saturating_duration_since(gap.since) >= BEGUN_WITHIN {
-                    gap.next_transaction = Some(next_transaction);
-                }
-                true
-            }
+        self.gaps.retain(|_, gap| {
+            let Some(next) = gap.next_transaction else {
+                let begun = now.saturating_duration_since(gap.since) >= BEGUN_WITHIN;
+                gap.next_transaction = begun.then_some(next_transaction);
+                return true;
+            };
+            oldest_running < next
         });
     }
 }
@@ -116,8 +116,7 @@ impl Relay {
                 _ = stop.wait_for(|stop| *stop) => return,
             };
             if let Err(failure) = ended {
-                let error: &dyn std::error::Error = &failure;
-                tracing::warn!(error, "the relay begins anew");
+                tracing::warn!(error = as_error(&failure), "the relay begins anew");
                 tokio::time::sleep(AFTER_FAILURE).await;
             }
         }

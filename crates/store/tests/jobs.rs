@@ -1,5 +1,5 @@
 //! Jobs: enqueued with their cause, claimed by one worker at a time, settled by whoever still holds them.
-#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

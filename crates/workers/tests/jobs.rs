@@ -60,10 +60,10 @@ impl JobHandler for Told {
         self.begun.lock().unwrap().push(job.payload.clone());
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
-        let does = job.payload["does"].as_str().unwrap_or("well").to_owned();
-        let sleep = job.payload["ms"].as_u64().unwrap_or(1);
-        let slept = async { tokio::time::sleep(Duration::from_millis(sleep)).await };
-        slept.await;
+        let told = |name: &str| job.payload.get(name);
+        let does = told("does").and_then(Value::as_str).unwrap_or("well").to_owned();
+        let sleep = told("ms").and_then(Value::as_u64).unwrap_or(1);
+        tokio::time::sleep(Duration::from_millis(sleep)).await;
         self.now.fetch_sub(1, Ordering::SeqCst);
         self.ended.lock().unwrap().push(job.payload.clone());
         match does.as_str() {
@@ -263,6 +263,43 @@ async fn a_database_that_was_away_costs_nothing_that_was_done() {
         *begun.entry(payload["number"].as_u64().unwrap()).or_default() += 1;
     }
     assert_eq!(begun.len(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_dropped_anywhere_loses_nothing() {
+    let works = Works::new().await;
+    works
+        .enqueue(&(0..300).map(|number| json!({ "number": number, "ms": number % 7 })).collect::<Vec<_>>())
+        .await;
+    let handler = Arc::new(Told::default());
+    for _ in 0..40 {
+        let running = works.start(8, handler.clone());
+        let wait = works.world.rng.between(500, 25_000).unsigned_abs();
+        tokio::time::sleep(Duration::from_micros(wait)).await;
+        running.task.abort();
+        drop(running.task.await);
+        // As if the leases of the dead had run out, and the pause after that as well.
+        let sql =
+            "update jobs set leased_until = clock_timestamp() - interval '1 second' where state = 'running'";
+        works.world.database.superuser().await.execute(sql).await.unwrap();
+        works.world.store.reap(works.world.clock.now()).await.unwrap();
+        works.world.clock.advance(Span::from_seconds(7_200));
+        // Being killed costs attempts; here nobody gives up.
+        let sql = "update jobs set spared = attempt where state = 'waiting'";
+        works.world.database.superuser().await.execute(sql).await.unwrap();
+    }
+    let running = works.start(8, handler.clone());
+    until("all are over", async || {
+        let sql = "select count(*) from jobs where state = 'done'";
+        let done: i64 =
+            sqlx::query_scalar(sql).fetch_one(&mut works.world.database.superuser().await).await.unwrap();
+        done == 300
+    })
+    .await;
+    running.stop().await;
+    let ended: std::collections::BTreeSet<u64> =
+        handler.ended.lock().unwrap().iter().map(|payload| payload["number"].as_u64().unwrap()).collect();
+    assert_eq!(ended.len(), 300);
 }
 
 /// A process of its own that works on the queue until it is killed, and says in a table what it does.

@@ -192,7 +192,7 @@ async fn enqueue_once(connection: &mut PgConnection, jobs: &[NewJob], at: Timest
                      $9::text[], $10::text[])
               as job (firm_id, queue, kind, payload, priority, run_at, most_attempts, unique_key, meeting)
          order by firm_id, kind, unique_key
-         on conflict (firm_id, kind, unique_key) where state = 'waiting' do update
+         on conflict (firm_id, kind, unique_key) where state = 'waiting' and unique_key is not null do update
          set payload = excluded.payload, priority = excluded.priority, most_attempts = excluded.most_attempts,
              meeting = excluded.meeting,
              run_at = case excluded.meeting when 'postpone' then excluded.run_at else jobs.run_at end
@@ -238,7 +238,11 @@ impl JobStore for Store {
         let begins = column(&priorities, |priority| {
             if from_the_beginning { (Timestamp::EPOCH, 0) } else { mark.begin(*priority) }
         });
-        let taken = claim_in_tx(&mut tx, claim, &priorities, &begins).await?;
+        let taken = if priorities.is_empty() {
+            Vec::new()
+        } else {
+            claim_in_tx(&mut tx, claim, &priorities, &begins).await?
+        };
         let walked = if from_the_beginning { Some(walked_in_tx(&mut tx).await?) } else { None };
         tx.commit().await.doing(doing)?;
 
@@ -284,8 +288,11 @@ impl JobStore for Store {
     }
 
     async fn settle(&self, owner: OwnerId, ended: &[Ended], at: Timestamp) -> Result<Vec<JobId>, AppError> {
-        let (done, others): (Vec<&Ended>, Vec<&Ended>) =
+        let (mut done, mut others): (Vec<&Ended>, Vec<&Ended>) =
             ended.iter().partition(|ended| ended.outcome == Outcome::Done);
+        // In the order in which leases are renewed, so that the two do not wait for each other.
+        done.sort_by_key(|ended| ended.id);
+        others.sort_by_key(|ended| ended.id);
         let doing = "settling jobs";
         let mut tx = self.worker.begin_with(BY_KEY).await.doing(doing)?;
         let mut settled = Vec::with_capacity(ended.len());

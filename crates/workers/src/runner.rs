@@ -37,7 +37,7 @@ impl Default for RunnerSettings {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(30),
-            poll: Duration::from_millis(200),
+            poll: Duration::from_millis(100),
             drain: Duration::from_secs(20),
         }
     }

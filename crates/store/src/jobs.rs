@@ -32,6 +32,9 @@ const PUT_OFF_PER: i64 = 100;
 /// 1 ms for each 100 entries, which take about 30 µs to walk over.
 const PUT_OFF: i64 = 1_000;
 
+/// One claim from the beginning takes no longer, as a rule.
+const MEANWHILE: Span = Span::from_seconds(1);
+
 /// Claims that begin at a mark begin where the one so many claims ago did: what was committed a little late lies behind.
 const MARK_CLAIMS: usize = 4;
 
@@ -239,11 +242,17 @@ impl JobStore for Store {
 
     async fn claim(&self, claim: Claim<'_>) -> Result<Vec<Job>, AppError> {
         let doing = "claiming jobs";
-        let mark = {
-            let queues = self.marks.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            queues.get(claim.queue).cloned().unwrap_or_default()
+        let (from_the_beginning, mark) = {
+            let mut queues = self.marks.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            let mark = queues.entry(claim.queue.to_owned()).or_default();
+            let due = mark.is_due(claim.now);
+            if due && let Some((since, _)) = mark.spared {
+                // The way is long: meanwhile the others here need not go it as well.
+                let soon = claim.now.after(MEANWHILE).unwrap_or(claim.now);
+                mark.spared = Some((since.min(claim.now), soon));
+            }
+            (due, mark.clone())
         };
-        let from_the_beginning = mark.is_due(claim.now);
         let mut tx = self.worker.begin_with(BY_KEY).await.doing(doing)?;
         let places =
             if from_the_beginning { heads_in_tx(&mut tx, claim.queue).await? } else { mark.places() };

@@ -1,5 +1,5 @@
-//! Jobs per second, and how long one waits to be begun, beside bare commits on the same server; all of it again while an old
-//! snapshot holds the horizon. Prints one JSON object.
+//! Jobs per second, and how long one waits to be begun, beside bare commits on the same server; and the same jobs, turn by turn,
+//! in two databases, in one of which an old snapshot holds the horizon. Prints one JSON object.
 //!
 //! The server is that of the tests: `TRADESENSE_TEST_DATABASE_URL=.. cargo bench -p workers --bench jobs [-- SECONDS]`.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement ends where it cannot go on")]
@@ -25,6 +25,9 @@ use workers::runner::{Runner, RunnerSettings};
 const BOUND: usize = 64;
 /// Enqueued one by one, each in a transaction of its own, by so many at once.
 const ENQUEUERS: usize = 16;
+
+/// Turns of the two databases.
+const PAIRS: usize = 9;
 
 /// The real time.
 #[derive(Debug)]
@@ -217,19 +220,31 @@ impl Bench {
         percentiles(waited)
     }
 
-    async fn round(&self, jobs: usize) -> Value {
-        let enqueue_many = self.enqueue_many(jobs).await;
-        let by_one = self.drain(1).await;
-        self.enqueue_many(jobs).await;
-        let by_four = self.drain(4).await;
-        let one_by_one = self.enqueue_one_by_one().await;
-        let drained = self.drain(4).await;
-        json!({
-            "enqueued_per_s": { "in_thousands": enqueue_many, "one_by_one_by_16": one_by_one },
-            "done_per_s": { "by_1_runner": by_one, "by_4_runners": by_four, "again_by_4_runners": drained },
-            "enqueue_to_start": self.latency().await,
-        })
+    /// A database of its own.
+    async fn new(seconds: u64) -> Self {
+        let database = TestDatabase::new().await;
+        let settings = Settings {
+            url: database.login_url().await,
+            instruments: testkit::instruments(),
+            app_connections: 20,
+            engine_connections: 1,
+            worker_connections: 16,
+        };
+        let store = Arc::new(Store::connect(&settings).await.unwrap());
+        let new = NewFirm { slug: "bench".to_owned(), name: "Bench".to_owned(), domains: Vec::new() };
+        let firm = Store::ensure_firm(&database.url(), &new, Wall.now()).await.unwrap();
+        Self { database, store, firm, seconds }
     }
+}
+
+/// The rate over all turns together, their middle, and each of them.
+fn told(rates: &[u64]) -> Value {
+    let mut sorted = rates.to_vec();
+    sorted.sort_unstable();
+    // Each turn is of as many jobs as the others.
+    let times: u64 = rates.iter().map(|rate| 1_000_000_000 / rate.max(&1)).sum();
+    let overall = 1_000_000_000 * u64::try_from(rates.len()).unwrap() / times.max(1);
+    json!({ "overall": overall, "median": sorted.get(sorted.len() / 2), "all": rates })
 }
 
 fn main() {
@@ -239,47 +254,61 @@ fn main() {
 }
 
 async fn measure(seconds: u64) {
-    let database = TestDatabase::new().await;
-    let settings = Settings {
-        url: database.login_url().await,
-        instruments: testkit::instruments(),
-        app_connections: 20,
-        engine_connections: 1,
-        worker_connections: 16,
-    };
-    let store = Arc::new(Store::connect(&settings).await.unwrap());
-    let new = NewFirm { slug: "bench".to_owned(), name: "Bench".to_owned(), domains: Vec::new() };
-    let firm = Store::ensure_firm(&database.url(), &new, Wall.now()).await.unwrap();
-    let bench = Bench { database, store, firm, seconds };
-    let jobs = usize::try_from(seconds * 4_000).unwrap();
-    let bare = json!({ "by_1": bench.bare_commits(1).await, "by_16": bench.bare_commits(16).await });
-    let free = bench.round(jobs).await;
+    let (free, held) = (Bench::new(seconds).await, Bench::new(seconds).await);
+    let jobs = usize::try_from(seconds * 2_000).unwrap();
+    let bare = json!({ "by_1": free.bare_commits(1).await, "by_16": free.bare_commits(16).await });
+    let one_by_one = free.enqueue_one_by_one().await;
+    free.drain(4).await;
+    let latency = free.latency().await;
 
-    let mut old = bench.database.superuser().await;
+    // The horizon is that of a database: the other one goes on as always.
+    let mut old = held.database.superuser().await;
     old.execute("begin isolation level repeatable read").await.unwrap();
     sqlx::query("select count(*) from firms").fetch_all(&mut old).await.unwrap();
-    // What it holds back before anything counts.
-    for _ in 0..3 {
-        bench.enqueue_many(jobs).await;
-        bench.drain(4).await;
+    for _ in 0..8 {
+        held.enqueue_many(jobs).await;
+        held.drain(4).await;
     }
-    let held = bench.round(jobs).await;
+    let mut enqueued = [Vec::new(), Vec::new()];
+    let mut done = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
+    for _ in 0..PAIRS {
+        for (runners, done) in [1, 4].into_iter().zip(&mut done) {
+            for ((bench, enqueued), done) in [&free, &held].into_iter().zip(&mut enqueued).zip(done) {
+                enqueued.push(bench.enqueue_many(jobs).await);
+                done.push(bench.drain(runners).await);
+            }
+        }
+    }
+    let held_latency = held.latency().await;
     let bloat: (i64, i64) = sqlx::query_as(
         "select n_dead_tup, pg_total_relation_size('jobs') from pg_stat_user_tables where relname = 'jobs'",
     )
-    .fetch_one(&mut bench.database.superuser().await)
+    .fetch_one(&mut held.database.superuser().await)
     .await
     .unwrap();
     old.execute("rollback").await.unwrap();
+    let [[free_by_1, held_by_1], [free_by_4, held_by_4]] = &done;
+    let [free_enqueued, held_enqueued] = &enqueued;
     let result = json!({
         "bench": "jobs",
         "seconds": seconds,
         "jobs_of_a_drain": jobs,
         "bare_commits_per_s": bare,
-        "free": free,
-        "horizon_held": held,
-        "dead_rows": bloat.0,
-        "bytes_of_jobs": bloat.1,
+        "enqueued_one_by_one_by_16_per_s": one_by_one,
+        "free": {
+            "enqueued_in_thousands_per_s": told(free_enqueued),
+            "done_by_1_runner_per_s": told(free_by_1),
+            "done_by_4_runners_per_s": told(free_by_4),
+            "enqueue_to_start": latency,
+        },
+        "horizon_held": {
+            "enqueued_in_thousands_per_s": told(held_enqueued),
+            "done_by_1_runner_per_s": told(held_by_1),
+            "done_by_4_runners_per_s": told(held_by_4),
+            "enqueue_to_start": held_latency,
+            "dead_rows": bloat.0,
+            "bytes_of_jobs": bloat.1,
+        },
     });
     println!("{result}");
 }

@@ -54,6 +54,10 @@ pub enum Permission {
     OverrideRules,
     /// Change the firm's calendar of releases.
     EditReleases,
+    /// See what waits, runs and failed behind the requests, with what it was about.
+    ReadOperations,
+    /// Cancel, send again, pause and resume it.
+    Operate,
 }
 
 /// Somebody signed in.
@@ -77,6 +81,9 @@ impl Actor {
             Permission::EditPrograms | Permission::OverrideRules | Permission::EditReleases => {
                 matches!(role, Role::Risk | Role::Admin)
             }
+            // Payloads may name people: nobody sees them who does not have to.
+            Permission::ReadOperations => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
+            Permission::Operate => matches!(role, Role::Admin),
         })
     }
 }

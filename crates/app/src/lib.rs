@@ -18,12 +18,14 @@ pub mod jobs;
 pub mod latency;
 pub mod leadership;
 pub mod market;
+pub mod operations;
 pub mod overrides;
 pub mod purchases;
 pub mod receipts;
 pub mod releases;
 pub mod streams;
 pub mod trading;
+pub mod upkeep;
 pub mod what_if;
 
 pub use context::{Actor, Context, Permission, Role};

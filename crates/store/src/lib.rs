@@ -2,8 +2,8 @@
 //!
 //! **For:** the ports of `app` ([`app::identity::IdentityStore`], [`app::catalogue::CatalogueStore`],
 //! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::LeaseStore`], [`app::trading::HistoryStore`],
-//! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`]), the read models
-//! of screens ([`read`]), and the migrations.
+//! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`], [`app::jobs::JobStore`],
+//! [`app::jobs::ScheduleStore`], [`app::operations::OperationStore`]), the read models of screens ([`read`]), and the migrations.
 //!
 //! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
 //! what may happen; it says whether it could be written.
@@ -28,10 +28,12 @@ mod faults;
 mod history;
 mod identity;
 mod inbox;
+mod jobs;
 mod latencies;
 mod leadership;
 mod leases;
 mod messages;
+mod operations;
 mod overrides;
 mod pool;
 mod purchases;
@@ -40,7 +42,9 @@ mod receipts;
 mod records;
 mod releases;
 mod row;
+mod schedules;
 mod shard;
+mod upkeep;
 
 pub use error::{Inconsistent, StoreError};
 pub use faults::{Fault, faults_in};

@@ -68,9 +68,9 @@ pub(crate) fn run(args: lexopt::Parser) -> Outcome {
     }
     fs::create_dir_all(&dir).map_err(Failure::of(format!("create {}", dir.display())))?;
     let server = Postgres::start(&Settings::new(&database, Purpose::Kept, postgresql()?))?;
-    let served = serve(&wanted, &program, &dir, &server);
+    let outcome = serve(&wanted, &program, &dir, &server);
     sweep(&server.pid().map_or_else(Vec::new, |pid| vec![pid]));
-    served.and(server.stop().map_err(Failure::from))
+    outcome.and(server.stop().map_err(Failure::from))
 }
 
 fn serve(wanted: &Wanted, program: &Path, dir: &Path, server: &Postgres) -> Outcome {
@@ -160,10 +160,13 @@ fn missing(program: &str) -> Outcome<PathBuf> {
 /// What was not sent to the end, and what may be sent twice (it carries a key), goes to the next API.
 fn nginx(dir: &Path, port: u16, upstreams: &[u16]) -> String {
     let dir = dir.display();
-    let servers: String = upstreams
-        .iter()
-        .map(|port| format!("    server 127.0.0.1:{port} max_fails=1 fail_timeout=2s;\n"))
-        .collect();
+    let server = |port: &u16| {
+        format!(
+            "    server 127.0.0.1:{port} max_fails=1 fail_timeout=2s;
+"
+        )
+    };
+    let servers = upstreams.iter().map(server).collect::<Vec<_>>().concat();
     format!(
         "daemon off;
 pid {dir}/nginx.pid;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use app::catalogue::Catalogue;
 use app::identity::{Cost, Identity};
+use app::jobs::JobHandler;
 use app::latency::Meter;
 use app::market::MarketHub;
 use app::overrides::Overrides;
@@ -36,6 +37,9 @@ use tokio::task::JoinHandle;
 use web::{Firms, Parts, Web};
 use workers::leader::Leader;
 use workers::relay::{self, Relay};
+use workers::runner::{Runner, RunnerSettings};
+use workers::schedules::{self, Schedules};
+use workers::upkeep::{self, Remover};
 
 use crate::chores;
 use crate::feeding::{self, Feeder};
@@ -336,8 +340,22 @@ impl Platform {
         if worker {
             world.run("the opener", chores::open_paid_challenges(web.clone()));
             world.run("the teller of calendars", chores::tell_calendars(web.clone()));
-            let names = vec![relay::LEASE.to_owned()];
+            let names = vec![relay::LEASE.to_owned(), schedules::LEASE.to_owned()];
             let leader = Leader::new(store.clone(), settings.owner, names);
+            let handlers: Vec<Arc<dyn JobHandler>> =
+                vec![Arc::new(Remover { store: store.clone(), clock: Arc::clone(clock) })];
+            let runner = Runner::new(
+                store.clone(),
+                Arc::clone(clock),
+                settings.owner,
+                RunnerSettings::default(),
+                vec![(upkeep::QUEUE.to_owned(), 1)],
+                handlers,
+            );
+            world.run("the jobs", Arc::new(runner).run(world.stopping()));
+            let platform = schedules::platform().context("reading the platform's schedules")?;
+            let schedules = Schedules::new(store.clone(), Arc::clone(clock), platform);
+            world.run("the schedules", schedules.run(leader.leads(), world.stopping()));
             let relay = Relay { store: store.clone(), streams: Arc::clone(&streams) };
             world.run("the relay", relay.run(leader.leads(), world.stopping()));
             serving.run("the leases of the worker", leader.run(serving.stopping()));

@@ -23,6 +23,7 @@ use common::client::{
 };
 use common::cluster::Cluster;
 use kernel::SeededRng;
+use testkit::Faults;
 
 /// Rounds of an ordinary test run: each fault once.
 const ROUNDS: usize = FAULTS.len();
@@ -45,16 +46,28 @@ enum Fault {
     RollingRestart,
     KillRedis,
     FlushRedis,
+    /// It takes nothing more.
+    FillRedis,
     KillPostgres,
+    /// To the database and to Redis: 200 ms each way.
+    SlowLinks,
+    /// One piece in twenty lost, one in a hundred the last of its connection.
+    LossyLinks,
+    /// One after the other, for two seconds each.
+    CutLinks,
 }
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 12] = [
     Fault::KillEngine,
     Fault::KillApi,
     Fault::KillWorker,
     Fault::KillRedis,
     Fault::FlushRedis,
+    Fault::FillRedis,
     Fault::PauseEngine,
+    Fault::SlowLinks,
+    Fault::LossyLinks,
+    Fault::CutLinks,
     Fault::KillPostgres,
     Fault::RollingRestart,
 ];
@@ -145,6 +158,16 @@ async fn kill_and_start(cluster: &mut Cluster, name: &str) {
     cluster.start_member(victim);
 }
 
+async fn on_every_link(cluster: &Cluster, faults: Faults, time: Duration) {
+    for link in [&cluster.to_postgres, &cluster.to_redis] {
+        link.set(faults);
+    }
+    tokio::time::sleep(time).await;
+    for link in [&cluster.to_postgres, &cluster.to_redis] {
+        link.set(Faults::default());
+    }
+}
+
 async fn strike(cluster: &mut Cluster, fault: Fault, chance: &SeededRng) {
     let one_of = |role: &str| format!("{role}-{}", chance.between(1, 2));
     match fault {
@@ -170,6 +193,28 @@ async fn strike(cluster: &mut Cluster, fault: Fault, chance: &SeededRng) {
             cluster.redis.restart();
         }
         Fault::FlushRedis => cluster.redis.flush(),
+        Fault::FillRedis => {
+            assert_eq!(cluster.redis.ask(&["config", "set", "maxmemory", "1mb"]), "OK");
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert_eq!(cluster.redis.ask(&["config", "set", "maxmemory", "0"]), "OK");
+        }
+        Fault::SlowLinks => {
+            let slow = Faults { delay: Duration::from_millis(200), ..Faults::default() };
+            on_every_link(cluster, slow, Duration::from_secs(6)).await;
+        }
+        Fault::LossyLinks => {
+            let lossy = Faults { lost_in_1000: 50, reset_in_1000: 10, ..Faults::default() };
+            on_every_link(cluster, lossy, Duration::from_secs(6)).await;
+            assert!(cluster.to_postgres.resets() > 0 && cluster.to_redis.resets() > 0);
+        }
+        Fault::CutLinks => {
+            for link in [&cluster.to_postgres, &cluster.to_redis] {
+                link.set(Faults { cut: true, ..Faults::default() });
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                link.set(Faults::default());
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
         Fault::KillPostgres => cluster.kill_postgres(),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use embedded::{Binaries, Postgres, Purpose};
 use tempfile::TempDir;
-use testkit::{TestRedis, free_port};
+use testkit::{FaultProxy, TestRedis, free_port};
 
 use super::client::{client, wait_for_market};
 
@@ -37,6 +37,10 @@ pub struct Cluster {
     postgres: Option<Postgres>,
     settings: embedded::Settings,
     pub redis: TestRedis,
+    /// The link of every member to the database.
+    pub to_postgres: FaultProxy,
+    /// The link of every member to Redis.
+    pub to_redis: FaultProxy,
     pub members: Vec<Member>,
     /// The platform's login.
     login: String,
@@ -55,7 +59,11 @@ impl Cluster {
         let owner = postgres.url("postgres");
         let migrate =
             tradesense(&["migrate", "--login-password", "an open secret", "--database-url", &owner]);
-        let login = migrate.lines().last().unwrap().to_owned();
+        let to_postgres = FaultProxy::start(postgres.port());
+        let direct = format!(":{}/", postgres.port());
+        let login = migrate.lines().last().unwrap().replace(&direct, &format!(":{}/", to_postgres.port()));
+        let redis = TestRedis::start();
+        let to_redis = FaultProxy::start(redis.port());
         tradesense(&["demo", "--database-url", &owner, "--data-dir", directory.path().to_str().unwrap()]);
         let members = PROCESSES.map(|(role, name)| Member {
             role,
@@ -67,7 +75,9 @@ impl Cluster {
         let mut cluster = Self {
             postgres: Some(postgres),
             settings,
-            redis: TestRedis::start(),
+            redis,
+            to_postgres,
+            to_redis,
             members: members.into(),
             login,
             directory,
@@ -116,7 +126,7 @@ impl Cluster {
             .open(self.directory.path().join(format!("{}.log", self.members[place].name)))
             .unwrap();
         let data = self.data_of(self.members[place].name);
-        let redis = self.redis.url();
+        let redis = format!("redis://127.0.0.1:{}", self.to_redis.port());
         let member = &mut self.members[place];
         assert!(member.child.is_none(), "{} runs", member.name);
         let child = Command::new(env!("CARGO_BIN_EXE_tradesense"))

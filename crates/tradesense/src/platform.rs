@@ -347,7 +347,8 @@ impl Platform {
             let runner = Runner::new(
                 store.clone(),
                 Arc::clone(clock),
-                settings.owner,
+                // This process alone: what an earlier one of the same name still holds is not its own.
+                OwnerId::random(clock.now(), &**rng),
                 RunnerSettings::default(),
                 vec![(upkeep::QUEUE.to_owned(), 1)],
                 handlers,

@@ -54,6 +54,8 @@ pub enum Permission {
     OverrideRules,
     /// Change the firm's calendar of releases.
     EditReleases,
+    /// Say where the firm's own systems are told what happens.
+    ManageWebhooks,
 }
 
 /// Somebody signed in.
@@ -77,6 +79,7 @@ impl Actor {
             Permission::EditPrograms | Permission::OverrideRules | Permission::EditReleases => {
                 matches!(role, Role::Risk | Role::Admin)
             }
+            Permission::ManageWebhooks => matches!(role, Role::Admin),
         })
     }
 }

@@ -17,11 +17,13 @@ pub mod identity;
 pub mod jobs;
 pub mod latency;
 pub mod market;
+pub mod notifications;
 pub mod overrides;
 pub mod purchases;
 pub mod receipts;
 pub mod releases;
 pub mod trading;
+pub mod webhooks;
 pub mod what_if;
 
 pub use context::{Actor, Context, Permission, Role};

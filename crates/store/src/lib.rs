@@ -2,8 +2,8 @@
 //!
 //! **For:** the ports of `app` ([`app::identity::IdentityStore`], [`app::catalogue::CatalogueStore`],
 //! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::LeaseStore`], [`app::trading::HistoryStore`],
-//! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`]), the read models
-//! of screens ([`read`]), and the migrations.
+//! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`],
+//! [`app::notifications::NotificationStore`], [`app::webhooks::WebhookStore`]), the read models of screens ([`read`]), and the migrations.
 //!
 //! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
 //! what may happen; it says whether it could be written.
@@ -30,6 +30,7 @@ mod identity;
 mod inbox;
 mod latencies;
 mod leases;
+mod notifications;
 mod overrides;
 mod pool;
 mod purchases;
@@ -39,7 +40,9 @@ mod records;
 mod releases;
 mod row;
 mod shard;
+mod webhooks;
 
 pub use error::{Inconsistent, StoreError};
 pub use faults::{Fault, faults_in};
+pub use notifications::{AccountConcerned, PurchaseConcerned};
 pub use pool::{Committed, Firm, NewFirm, Settings, Store, Tx};

@@ -412,7 +412,7 @@ pub trait WebhookStore: Send + Sync {
         id: WebhookId,
         audit: &AuditEntry,
     ) -> Result<bool, AppError>;
-    /// Adds a secret; the one before it signs until `until`, older ones no longer. False if there is no endpoint.
+    /// Adds a secret; the one before it signs until `until`. False if there is no endpoint.
     async fn rotate_secret(
         &self,
         firm: FirmId,

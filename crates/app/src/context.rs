@@ -56,6 +56,10 @@ pub enum Permission {
     EditReleases,
     /// Say where the firm's own systems are told what happens.
     ManageWebhooks,
+    /// See what waits, runs and failed behind the requests, with what it was about.
+    ReadOperations,
+    /// Cancel, send again, pause and resume it.
+    Operate,
 }
 
 /// Somebody signed in.
@@ -80,6 +84,9 @@ impl Actor {
                 matches!(role, Role::Risk | Role::Admin)
             }
             Permission::ManageWebhooks => matches!(role, Role::Admin),
+            // Payloads may name people: nobody sees them who does not have to.
+            Permission::ReadOperations => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
+            Permission::Operate => matches!(role, Role::Admin),
         })
     }
 }

@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod latency;
 pub mod market;
 pub mod notifications;
+pub mod operations;
 pub mod overrides;
 pub mod purchases;
 pub mod receipts;

@@ -2,8 +2,9 @@
 //!
 //! **For:** the ports of `app` ([`app::identity::IdentityStore`], [`app::catalogue::CatalogueStore`],
 //! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::LeaseStore`], [`app::trading::HistoryStore`],
-//! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`],
-//! [`app::notifications::NotificationStore`], [`app::webhooks::WebhookStore`]), the read models of screens ([`read`]), and the migrations.
+//! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`], [`app::jobs::JobStore`],
+//! [`app::jobs::ScheduleStore`], [`app::operations::OperationStore`], [`app::notifications::NotificationStore`],
+//! [`app::webhooks::WebhookStore`]), the read models of screens ([`read`]), and the migrations.
 //!
 //! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
 //! what may happen; it says whether it could be written.
@@ -28,9 +29,12 @@ mod faults;
 mod history;
 mod identity;
 mod inbox;
+mod jobs;
 mod latencies;
+mod leadership;
 mod leases;
 mod notifications;
+mod operations;
 mod overrides;
 mod pool;
 mod purchases;
@@ -39,10 +43,13 @@ mod receipts;
 mod records;
 mod releases;
 mod row;
+mod schedules;
 mod shard;
+mod upkeep;
 mod webhooks;
 
 pub use error::{Inconsistent, StoreError};
 pub use faults::{Fault, faults_in};
 pub use notifications::{AccountConcerned, PurchaseConcerned};
 pub use pool::{Committed, Firm, NewFirm, Settings, Store, Tx};
+pub use upkeep::Upkeep;

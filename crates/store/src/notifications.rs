@@ -66,8 +66,7 @@ impl Store {
         let mut concerned = BTreeMap::new();
         for row in rows {
             let account = AccountId::from_uuid(row.id);
-            let number =
-                row.number.map(u32::try_from).transpose().map_err(Inconsistent::from("verdicts"))?;
+            let number = row.number.map(u32::try_from).transpose().map_err(Inconsistent::from("verdicts"))?;
             let verdict = match (row.at, row.evidence, row.digest) {
                 (Some(at), Some(evidence), Some(digest)) => {
                     let digest = <[u8; 32]>::try_from(digest)

@@ -17,6 +17,7 @@ use sqlx::{
 };
 
 use crate::error::Doing;
+use crate::jobs::Marks;
 use crate::read::Owner;
 use crate::row::At;
 use crate::{Inconsistent, StoreError, row};
@@ -57,6 +58,7 @@ pub struct Store {
     pub(crate) instruments: Arc<Instruments>,
     programs: Mutex<BTreeMap<(FirmId, VersionHash), Arc<Program>>>,
     owners: Mutex<BTreeMap<(FirmId, AccountId), Owner>>,
+    pub(crate) marks: Marks,
 }
 
 /// A transaction that sees and writes one firm. Dropped without a commit, it is rolled back.
@@ -145,7 +147,15 @@ impl Store {
         let worker =
             pool(&settings.url, "set role tradesense_worker", settings.worker_connections, true, &[]).await?;
         let instruments = Arc::clone(&settings.instruments);
-        Ok(Self { app, engine, worker, instruments, programs: Mutex::default(), owners: Mutex::default() })
+        Ok(Self {
+            app,
+            engine,
+            worker,
+            instruments,
+            programs: Mutex::default(),
+            owners: Mutex::default(),
+            marks: Marks::default(),
+        })
     }
 
     /// Closes all connections once they are free.

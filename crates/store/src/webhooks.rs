@@ -620,10 +620,11 @@ impl WebhookStore for Store {
 
     async fn forget_deliveries(&self, before: Timestamp, now: Timestamp) -> Result<u64, AppError> {
         let doing = "taking old deliveries away";
-        let deliveries = sqlx::query!("delete from webhook_deliveries where created_at < $1", At(before) as _)
-            .execute(&self.worker)
-            .await
-            .doing(doing)?;
+        let deliveries =
+            sqlx::query!("delete from webhook_deliveries where created_at < $1", At(before) as _)
+                .execute(&self.worker)
+                .await
+                .doing(doing)?;
         let secrets = sqlx::query!("delete from webhook_secrets where expires_at < $1", At(now) as _)
             .execute(&self.worker)
             .await

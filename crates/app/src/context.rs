@@ -83,10 +83,9 @@ impl Actor {
             Permission::EditPrograms | Permission::OverrideRules | Permission::EditReleases => {
                 matches!(role, Role::Risk | Role::Admin)
             }
-            Permission::ManageWebhooks => matches!(role, Role::Admin),
             // Payloads may name people: nobody sees them who does not have to.
             Permission::ReadOperations => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
-            Permission::Operate => matches!(role, Role::Admin),
+            Permission::ManageWebhooks | Permission::Operate => matches!(role, Role::Admin),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use kernel::MailId;
+use kernel::{FirmId, MailId};
 
 use super::{Queued, title};
 
@@ -20,6 +20,8 @@ pub struct Site {
 pub struct Letter {
     /// Always the same for one mail: its Message-ID is `<id@host>`, by which a receiver knows a mail that came twice.
     pub id: MailId,
+    /// Whose.
+    pub firm: FirmId,
     /// The host of its Message-ID.
     pub host: String,
     /// The firm's name, before the address it comes from.
@@ -39,7 +41,7 @@ pub struct Letter {
 }
 
 /// Writes a mail.
-pub fn letter(mail: &Queued, site: &Site) -> Letter {
+pub fn letter(firm: FirmId, mail: &Queued, site: &Site) -> Letter {
     let subject = one_line(&title(mail.kind, &mail.told));
     let page = format!("{}{}", site.base, mail.told.path());
     let preferences = format!("{}/notifications/preferences", site.base);
@@ -60,6 +62,7 @@ pub fn letter(mail: &Queued, site: &Site) -> Letter {
     let host = site.base.split("://").last().unwrap_or_default();
     Letter {
         id: mail.id,
+        firm,
         host: host.split([':', '/']).next().unwrap_or_default().to_owned(),
         from_name: one_line(&mail.firm_name),
         to: mail.email.clone(),
@@ -223,7 +226,7 @@ mod tests {
         let site =
             Site { base: "https://acme.example:8443".to_owned(), unsubscribe_token: "tok-en".to_owned() };
         for kind in Kind::ALL {
-            let letter = letter(&queued(kind, "Ann"), &site);
+            let letter = letter(FirmId::derived(&[b"acme"]), &queued(kind, "Ann"), &site);
             for part in [&letter.text, &letter.html] {
                 for words in [
                     "95000.00 USD",
@@ -245,7 +248,8 @@ mod tests {
     #[test]
     fn a_name_cannot_write_markup_or_headers() {
         let site = Site { base: "https://acme.example".to_owned(), unsubscribe_token: "t".to_owned() };
-        let letter = letter(&queued(Kind::PurchasePaid, "<img src=x>\r\nBcc: all@example.com"), &site);
+        let name = "<img src=x>\r\nBcc: all@example.com";
+        let letter = letter(FirmId::derived(&[b"acme"]), &queued(Kind::PurchasePaid, name), &site);
         assert!(!letter.html.contains("<img"), "{}", letter.html);
         assert!(letter.html.contains("Two &lt;step&gt;"), "{}", letter.html);
         for header in [&letter.to_name, &letter.subject, &letter.from_name] {

@@ -10,6 +10,7 @@
 mod bounce;
 mod link;
 mod mail;
+mod mailbox;
 mod words;
 
 use std::fmt;
@@ -28,14 +29,15 @@ use crate::{AppError, BoxError, Context};
 pub use bounce::{Bounce, BounceKey, Bounced};
 pub use link::{SECRET_BYTES, Secret};
 pub use mail::{Letter, Site, letter};
+pub use mailbox::{Kept, Mailbox};
 pub use words::title;
 
 /// The queue of jobs that send mail.
 pub const MAIL_QUEUE: &str = "mail";
 /// The kind of a job that sends one mail; its payload is `{"mail": id}`.
 pub const SEND_MAIL: &str = "mail.send";
-/// A mail is tried so often, over about two days with the queue's pauses.
-pub const MOST_ATTEMPTS: i16 = 12;
+/// A mail is tried so often: for about two days, by the pauses between attempts.
+pub const MOST_ATTEMPTS: i16 = 60;
 /// Notes and mails are kept so long.
 pub const KEPT_DAYS: u32 = 400;
 

@@ -331,32 +331,22 @@ pub struct Failure {
     pub error: String,
 }
 
-/// Who leads what only one may do at a time. The token rises with every new leader; what is written under it is refused
-/// once somebody else leads.
-#[async_trait]
-pub trait Leadership: Send + Sync {
-    /// Leads for another length, if nobody else does; gives the token.
-    async fn lead(&self, name: &str, owner: OwnerId, length: Span) -> Result<Option<i64>, AppError>;
-    /// Leads no longer, so that somebody else may at once.
-    async fn give_up(&self, name: &str, owner: OwnerId) -> Result<(), AppError>;
-}
-
 /// What is stored about schedules.
 #[async_trait]
-pub trait ScheduleStore: Leadership {
+pub trait ScheduleStore: Send + Sync {
     /// Up to when each of these has fired; one that is new has fired up to `now`.
     async fn fired_until(&self, names: &[&str], now: Timestamp) -> Result<Vec<Timestamp>, AppError>;
-    /// Enqueues a job for each instant, unless it was fired before, and remembers that the schedule has fired up to
-    /// `until`, all of it only if `token` is still the leader's. Gives how many were new; nothing if somebody else leads.
+    /// Enqueues a job for each instant, unless it was fired before, and remembers that the schedule is dealt with up to
+    /// `until`, all of it only if the token is still that of the lease. Gives how many were new; nothing if somebody else leads.
     async fn fire(&self, firing: Firing<'_>) -> Result<Option<usize>, AppError>;
 }
 
 /// What a schedule is about to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Firing<'a> {
-    /// Under which name the leader leads.
+    /// The lease of whoever fires schedules, see [`crate::leadership`].
     pub lease: &'a str,
-    /// The leader's token.
+    /// Its token.
     pub token: i64,
     /// The schedule.
     pub schedule: &'a str,

@@ -16,6 +16,7 @@ pub mod events;
 pub mod identity;
 pub mod jobs;
 pub mod latency;
+pub mod leadership;
 pub mod market;
 pub mod notifications;
 pub mod operations;
@@ -23,7 +24,9 @@ pub mod overrides;
 pub mod purchases;
 pub mod receipts;
 pub mod releases;
+pub mod streams;
 pub mod trading;
+pub mod upkeep;
 pub mod webhooks;
 pub mod what_if;
 

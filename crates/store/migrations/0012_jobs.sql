@@ -71,7 +71,7 @@ create policy queue_pauses_worker on queue_pauses to tradesense_worker using (tr
 grant select, insert, delete on queue_pauses to tradesense_app;
 grant select, insert, delete on queue_pauses to tradesense_worker;
 
--- Up to when each schedule has fired, or let an instant pass. It never moves back.
+-- Up to when each schedule has fired, or let an instant pass. It moves back only when the clock did.
 create table schedules (
     name text not null,
     fired_until timestamptz not null,

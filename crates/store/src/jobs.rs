@@ -41,6 +41,9 @@ const MOST_REAPED: i64 = 500;
 /// All running jobs are looked at so often for leases that ran out; in between only those that ran out lately.
 const REAP_ALL: Span = Span::from_seconds(600);
 
+// Whoever holds a job is asked for by its owner and attempt alone. Only running jobs have an owner (`jobs_leased`), and asking for
+// the state as well would make the server go along `jobs_running`, where everything is that ran since the horizon.
+
 /// A claim and what it reads never look at whole tables, however small they were when the session planned.
 const BY_KEY: &str = "begin; set local enable_seqscan = off; set local enable_hashjoin = off; \
      set local enable_mergejoin = off; set local enable_bitmapscan = off; set local jit = off";
@@ -262,7 +265,7 @@ impl JobStore for Store {
         let rows = sqlx::query!(
             "update jobs set leased_until = clock_timestamp() + $4::bigint * interval '1 microsecond'
              from unnest($2::uuid[], $3::integer[]) held (id, attempt)
-             where jobs.id = held.id and jobs.attempt = held.attempt and jobs.owner_id = $1 and jobs.state = 'running'
+             where jobs.id = held.id and jobs.attempt = held.attempt and jobs.owner_id = $1
              returning jobs.id, jobs.stop",
             owner.uuid(),
             &column(held, |(id, _)| id.uuid()),
@@ -453,7 +456,7 @@ async fn done_in_tx(
     let settled = sqlx::query_scalar!(
         "update jobs set state = 'done', ended_at = $4, owner_id = null, leased_until = null
          from unnest($2::uuid[], $3::integer[]) ended (id, attempt)
-         where jobs.id = ended.id and jobs.attempt = ended.attempt and jobs.owner_id = $1 and jobs.state = 'running'
+         where jobs.id = ended.id and jobs.attempt = ended.attempt and jobs.owner_id = $1
          returning jobs.id",
         owner.uuid(),
         &column(done, |ended| ended.id.uuid()),
@@ -476,7 +479,7 @@ async fn held_in_tx(
         "select jobs.firm_id, jobs.id, jobs.attempt, jobs.spared, jobs.most_attempts, jobs.stop
          from unnest($2::uuid[], $3::integer[]) ended (id, attempt)
          join jobs on jobs.id = ended.id and jobs.attempt = ended.attempt
-         where jobs.owner_id = $1 and jobs.state = 'running'
+         where jobs.owner_id = $1
          for update of jobs",
         owner.uuid(),
         &column(ended, |ended| ended.id.uuid()),

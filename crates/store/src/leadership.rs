@@ -1,62 +1,81 @@
-//! Who leads what only one may do at a time. All times are the database's; the token decides who may write.
+//! Who does what only one may do at a time. All times are the database's.
+
+use std::collections::BTreeMap;
 
 use app::AppError;
-use app::jobs::Leadership;
+use app::leadership::Leadership;
 use async_trait::async_trait;
 use kernel::{OwnerId, Span};
-use sqlx::PgConnection;
 
 use crate::Store;
 use crate::error::Doing;
 
 #[async_trait]
 impl Leadership for Store {
-    async fn lead(&self, name: &str, owner: OwnerId, length: Span) -> Result<Option<i64>, AppError> {
-        // Whoever led last goes on under its token even if it came late: nobody else has led since.
-        sqlx::query_scalar!(
-            "insert into leases (name, owner_id, leased_until, token)
-             values ($1, $2, clock_timestamp() + $3::bigint * interval '1 microsecond', 1)
-             on conflict on constraint leases_key do update
-             set owner_id = excluded.owner_id, leased_until = excluded.leased_until,
-                 token = leases.token + case when leases.owner_id = excluded.owner_id then 0 else 1 end
-             where leases.owner_id is null or leases.owner_id = excluded.owner_id
-                or leases.leased_until < clock_timestamp()
-             returning token",
-            name,
-            owner.uuid(),
-            length.micros(),
-        )
-        .fetch_optional(&self.worker)
-        .await
-        .doing("leading")
+    async fn lead(
+        &self,
+        owner: OwnerId,
+        names: &[String],
+        length: Span,
+    ) -> Result<BTreeMap<String, i64>, AppError> {
+        let mut held = self.take_free(owner, names, length).await?;
+        if held.len() < names.len() {
+            let new = sqlx::query!(
+                "insert into leases (name, token) select name, 0 from unnest($1::text[]) name
+                 on conflict on constraint leases_key do nothing",
+                names
+            )
+            .execute(&self.worker)
+            .await
+            .doing("leasing")?;
+            if new.rows_affected() > 0 {
+                held = self.take_free(owner, names, length).await?;
+            }
+        }
+        Ok(held)
     }
 
-    async fn give_up(&self, name: &str, owner: OwnerId) -> Result<(), AppError> {
+    async fn give_up(&self, owner: OwnerId, names: &[String]) -> Result<(), AppError> {
         sqlx::query!(
-            "update leases set owner_id = null, leased_until = null where name = $1 and owner_id = $2",
-            name,
+            "update leases set owner_id = null, leased_until = null where owner_id = $1 and name = any($2)",
             owner.uuid(),
+            names,
         )
         .execute(&self.worker)
         .await
-        .doing("leading no longer")?;
+        .doing("giving leases back")?;
         Ok(())
     }
 }
 
-/// Whether a token is still the leader's. If so nobody else can lead until the transaction ends.
-pub(crate) async fn leads_in_tx(
-    connection: &mut PgConnection,
-    name: &str,
-    token: i64,
-) -> Result<bool, AppError> {
-    let found = sqlx::query_scalar!(
-        "select token from leases where name = $1 and token = $2 and owner_id is not null for update",
-        name,
-        token,
-    )
-    .fetch_optional(connection)
-    .await
-    .doing("asking who leads")?;
-    Ok(found.is_some())
+impl Store {
+    async fn take_free(
+        &self,
+        owner: OwnerId,
+        names: &[String],
+        length: Span,
+    ) -> Result<BTreeMap<String, i64>, AppError> {
+        // In one order, so that two who want the same do not wait for each other; whoever is just busy with a name has it.
+        let held = sqlx::query!(
+            "with free as (
+                 select name from leases
+                 where name = any($2) and (owner_id is null or owner_id = $1 or leased_until < clock_timestamp())
+                 order by name
+                 for update skip locked
+             )
+             update leases
+             set token = token + (owner_id is distinct from $1)::int,
+                 owner_id = $1,
+                 leased_until = clock_timestamp() + $3::bigint * interval '1 microsecond'
+             from free where leases.name = free.name
+             returning leases.name, token",
+            owner.uuid(),
+            names,
+            length.micros(),
+        )
+        .fetch_all(&self.worker)
+        .await
+        .doing("leasing")?;
+        Ok(held.into_iter().map(|row| (row.name, row.token)).collect())
+    }
 }

@@ -33,6 +33,7 @@ mod jobs;
 mod latencies;
 mod leadership;
 mod leases;
+mod messages;
 mod notifications;
 mod operations;
 mod overrides;
@@ -50,6 +51,4 @@ mod webhooks;
 
 pub use error::{Inconsistent, StoreError};
 pub use faults::{Fault, faults_in};
-pub use notifications::{AccountConcerned, PurchaseConcerned};
 pub use pool::{Committed, Firm, NewFirm, Settings, Store, Tx};
-pub use upkeep::Upkeep;

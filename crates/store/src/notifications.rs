@@ -1,119 +1,118 @@
 //! What people are told: inboxes, choices, mails, and addresses that take none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use app::AppError;
+use app::events::Message;
 use app::notifications::{
-    Group, Kind, Note, Notification, NotificationStore, Preference, Queued, SECRET_BYTES, Secret, Settled,
-    Suppression, Told, address_hash, send_mail,
+    Concerned, Group, Kind, Note, Notification, NotificationStore, Preference, Queued, SECRET_BYTES, Secret,
+    Settled, Suppression, Told, Wording, address_hash, send_mail,
 };
 use async_trait::async_trait;
 use kernel::{AccountId, FirmId, MailId, NotificationId, PersonId, PurchaseId, Timestamp};
-use rules::Program;
 
 use crate::error::Doing;
 use crate::row::{At, by_word, column, from_json, size, to_json, version};
 use crate::shard::read_evidence;
 use crate::{Inconsistent, Store, Tx};
 
-/// An account that a message is about, and what was decided about it.
-#[derive(Debug, Clone)]
-pub struct AccountConcerned {
-    /// Its owner.
-    pub person: PersonId,
-    /// The program it was bought with.
-    pub program: Arc<Program>,
-    /// Its phase, from 0.
-    pub phase: usize,
-    /// The verdict that was asked for.
-    pub verdict: Option<engine::Verdict>,
-}
-
-/// A purchase that a message is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PurchaseConcerned {
-    /// The buyer.
-    pub person: PersonId,
-    /// The program's name.
-    pub program: String,
-}
-
-impl Store {
-    /// Accounts that messages are about, each with one of its verdicts if that is asked for.
-    pub async fn accounts_concerned(
-        &self,
-        tx: &mut Tx,
-        wanted: &[(AccountId, Option<u32>)],
-    ) -> Result<BTreeMap<(AccountId, Option<u32>), AccountConcerned>, AppError> {
-        let firm = tx.firm();
-        let rows = sqlx::query!(
-            r#"select account.id, challenge.person_id, account.version, account.phase, wanted.number as "number?",
-                      verdict.at as "at?: At", verdict.evidence as "evidence?", verdict.digest as "digest?"
-               from unnest($2::uuid[], $3::bigint[]) wanted (account_id, number)
-               join accounts account on account.firm_id = $1 and account.id = wanted.account_id
-               join challenges challenge
-                 on challenge.firm_id = account.firm_id and challenge.id = account.challenge_id
-               left join verdicts verdict on verdict.firm_id = account.firm_id and verdict.account_id = account.id
-                                         and verdict.number = wanted.number"#,
-            firm.uuid(),
-            &column(wanted, |(account, _)| account.uuid()),
-            column(wanted, |(_, verdict)| verdict.map(i64::from)) as _,
-        )
-        .fetch_all(tx.connection())
-        .await
-        .doing("reading the accounts that messages are about")?;
-        let mut concerned = BTreeMap::new();
-        for row in rows {
-            let account = AccountId::from_uuid(row.id);
-            let number = row.number.map(u32::try_from).transpose().map_err(Inconsistent::from("verdicts"))?;
-            let verdict = match (row.at, row.evidence, row.digest) {
-                (Some(at), Some(evidence), Some(digest)) => {
-                    let digest = <[u8; 32]>::try_from(digest)
-                        .map_err(|_| Inconsistent::new("verdicts", "a digest has 32 bytes"))?;
-                    Some(read_evidence(firm, account, at.into(), &evidence, digest)?)
-                }
-                _ => None,
-            };
-            let of_account = AccountConcerned {
-                person: PersonId::from_uuid(row.person_id),
-                program: self.program(tx, &version("accounts", &row.version)?).await?,
-                phase: size("accounts", row.phase)?,
-                verdict,
-            };
-            concerned.insert((account, number), of_account);
-        }
-        Ok(concerned)
+/// The accounts that messages are about, each with the verdict that they name; and purchases.
+async fn concerned_in_tx(
+    store: &Store,
+    tx: &mut Tx,
+    subjects: &BTreeSet<Subject>,
+) -> Result<BTreeMap<Subject, Concerned>, AppError> {
+    let firm = tx.firm();
+    let mut concerned = BTreeMap::new();
+    let of_account = |subject: &Subject| match subject {
+        Subject::Account(account, verdict) => Some((account.uuid(), verdict.map(i64::from))),
+        Subject::Purchase(_) => None,
+    };
+    let (accounts, numbers): (Vec<_>, Vec<_>) = subjects.iter().filter_map(of_account).unzip();
+    let rows = sqlx::query!(
+        r#"select account.id, challenge.person_id, account.version, account.phase, wanted.number as "number?",
+                  verdict.at as "at?: At", verdict.evidence as "evidence?", verdict.digest as "digest?"
+           from unnest($2::uuid[], $3::bigint[]) wanted (account_id, number)
+           join accounts account on account.firm_id = $1 and account.id = wanted.account_id
+           join challenges challenge on challenge.firm_id = account.firm_id and challenge.id = account.challenge_id
+           left join verdicts verdict on verdict.firm_id = account.firm_id and verdict.account_id = account.id
+                                     and verdict.number = wanted.number"#,
+        firm.uuid(),
+        &accounts,
+        &numbers as _,
+    )
+    .fetch_all(tx.connection())
+    .await
+    .doing("reading the accounts that messages are about")?;
+    for row in rows {
+        let id = AccountId::from_uuid(row.id);
+        let number = row.number.map(u32::try_from).transpose().map_err(Inconsistent::from("verdicts"))?;
+        let verdict = match (row.at, row.evidence, row.digest) {
+            (Some(at), Some(evidence), Some(digest)) => {
+                let digest = <[u8; 32]>::try_from(digest)
+                    .map_err(|_| Inconsistent::new("verdicts", "a digest has 32 bytes"))?;
+                Some(Box::new(read_evidence(firm, id, at.into(), &evidence, digest)?))
+            }
+            _ => None,
+        };
+        let of_account = Concerned::Account {
+            id,
+            person: PersonId::from_uuid(row.person_id),
+            program: store.program(tx, &version("accounts", &row.version)?).await?,
+            phase: size("accounts", row.phase)?,
+            verdict,
+        };
+        concerned.insert(Subject::Account(id, number), of_account);
     }
 
-    /// Purchases that messages are about.
-    pub async fn purchases_concerned(
-        &self,
-        tx: &mut Tx,
-        wanted: &[PurchaseId],
-    ) -> Result<BTreeMap<PurchaseId, PurchaseConcerned>, AppError> {
-        let rows = sqlx::query!(
-            "select id, person_id, version from purchases where firm_id = $1 and id = any($2::uuid[])",
-            tx.firm().uuid(),
-            &column(wanted, |purchase| purchase.uuid()),
-        )
-        .fetch_all(tx.connection())
-        .await
-        .doing("reading the purchases that messages are about")?;
-        let mut concerned = BTreeMap::new();
-        for row in rows {
-            let program = self.program(tx, &version("purchases", &row.version)?).await?.name.clone();
-            let of_purchase = PurchaseConcerned { person: PersonId::from_uuid(row.person_id), program };
-            concerned.insert(PurchaseId::from_uuid(row.id), of_purchase);
+    let of_purchase = |subject: &Subject| match subject {
+        Subject::Purchase(purchase) => Some(purchase.uuid()),
+        Subject::Account(..) => None,
+    };
+    let purchases: Vec<_> = subjects.iter().filter_map(of_purchase).collect();
+    let rows = sqlx::query!(
+        "select id, person_id, version from purchases where firm_id = $1 and id = any($2::uuid[])",
+        firm.uuid(),
+        &purchases,
+    )
+    .fetch_all(tx.connection())
+    .await
+    .doing("reading the purchases that messages are about")?;
+    for row in rows {
+        let id = PurchaseId::from_uuid(row.id);
+        let program = store.program(tx, &version("purchases", &row.version)?).await?;
+        let person = PersonId::from_uuid(row.person_id);
+        concerned.insert(Subject::Purchase(id), Concerned::Purchase { id, person, program });
+    }
+    Ok(concerned)
+}
+
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Account(AccountId, Option<u32>),
+    Purchase(PurchaseId),
+}
+
+impl Subject {
+    /// From the aggregate, `account:ID` or `purchase:ID`, and the number of the verdict in the payload.
+    fn of(message: &Message) -> Option<Self> {
+        let (kind, id) = message.aggregate.split_once(':')?;
+        match kind {
+            "account" => {
+                let verdict = message.payload.get("verdict").and_then(serde_json::Value::as_u64);
+                Some(Self::Account(id.parse().ok()?, verdict.and_then(|number| u32::try_from(number).ok())))
+            }
+            "purchase" => Some(Self::Purchase(id.parse().ok()?)),
+            _ => None,
         }
-        Ok(concerned)
     }
 }
 
 impl Tx {
     /// Tells people: in the inboxes of those who want it there, and by mails that are queued with it. A note that was written
     /// before is not written again.
-    pub async fn tell(&mut self, notes: &[Note], now: Timestamp) -> Result<(), AppError> {
+    pub(crate) async fn tell(&mut self, notes: &[Note], now: Timestamp) -> Result<(), AppError> {
         if notes.is_empty() {
             return Ok(());
         }
@@ -201,6 +200,34 @@ fn group(word: &str) -> Result<Group, Inconsistent> {
 
 #[async_trait]
 impl NotificationStore for Store {
+    async fn take_notes(
+        &self,
+        firm: FirmId,
+        group: &str,
+        messages: &[Message],
+        wording: Wording<'_>,
+        now: Timestamp,
+    ) -> Result<(), AppError> {
+        let mut tx = self.begin(firm).await?;
+        let ids = column(messages, |message| message.id);
+        let taken: BTreeSet<_> = tx.take_messages(group, &ids).await?.into_iter().collect();
+        let told =
+            |message: &&Message| taken.contains(&message.id) && Kind::of_topic(&message.topic).is_some();
+        let told: Vec<_> = messages.iter().filter(told).collect();
+        let subjects: BTreeSet<_> = told.iter().filter_map(|message| Subject::of(message)).collect();
+        if !subjects.is_empty() {
+            let concerned = concerned_in_tx(self, &mut tx, &subjects).await?;
+            let note = |message: &&Message| {
+                let subject = Subject::of(message)?;
+                wording(message, concerned.get(&subject)?)
+            };
+            let notes: Vec<_> = told.iter().filter_map(note).collect();
+            tx.tell(&notes, now).await?;
+        }
+        let _proof = tx.commit().await?;
+        Ok(())
+    }
+
     async fn notifications(
         &self,
         firm: FirmId,

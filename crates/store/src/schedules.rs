@@ -4,10 +4,10 @@ use app::AppError;
 use app::jobs::{Firing, NewJob, ScheduleStore};
 use async_trait::async_trait;
 use kernel::Timestamp;
+use sqlx::PgConnection;
 
 use crate::error::Doing;
 use crate::jobs::enqueue_in_tx;
-use crate::leadership::leads_in_tx;
 use crate::row::{At, column};
 use crate::{Inconsistent, Store};
 
@@ -47,7 +47,7 @@ impl ScheduleStore for Store {
             return Ok(None);
         }
         sqlx::query!(
-            "update schedules set fired_until = greatest(fired_until, $2) where name = $1",
+            "update schedules set fired_until = $2 where name = $1",
             firing.schedule,
             At(firing.until) as _,
         )
@@ -74,4 +74,17 @@ impl ScheduleStore for Store {
         tx.commit().await.doing(doing)?;
         Ok(Some(jobs.len()))
     }
+}
+
+/// Whether a token is still that of a lease. If so nobody else can take the lease until the transaction ends.
+async fn leads_in_tx(connection: &mut PgConnection, name: &str, token: i64) -> Result<bool, AppError> {
+    let found = sqlx::query_scalar!(
+        "select token from leases where name = $1 and token = $2 and owner_id is not null for update",
+        name,
+        token,
+    )
+    .fetch_optional(connection)
+    .await
+    .doing("asking who fires schedules")?;
+    Ok(found.is_some())
 }

@@ -1,7 +1,9 @@
 //! Rows that nobody needs any longer.
 
 use app::AppError;
-use kernel::{FirmId, Span, Timestamp};
+use app::upkeep::{Upkeep, UpkeepStore};
+use async_trait::async_trait;
+use kernel::{FirmId, Timestamp};
 
 use crate::error::Doing;
 use crate::row::At;
@@ -10,68 +12,21 @@ use crate::{Inconsistent, Store};
 /// The most rows that one statement removes.
 const MOST_ROWS: i64 = 20_000;
 
-/// A kind of rows that is removed in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Upkeep {
-    /// Sessions that have expired.
-    Sessions,
-    /// Jobs that are done or cancelled, a day later.
-    Jobs,
-    /// Firings of schedules, 30 days later.
-    Firings,
-    /// What groups have taken and settled, a day after they settled it.
-    Inbox,
-    /// Messages that every group has settled, 7 days after they were written.
-    Outbox,
-}
-
-impl Upkeep {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Sessions, Self::Jobs, Self::Firings, Self::Inbox, Self::Outbox];
-
-    /// The word in payloads and logs.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Sessions => "sessions",
-            Self::Jobs => "jobs",
-            Self::Firings => "firings",
-            Self::Inbox => "inbox",
-            Self::Outbox => "outbox",
-        }
-    }
-
-    /// Of a word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|upkeep| upkeep.word() == word)
-    }
-
-    /// How long such rows are kept after they were needed last.
-    fn kept(self) -> Result<Span, AppError> {
-        let days = match self {
-            Self::Sessions => 0,
-            Self::Jobs | Self::Inbox => 1,
-            Self::Outbox => 7,
-            Self::Firings => 30,
-        };
-        Span::from_days(days).map_err(|error| AppError::bug("counting days")(Box::new(error)))
-    }
-}
-
-impl Store {
-    /// Removes rows of one kind that nobody needs any longer, in parts; gives how many. What was removed before an error
-    /// stays removed.
-    pub async fn keep_up(&self, upkeep: Upkeep, now: Timestamp) -> Result<u64, AppError> {
-        let before = now.before(upkeep.kept()?);
+#[async_trait]
+impl UpkeepStore for Store {
+    async fn keep_up(&self, upkeep: Upkeep, now: Timestamp) -> Result<u64, AppError> {
+        let before = upkeep.before(now);
         let before = before.map_err(|error| AppError::bug("counting days")(Box::new(error)))?;
         match upkeep {
             Upkeep::Sessions => self.remove_sessions(before).await,
             Upkeep::Jobs => self.remove_jobs(before).await,
             Upkeep::Firings => self.remove_firings(before).await,
-            Upkeep::Inbox => self.remove_inbox(before).await,
             Upkeep::Outbox => self.remove_outbox(before).await,
         }
     }
+}
 
+impl Store {
     /// Sessions are the firms', so each firm's are removed under the role of use cases.
     async fn remove_sessions(&self, before: Timestamp) -> Result<u64, AppError> {
         let doing = "removing expired sessions";
@@ -139,30 +94,6 @@ impl Store {
             .await
             .doing("removing firings of schedules")?;
         Ok(removed.rows_affected())
-    }
-
-    /// Only what was settled so long ago that no transaction goes by it any longer.
-    async fn remove_inbox(&self, before: Timestamp) -> Result<u64, AppError> {
-        let mut removed = 0_u64;
-        loop {
-            let part = sqlx::query!(
-                "delete from inbox where (group_name, message_id, firm_id) in
-                 (select inbox.group_name, inbox.message_id, inbox.firm_id
-                  from consumer_groups join inbox on inbox.group_name = consumer_groups.name
-                                                 and inbox.message_id <= consumer_groups.settled_id
-                  where consumer_groups.settled_at < $1 limit $2)",
-                At(before) as _,
-                MOST_ROWS,
-            )
-            .execute(&self.worker)
-            .await
-            .doing("removing what was settled")?
-            .rows_affected();
-            removed = removed.saturating_add(part);
-            if !is_whole(part) {
-                return Ok(removed);
-            }
-        }
     }
 
     /// Never what a group has not settled, nor what the relay does not know, nor what somebody may send again. Without any

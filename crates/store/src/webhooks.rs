@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use app::AppError;
+use app::events::Message;
 use app::notifications::Note;
 use app::trading::AuditEntry;
 use app::webhooks::{
@@ -81,14 +82,8 @@ impl DeliveryRow {
 }
 
 impl Tx {
-    /// The endpoints that are sent messages now.
-    pub async fn active_endpoints(&mut self) -> Result<Vec<Endpoint>, AppError> {
-        let found = endpoints_in_tx(self, None).await?;
-        Ok(found.into_iter().filter(|endpoint| endpoint.disabled.is_none()).collect())
-    }
-
     /// Writes deliveries, each with the job of its first attempt. One that was written before is not written again.
-    pub async fn deliver(&mut self, deliveries: &[NewDelivery]) -> Result<(), AppError> {
+    async fn deliver(&mut self, deliveries: &[NewDelivery]) -> Result<(), AppError> {
         let Some(first) = deliveries.first() else { return Ok(()) };
         let firm = self.firm();
         let written = sqlx::query_scalar!(
@@ -181,6 +176,36 @@ async fn write_secret_in_tx(
 
 #[async_trait]
 impl WebhookStore for Store {
+    async fn take_deliveries(
+        &self,
+        firm: FirmId,
+        group: &str,
+        messages: &[Message],
+        now: Timestamp,
+    ) -> Result<(), AppError> {
+        let mut tx = self.begin(firm).await?;
+        let ids = column(messages, |message| message.id);
+        let taken: BTreeSet<_> = tx.take_messages(group, &ids).await?.into_iter().collect();
+        if !taken.is_empty() {
+            let mut endpoints = endpoints_in_tx(&mut tx, None).await?;
+            endpoints.retain(|endpoint| endpoint.disabled.is_none());
+            let mut deliveries = Vec::new();
+            for message in messages.iter().filter(|message| taken.contains(&message.id)) {
+                let asked = endpoints.iter().filter(|endpoint| endpoint.takes(&message.topic));
+                deliveries.extend(asked.map(|endpoint| NewDelivery::of(message, endpoint.id, now)));
+            }
+            // Against one that is being removed: what is written for it goes with it.
+            for endpoint in deliveries.iter().map(|new| new.endpoint).collect::<BTreeSet<_>>() {
+                if !hold_in_tx(&mut tx, endpoint).await? {
+                    deliveries.retain(|new| new.endpoint != endpoint);
+                }
+            }
+            tx.deliver(&deliveries).await?;
+        }
+        let _proof = tx.commit().await?;
+        Ok(())
+    }
+
     async fn endpoints(&self, firm: FirmId) -> Result<Vec<Endpoint>, AppError> {
         let mut tx = self.begin(firm).await?;
         endpoints_in_tx(&mut tx, None).await

@@ -20,7 +20,17 @@ use store::read::{self, Orders, Viewer};
 use testkit::World;
 
 /// What belongs to the installation and to no firm.
-const INSTALLATION: [&str; 4] = ["refused_quotes", "shard_owners", "shards", "standing_quotes"];
+const INSTALLATION: [&str; 9] = [
+    "consumer_groups",
+    "leases",
+    "refused_quotes",
+    "relay",
+    "schedule_firings",
+    "schedules",
+    "shard_owners",
+    "shards",
+    "standing_quotes",
+];
 
 /// Two firms that live in one shard, with a row in every table each.
 async fn two_firms() -> (World, Story, Story) {
@@ -378,7 +388,7 @@ async fn the_login_of_a_platform_can_do_nothing_but_take_its_three_roles() {
     }
     sqlx::query("set role tradesense_app").execute(&mut login).await.unwrap();
     enter(&mut login, &one.firm.to_string()).await;
-    assert_eq!(count(&mut login, "select count(*) from people").await, Ok(2));
+    assert_eq!(count(&mut login, "select count(*) from people").await, Ok(3));
 
     sqlx::query("reset role").execute(&mut login).await.unwrap();
     for sql in [

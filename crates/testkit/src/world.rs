@@ -109,6 +109,13 @@ impl World {
         self.person_with(firm, registration, Role::Risk).await
     }
 
+    /// Somebody who runs the firm. People are named by firm, because each has an email of its own.
+    pub async fn admin(&self, firm: FirmId, name: &str) -> Person {
+        let (email, password) = (format!("{name}@{firm}.example"), Password::new(PASSWORD));
+        let registration = Registration { email, password, display_name: name.to_owned() };
+        self.person_with(firm, registration, Role::Admin).await
+    }
+
     async fn person_with(&self, firm: FirmId, registration: Registration, role: Role) -> Person {
         let roles = vec![role];
         self.identity

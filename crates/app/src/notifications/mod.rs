@@ -20,9 +20,11 @@ use async_trait::async_trait;
 use kernel::{
     AccountId, Clock, FirmId, MailId, NotificationId, PersonId, PurchaseId, Rng, Span, Timestamp, WebhookId,
 };
+use rules::Program;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::events::Message;
 use crate::jobs::NewJob;
 use crate::{AppError, BoxError, Context};
 
@@ -446,9 +448,49 @@ pub enum MailError {
     Later(#[source] BoxError),
 }
 
+/// What a message is about, and whom it concerns.
+#[derive(Debug, Clone)]
+pub enum Concerned {
+    /// An account.
+    Account {
+        /// Which.
+        id: AccountId,
+        /// Its owner.
+        person: PersonId,
+        /// The program it was bought with.
+        program: Arc<Program>,
+        /// Its phase, from 0.
+        phase: usize,
+        /// The verdict that the message names.
+        verdict: Option<Box<engine::Verdict>>,
+    },
+    /// A purchase.
+    Purchase {
+        /// Which.
+        id: PurchaseId,
+        /// The buyer.
+        person: PersonId,
+        /// What is bought.
+        program: Arc<Program>,
+    },
+}
+
+/// Says what a message tells somebody; nothing if it tells them nothing.
+pub type Wording<'a> = &'a (dyn Fn(&Message, &Concerned) -> Option<Note> + Sync);
+
 /// What is stored about notes and mails.
 #[async_trait]
 pub trait NotificationStore: Send + Sync {
+    /// Takes messages for a group: in one transaction, of those that it has not taken yet, writes what they tell, queues the
+    /// mails that are wanted, and writes down that they are taken.
+    async fn take_notes(
+        &self,
+        firm: FirmId,
+        group: &str,
+        messages: &[Message],
+        wording: Wording<'_>,
+        now: Timestamp,
+    ) -> Result<(), AppError>;
     /// Somebody's notes, the newest first, after the one that a page ended with.
     async fn notifications(
         &self,

@@ -385,6 +385,15 @@ pub struct Disabling {
 /// What is stored about webhooks.
 #[async_trait]
 pub trait WebhookStore: Send + Sync {
+    /// Takes messages for a group: in one transaction, of those that it has not taken yet, writes a delivery with the job of
+    /// its first attempt for every endpoint that is active and asks for the topic, and writes down that they are taken.
+    async fn take_deliveries(
+        &self,
+        firm: FirmId,
+        group: &str,
+        messages: &[Message],
+        now: Timestamp,
+    ) -> Result<(), AppError>;
     /// The firm's endpoints, the oldest first.
     async fn endpoints(&self, firm: FirmId) -> Result<Vec<Endpoint>, AppError>;
     /// One of them.

@@ -2,8 +2,11 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![expect(clippy::arithmetic_side_effects, reason = "tests")]
 
+use app::events::{Failed, MessageStore as _};
 use app::identity::Person;
+use app::jobs::NewJob;
 use app::latency::{Meter, Passage, Received};
+use app::operations::Operations;
 use app::purchases::Unopened;
 use app::receipts::{Issued, ReceiptStore as _};
 use app::releases::NewRelease;
@@ -271,5 +274,32 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
         symbols: Vec::new(),
     };
     world.releases.add(&world.context_of(firm, &risk), release).await.unwrap();
+    work(world, firm).await;
     Story { firm, trader, token: token.reveal().to_owned(), passed, breached, decided: next }
+}
+
+/// A message that was taken and one that failed, a job that waits, a queue that is paused.
+async fn work(world: &World, firm: FirmId) {
+    let at = Timestamp::parse(START).unwrap();
+    let mut tx = world.store.begin(firm).await.unwrap();
+    assert_eq!(tx.take_messages("test", &[7]).await.unwrap(), [7]);
+    let job = NewJob {
+        firm: Some(firm),
+        queue: "mail",
+        kind: "mail.send",
+        payload: serde_json::json!({}),
+        run_at: at,
+        priority: 0,
+        unique: None,
+        most_attempts: 3,
+    };
+    tx.enqueue(&[job], at).await.unwrap();
+    let _proof = tx.commit().await.unwrap();
+    let failed = Failed { group: "test", firm, message: 8, error: "no" };
+    world.store.fail(failed).await.unwrap();
+    let admin = world.admin(firm, "admin").await;
+    Operations::new(world.store.clone(), world.clock.clone())
+        .pause(&world.context_of(firm, &admin), "reports")
+        .await
+        .unwrap();
 }

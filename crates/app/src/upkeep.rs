@@ -1,0 +1,57 @@
+//! Rows that nobody needs any longer, removed by a job.
+
+use async_trait::async_trait;
+use kernel::{Overflow, Span, Timestamp};
+
+use crate::AppError;
+
+/// A kind of rows that is removed in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upkeep {
+    /// Sessions that have expired.
+    Sessions,
+    /// Jobs that are done or cancelled, a day later. Dead ones stay until somebody decides about them.
+    Jobs,
+    /// Firings of schedules, 30 days later.
+    Firings,
+    /// Messages that every group has settled, 7 days after they were written.
+    Outbox,
+}
+
+impl Upkeep {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Sessions, Self::Jobs, Self::Firings, Self::Outbox];
+
+    /// The word in payloads and logs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::Jobs => "jobs",
+            Self::Firings => "firings",
+            Self::Outbox => "outbox",
+        }
+    }
+
+    /// Of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|upkeep| upkeep.word() == word)
+    }
+
+    /// Such rows are removed if they were needed last before this instant.
+    pub fn before(self, now: Timestamp) -> Result<Timestamp, Overflow> {
+        let days = match self {
+            Self::Sessions => 0,
+            Self::Jobs => 1,
+            Self::Outbox => 7,
+            Self::Firings => 30,
+        };
+        now.before(Span::from_days(days)?)
+    }
+}
+
+/// Where such rows are.
+#[async_trait]
+pub trait UpkeepStore: Send + Sync {
+    /// Removes rows of one kind, in parts; gives how many. What was removed before an error stays removed.
+    async fn keep_up(&self, upkeep: Upkeep, now: Timestamp) -> Result<u64, AppError>;
+}

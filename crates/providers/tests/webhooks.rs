@@ -10,9 +10,8 @@ use std::time::Duration;
 use app::webhooks::{NoAnswer, Outgoing, SigningSecret, UrlPolicy, WebhookSender as _, headers};
 use async_trait::async_trait;
 use kernel::{ManualClock, Span, Timestamp};
-use providers::webhooks::{Limits, Lookup, MOST_ANSWER_BYTES, SystemLookup, WebhookClient};
+use providers::webhooks::{Limits, Lookup, MOST_ANSWER_BYTES, RootCertStore, SystemLookup, WebhookClient};
 use testkit::receiver::{Receiver, Reply};
-use tokio_rustls::rustls::RootCertStore;
 
 const NOW: &str = "2026-01-05T10:00:00Z";
 

@@ -11,6 +11,7 @@ use app::catalogue::Catalogue;
 use app::identity::{Cost, Identity};
 use app::latency::Meter;
 use app::market::MarketHub;
+use app::notifications::{Mailbox, Notifications};
 use app::overrides::Overrides;
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
@@ -18,6 +19,7 @@ use app::releases::Releases;
 use app::trading::{
     Desk, LeaseStore as _, Origin, Owner, Queues, QuoteLog, Sequencer, ShardSettings, ShardStore as _,
 };
+use app::webhooks::{UrlPolicy, Webhooks};
 use app::what_if::WhatIf;
 use audit::SigningKey;
 use axum::serve::ListenerExt as _;
@@ -186,6 +188,19 @@ impl Platform {
                 Arc::clone(clock),
                 Arc::clone(rng),
             )),
+            notifications: Arc::new(Notifications::new(
+                store.clone(),
+                Arc::clone(clock),
+                Arc::clone(rng),
+                None,
+            )),
+            webhooks: Arc::new(Webhooks::new(
+                store.clone(),
+                Arc::clone(clock),
+                Arc::clone(rng),
+                UrlPolicy { loopback: settings.demo, ..UrlPolicy::default() },
+            )),
+            mailbox: settings.demo.then(|| Arc::new(Mailbox::new(Arc::clone(clock)))),
             hub: Arc::clone(&hub),
             meter,
             store: Arc::clone(&store),

@@ -283,7 +283,7 @@ function Recover({ webhook, onClose }: { webhook: Webhook; onClose: () => void }
 
 const states = ["all", "waiting", "delivered", "failed"] as const;
 const stateNames = { all: "All", waiting: "Waiting", delivered: "Delivered", failed: "Failed" } as const;
-const stateTones = { waiting: "", delivered: "gain", failed: "loss" } as const;
+const stateTones = { waiting: "active", delivered: "passed", failed: "failed" } as const;
 
 function StateOf({ state }: { state: DeliveryState }) {
   return <span className={`tag ${stateTones[state]}`}>{stateNames[state]}</span>;

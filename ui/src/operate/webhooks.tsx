@@ -130,9 +130,9 @@ function NewWebhook() {
 }
 
 export function State({ webhook }: { webhook: Webhook }) {
-  if (!webhook.active) return <span className="tag loss">Disabled</span>;
-  if (webhook.failing_since) return <span className="tag warning">Failing</span>;
-  return <span className="tag gain">Active</span>;
+  if (!webhook.active) return <span className="tag failed">Disabled</span>;
+  if (webhook.failing_since) return <span className="tag expired">Failing</span>;
+  return <span className="tag passed">Active</span>;
 }
 
 function List({ webhooks }: { webhooks: readonly Webhook[] }) {

@@ -2,9 +2,10 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "react-router-dom";
 import { api, ask } from "../api/client";
 import { asApiError } from "../api/error";
-import { preferencesQuery } from "../api/queries";
+import { meQuery, preferencesQuery } from "../api/queries";
 import type { Preference } from "../api/types";
 import { useTitle } from "../lib/title";
+import { may } from "../operate/roles";
 import { useNotify } from "../parts/notify";
 import { Failure, Skeleton } from "../parts/states";
 
@@ -12,6 +13,9 @@ import { Failure, Skeleton } from "../parts/states";
 export function PreferencesPage() {
   useTitle("Notification preferences");
   const preferences = useQuery(preferencesQuery);
+  const { data: me } = useQuery(meQuery);
+  // Only who looks after them is told of them.
+  const concerning = (held: Preference) => held.group !== "operations" || may(me, "webhooks");
   return (
     <div className="page">
       <p className="crumbs">
@@ -23,7 +27,7 @@ export function PreferencesPage() {
       </p>
       {preferences.isPending && <Skeleton lines={6} height={36} label="Loading your choices" />}
       {preferences.isError && <Failure error={preferences.error} retry={() => preferences.refetch()} />}
-      {preferences.data && <Choices preferences={preferences.data} />}
+      {preferences.data && <Choices preferences={preferences.data.filter(concerning)} />}
     </div>
   );
 }
@@ -35,8 +39,9 @@ function Choices({ preferences }: { preferences: readonly Preference[] }) {
     mutationFn: ({ group, in_app, mail }: Preference) =>
       ask(api.PUT("/v1/notifications/preferences", { body: { items: [{ group, in_app, mail }] } })),
     onMutate: (wish) => {
-      const changed = preferences.map((held) => (held.group === wish.group ? wish : held));
-      queries.setQueryData(preferencesQuery.queryKey, changed);
+      queries.setQueryData(preferencesQuery.queryKey, (held) =>
+        held?.map((one) => (one.group === wish.group ? wish : one)),
+      );
     },
     onError: (refused) => {
       notify(asApiError(refused).detail, "bad");

@@ -196,7 +196,7 @@ impl Operations {
         match self.store.cancel(context.firm, id, &audit).await? {
             Some(Cancelling::Over(state)) => {
                 let say = format!("The job is {}; there is nothing to cancel.", state.word());
-                Err(AppError::refused("job_over", say))
+                Err(AppError::refused("conflict", say))
             }
             Some(cancelling) => Ok(cancelling),
             None => Err(AppError::NotFound("job")),
@@ -211,7 +211,7 @@ impl Operations {
         }
         let job = self.store.job(context.firm, id).await?.ok_or(AppError::NotFound("job"))?;
         let say = format!("The job is {}; only a dead one is sent again.", job.state.word());
-        Err(AppError::refused("job_not_dead", say))
+        Err(AppError::refused("conflict", say))
     }
 
     /// Sends the dead jobs of a kind again, the oldest first, [`MOST_JOBS`] at a time; gives how many.

@@ -39,7 +39,7 @@ create table jobs (
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 -- Whoever claims walks along it, one priority after the other.
 create index jobs_waiting on jobs (queue, priority, run_at, number) where state = 'waiting';
-create unique index jobs_once on jobs (firm_id, kind, unique_key) where state = 'waiting';
+create unique index jobs_once on jobs (firm_id, kind, unique_key) where state = 'waiting' and unique_key is not null;
 create index jobs_running on jobs (leased_until) where state = 'running';
 create index jobs_over on jobs (ended_at) where state in ('done', 'cancelled');
 create index jobs_dead on jobs (firm_id, number) where state = 'dead';

@@ -32,8 +32,11 @@ const PUT_OFF_PER: i64 = 100;
 /// 1 ms for each 100 entries, which take about 30 µs to walk over.
 const PUT_OFF: i64 = 1_000;
 
+/// One claim from the beginning takes no longer, as a rule.
+const MEANWHILE: Span = Span::from_seconds(1);
+
 /// Claims that begin at a mark begin where the one so many claims ago did: what was committed a little late lies behind.
-const MARK_CLAIMS: usize = 8;
+const MARK_CLAIMS: usize = 4;
 
 /// The most leases that one reaping ends.
 const MOST_REAPED: i64 = 500;
@@ -82,15 +85,30 @@ struct Mark {
     spared: Option<(Timestamp, Timestamp)>,
 }
 
+/// Where a claim begins in one priority.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    priority: i16,
+    run_at: Timestamp,
+    number: i64,
+}
+
 impl Mark {
     /// Whether to begin at the beginning. A clock that went back does not keep anybody from it.
     fn is_due(&self, now: Timestamp) -> bool {
         self.spared.is_none_or(|(since, until)| now < since || until <= now)
     }
 
-    fn begin(&self, priority: i16) -> (Timestamp, i64) {
-        let began = self.began.get(&priority).and_then(|claims| claims.front());
-        began.copied().unwrap_or((Timestamp::EPOCH, 0))
+    /// Where the eldest of the last claims began, for each priority.
+    fn places(&self) -> Vec<Place> {
+        let places = self.began.iter().filter_map(|(priority, claims)| {
+            claims.front().map(|(run_at, number)| Place {
+                priority: *priority,
+                run_at: *run_at,
+                number: *number,
+            })
+        });
+        places.collect()
     }
 
     fn remember(&mut self, priority: i16, first: (Timestamp, i64), anew: bool) {
@@ -192,7 +210,7 @@ async fn enqueue_once(connection: &mut PgConnection, jobs: &[NewJob], at: Timest
                      $9::text[], $10::text[])
               as job (firm_id, queue, kind, payload, priority, run_at, most_attempts, unique_key, meeting)
          order by firm_id, kind, unique_key
-         on conflict (firm_id, kind, unique_key) where state = 'waiting' do update
+         on conflict (firm_id, kind, unique_key) where state = 'waiting' and unique_key is not null do update
          set payload = excluded.payload, priority = excluded.priority, most_attempts = excluded.most_attempts,
              meeting = excluded.meeting,
              run_at = case excluded.meeting when 'postpone' then excluded.run_at else jobs.run_at end
@@ -224,21 +242,21 @@ impl JobStore for Store {
 
     async fn claim(&self, claim: Claim<'_>) -> Result<Vec<Job>, AppError> {
         let doing = "claiming jobs";
-        let mark = {
-            let queues = self.marks.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            queues.get(claim.queue).cloned().unwrap_or_default()
+        let (from_the_beginning, mark) = {
+            let mut queues = self.marks.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            let mark = queues.entry(claim.queue.to_owned()).or_default();
+            let due = mark.is_due(claim.now);
+            if due && let Some((since, _)) = mark.spared {
+                // The way is long: meanwhile the others here need not go it as well.
+                let soon = claim.now.after(MEANWHILE).unwrap_or(claim.now);
+                mark.spared = Some((since.min(claim.now), soon));
+            }
+            (due, mark.clone())
         };
-        let from_the_beginning = mark.is_due(claim.now);
         let mut tx = self.worker.begin_with(BY_KEY).await.doing(doing)?;
-        let priorities = if from_the_beginning {
-            priorities_in_tx(&mut tx, claim.queue).await?
-        } else {
-            mark.began.keys().copied().collect()
-        };
-        let begins = column(&priorities, |priority| {
-            if from_the_beginning { (Timestamp::EPOCH, 0) } else { mark.begin(*priority) }
-        });
-        let taken = claim_in_tx(&mut tx, claim, &priorities, &begins).await?;
+        let places =
+            if from_the_beginning { heads_in_tx(&mut tx, claim.queue).await? } else { mark.places() };
+        let taken = if places.is_empty() { Vec::new() } else { claim_in_tx(&mut tx, claim, &places).await? };
         let walked = if from_the_beginning { Some(walked_in_tx(&mut tx).await?) } else { None };
         tx.commit().await.doing(doing)?;
 
@@ -284,8 +302,11 @@ impl JobStore for Store {
     }
 
     async fn settle(&self, owner: OwnerId, ended: &[Ended], at: Timestamp) -> Result<Vec<JobId>, AppError> {
-        let (done, others): (Vec<&Ended>, Vec<&Ended>) =
+        let (mut done, mut others): (Vec<&Ended>, Vec<&Ended>) =
             ended.iter().partition(|ended| ended.outcome == Outcome::Done);
+        // In the order in which leases are renewed, so that the two do not wait for each other.
+        done.sort_by_key(|ended| ended.id);
+        others.sort_by_key(|ended| ended.id);
         let doing = "settling jobs";
         let mut tx = self.worker.begin_with(BY_KEY).await.doing(doing)?;
         let mut settled = Vec::with_capacity(ended.len());
@@ -359,31 +380,35 @@ struct Taken {
     number: i64,
 }
 
-/// The priorities that wait, the first ones first, each found by one step down the index.
-async fn priorities_in_tx(connection: &mut PgConnection, queue: &str) -> Result<Vec<i16>, AppError> {
-    sqlx::query_scalar!(
-        r#"with recursive known (priority) as (
-               (select priority from jobs where queue = $1 and state = 'waiting' order by priority limit 1)
+/// The first job that waits in each priority, each found by one step down the index.
+async fn heads_in_tx(connection: &mut PgConnection, queue: &str) -> Result<Vec<Place>, AppError> {
+    let rows = sqlx::query!(
+        r#"with recursive head (priority, run_at, number) as (
+               (select priority, run_at, number from jobs
+                where queue = $1 and state = 'waiting' order by priority, run_at, number limit 1)
                union all
-               select (select jobs.priority from jobs
-                       where queue = $1 and state = 'waiting' and jobs.priority > known.priority
-                       order by jobs.priority limit 1)
-               from known where known.priority is not null
+               select next.priority, next.run_at, next.number
+               from head cross join lateral (
+                   select priority, run_at, number from jobs
+                   where queue = $1 and state = 'waiting' and jobs.priority > head.priority
+                   order by priority, run_at, number limit 1
+               ) next
            )
-           select priority as "priority!" from known where priority is not null"#,
+           select priority as "priority!", run_at as "run_at!: At", number as "number!" from head"#,
         queue,
     )
     .fetch_all(connection)
     .await
-    .doing("looking for the priorities of a queue")
+    .doing("looking for the first jobs of a queue")?;
+    let place = |priority, run_at: At, number| Place { priority, run_at: run_at.into(), number };
+    Ok(rows.into_iter().map(|row| place(row.priority, row.run_at, row.number)).collect())
 }
 
 /// Each priority's due jobs from its place on. What is not needed is not locked: the outer limit stops the inner scans.
 async fn claim_in_tx(
     connection: &mut PgConnection,
     claim: Claim<'_>,
-    priorities: &[i16],
-    begins: &[(Timestamp, i64)],
+    places: &[Place],
 ) -> Result<Vec<Taken>, AppError> {
     let most = i64::try_from(claim.most).unwrap_or(i64::MAX);
     let rows = sqlx::query!(
@@ -409,9 +434,9 @@ async fn claim_in_tx(
            returning jobs.id, jobs.firm_id, jobs.kind, jobs.payload, jobs.attempt, jobs.priority,
                      jobs.run_at as "run_at: At", jobs.number"#,
         claim.queue,
-        priorities,
-        column(begins, |(at, _)| At(*at)) as _,
-        &column(begins, |(_, number)| *number),
+        &column(places, |place| place.priority),
+        column(places, |place| At(place.run_at)) as _,
+        &column(places, |place| place.number),
         At(claim.now) as _,
         most,
         claim.owner.uuid(),

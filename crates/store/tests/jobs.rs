@@ -1,5 +1,5 @@
 //! Jobs: enqueued with their cause, claimed by one worker at a time, settled by whoever still holds them.
-#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -433,12 +433,12 @@ async fn operators_see_cancel_and_send_again_what_is_their_firms() {
     assert_eq!(operations.cancel(&admin, waiting[0].id).await.unwrap(), Cancelling::Cancelled);
     assert_eq!(payloads(&claim(&world, "b", 9).await), [json!("nobody's")]);
     let over = operations.cancel(&admin, id).await;
-    assert!(matches!(over, Err(AppError::Refused { code: "job_over", .. })), "{over:?}");
+    assert!(matches!(over, Err(AppError::Refused { code: "conflict", .. })), "{over:?}");
 
     // A dead one is sent again with all its attempts, and keeps what was wrong with it before.
     assert!(settle(&world, "a", &claimed[1], Outcome::Never { error: "broken".to_owned() }).await);
     let not_dead = operations.redrive(&admin, id).await;
-    assert!(matches!(not_dead, Err(AppError::Refused { code: "job_not_dead", .. })), "{not_dead:?}");
+    assert!(matches!(not_dead, Err(AppError::Refused { code: "conflict", .. })), "{not_dead:?}");
     operations.redrive(&admin, claimed[1].id).await.unwrap();
     for attempt in 2..=4 {
         let job = claim(&world, "a", 9).await.remove(0);
@@ -656,14 +656,15 @@ async fn a_snapshot_that_nobody_ends_does_not_slow_the_queue_down() {
         .await
         .unwrap();
     assert!(dead > 10_000, "the horizon was held: {dead} dead rows");
-    // 40 claims. Walked from the beginning each time, each would read over 10,000 entries.
+    // 40 claims. From the beginning each time they read 860,000 entries. From marks each reads some hundred, and three or four
+    // that begin at the beginning read 26,000.
     let [waiting, running] = [after[0] - before[0], after[1] - before[1]];
     println!(
         "2,000 jobs in {} ms, under an old snapshot in {} ms; {dead} dead rows, {waiting} and {running} entries read",
         fast.as_millis(),
         held.as_millis()
     );
-    assert!(waiting < 40 * 1_200 + 2 * 13_000, "{waiting} entries of jobs_waiting");
+    assert!(waiting < 200_000, "{waiting} entries of jobs_waiting");
     assert!(running < 5_000, "{running} entries of jobs_running");
 
     // What is committed late, behind the place where claims begin, is found all the same.

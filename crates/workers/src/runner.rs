@@ -13,6 +13,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use crate::as_error;
+
 /// So long a job of a kind that nobody here knows is left to others, such as to a newer version.
 const UNKNOWN_AFTER: Span = Span::from_seconds(60);
 /// Pause after the store failed.
@@ -35,7 +37,7 @@ impl Default for RunnerSettings {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(30),
-            poll: Duration::from_millis(200),
+            poll: Duration::from_millis(100),
             drain: Duration::from_secs(20),
         }
     }
@@ -185,8 +187,7 @@ impl Runner {
         let claimed = match self.store.claim(claim).await {
             Ok(claimed) => claimed,
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, queue, "jobs could not be claimed; trying again");
+                tracing::warn!(error = as_error(&error), queue, "jobs could not be claimed; trying again");
                 return None;
             }
         };
@@ -248,8 +249,11 @@ impl Runner {
                 }
             }
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, jobs = ended.len(), "jobs could not be settled; trying again");
+                tracing::warn!(
+                    error = as_error(&error),
+                    jobs = ended.len(),
+                    "jobs could not be settled; trying again"
+                );
             }
         }
     }
@@ -288,8 +292,10 @@ impl Runner {
                     }
                 }
                 Ok(Err(error)) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, "the leases of jobs could not be renewed; trying again");
+                    tracing::warn!(
+                        error = as_error(&error),
+                        "the leases of jobs could not be renewed; trying again"
+                    );
                 }
                 Err(_) => tracing::warn!("the leases of jobs could not be renewed in time; trying again"),
             }
@@ -319,8 +325,10 @@ impl Runner {
                     self.nudge();
                 }
                 Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, "jobs of dead workers could not be looked for; trying again");
+                    tracing::warn!(
+                        error = as_error(&error),
+                        "jobs of dead workers could not be looked for; trying again"
+                    );
                 }
             }
         }

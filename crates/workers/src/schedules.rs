@@ -17,6 +17,7 @@ use jiff::tz::TimeZone;
 use kernel::{Clock, Span, Timestamp};
 use tokio::sync::watch;
 
+use crate::as_error;
 use crate::leader::{Leads, led, lost};
 use crate::upkeep;
 
@@ -227,8 +228,7 @@ impl Schedules {
                     return;
                 }
                 Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, "schedules could not be fired; trying again");
+                    tracing::warn!(error = as_error(&error), "schedules could not be fired; trying again");
                 }
             }
         }

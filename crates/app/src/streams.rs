@@ -122,6 +122,10 @@ pub trait Streams: Send + Sync {
     /// Makes a group known to a stream, so that what comes from here on waits for it even before its first read.
     async fn join(&self, stream: &str, group: &str) -> Result<(), StreamError>;
 
+    /// Says that a stream is in use: it may be removed as a whole unless this is said again within the time. Nothing for a
+    /// stream that is not there.
+    async fn keep_for(&self, stream: &str, time: Duration) -> Result<(), StreamError>;
+
     /// What a group still has before it.
     async fn waiting(&self, stream: &str, group: &str) -> Result<Waiting, StreamError>;
 }

@@ -194,6 +194,11 @@ impl Streams for MemoryStreams {
         Ok(())
     }
 
+    async fn keep_for(&self, _stream: &str, _time: Duration) -> Result<(), StreamError> {
+        // It ends with its process, as everybody does who uses it.
+        Ok(())
+    }
+
     async fn waiting(&self, stream: &str, group: &str) -> Result<Waiting, StreamError> {
         Ok(self.with(stream, |stream| {
             let (delivered, pending) = stream

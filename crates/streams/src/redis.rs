@@ -309,6 +309,13 @@ impl Streams for RedisStreams {
         self.make_group(stream, group).await.map_err(|error| failed("joining", stream, error))
     }
 
+    async fn keep_for(&self, stream: &str, time: Duration) -> Result<(), StreamError> {
+        let mut command = redis::cmd("PEXPIRE");
+        command.arg(stream).arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self.ask::<i64>(&command).await.map_err(|error| failed("keeping", stream, error))?;
+        Ok(())
+    }
+
     async fn waiting(&self, stream: &str, group: &str) -> Result<Waiting, StreamError> {
         let failed = |error| failed("looking at", stream, error);
         let groups = self.groups(stream).await.map_err(failed)?;

@@ -91,7 +91,7 @@ impl Drop for Leader {
 }
 
 /// Waits until a name is led, and gives its token; nothing once it is to stop.
-pub(crate) async fn led(leads: &mut Leads, name: &str, stop: &mut watch::Receiver<bool>) -> Option<i64> {
+pub async fn led(leads: &mut Leads, name: &str, stop: &mut watch::Receiver<bool>) -> Option<i64> {
     tokio::select! {
         _ = stop.wait_for(|stop| *stop) => None,
         leads = leads.wait_for(|leads| leads.contains_key(name)) => leads.ok()?.get(name).copied(),
@@ -99,7 +99,7 @@ pub(crate) async fn led(leads: &mut Leads, name: &str, stop: &mut watch::Receive
 }
 
 /// Waits until a name is led no more under this token.
-pub(crate) async fn lost(leads: &mut Leads, name: &str, token: i64) {
+pub async fn lost(leads: &mut Leads, name: &str, token: i64) {
     // An error means that the leader has ended, and with it every lease.
     drop(leads.wait_for(|leads| leads.get(name) != Some(&token)).await);
 }

@@ -27,11 +27,12 @@ async fn webhook(admin: &Trader) -> (String, String) {
     let new = json!({ "url": "https://hooks.example.com/in", "topics": ["account.*"] });
     let (status, added) = admin.post("/v1/webhooks", None, &new).await;
     assert_eq!(status, 201, "{added}");
-    let id = added.pointer("/webhook/id").and_then(Value::as_str).unwrap().to_owned();
-    assert!(added["secret"].as_str().unwrap().starts_with("whsec_"));
+    let word = |value: &Value, place| value.pointer(place).and_then(Value::as_str).unwrap().to_owned();
+    let id = word(&added, "/webhook/id");
+    assert!(word(&added, "/secret").starts_with("whsec_"));
     let (status, sent) = admin.post(&format!("/v1/webhooks/{id}/test"), None, &json!({})).await;
     assert_eq!(status, 202, "{sent}");
-    (id, sent["delivery_id"].as_str().unwrap().to_owned())
+    (id, word(&sent, "/delivery_id"))
 }
 
 /// The status of an operation on these things. Only who calls is looked at; what an operation then says to its body is
@@ -131,7 +132,8 @@ async fn every_operation_lets_in_whom_the_table_says() {
             continue;
         }
         if access == Access::Admin {
-            let others = [("the owner", &owner), ("a stranger", &stranger), ("finance", &finance), ("risk", &risk)];
+            let others =
+                [("the owner", &owner), ("a stranger", &stranger), ("finance", &finance), ("risk", &risk)];
             for (who, caller) in others {
                 assert_eq!(at(caller).await, 403, "{name} by {who}");
             }

@@ -15,6 +15,9 @@ use kernel::{Clock, FirmId, MailId, Span};
 use rules::Program;
 use serde::Deserialize;
 
+use crate::schedules::{CatchUp, NoSchedule, Schedule};
+use crate::upkeep;
+
 /// The group that takes messages to tell people of them.
 pub const GROUP: &str = "notifications";
 
@@ -187,6 +190,12 @@ impl JobHandler for SendMail {
 
 /// The kind of the job that takes old notes and mails away, and old deliveries.
 pub const FORGET: &str = "notifications.forget";
+
+/// When that job is done: once a day, in the queue of upkeep.
+pub fn forgetting() -> Result<Schedule, NoSchedule> {
+    let job = (upkeep::QUEUE, FORGET);
+    Schedule::new("forget-notes", "57 3 * * *", "UTC", CatchUp::Once, job, serde_json::json!({}))
+}
 
 /// Takes away what is older than it is kept: the handler of jobs of kind [`FORGET`], once a day.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
 //! From a message to a mail in a mailbox and a request at a receiver, by the real runner.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
+#![expect(clippy::panic, reason = "a test that cannot go on stops")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,8 +113,8 @@ async fn a_purchase_is_told_to_its_buyer_and_to_the_firms_systems() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     clock.set(next_at.unwrap());
-    let sent = until("the second attempt", || Some(receiver.sent()).filter(|sent| sent.len() == 2)).await;
-    let ids: Vec<_> = sent.iter().map(|one| one.header("webhook-id").to_owned()).collect();
+    let posted = until("the second attempt", || Some(receiver.sent()).filter(|sent| sent.len() == 2)).await;
+    let ids: Vec<_> = posted.iter().map(|one| one.header("webhook-id").to_owned()).collect();
     assert_eq!(ids.first(), ids.last());
     stop.send_replace(true);
     running.await.unwrap();

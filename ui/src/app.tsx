@@ -8,11 +8,14 @@ import { Catalogue } from "./screens/catalogue";
 import { Challenges } from "./screens/challenges";
 import { Checkout } from "./screens/checkout";
 import { Leaderboard } from "./screens/leaderboard";
+import { NotificationsPage } from "./screens/notifications";
+import { PreferencesPage } from "./screens/preferences";
 import { ProgramPage } from "./screens/program";
 import { PurchasePage } from "./screens/purchase";
 import { ReceiptPage } from "./screens/receipt";
 import { Register, SignIn } from "./screens/sign-in";
 import { TermsPage } from "./screens/terms";
+import { UnsubscribePage } from "./screens/unsubscribe";
 
 // The chart library is half of the code; only the trading page loads it.
 const TradingPage = lazy(() => import("./trading/page"));
@@ -21,6 +24,8 @@ const OperateFrame = lazy(() => import("./operate/frame"));
 const WhatIfPage = lazy(() => import("./operate/what-if"));
 const ReleasesPage = lazy(() => import("./operate/releases"));
 const OverridesPage = lazy(() => import("./operate/overrides"));
+const WebhooksPage = lazy(() => import("./operate/webhooks"));
+const WebhookPage = lazy(() => import("./operate/webhook"));
 
 function SignedIn({ children }: { children: ReactNode }) {
   const me = useQuery(meQuery);
@@ -99,9 +104,28 @@ export const router = createBrowserRouter([
               { path: "releases", element: <ReleasesPage /> },
               { path: "accounts", element: <OverridesPage /> },
               { path: "accounts/:id", element: <OverridesPage /> },
+              { path: "webhooks", element: <WebhooksPage /> },
+              { path: "webhooks/:id", element: <WebhookPage /> },
             ],
           },
           { path: "/leaderboard", element: <Leaderboard /> },
+          {
+            path: "/notifications",
+            element: (
+              <SignedIn>
+                <NotificationsPage />
+              </SignedIn>
+            ),
+          },
+          {
+            path: "/notifications/preferences",
+            element: (
+              <SignedIn>
+                <PreferencesPage />
+              </SignedIn>
+            ),
+          },
+          { path: "/unsubscribe/:token", element: <UnsubscribePage /> },
           {
             path: "*",
             element: (

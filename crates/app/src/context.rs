@@ -54,6 +54,8 @@ pub enum Permission {
     OverrideRules,
     /// Change the firm's calendar of releases.
     EditReleases,
+    /// Say where the firm's own systems are told what happens.
+    ManageWebhooks,
     /// See what waits, runs and failed behind the requests, with what it was about.
     ReadOperations,
     /// Cancel, send again, pause and resume it.
@@ -83,7 +85,7 @@ impl Actor {
             }
             // Payloads may name people: nobody sees them who does not have to.
             Permission::ReadOperations => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
-            Permission::Operate => matches!(role, Role::Admin),
+            Permission::ManageWebhooks | Permission::Operate => matches!(role, Role::Admin),
         })
     }
 }

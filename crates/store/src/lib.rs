@@ -3,7 +3,8 @@
 //! **For:** the ports of `app` ([`app::identity::IdentityStore`], [`app::catalogue::CatalogueStore`],
 //! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::LeaseStore`], [`app::trading::HistoryStore`],
 //! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`], [`app::jobs::JobStore`],
-//! [`app::jobs::ScheduleStore`], [`app::operations::OperationStore`]), the read models of screens ([`read`]), and the migrations.
+//! [`app::jobs::ScheduleStore`], [`app::operations::OperationStore`], [`app::notifications::NotificationStore`],
+//! [`app::webhooks::WebhookStore`]), the read models of screens ([`read`]), and the migrations.
 //!
 //! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
 //! what may happen; it says whether it could be written.
@@ -33,6 +34,7 @@ mod latencies;
 mod leadership;
 mod leases;
 mod messages;
+mod notifications;
 mod operations;
 mod overrides;
 mod pool;
@@ -45,6 +47,7 @@ mod row;
 mod schedules;
 mod shard;
 mod upkeep;
+mod webhooks;
 
 pub use error::{Inconsistent, StoreError};
 pub use faults::{Fault, faults_in};

@@ -13,6 +13,7 @@ use app::identity::{Cost, Identity};
 use app::jobs::JobHandler;
 use app::latency::Meter;
 use app::market::MarketHub;
+use app::notifications::{Mailbox, Notifications};
 use app::overrides::Overrides;
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
@@ -22,6 +23,7 @@ use app::trading::{
     Desk, Follower, LeaseStore as _, Owner, Queues, QuoteLog as _, Remote, Sequencer, ShardSettings,
     ShardStore as _, Shards, SharedQuoteLog,
 };
+use app::webhooks::{UrlPolicy, Webhooks};
 use app::what_if::WhatIf;
 use audit::SigningKey;
 use axum::serve::ListenerExt as _;
@@ -278,6 +280,19 @@ impl Platform {
                 Arc::clone(clock),
                 Arc::clone(rng),
             )),
+            notifications: Arc::new(Notifications::new(
+                store.clone(),
+                Arc::clone(clock),
+                Arc::clone(rng),
+                None,
+            )),
+            webhooks: Arc::new(Webhooks::new(
+                store.clone(),
+                Arc::clone(clock),
+                Arc::clone(rng),
+                UrlPolicy { loopback: settings.demo, ..UrlPolicy::default() },
+            )),
+            mailbox: settings.demo.then(|| Arc::new(Mailbox::new(Arc::clone(clock)))),
             hub: Arc::clone(&hub),
             meter: meter.clone(),
             store: Arc::clone(&store),

@@ -24,10 +24,12 @@ use app::catalogue::Catalogue;
 use app::identity::Identity;
 use app::latency::Meter;
 use app::market::MarketHub;
+use app::notifications::{Mailbox, Notifications};
 use app::overrides::Overrides;
 use app::purchases::Purchases;
 use app::releases::Releases;
 use app::trading::Desk;
+use app::webhooks::Webhooks;
 use app::what_if::WhatIf;
 use audit::PublicKey;
 use axum::Router;
@@ -83,6 +85,12 @@ pub struct Parts {
     pub overrides: Arc<Overrides>,
     /// The calendars of releases.
     pub releases: Arc<Releases>,
+    /// What people are told.
+    pub notifications: Arc<Notifications>,
+    /// What the firm's own systems are told.
+    pub webhooks: Arc<Webhooks>,
+    /// Mails that were sent to nobody, for the sandbox's page.
+    pub mailbox: Option<Arc<Mailbox>>,
     /// Quotes and candles.
     pub hub: Arc<MarketHub>,
     /// How long everything took.

@@ -37,6 +37,12 @@ export type WhatIf = Schemas["WhatIf"];
 export type ProgramColumn = Schemas["ProgramColumn"];
 export type Override = Schemas["Override"];
 export type Release = Schemas["Release"];
+export type Notification = Schemas["Notification"];
+export type Preference = Schemas["Preference"];
+export type Webhook = Schemas["Webhook"];
+export type Delivery = Schemas["Delivery"];
+export type DeliveryState = Schemas["DeliveryState"];
+export type DeliveryDetail = Schemas["DeliveryDetail"];
 
 /** What would come next. */
 export type Forecast = Schemas["Forecast"];

@@ -4,6 +4,7 @@ import { instantOf, words } from "./calendar";
 import { looksLikeJson, readJson } from "./json";
 import { parts } from "./report";
 import { may } from "./roles";
+import { topicsOf } from "./topics";
 
 describe("who may open the desk's screens", () => {
   it("follows the roles", () => {
@@ -13,6 +14,8 @@ describe("who may open the desk's screens", () => {
     expect(may({ roles: ["trader"] }, "judge")).toBe(false);
     expect(may({ roles: ["support"] }, "judge")).toBe(false);
     expect(may(null, "judge")).toBe(false);
+    expect(may({ roles: ["admin"] }, "webhooks")).toBe(true);
+    expect(may({ roles: ["risk", "auditor"] }, "webhooks")).toBe(false);
   });
 });
 
@@ -115,5 +118,12 @@ describe("a what-if report", () => {
     const longer = parts({ ...report, under_other: column({ phases: [] }) });
     const rate = longer[1]?.lines.find((line) => line.label.startsWith("Pass rate"));
     expect(rate).toMatchObject({ own: "10.00 %", other: "–", differs: true });
+  });
+});
+
+describe("topics that a person wrote", () => {
+  it("are words between commas, spaces and lines, each once", () => {
+    expect(topicsOf(" account.*, purchase.paid\n*  account.* ")).toEqual(["account.*", "purchase.paid", "*"]);
+    expect(topicsOf(" , ")).toEqual([]);
   });
 });

@@ -12,6 +12,7 @@ mod challenges;
 mod forecast;
 mod leaderboard;
 mod market;
+mod notifications;
 mod overrides;
 mod programs;
 mod publishing;
@@ -20,6 +21,7 @@ mod receipts;
 mod releases;
 mod text;
 mod trading;
+mod webhooks;
 pub mod what_if;
 pub mod words;
 
@@ -44,6 +46,8 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(publishing::router())
         .merge(overrides::router())
         .merge(releases::router())
+        .merge(notifications::router())
+        .merge(webhooks::router())
 }
 
 /// A list that ends.

@@ -21,6 +21,7 @@
 //! them to it. **To add a query:** `sqlx::query!` and its kin only, then `cargo xtask db prepare`. **To map a refusal
 //! of the database to one of the business:** name the constraint in `error.rs`.
 
+pub mod analytics;
 mod batch;
 mod catalogue;
 mod error;

@@ -271,5 +271,6 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
         symbols: Vec::new(),
     };
     world.releases.add(&world.context_of(firm, &risk), release).await.unwrap();
+    while !world.store.rebuild_some(firm, 100).await.unwrap() {}
     Story { firm, trader, token: token.reveal().to_owned(), passed, breached, decided: next }
 }

@@ -704,3 +704,203 @@ pub async fn scores_after(
 fn currency(table: &'static str, code: &str) -> Result<Currency, Inconsistent> {
     Currency::parse(code).map_err(Inconsistent::from(table))
 }
+
+/// The names that people show, of those there are.
+pub async fn names(tx: &mut Tx, people: &[PersonId]) -> Result<Vec<(PersonId, String)>, AppError> {
+    let firm = tx.firm().uuid();
+    let rows = sqlx::query!(
+        "select id, display_name from people where firm_id = $1 and id = any($2)",
+        firm,
+        &column(people, |person| person.uuid()),
+    )
+    .fetch_all(tx.connection())
+    .await
+    .doing("reading names")?;
+    Ok(rows.into_iter().map(|row| (PersonId::from_uuid(row.id), row.display_name)).collect())
+}
+
+/// An account's row and up to where it is counted, if the account is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// The row.
+    pub row: ResultRow,
+    /// Whether everything that the account's own row tells of has been counted.
+    pub current: bool,
+}
+
+/// One account as it was counted; none if it is not, or is not this person's where only theirs may be seen.
+pub async fn counted(
+    tx: &mut Tx,
+    viewer: crate::read::Viewer,
+    account: AccountId,
+) -> Result<Option<Counted>, AppError> {
+    let only = match viewer {
+        crate::read::Viewer::Owner(person) => Some(person.uuid()),
+        crate::read::Viewer::Staff => None,
+    };
+    let (firm, version) = (tx.firm().uuid(), tx.read_version().await?);
+    let row = sqlx::query!(
+        r#"select known.change, known.account_id, known.person_id, known.slug, known.phase, known.status, known.currency,
+                  known.initial_micros, known.balance_micros, known.opened_at as "opened_at: At",
+                  (known.next_fill, known.next_entry) = (account.next_fill, account.next_entry) as "current!"
+           from account_results known
+           join accounts account on account.firm_id = known.firm_id and account.id = known.account_id
+           where known.firm_id = $1 and known.version = $2 and known.account_id = $3
+             and ($4::uuid is null or known.person_id = $4)"#,
+        firm,
+        version,
+        account.uuid(),
+        only,
+    )
+    .fetch_optional(tx.connection())
+    .await
+    .doing("reading the results of an account")?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Counted {
+        current: row.current,
+        row: ResultRow {
+            change: row.change,
+            account: AccountId::from_uuid(row.account_id),
+            person: PersonId::from_uuid(row.person_id),
+            slug: row.slug,
+            phase: size("account_results", row.phase)?,
+            status: status(&row.status)?,
+            currency: currency("account_results", &row.currency)?,
+            initial: Amount::from_micros(row.initial_micros),
+            balance: Amount::from_micros(row.balance_micros),
+            opened_at: row.opened_at.into(),
+        },
+    }))
+}
+
+/// The accounts of somebody that are counted, the first opened first.
+pub async fn accounts_of(tx: &mut Tx, person: PersonId) -> Result<Vec<AccountId>, AppError> {
+    let (firm, version) = (tx.firm().uuid(), tx.read_version().await?);
+    let rows = sqlx::query_scalar!(
+        "select account_id from account_results where firm_id = $1 and version = $2 and person_id = $3
+         order by opened_at, account_id",
+        firm,
+        version,
+        person.uuid(),
+    )
+    .fetch_all(tx.connection())
+    .await
+    .doing("reading somebody's accounts")?;
+    Ok(rows.into_iter().map(AccountId::from_uuid).collect())
+}
+
+/// Closed positions of accounts by symbol, in the order of the symbols.
+pub async fn symbols(tx: &mut Tx, account: AccountId) -> Result<Vec<SymbolRow>, AppError> {
+    let table = "account_symbols";
+    let (firm, version) = (tx.firm().uuid(), tx.read_version().await?);
+    let rows = sqlx::query!(
+        "select symbol, closed, wins, losses, won_micros, lost_micros, held_us, best_micros, worst_micros
+         from account_symbols where firm_id = $1 and version = $2 and account_id = $3 order by symbol",
+        firm,
+        version,
+        account.uuid(),
+    )
+    .fetch_all(tx.connection())
+    .await
+    .doing("reading results by symbol")?;
+    let mut symbols = Vec::with_capacity(rows.len());
+    for row in rows {
+        symbols.push(SymbolRow {
+            symbol: row.symbol,
+            closed: place(table, row.closed)?,
+            wins: place(table, row.wins)?,
+            losses: place(table, row.losses)?,
+            won: Amount::from_micros(row.won_micros),
+            lost: Amount::from_micros(row.lost_micros),
+            held_us: row.held_us,
+            best: Amount::from_micros(row.best_micros),
+            worst: Amount::from_micros(row.worst_micros),
+        });
+    }
+    Ok(symbols)
+}
+
+/// What an account realised on its best and on its worst day (UTC) of those on which it realised something.
+pub async fn best_and_worst_day(
+    tx: &mut Tx,
+    account: AccountId,
+) -> Result<Option<[(i32, Amount); 2]>, AppError> {
+    let (firm, version) = (tx.firm().uuid(), tx.read_version().await?);
+    let row = sqlx::query!(
+        r#"select best.starts - date '1970-01-01' as "best_day!", best.realised_micros as best,
+                  worst.starts - date '1970-01-01' as "worst_day!", worst.realised_micros as worst
+           from (select starts, realised_micros from account_scores
+                 where firm_id = $1 and version = $2 and account_id = $3 and period = 'day'
+                 order by realised_micros desc, starts limit 1) best,
+                (select starts, realised_micros from account_scores
+                 where firm_id = $1 and version = $2 and account_id = $3 and period = 'day'
+                 order by realised_micros, starts limit 1) worst"#,
+        firm,
+        version,
+        account.uuid(),
+    )
+    .fetch_optional(tx.connection())
+    .await
+    .doing("reading the best and the worst day")?;
+    Ok(row.map(|row| {
+        [(row.best_day, Amount::from_micros(row.best)), (row.worst_day, Amount::from_micros(row.worst))]
+    }))
+}
+
+/// The trading days of an account as its resets found them, the last `most` of them, the first first.
+pub async fn days(tx: &mut Tx, account: AccountId, most: i64) -> Result<Vec<DayRow>, AppError> {
+    let firm = tx.firm().uuid();
+    let rows = sqlx::query!(
+        r#"select day - date '1970-01-01' as "day!", started_at as "started_at: At", balance_micros, equity_micros
+           from (select * from trading_days where firm_id = $1 and account_id = $2 order by day desc limit $3) last
+           order by day"#,
+        firm,
+        account.uuid(),
+        most,
+    )
+    .fetch_all(tx.connection())
+    .await
+    .doing("reading trading days")?;
+    Ok(rows
+        .into_iter()
+        .map(|row| DayRow {
+            day: row.day,
+            started_at: row.started_at.into(),
+            balance: Amount::from_micros(row.balance_micros),
+            equity: Amount::from_micros(row.equity_micros),
+        })
+        .collect())
+}
+
+/// A firm's counters of some days, both included.
+pub async fn business(tx: &mut Tx, from: i32, to: i32) -> Result<Vec<BusinessRow>, AppError> {
+    let table = "business_days";
+    let (firm, version) = (tx.firm().uuid(), tx.read_version().await?);
+    let rows = sqlx::query!(
+        r#"select day - date '1970-01-01' as "day!", what, slug, phase, currency, count, amount
+           from business_days
+           where firm_id = $1 and version = $2 and day between date '1970-01-01' + $3::integer
+                                                           and date '1970-01-01' + $4::integer
+           order by day, what, slug, phase, currency"#,
+        firm,
+        version,
+        from,
+        to,
+    )
+    .fetch_all(tx.connection())
+    .await
+    .doing("reading the counters of the business")?;
+    let mut counters = Vec::with_capacity(rows.len());
+    for row in rows {
+        counters.push(BusinessRow {
+            day: row.day,
+            what: row.what,
+            slug: row.slug,
+            phase: size(table, row.phase)?,
+            currency: currency(table, &row.currency)?,
+            count: place(table, row.count)?,
+            amount: row.amount,
+        });
+    }
+    Ok(counters)
+}

@@ -38,9 +38,11 @@ pub mod read;
 mod receipts;
 mod records;
 mod releases;
+mod replicas;
 mod row;
 mod shard;
 
 pub use error::{Inconsistent, StoreError};
 pub use faults::{Fault, faults_in};
 pub use pool::{Committed, Firm, NewFirm, Settings, Store, Tx};
+pub use replicas::{Health, MOST_BEHIND, NoToken, Read, Replicas, Token};

@@ -1,0 +1,298 @@
+//! Who leads, in memory: every account of every firm with its place, on the boards of each program and of all, by phase and
+//! period.
+//!
+//! PostgreSQL's rows are the truth; this is loaded from them and follows them (`follow`), and gives the ranks that a window
+//! function over them gives. Of days, weeks and months the running one and the one before are kept.
+//!
+//! **The order:** a greater share of the balance at opening is better. Equal shares have the same rank, and the next rank
+//! counts all of them (1, 1, 3). Among equals the account that was opened earlier is shown first, then the lesser id.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use engine::Status;
+use kernel::{AccountId, Amount, Currency, PersonId, Timestamp};
+use store::analytics::{Period, ResultRow, ScoreRow};
+
+use crate::calendar::{month_of, previous_month, week_of};
+use crate::ordered::Ordered;
+
+/// Where an account stands in an order: the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    ppm: Reverse<i64>,
+    opened_at: Timestamp,
+    account: AccountId,
+}
+
+impl Place {
+    /// Before everybody with this share.
+    fn first_of(ppm: i64) -> Self {
+        let earliest = Timestamp::from_micros(i64::MIN);
+        Self { ppm: Reverse(ppm), opened_at: earliest, account: AccountId::from_uuid(uuid::Uuid::nil()) }
+    }
+}
+
+/// Which order: a program's, or that of all programs together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Which {
+    /// The program's slug; all if none.
+    pub program: Option<Arc<str>>,
+    /// From 0.
+    pub phase: usize,
+}
+
+/// What is shown of an account.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// Which.
+    pub account: AccountId,
+    /// Its owner.
+    pub person: PersonId,
+    /// The program's slug when it was bought.
+    pub program: Arc<str>,
+    /// From 0.
+    pub phase: usize,
+    /// Whether it trades.
+    pub status: Status,
+    /// Of every amount.
+    pub currency: Currency,
+    /// At opening.
+    pub initial: Amount,
+    /// Closed results and what was paid out or added.
+    pub balance: Amount,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+}
+
+/// What an account has done in a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Score {
+    /// Profit and commission.
+    pub realised: Amount,
+    /// In millionths of the balance at opening, rounded down.
+    pub ppm: i64,
+    /// Positions closed.
+    pub closed: u64,
+}
+
+/// A line of a board.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// From 1; equals share a rank.
+    pub rank: usize,
+    /// Who.
+    pub shown: Shown,
+    /// For what.
+    pub score: Score,
+}
+
+/// Some lines of a board.
+#[derive(Debug, Clone, Default)]
+pub struct Lines {
+    /// The place of the first line, from 0.
+    pub from: usize,
+    /// By rank.
+    pub lines: Vec<Line>,
+    /// How many accounts stand on the board.
+    pub of: usize,
+}
+
+/// All boards of one period.
+#[derive(Debug, Default)]
+struct Span {
+    scores: HashMap<AccountId, Score>,
+    orders: BTreeMap<Which, Ordered<Place>>,
+}
+
+/// The boards of one firm.
+#[derive(Debug, Default)]
+pub struct Boards {
+    /// Of the rows they were made from.
+    pub version: i32,
+    /// The last that was followed.
+    pub change: i64,
+    accounts: HashMap<AccountId, Shown>,
+    slugs: BTreeMap<Arc<str>, Arc<str>>,
+    spans: BTreeMap<(Period, i32), Span>,
+    counts: BTreeMap<(Arc<str>, usize, &'static str), u64>,
+}
+
+/// The first day of a period: the running one, or the one before.
+pub fn starts(period: Period, today: i32, before: bool) -> i32 {
+    match (period, before) {
+        (Period::Day, before) => today.saturating_sub(i32::from(before)),
+        (Period::Week, before) => week_of(today).saturating_sub(if before { 7 } else { 0 }),
+        (Period::Month, false) => month_of(today),
+        (Period::Month, true) => previous_month(today),
+        (Period::All, _) => 0,
+    }
+}
+
+/// No earlier day's scores are kept.
+pub fn since(today: i32) -> i32 {
+    [Period::Day, Period::Week, Period::Month]
+        .into_iter()
+        .map(|period| starts(period, today, true))
+        .min()
+        .unwrap_or(today)
+}
+
+impl Boards {
+    /// Of a version of the rows; nobody is on them yet.
+    pub fn of_version(version: i32) -> Self {
+        Self { version, ..Self::default() }
+    }
+
+    /// Accounts known.
+    pub fn len(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// Takes a row in.
+    pub fn put_account(&mut self, row: ResultRow) {
+        let program = self.slug(&row.slug);
+        let count = (Arc::clone(&program), row.phase, row.status.word());
+        let shown = Shown {
+            account: row.account,
+            person: row.person,
+            program,
+            phase: row.phase,
+            status: row.status,
+            currency: row.currency,
+            initial: row.initial,
+            balance: row.balance,
+            opened_at: row.opened_at,
+        };
+        if let Some(old) = self.accounts.insert(row.account, shown)
+            && let Some(less) = self.counts.get_mut(&(old.program, old.phase, old.status.word()))
+        {
+            *less = less.saturating_sub(1);
+        }
+        let more = self.counts.entry(count).or_default();
+        *more = more.saturating_add(1);
+    }
+
+    /// Takes a row in, if its period is one of those that are kept.
+    pub fn put_score(&mut self, row: &ScoreRow, today: i32) {
+        if row.starts < starts(row.period, today, true) {
+            return;
+        }
+        let program = self.slug(&row.slug);
+        let span = self.spans.entry((row.period, row.starts)).or_default();
+        let score = Score { realised: row.realised, ppm: row.ppm, closed: row.closed };
+        let place = |ppm| Place { ppm: Reverse(ppm), opened_at: row.opened_at, account: row.account };
+        let old = span.scores.insert(row.account, score);
+        if old.is_some_and(|old| old.ppm == score.ppm) {
+            return;
+        }
+        for program in [Some(program), None] {
+            let order = span.orders.entry(Which { program, phase: row.phase }).or_default();
+            if let Some(old) = old {
+                order.remove(&place(old.ppm));
+            }
+            order.insert(place(score.ppm));
+        }
+    }
+
+    /// Lets periods go that are neither running nor the one before.
+    pub fn forget(&mut self, today: i32) {
+        self.spans.retain(|(period, first), _| *first >= starts(*period, today, true));
+    }
+
+    /// Lines of a board from a place on.
+    pub fn lines(&self, which: &Which, period: Period, first_day: i32, from: usize, most: usize) -> Lines {
+        let span = self.spans.get(&(period, first_day));
+        let Some((span, order)) = span.and_then(|span| Some((span, span.orders.get(which)?))) else {
+            return Lines { from, ..Lines::default() };
+        };
+        let mut lines = Vec::with_capacity(most.min(order.len()));
+        let mut rank = None;
+        for (offset, place) in order.from(from).take(most).enumerate() {
+            let (Some(score), Some(shown)) =
+                (span.scores.get(&place.account), self.accounts.get(&place.account))
+            else {
+                continue;
+            };
+            // The rank of the first of its equals, counted once for all of them.
+            let this = match rank {
+                Some((ppm, rank)) if ppm == score.ppm => rank,
+                Some(_) => from.saturating_add(offset).saturating_add(1),
+                None => order.place(&Place::first_of(score.ppm)).saturating_add(1),
+            };
+            rank = Some((score.ppm, this));
+            lines.push(Line { rank: this, shown: shown.clone(), score: *score });
+        }
+        Lines { from, lines, of: order.len() }
+    }
+
+    /// An account's line with so many lines before and after it; none if it is not on the board.
+    pub fn around(
+        &self,
+        account: AccountId,
+        all_programs: bool,
+        period: Period,
+        first_day: i32,
+        neighbours: usize,
+    ) -> Option<(usize, Lines)> {
+        let shown = self.accounts.get(&account)?;
+        let span = self.spans.get(&(period, first_day))?;
+        let score = span.scores.get(&account)?;
+        let program = (!all_programs).then(|| Arc::clone(&shown.program));
+        let which = Which { program, phase: shown.phase };
+        let order = span.orders.get(&which)?;
+        let place = order.place(&Place { ppm: Reverse(score.ppm), opened_at: shown.opened_at, account });
+        let from = place.saturating_sub(neighbours);
+        let most = place.saturating_sub(from).saturating_add(neighbours).saturating_add(1);
+        let lines = self.lines(&which, period, first_day, from, most);
+        Some((place.saturating_sub(from), lines))
+    }
+
+    /// Whether an account of a program is known.
+    pub fn knows(&self, program: &str) -> Option<Arc<str>> {
+        self.slugs.get(program).cloned()
+    }
+
+    /// What is known of an account.
+    pub fn account(&self, account: AccountId) -> Option<&Shown> {
+        self.accounts.get(&account)
+    }
+
+    /// Accounts by program, phase and status.
+    pub fn counts(&self) -> impl Iterator<Item = (&str, usize, &'static str, u64)> {
+        self.counts
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|((program, phase, status), count)| (&**program, *phase, *status, *count))
+    }
+
+    /// Bytes on the heap, counted from the capacity of what holds them.
+    pub fn bytes(&self) -> usize {
+        // The map keeps one byte beside each slot, and an eighth of its slots free at least.
+        let slots = |capacity: usize, one: usize| {
+            let slots = capacity.saturating_mul(8).saturating_add(6).checked_div(7).unwrap_or_default();
+            slots.next_power_of_two().saturating_mul(one.saturating_add(1))
+        };
+        let accounts = slots(self.accounts.capacity(), size_of::<(AccountId, Shown)>());
+        let spans: usize = self
+            .spans
+            .values()
+            .map(|span| {
+                let orders: usize = span.orders.values().map(Ordered::bytes).sum();
+                slots(span.scores.capacity(), size_of::<(AccountId, Score)>()).saturating_add(orders)
+            })
+            .sum();
+        accounts.saturating_add(spans)
+    }
+
+    /// One copy of each slug.
+    fn slug(&mut self, slug: &str) -> Arc<str> {
+        if let Some(known) = self.slugs.get(slug) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = slug.into();
+        self.slugs.insert(Arc::clone(&new), Arc::clone(&new));
+        new
+    }
+}

@@ -116,7 +116,7 @@ pub struct Boards {
     accounts: HashMap<AccountId, Shown>,
     slugs: BTreeMap<Arc<str>, Arc<str>>,
     spans: BTreeMap<(Period, i32), Span>,
-    counts: BTreeMap<(Arc<str>, usize, &'static str), u64>,
+    counts: BTreeMap<(Arc<str>, usize, &'static str), (Status, u64)>,
 }
 
 /// The first day of a period: the running one, or the one before.
@@ -168,10 +168,10 @@ impl Boards {
         if let Some(old) = self.accounts.insert(row.account, shown)
             && let Some(less) = self.counts.get_mut(&(old.program, old.phase, old.status.word()))
         {
-            *less = less.saturating_sub(1);
+            less.1 = less.1.saturating_sub(1);
         }
-        let more = self.counts.entry(count).or_default();
-        *more = more.saturating_add(1);
+        let more = self.counts.entry(count).or_insert((row.status, 0));
+        more.1 = more.1.saturating_add(1);
     }
 
     /// Takes a row in, if its period is one of those that are kept.
@@ -260,11 +260,11 @@ impl Boards {
     }
 
     /// Accounts by program, phase and status.
-    pub fn counts(&self) -> impl Iterator<Item = (&str, usize, &'static str, u64)> {
+    pub fn counts(&self) -> impl Iterator<Item = (&str, usize, Status, u64)> {
         self.counts
             .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|((program, phase, status), count)| (&**program, *phase, *status, *count))
+            .filter(|(_, (_, count))| *count > 0)
+            .map(|((program, phase, _), (status, count))| (&**program, *phase, *status, *count))
     }
 
     /// Bytes on the heap, counted from the capacity of what holds them.

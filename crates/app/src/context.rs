@@ -54,6 +54,8 @@ pub enum Permission {
     OverrideRules,
     /// Change the firm's calendar of releases.
     EditReleases,
+    /// See what the firm sells, earns and pays.
+    ReadBusiness,
 }
 
 /// Somebody signed in.
@@ -72,6 +74,9 @@ impl Actor {
             Permission::Trade => matches!(role, Role::Trader),
             Permission::ReadAccounts => {
                 matches!(role, Role::Support | Role::Risk | Role::Admin | Role::Auditor)
+            }
+            Permission::ReadBusiness => {
+                matches!(role, Role::Risk | Role::Finance | Role::Admin | Role::Auditor)
             }
             Permission::JudgeAgain => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
             Permission::EditPrograms | Permission::OverrideRules | Permission::EditReleases => {

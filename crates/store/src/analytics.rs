@@ -904,3 +904,18 @@ pub async fn business(tx: &mut Tx, from: i32, to: i32) -> Result<Vec<BusinessRow
     }
     Ok(counters)
 }
+
+/// What was paid out of an account (negative) or added to it, in order: no result of trading.
+pub async fn flows(tx: &mut Tx, account: AccountId) -> Result<Vec<(Timestamp, Amount)>, AppError> {
+    let firm = tx.firm().uuid();
+    let rows = sqlx::query!(
+        r#"select at as "at: At", amount_micros from balance_entries
+           where firm_id = $1 and account_id = $2 and kind in ('payout', 'growth') order by number"#,
+        firm,
+        account.uuid(),
+    )
+    .fetch_all(tx.connection())
+    .await
+    .doing("reading what was paid out")?;
+    Ok(rows.into_iter().map(|row| (row.at.into(), Amount::from_micros(row.amount_micros))).collect())
+}

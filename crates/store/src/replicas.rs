@@ -87,13 +87,7 @@ impl Health {
 struct Replica {
     name: String,
     pool: PgPool,
-    seen: Mutex<Seen>,
-}
-
-#[derive(Clone, Copy)]
-struct Seen {
-    health: Health,
-    replayed: i64,
+    health: Mutex<Health>,
 }
 
 /// A primary and its replicas.
@@ -141,8 +135,7 @@ impl Replicas {
     ) -> Result<Self, StoreError> {
         let replicas = urls.iter().map(|url| {
             let (name, pool) = lazy_pool(url, connections)?;
-            let seen = Mutex::new(Seen { health: Health::Away, replayed: 0 });
-            Ok(Replica { name, pool, seen })
+            Ok(Replica { name, pool, health: Mutex::new(Health::Away) })
         });
         Ok(Self {
             primary,
@@ -162,7 +155,7 @@ impl Replicas {
 
     /// Host and port of every replica, and how it was seen last.
     pub fn health(&self) -> Vec<(String, Health)> {
-        self.replicas.iter().map(|replica| (replica.name.clone(), lock(&replica.seen).health)).collect()
+        self.replicas.iter().map(|replica| (replica.name.clone(), *lock(&replica.health))).collect()
     }
 
     /// Reads that replicas and that the primary answered.
@@ -187,16 +180,13 @@ impl Replicas {
 
     async fn look_at(&self, replica: &Replica, now: Timestamp) {
         let place = tokio::time::timeout(LONGEST_CHECK, replica_place(&replica.pool)).await;
-        let before = *lock(&replica.seen);
-        let seen = match place {
-            Ok(Ok(Some(replayed))) => {
-                let health = if self.is_late(replayed, now) { Health::Late } else { Health::Serving };
-                Seen { health, replayed }
-            }
-            Ok(Ok(None)) => Seen { health: Health::Promoted, ..before },
-            Ok(Err(_)) | Err(_) => Seen { health: Health::Away, ..before },
+        let health = match place {
+            Ok(Ok(Some(replayed))) if self.is_late(replayed, now) => Health::Late,
+            Ok(Ok(Some(_))) => Health::Serving,
+            Ok(Ok(None)) => Health::Promoted,
+            Ok(Err(_)) | Err(_) => Health::Away,
         };
-        *lock(&replica.seen) = seen;
+        *lock(&replica.health) = health;
     }
 
     /// Whether there is a note older than [`MOST_BEHIND`] that the replica has not reached.
@@ -206,19 +196,19 @@ impl Replicas {
     }
 
     /// Reads from a replica that serves and has replayed what the token stands for; from the primary if there is none, or if
-    /// reading there failed.
+    /// reading there failed. With what was read comes a token: whoever carries a lesser one misses nothing in it.
     pub async fn read<T: Send>(
         &self,
         firm: FirmId,
         token: Option<Token>,
         work: Read<T>,
-    ) -> Result<T, AppError> {
+    ) -> Result<(T, Token), AppError> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let count = self.replicas.len();
         for offset in 0..count {
             let index = first.wrapping_add(offset).checked_rem(count).unwrap_or_default();
             let Some(replica) = self.replicas.get(index) else { continue };
-            if lock(&replica.seen).health != Health::Serving {
+            if *lock(&replica.health) != Health::Serving {
                 continue;
             }
             match tokio::time::timeout(LONGEST_READ, read_from(replica, firm, token, &work)).await {
@@ -229,12 +219,13 @@ impl Replicas {
                 // Not yet there: another may be.
                 Ok(Ok(None)) => {}
                 // What is refused everywhere is refused by the primary, too.
-                Ok(Err(_)) | Err(_) => lock(&replica.seen).health = Health::Away,
+                Ok(Err(_)) | Err(_) => *lock(&replica.health) = Health::Away,
             }
         }
         self.from_primary.fetch_add(1, Ordering::Relaxed);
+        let at = self.primary.consistency_token().await?;
         let mut tx = self.primary.begin(firm).await?;
-        work(&mut tx).await
+        Ok((work(&mut tx).await?, at))
     }
 }
 
@@ -244,7 +235,7 @@ async fn read_from<T>(
     firm: FirmId,
     token: Option<Token>,
     work: &Read<T>,
-) -> Result<Option<T>, AppError> {
+) -> Result<Option<(T, Token)>, AppError> {
     let doing = "reading from a replica";
     // A firm's id prints as hex digits and hyphens only.
     let begin = format!("begin read only; select set_config('tradesense.firm', '{firm}', true)");
@@ -252,13 +243,13 @@ async fn read_from<T>(
     let mut tx = Tx::of(inner, firm);
     let place = place_in_tx(&mut tx).await.doing(doing)?;
     let Some(place) = place else {
-        lock(&replica.seen).health = Health::Promoted;
+        *lock(&replica.health) = Health::Promoted;
         return Ok(None);
     };
     if token.is_some_and(|token| place < token.0) {
         return Ok(None);
     }
-    work(&mut tx).await.map(Some)
+    Ok(Some((work(&mut tx).await?, Token(place))))
 }
 
 /// Up to where a replica has replayed; nothing if it is none.

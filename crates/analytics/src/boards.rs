@@ -146,12 +146,12 @@ impl Boards {
     }
 
     /// Accounts known.
-    pub fn len(&self) -> usize {
+    pub fn accounts(&self) -> usize {
         self.accounts.len()
     }
 
     /// Takes a row in.
-    pub fn put_account(&mut self, row: ResultRow) {
+    pub fn put_account(&mut self, row: &ResultRow) {
         let program = self.slug(&row.slug);
         let count = (Arc::clone(&program), row.phase, row.status.word());
         let shown = Shown {

@@ -98,12 +98,16 @@ async fn load(analytics: &Analytics, standing: Standing, today: i32) -> Result<(
     let mut boards = Boards::of_version(standing.version);
     let mut scores = Scores::after(0);
     while let Some(page) = scores.next(analytics, standing, today).await? {
-        page.iter().for_each(|row| boards.put_score(row, today));
+        for row in &page {
+            boards.put_score(row, today);
+        }
     }
     // Read behind the scores, so that every score has its account.
     let mut results = Results::after(0);
     while let Some(page) = results.next(analytics, standing).await? {
-        page.into_iter().for_each(|row| boards.put_account(row));
+        for row in &page {
+            boards.put_account(row);
+        }
     }
     boards.change = standing.change;
     analytics.counted().loaded();
@@ -132,8 +136,12 @@ async fn catch_up(
     let Some(boards) = all.get_mut(&standing.firm).filter(|boards| boards.version == standing.version) else {
         return Ok(());
     };
-    result_rows.into_iter().for_each(|row| boards.put_account(row));
-    score_rows.iter().for_each(|row| boards.put_score(row, today));
+    for row in &result_rows {
+        boards.put_account(row);
+    }
+    for row in &score_rows {
+        boards.put_score(row, today);
+    }
     // What was written under a higher number meanwhile is read once more the next time.
     boards.change = standing.change;
     Ok(())

@@ -137,7 +137,7 @@ impl Analytics {
     pub fn memory(&self) -> (usize, usize) {
         let boards = self.read_boards();
         let sum = |of: fn(&Boards) -> usize| boards.values().map(of).sum();
-        (sum(Boards::bytes), sum(Boards::len))
+        (sum(Boards::bytes), sum(Boards::accounts))
     }
 
     fn set_fresh(&self, fresh: Freshness) {

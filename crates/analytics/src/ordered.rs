@@ -103,6 +103,8 @@ impl<T: Ord + Copy> Ordered<T> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "tests")]
+
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;

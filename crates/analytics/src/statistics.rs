@@ -37,6 +37,7 @@ pub struct Trades {
 
 impl Trades {
     /// The same with those of a row.
+    #[must_use]
     pub fn with(self, row: &SymbolRow) -> Self {
         self.and(&Self {
             closed: row.closed,
@@ -51,6 +52,7 @@ impl Trades {
     }
 
     /// Both together.
+    #[must_use]
     pub fn and(self, other: &Self) -> Self {
         Self {
             closed: self.closed.saturating_add(other.closed),

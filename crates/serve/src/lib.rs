@@ -72,6 +72,7 @@ pub fn finish<S: Site>(router: Router<S>, site: S) -> Router {
 }
 
 /// There is nothing at the address.
+#[expect(clippy::unused_async, reason = "a handler is an async function")]
 pub async fn no_such_operation() -> Problem {
     Problem::new("not_found", "There is no such operation.")
 }

@@ -93,12 +93,12 @@ struct Replica {
 /// A primary and its replicas.
 pub struct Replicas {
     primary: Arc<Store>,
-    replicas: Vec<Replica>,
+    standbys: Vec<Replica>,
     clock: Arc<dyn Clock>,
     notes: Mutex<VecDeque<(Timestamp, i64)>>,
     next: AtomicUsize,
-    from_replicas: AtomicUsize,
-    from_primary: AtomicUsize,
+    by_standbys: AtomicUsize,
+    by_primary: AtomicUsize,
 }
 
 impl fmt::Debug for Replicas {
@@ -133,18 +133,18 @@ impl Replicas {
         connections: u32,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
-        let replicas = urls.iter().map(|url| {
+        let standbys = urls.iter().map(|url| {
             let (name, pool) = lazy_pool(url, connections)?;
             Ok(Replica { name, pool, health: Mutex::new(Health::Away) })
         });
         Ok(Self {
             primary,
-            replicas: replicas.collect::<Result<_, StoreError>>()?,
+            standbys: standbys.collect::<Result<_, StoreError>>()?,
             clock,
             notes: Mutex::default(),
             next: AtomicUsize::new(0),
-            from_replicas: AtomicUsize::new(0),
-            from_primary: AtomicUsize::new(0),
+            by_standbys: AtomicUsize::new(0),
+            by_primary: AtomicUsize::new(0),
         })
     }
 
@@ -155,12 +155,12 @@ impl Replicas {
 
     /// Host and port of every replica, and how it was seen last.
     pub fn health(&self) -> Vec<(String, Health)> {
-        self.replicas.iter().map(|replica| (replica.name.clone(), *lock(&replica.health))).collect()
+        self.standbys.iter().map(|replica| (replica.name.clone(), *lock(&replica.health))).collect()
     }
 
     /// Reads that replicas and that the primary answered.
     pub fn served(&self) -> (usize, usize) {
-        (self.from_replicas.load(Ordering::Relaxed), self.from_primary.load(Ordering::Relaxed))
+        (self.by_standbys.load(Ordering::Relaxed), self.by_primary.load(Ordering::Relaxed))
     }
 
     /// Looks at every server once; to be called every second.
@@ -174,7 +174,7 @@ impl Replicas {
                 notes.pop_front();
             }
         }
-        let checks = self.replicas.iter().map(|replica| self.look_at(replica, now));
+        let checks = self.standbys.iter().map(|replica| self.look_at(replica, now));
         futures_util::future::join_all(checks).await;
     }
 
@@ -204,16 +204,16 @@ impl Replicas {
         work: Read<T>,
     ) -> Result<(T, Token), AppError> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let count = self.replicas.len();
+        let count = self.standbys.len();
         for offset in 0..count {
             let index = first.wrapping_add(offset).checked_rem(count).unwrap_or_default();
-            let Some(replica) = self.replicas.get(index) else { continue };
+            let Some(replica) = self.standbys.get(index) else { continue };
             if *lock(&replica.health) != Health::Serving {
                 continue;
             }
             match tokio::time::timeout(LONGEST_READ, read_from(replica, firm, token, &work)).await {
                 Ok(Ok(Some(read))) => {
-                    self.from_replicas.fetch_add(1, Ordering::Relaxed);
+                    self.by_standbys.fetch_add(1, Ordering::Relaxed);
                     return Ok(read);
                 }
                 // Not yet there: another may be.
@@ -222,7 +222,7 @@ impl Replicas {
                 Ok(Err(_)) | Err(_) => *lock(&replica.health) = Health::Away,
             }
         }
-        self.from_primary.fetch_add(1, Ordering::Relaxed);
+        self.by_primary.fetch_add(1, Ordering::Relaxed);
         let at = self.primary.consistency_token().await?;
         let mut tx = self.primary.begin(firm).await?;
         Ok((work(&mut tx).await?, at))

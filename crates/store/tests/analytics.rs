@@ -1,5 +1,5 @@
 //! Read rows follow from the truth: written bit by bit, made anew, or computed another way, they are the same.
-#![expect(clippy::arithmetic_side_effects, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
 

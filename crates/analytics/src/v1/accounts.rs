@@ -348,7 +348,7 @@ async fn account(
     let viewer = viewer(&analytics, &caller, id).await?;
     let as_of = analytics.as_of()?;
     let key = format!("{firm}:statistics:{id}");
-    let kept = analytics.cache.get(&key).await.filter(|kept| token.is_none_or(|token| kept.at > token));
+    let kept = analytics.cache.get(&key).await.filter(|kept| token.is_none_or(|token| kept.at > Some(token)));
     analytics.counted().answered(kept.is_some());
     if let Some(kept) = kept {
         return Ok(json(kept.body));
@@ -358,7 +358,16 @@ async fn account(
     let (raw, at) = read(&analytics, firm, viewer, id, token).await?;
     let body = serde_json::to_string(&render(&raw, as_of)?)
         .map_err(|_| Problem::new("internal", "The answer cannot be written."))?;
-    analytics.cache.put(&key, &tags, generation, Cached { body: body.clone(), at }, KEPT).await;
+    analytics
+        .cache
+        .put(
+            &key,
+            &tags,
+            generation,
+            Cached { body: body.clone(), at: raw.counted.current.then_some(at) },
+            KEPT,
+        )
+        .await;
     Ok(json(body))
 }
 

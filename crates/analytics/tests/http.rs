@@ -1,10 +1,5 @@
 //! The server of the role, its boards and its consumer, over a real store.
-#![expect(
-    clippy::unwrap_used,
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on stops"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
 #[path = "../../store/tests/common/mod.rs"]
 mod common;

@@ -52,6 +52,17 @@ pub async fn build(analytics: Analytics, mut stopping: watch::Receiver<bool>) {
     }
 }
 
+/// Looks at the replicas every second until the process stops.
+pub async fn watch_replicas(analytics: Analytics, mut stopping: watch::Receiver<bool>) {
+    while !*stopping.borrow() {
+        analytics.replicas.check().await;
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = stopping.changed() => {}
+        }
+    }
+}
+
 async fn build_once(analytics: &Analytics, stopping: &watch::Receiver<bool>) -> Result<(), AppError> {
     for standing in analytics.store.standings().await? {
         let mut done = !standing.building;

@@ -44,7 +44,7 @@ use boards::Boards;
 use names::Names;
 
 pub use cache::{Cache, Cached, MemoryCache};
-pub use follow::{build, follow, follow_once};
+pub use follow::{build, follow, follow_once, watch_replicas};
 pub use projection::Projection;
 
 /// What there is to use.

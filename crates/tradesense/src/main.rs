@@ -21,7 +21,11 @@ enum Command {
     /// Starts everything in one process, with a private database and a demonstration market.
     Up(up::Up),
     /// Prints the OpenAPI document.
-    Openapi,
+    Openapi {
+        /// That of the analytics role.
+        #[arg(long)]
+        analytics: bool,
+    },
     /// Brings a database's schema up to date.
     Migrate {
         /// The database, as its owner.
@@ -58,7 +62,7 @@ fn main() -> ExitCode {
         .init();
     let ran = match Cli::parse().command {
         Command::Up(up) => up::run(&up).map(|()| Found::Equal),
-        Command::Openapi => openapi().map(|()| Found::Equal),
+        Command::Openapi { analytics } => openapi(analytics).map(|()| Found::Equal),
         Command::Migrate { database_url } => migrate(&database_url).map(|()| Found::Equal),
         Command::Check { database_url } => check(&database_url),
         Command::Replay(replay) => replay::run(&replay, &SystemClock),
@@ -77,8 +81,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn openapi() -> anyhow::Result<()> {
-    Ok(std::io::stdout().lock().write_all(web::openapi()?.as_bytes())?)
+fn openapi(of_analytics: bool) -> anyhow::Result<()> {
+    let document = if of_analytics { analytics::openapi()? } else { web::openapi()? };
+    Ok(std::io::stdout().lock().write_all(document.as_bytes())?)
 }
 
 fn check(url: &str) -> anyhow::Result<Found> {

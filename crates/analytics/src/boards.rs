@@ -74,7 +74,7 @@ pub struct Score {
     /// In millionths of the balance at opening, rounded down.
     pub ppm: i64,
     /// Positions closed.
-    pub closed: u64,
+    pub closed: u32,
 }
 
 /// A line of a board.
@@ -99,10 +99,32 @@ pub struct Lines {
     pub of: usize,
 }
 
-/// All boards of one period.
+/// An account as it is kept: a million of them are in memory.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    account: AccountId,
+    person: PersonId,
+    initial: Amount,
+    balance: Amount,
+    opened_at: Timestamp,
+    /// Its slug's place.
+    program: u32,
+    phase: u32,
+    status: Status,
+    currency: Currency,
+}
+
+/// A score as it is kept: the share follows from what was realised.
+#[derive(Debug, Clone, Copy)]
+struct KeptScore {
+    realised: Amount,
+    closed: u32,
+}
+
+/// All boards of one period; scores by the place of their account.
 #[derive(Debug, Default)]
 struct Span {
-    scores: HashMap<AccountId, Score>,
+    scores: HashMap<u32, KeptScore>,
     orders: BTreeMap<Which, Ordered<Place>>,
 }
 
@@ -113,10 +135,11 @@ pub struct Boards {
     pub version: i32,
     /// The last that was followed.
     pub change: i64,
-    accounts: HashMap<AccountId, Shown>,
-    slugs: BTreeMap<Arc<str>, Arc<str>>,
+    places: HashMap<AccountId, u32>,
+    accounts: Vec<Kept>,
+    slugs: Vec<Arc<str>>,
     spans: BTreeMap<(Period, i32), Span>,
-    counts: BTreeMap<(Arc<str>, usize, &'static str), (Status, u64)>,
+    counts: BTreeMap<(u32, u32, &'static str), (Status, u64)>,
 }
 
 /// The first day of a period: the running one, or the one before.
@@ -152,47 +175,56 @@ impl Boards {
 
     /// Takes a row in.
     pub fn put_account(&mut self, row: &ResultRow) {
-        let program = self.slug(&row.slug);
-        let count = (Arc::clone(&program), row.phase, row.status.word());
-        let shown = Shown {
+        let Ok(phase) = u32::try_from(row.phase) else { return };
+        let kept = Kept {
             account: row.account,
             person: row.person,
-            program,
-            phase: row.phase,
-            status: row.status,
-            currency: row.currency,
             initial: row.initial,
             balance: row.balance,
             opened_at: row.opened_at,
+            program: self.slug(&row.slug),
+            phase,
+            status: row.status,
+            currency: row.currency,
         };
-        if let Some(old) = self.accounts.insert(row.account, shown)
-            && let Some(less) = self.counts.get_mut(&(old.program, old.phase, old.status.word()))
-        {
-            less.1 = less.1.saturating_sub(1);
+        let known = self.places.get(&row.account).copied().and_then(index);
+        if let Some(known) = known.and_then(|place| self.accounts.get_mut(place)) {
+            let old = std::mem::replace(known, kept);
+            if let Some(less) = self.counts.get_mut(&(old.program, old.phase, old.status.word())) {
+                less.1 = less.1.saturating_sub(1);
+            }
+        } else {
+            // More accounts than there are numbers for do not fit into any memory.
+            let Ok(place) = u32::try_from(self.accounts.len()) else { return };
+            self.places.insert(row.account, place);
+            self.accounts.push(kept);
         }
-        let more = self.counts.entry(count).or_insert((row.status, 0));
+        let counted = (kept.program, kept.phase, kept.status.word());
+        let more = self.counts.entry(counted).or_insert((row.status, 0));
         more.1 = more.1.saturating_add(1);
     }
 
-    /// Takes a row in, if its period is one of those that are kept.
+    /// Takes a row in, if its period is one of those that are kept and its account is known.
     pub fn put_score(&mut self, row: &ScoreRow, today: i32) {
         if row.starts < starts(row.period, today, true) {
             return;
         }
-        let program = self.slug(&row.slug);
+        let Some((place, kept)) = self.find(row.account) else { return };
+        let program = self.slugs.get(index(kept.program).unwrap_or(usize::MAX)).cloned();
         let span = self.spans.entry((row.period, row.starts)).or_default();
-        let score = Score { realised: row.realised, ppm: row.ppm, closed: row.closed };
-        let place = |ppm| Place { ppm: Reverse(ppm), opened_at: row.opened_at, account: row.account };
-        let old = span.scores.insert(row.account, score);
-        if old.is_some_and(|old| old.ppm == score.ppm) {
+        let closed = u32::try_from(row.closed).unwrap_or(u32::MAX);
+        let old = span.scores.insert(place, KeptScore { realised: row.realised, closed });
+        let old = old.map(|old| share(old.realised, kept.initial));
+        if old == Some(row.ppm) {
             return;
         }
-        for program in [Some(program), None] {
+        let stands = |ppm| Place { ppm: Reverse(ppm), opened_at: kept.opened_at, account: kept.account };
+        for program in [program, None] {
             let order = span.orders.entry(Which { program, phase: row.phase }).or_default();
             if let Some(old) = old {
-                order.remove(&place(old.ppm));
+                order.remove(&stands(old));
             }
-            order.insert(place(score.ppm));
+            order.insert(stands(row.ppm));
         }
     }
 
@@ -210,11 +242,11 @@ impl Boards {
         let mut lines = Vec::with_capacity(most.min(order.len()));
         let mut rank = None;
         for (offset, place) in order.from(from).take(most).enumerate() {
-            let (Some(score), Some(shown)) =
-                (span.scores.get(&place.account), self.accounts.get(&place.account))
-            else {
+            let known = self.find(place.account);
+            let Some((kept, score)) = known.and_then(|(at, kept)| Some((kept, span.scores.get(&at)?))) else {
                 continue;
             };
+            let score = Score { realised: score.realised, ppm: place.ppm.0, closed: score.closed };
             // The rank of the first of its equals, counted once for all of them.
             let this = match rank {
                 Some((ppm, rank)) if ppm == score.ppm => rank,
@@ -222,7 +254,7 @@ impl Boards {
                 None => order.place(&Place::first_of(score.ppm)).saturating_add(1),
             };
             rank = Some((score.ppm, this));
-            lines.push(Line { rank: this, shown: shown.clone(), score: *score });
+            lines.push(Line { rank: this, shown: self.shown(kept), score });
         }
         Lines { from, lines, of: order.len() }
     }
@@ -236,35 +268,58 @@ impl Boards {
         first_day: i32,
         neighbours: usize,
     ) -> Option<(usize, Lines)> {
-        let shown = self.accounts.get(&account)?;
+        let (at, kept) = self.find(account)?;
         let span = self.spans.get(&(period, first_day))?;
-        let score = span.scores.get(&account)?;
-        let program = (!all_programs).then(|| Arc::clone(&shown.program));
-        let which = Which { program, phase: shown.phase };
+        let ppm = share(span.scores.get(&at)?.realised, kept.initial);
+        let shown = self.shown(kept);
+        let which = Which { program: (!all_programs).then_some(shown.program), phase: shown.phase };
         let order = span.orders.get(&which)?;
-        let place = order.place(&Place { ppm: Reverse(score.ppm), opened_at: shown.opened_at, account });
+        let place = order.place(&Place { ppm: Reverse(ppm), opened_at: kept.opened_at, account });
         let from = place.saturating_sub(neighbours);
         let most = place.saturating_sub(from).saturating_add(neighbours).saturating_add(1);
         let lines = self.lines(&which, period, first_day, from, most);
         Some((place.saturating_sub(from), lines))
     }
 
-    /// Whether an account of a program is known.
+    /// A program's slug, if an account of it is known.
     pub fn knows(&self, program: &str) -> Option<Arc<str>> {
-        self.slugs.get(program).cloned()
+        self.slugs.iter().find(|slug| &***slug == program).cloned()
     }
 
     /// What is known of an account.
-    pub fn account(&self, account: AccountId) -> Option<&Shown> {
-        self.accounts.get(&account)
+    pub fn account(&self, account: AccountId) -> Option<Shown> {
+        self.find(account).map(|(_, kept)| self.shown(kept))
     }
 
     /// Accounts by program, phase and status.
-    pub fn counts(&self) -> impl Iterator<Item = (&str, usize, Status, u64)> {
-        self.counts
-            .iter()
-            .filter(|(_, (_, count))| *count > 0)
-            .map(|((program, phase, _), (status, count))| (&**program, *phase, *status, *count))
+    pub fn counts(&self) -> impl Iterator<Item = (&str, u32, Status, u64)> {
+        self.counts.iter().filter(|(_, (_, count))| *count > 0).filter_map(
+            |((program, phase, _), (status, count))| {
+                Some((&**self.slugs.get(index(*program)?)?, *phase, *status, *count))
+            },
+        )
+    }
+
+    fn find(&self, account: AccountId) -> Option<(u32, Kept)> {
+        let place = *self.places.get(&account)?;
+        Some((place, *self.accounts.get(index(place)?)?))
+    }
+
+    fn shown(&self, kept: Kept) -> Shown {
+        Shown {
+            account: kept.account,
+            person: kept.person,
+            program: index(kept.program)
+                .and_then(|slug| self.slugs.get(slug))
+                .cloned()
+                .unwrap_or_else(|| "".into()),
+            phase: index(kept.phase).unwrap_or_default(),
+            status: kept.status,
+            currency: kept.currency,
+            initial: kept.initial,
+            balance: kept.balance,
+            opened_at: kept.opened_at,
+        }
     }
 
     /// Bytes on the heap, counted from the capacity of what holds them.
@@ -274,25 +329,37 @@ impl Boards {
             let slots = capacity.saturating_mul(8).saturating_add(6).checked_div(7).unwrap_or_default();
             slots.next_power_of_two().saturating_mul(one.saturating_add(1))
         };
-        let accounts = slots(self.accounts.capacity(), size_of::<(AccountId, Shown)>());
+        let places = slots(self.places.capacity(), size_of::<(AccountId, u32)>());
+        let accounts = self.accounts.capacity().saturating_mul(size_of::<Kept>());
         let spans: usize = self
             .spans
             .values()
             .map(|span| {
                 let orders: usize = span.orders.values().map(Ordered::bytes).sum();
-                slots(span.scores.capacity(), size_of::<(AccountId, Score)>()).saturating_add(orders)
+                slots(span.scores.capacity(), size_of::<(u32, KeptScore)>()).saturating_add(orders)
             })
             .sum();
-        accounts.saturating_add(spans)
+        places.saturating_add(accounts).saturating_add(spans)
     }
 
-    /// One copy of each slug.
-    fn slug(&mut self, slug: &str) -> Arc<str> {
-        if let Some(known) = self.slugs.get(slug) {
-            return Arc::clone(known);
-        }
-        let new: Arc<str> = slug.into();
-        self.slugs.insert(Arc::clone(&new), Arc::clone(&new));
-        new
+    /// A slug's place in the list; there are few.
+    fn slug(&mut self, slug: &str) -> u32 {
+        let known = self.slugs.iter().position(|known| &**known == slug);
+        let place = known.unwrap_or_else(|| {
+            self.slugs.push(slug.into());
+            self.slugs.len().saturating_sub(1)
+        });
+        u32::try_from(place).unwrap_or(u32::MAX)
     }
+}
+
+fn index(place: u32) -> Option<usize> {
+    usize::try_from(place).ok()
+}
+
+/// What was realised in millionths of the balance at opening, rounded down: as `tradesense_ppm` of the database does it.
+fn share(realised: Amount, initial: Amount) -> i64 {
+    let millionths = i128::from(realised.micros()).saturating_mul(1_000_000);
+    let share = millionths.checked_div_euclid(i128::from(initial.micros())).unwrap_or_default();
+    i64::try_from(share).unwrap_or(if share < 0 { i64::MIN } else { i64::MAX })
 }

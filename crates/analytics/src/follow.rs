@@ -107,17 +107,17 @@ pub async fn follow_once(analytics: &Analytics) -> Result<(), AppError> {
 /// Loads a firm's boards beside those that are shown, and shows them.
 async fn load(analytics: &Analytics, standing: Standing, today: i32) -> Result<(), AppError> {
     let mut boards = Boards::of_version(standing.version);
-    let mut scores = Scores::after(0);
-    while let Some(page) = scores.next(analytics, standing, today).await? {
-        for row in &page {
-            boards.put_score(row, today);
-        }
-    }
-    // Read behind the scores, so that every score has its account.
+    // Accounts that come while these pages are read have a higher number and are followed the next time.
     let mut results = Results::after(0);
     while let Some(page) = results.next(analytics, standing).await? {
         for row in &page {
             boards.put_account(row);
+        }
+    }
+    let mut scores = Scores::after(0);
+    while let Some(page) = scores.next(analytics, standing, today).await? {
+        for row in &page {
+            boards.put_score(row, today);
         }
     }
     boards.change = standing.change;

@@ -262,7 +262,11 @@ async fn boards_have_the_ranks_of_the_window_function_with_all_their_ties() {
         }
         // Half of the scores move, some accounts come, and whoever follows hears of both.
         sqlx::query(
-            "update account_scores set ppm = (random() * 300)::bigint - 150, change = $1 where random() < 0.5",
+            "update account_scores set ppm = moved.ppm, realised_micros = moved.ppm, change = $1
+             from (select account_id, period, starts, (random() * 300)::bigint - 150 as ppm from account_scores
+                   where random() < 0.5) moved
+             where (account_scores.account_id, account_scores.period, account_scores.starts)
+                   = (moved.account_id, moved.period, moved.starts)",
         )
         .bind(6 + round)
         .execute(&mut superuser)
@@ -326,8 +330,11 @@ async fn lost_memory_and_lost_tables_come_back_with_every_rank() {
         let _proof = owner.commit().await.unwrap();
         // Messages come more than once, in any order, and not all of them.
         let all = messages(&world, firm).await;
-        let some: Vec<Message> = (0..pick(40)).map(|_| all[pick(all.len())].clone()).collect();
-        stage.projection.take(firm, &some).await.unwrap();
+        let some = || -> Vec<Message> { (0..pick(40)).map(|_| all[pick(all.len())].clone()).collect() };
+        // Two processes at once.
+        let (mine, yours) = (some(), some());
+        let taken = tokio::join!(stage.projection.take(firm, &mine), stage.projection.take(firm, &yours));
+        taken.0.and(taken.1).unwrap();
     }
     world.clock.set(owner.now);
     let all = messages(&world, firm).await;

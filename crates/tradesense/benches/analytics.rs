@@ -276,10 +276,10 @@ async fn window(
 /// A thousand accounts realise something: how long until the rows and until the boards know.
 async fn move_some(analytics: &Analytics, owner: &mut PgConnection, firm: FirmId) -> anyhow::Result<Value> {
     let some: Vec<uuid::Uuid> = sqlx::query_scalar(
-        "with some as (select firm_id, id, next_entry from accounts order by id limit 1000),
+        "with moved as (select firm_id, id, next_entry from accounts order by id limit 1000),
               entered as (insert into balance_entries
-                          select firm_id, id, next_entry, now(), 'profit', 12345678, 0, 1 from some)
-         update accounts set next_entry = accounts.next_entry + 1 from some where accounts.id = some.id returning accounts.id",
+                          select firm_id, id, next_entry, now(), 'profit', 12345678, 0, 1 from moved)
+         update accounts set next_entry = accounts.next_entry + 1 from moved where accounts.id = moved.id returning accounts.id",
     )
     .fetch_all(&mut *owner)
     .await?;

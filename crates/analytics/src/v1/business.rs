@@ -50,7 +50,7 @@ pub struct AccountCount {
     /// The program's slug when it was bought.
     program: String,
     /// The phase, from 0.
-    phase: usize,
+    phase: u32,
     /// The state.
     status: AccountStatus,
     /// How many.

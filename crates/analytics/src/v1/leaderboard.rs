@@ -147,7 +147,7 @@ pub struct Ranked {
     /// Currency of every amount.
     currency: &'static str,
     /// Positions closed in the period.
-    trades: u64,
+    trades: u32,
     /// Whether it is the caller's own.
     you: bool,
 }

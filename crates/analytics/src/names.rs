@@ -10,7 +10,7 @@ use store::{Store, analytics};
 /// A name is read again after it.
 const FRESH: Span = Span::from_seconds(30);
 /// Beyond this many the memory starts anew.
-const MOST: usize = 50_000;
+const MOST: usize = 200_000;
 
 #[derive(Default)]
 pub(crate) struct Names(Mutex<HashMap<(FirmId, PersonId), (String, Timestamp)>>);

@@ -21,7 +21,7 @@ use app::Role;
 use app::catalogue::Catalogue;
 use app::identity::{Cost, Identity, Password, Registration};
 use clap::Parser;
-use kernel::{AccountId, Clock, FirmId, PersonId, RequestId, SeededRng};
+use kernel::{AccountId, Clock, FirmId, RequestId, SeededRng};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use store::{NewFirm, Replicas, Settings, Store};
@@ -95,11 +95,11 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
         password: Password::new(PASSWORD),
         display_name: "Admin".to_owned(),
     };
-    let admin = identity.ensure_person(&context, registration, vec![Role::Admin]).await?;
+    identity.ensure_person(&context, registration, vec![Role::Admin]).await?;
     let password = Password::new(PASSWORD);
     let (_, session) = identity.sign_in(&context, "admin@bench.example", password, "::1").await?;
     let mut owner = PgConnection::connect(&args.database_url).await?;
-    fill(&mut owner, firm, admin.id, args.accounts).await?;
+    fill(&mut owner, firm, args.accounts).await?;
 
     let started = now();
     store.begin_rebuild(firm).await?;
@@ -222,15 +222,15 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
     }))
 }
 
-/// Accounts of one program, a third of which have realised something.
-async fn fill(owner: &mut PgConnection, firm: FirmId, person: PersonId, accounts: i64) -> anyhow::Result<()> {
-    // Keys to other tables are not looked at: there is one person and no purchase.
+/// Accounts of one program, four to each trader, a third of which have realised something.
+async fn fill(owner: &mut PgConnection, firm: FirmId, accounts: i64) -> anyhow::Result<()> {
+    // Keys to other tables are not looked at: there is no purchase.
     owner.execute("set session_replication_role = replica").await?;
     owner.execute("insert into shards (id, epoch, seq, quote_position, at, mark_position) values (0, 0, 0, 0, now(), 0)").await?;
-    owner.execute("create table bench as select 0 as n, gen_random_uuid() as id, gen_random_uuid() as challenge, 0::bigint as realised, now() as at limit 0").await?;
+    owner.execute("create table bench as select 0 as n, gen_random_uuid() as id, gen_random_uuid() as person, gen_random_uuid() as challenge, 0::bigint as realised, now() as at limit 0").await?;
     sqlx::query(
         "insert into bench
-         select n, gen_random_uuid(), gen_random_uuid(),
+         select n, gen_random_uuid(), md5('trader ' || n / 4)::uuid, gen_random_uuid(),
                 case when n % 3 = 0 then (random() * 12000)::bigint * 1000000 - 5000000000 else 0 end,
                 now() - random() * interval '40 days'
          from generate_series(1, $1) n",
@@ -239,23 +239,25 @@ async fn fill(owner: &mut PgConnection, firm: FirmId, person: PersonId, accounts
     .execute(&mut *owner)
     .await?;
     for sql in [
+        "insert into people (firm_id, id, email, display_name, password_hash, roles, created_at)
+         select distinct on (person) $1, person, person || '@bench.example', 'Trader ' || n, '', '{trader}', at from bench",
         "insert into challenges (firm_id, id, purchase_id, person_id, slug, version, created_at, opened_at)
-         select $1, challenge, challenge, $2, 'bench', repeat('0', 64), at, at from bench",
+         select $1, challenge, challenge, person, 'bench', repeat('0', 64), at, at from bench",
         "insert into accounts (firm_id, id, challenge_id, shard, version, phase, status, currency, initial_micros,
                                balance_micros, track, next_ticket, next_fill, next_entry, next_verdict, opened_at,
                                closed_at, quote_position)
          select $1, id, challenge, 0, repeat('0', 64), 0, 'active', 'USD', 100000000000, 100000000000 + realised, '{}', 1, 1,
                 case when realised = 0 then 2 else 3 end, 1, at, null, 0
-         from bench where $2::uuid is not null",
+         from bench",
         "insert into balance_entries (firm_id, account_id, number, at, kind, amount_micros, balance_micros, fill_number)
-         select $1, id, 1, at, 'initial', 100000000000, 100000000000, null from bench where $2::uuid is not null
+         select $1, id, 1, at, 'initial', 100000000000, 100000000000, null from bench
          union all
          select $1, id, 2, at, 'profit', realised, 100000000000 + realised, 1 from bench where realised <> 0",
     ] {
-        sqlx::query(sql).bind(firm.uuid()).bind(person.uuid()).execute(&mut *owner).await.context(sql)?;
+        sqlx::query(sql).bind(firm.uuid()).execute(&mut *owner).await.context(sql)?;
     }
     owner.execute("set session_replication_role = origin").await?;
-    owner.execute("vacuum analyze challenges, accounts, balance_entries").await?;
+    owner.execute("vacuum analyze people, challenges, accounts, balance_entries").await?;
     Ok(())
 }
 

@@ -44,3 +44,85 @@ pub trait Consumer: Send + Sync {
     /// taken, and they come again one by one.
     async fn take(&self, firm: FirmId, messages: &[Message]) -> Result<(), AppError>;
 }
+
+/// Messages are spread over so many streams by their aggregate, so that several processes take them side by side and
+/// those of one aggregate keep their order.
+pub const PARTS: u32 = 4;
+
+/// The stream of a part.
+pub fn stream(part: u32) -> String {
+    format!("tradesense:messages:{part}")
+}
+
+/// The part of an aggregate, by FNV-1a (32 bit) over its bytes; the same for ever.
+pub fn part(aggregate: &str) -> u32 {
+    let hash = aggregate
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash.checked_rem(PARTS).unwrap_or_default()
+}
+
+/// What the relay reads in one go.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// In the order of their ids.
+    pub messages: Vec<Message>,
+    /// The oldest transaction that was running while it was read.
+    pub oldest_running: u64,
+    /// The first transaction that had not begun by then.
+    pub next_transaction: u64,
+}
+
+/// A message that a group could not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failed<'a> {
+    /// Which group.
+    pub group: &'a str,
+    /// Whose message.
+    pub firm: FirmId,
+    /// Which message.
+    pub message: i64,
+    /// Why, for the operator.
+    pub error: &'a str,
+}
+
+/// What a group has before it, counted in the database: the streams may have forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backlog {
+    /// Which group.
+    pub group: String,
+    /// Neither taken nor dead.
+    pub waiting: i64,
+    /// When the oldest of these was written.
+    pub oldest: Option<Timestamp>,
+    /// Failed and tried again.
+    pub failing: i64,
+    /// Given up until somebody sends them again.
+    pub dead: i64,
+}
+
+/// The outbox, and what became of its messages.
+#[async_trait]
+pub trait MessageStore: Send + Sync {
+    /// Up to which id every message was published or will never be.
+    async fn known(&self) -> Result<i64, AppError>;
+    /// Moves that place for whoever relays under this token; false if somebody relays under a later one.
+    async fn set_known(&self, id: i64, token: i64) -> Result<bool, AppError>;
+    /// Messages behind a place, at most so many, and those of `gaps` that have come to light.
+    async fn outbox(&self, after: i64, gaps: &[i64], most: i64) -> Result<Outbox, AppError>;
+    /// Makes a group known. It begins with what is published from now on.
+    async fn join(&self, group: &str) -> Result<(), AppError>;
+    /// The groups that joined.
+    async fn groups(&self) -> Result<Vec<String>, AppError>;
+    /// Messages that were published and that the group has neither taken nor failed at, at most so many.
+    async fn missing(&self, group: &str, most: i64) -> Result<Vec<Message>, AppError>;
+    /// Messages at which some group failed and that are due again, at most so many. They are not due again for a while.
+    async fn due_again(&self, most: i64) -> Result<Vec<Message>, AppError>;
+    /// Writes down that a group could not take a message: it comes again, later with every time, and is dead after the
+    /// last. True if it is dead now.
+    async fn fail(&self, failed: Failed<'_>) -> Result<bool, AppError>;
+    /// Moves the place up to which a group has taken everything, and forgets what was written down message by message.
+    async fn settle(&self, group: &str) -> Result<(), AppError>;
+    /// What every group has before it.
+    async fn backlogs(&self) -> Result<Vec<Backlog>, AppError>;
+}

@@ -16,11 +16,13 @@ pub mod events;
 pub mod identity;
 pub mod jobs;
 pub mod latency;
+pub mod leadership;
 pub mod market;
 pub mod overrides;
 pub mod purchases;
 pub mod receipts;
 pub mod releases;
+pub mod streams;
 pub mod trading;
 pub mod what_if;
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use kernel::{AccountId, Amount, FirmId, Overflow, Timestamp};
 use rules::payout::Precheck;
 use rules::{Deadline, Floor, Objective, Phase, Program, Scene, Track, VersionHash};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::command::{Command, Fingerprint, Open, Outcome};
@@ -178,7 +179,7 @@ pub enum RestoreError<E> {
 }
 
 /// An account as it stands, with everything computed from the standing quotes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct View {
     /// Time of the last input.
     pub as_of: Timestamp,

@@ -1,9 +1,11 @@
 //! What would come next for an account if prices stayed, and where they would have to go for a floor to fire.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use kernel::{AccountId, Amount, Price, Side, Timestamp};
 use rules::{Effect, Figured, Floor, Worth};
+use serde::{Deserialize, Serialize};
 
 use crate::{Engine, EngineError, Market, Position, Ticket, View};
 
@@ -11,7 +13,7 @@ use crate::{Engine, EngineError, Market, Position, Ticket, View};
 const RESETS: usize = 8;
 
 /// What would come next.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Forecast {
     /// The account as it stands.
     pub view: View,
@@ -28,7 +30,7 @@ pub struct Forecast {
 }
 
 /// An end of a trading day.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComingReset {
     /// When.
     pub at: Timestamp,
@@ -39,7 +41,7 @@ pub struct ComingReset {
 }
 
 /// The price at which one position alone would make a floor fire.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FiringPrice {
     /// At or beyond it, on the side at which the position closes.
     pub price: Price,
@@ -50,10 +52,10 @@ pub struct FiringPrice {
 }
 
 /// The numbers of a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleFigures {
     /// Its kind.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Its numbers.
     pub figures: Vec<Figured>,
 }
@@ -74,7 +76,7 @@ impl Engine {
         let mut figures = Vec::with_capacity(view.phase.rules.len());
         for (index, rule) in view.phase.rules.iter().enumerate() {
             let numbers = rules::figures(index, rule, &scene, &account.track)?;
-            figures.push(RuleFigures { kind: rule.kind(), figures: numbers });
+            figures.push(RuleFigures { kind: rule.kind().into(), figures: numbers });
         }
         let mut resets = Vec::with_capacity(RESETS);
         let (mut from, mut at) = (account.track.day_started_at, account.track.next_reset);

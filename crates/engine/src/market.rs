@@ -40,7 +40,7 @@ pub struct Market {
 }
 
 /// A result in an account's currency and how it got there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worth {
     /// The price the position would close at.
     pub close_price: Price,

@@ -12,6 +12,29 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("migrating the database")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Which schema it is could not be read or written.
+    #[error("looking at which schema the database has")]
+    Schema(#[source] sqlx::Error),
+    /// The database was not migrated for this program.
+    #[error(
+        "the database's schema ends with migration {found} and this program needs {ours}: run `tradesense migrate` first"
+    )]
+    SchemaTooOld {
+        /// The program's last migration.
+        ours: i64,
+        /// The database's.
+        found: i64,
+    },
+    /// The database was migrated for later programs.
+    #[error(
+        "the database's schema needs programs with migration {oldest} or later and this one ends with {ours}: start a newer one"
+    )]
+    SchemaTooNew {
+        /// The program's last migration.
+        ours: i64,
+        /// That of the oldest program that works.
+        oldest: i64,
+    },
     /// The login of the running platform could not be made.
     #[error("making the login that the platform runs with")]
     Login(#[source] sqlx::Error),

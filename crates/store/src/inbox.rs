@@ -11,15 +11,22 @@ impl Tx {
     pub async fn take_messages(&mut self, group: &str, ids: &[i64]) -> Result<Vec<i64>, AppError> {
         let firm = self.firm().uuid();
         let mut taken = sqlx::query_scalar!(
-            "insert into inbox (firm_id, group_name, message_id)
-             select $1, $2, id
-             from (select distinct unnest($3::bigint[]) as id) wanted
-             where id > coalesce((select settled_id from consumer_groups where name = $2), 0)
-                or exists (select from failed_messages
-                           where group_name = $2 and message_id = id and firm_id = $1 and sent_again_at is not null)
-             order by id
-             on conflict on constraint inbox_key do nothing
-             returning message_id",
+            r#"with taken as (
+                   insert into inbox (firm_id, group_name, message_id)
+                   select $1, $2, id
+                   from (select distinct unnest($3::bigint[]) as id) wanted
+                   where id > coalesce((select settled_id from consumer_groups where name = $2), 0)
+                      or exists (select from failed_messages
+                                 where group_name = $2 and message_id = id and firm_id = $1 and sent_again_at is not null)
+                   order by id
+                   on conflict on constraint inbox_key do nothing
+                   returning message_id
+               ),
+               mended as (
+                   delete from failed_messages
+                   where group_name = $2 and firm_id = $1 and message_id in (select message_id from taken)
+               )
+               select message_id as "id!" from taken"#,
             firm,
             group,
             ids,

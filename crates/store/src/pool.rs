@@ -33,6 +33,10 @@ pub(crate) const WHOLE_TABLES: &str = "set local enable_seqscan = on; set local 
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
+/// The last migration of the oldest program that works with this schema: raised with a migration that takes something away
+/// from programs before it.
+const OLDEST_PROGRAM: i64 = 15;
+
 /// How to reach the database.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -113,6 +117,17 @@ impl Store {
     pub async fn migrate(url: &str) -> Result<(), StoreError> {
         let mut owner = PgConnection::connect(url).await.map_err(StoreError::Connect)?;
         MIGRATIONS.run(&mut owner).await.map_err(StoreError::Migrate)?;
+        sqlx::query!(
+            "insert into schema_version (version, oldest) values ($1, $2)
+             on conflict on constraint schema_version_key do update
+             set version = greatest(schema_version.version, excluded.version),
+                 oldest = greatest(schema_version.oldest, excluded.oldest)",
+            newest_migration(),
+            OLDEST_PROGRAM,
+        )
+        .execute(&mut owner)
+        .await
+        .map_err(StoreError::Schema)?;
         owner.close().await.map_err(StoreError::Connect)
     }
 
@@ -124,6 +139,39 @@ impl Store {
             hash.update(&migration.checksum);
         }
         hex::encode(hash.finalize())
+    }
+
+    /// Refuses a database whose schema is older than this program, or no longer made for it. For any login of the platform.
+    pub async fn check_schema(url: &str) -> Result<(), StoreError> {
+        let mut login = engine_connection(url).await?;
+        // A database without the table is older than this check.
+        let found =
+            sqlx::query!("select version, oldest from schema_version").fetch_optional(&mut login).await;
+        let found = match found {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => None,
+            found => found.map_err(StoreError::Schema)?,
+        };
+        login.close().await.map_err(StoreError::Connect)?;
+        let ours = newest_migration();
+        match found {
+            Some(found) if found.oldest > ours => {
+                Err(StoreError::SchemaTooNew { ours, oldest: found.oldest })
+            }
+            Some(found) if found.version >= ours => Ok(()),
+            found => Err(StoreError::SchemaTooOld { ours, found: found.map_or(0, |found| found.version) }),
+        }
+    }
+
+    /// Every firm with the time at which it was set up. For any login of the platform.
+    pub async fn firms(url: &str) -> Result<Vec<(FirmId, Timestamp)>, StoreError> {
+        let mut login = engine_connection(url).await?;
+        let firms =
+            sqlx::query!(r#"select firm_id, created_at as "created_at: At" from firms order by created_at"#)
+                .fetch_all(&mut login)
+                .await
+                .map_err(StoreError::Firm)?;
+        login.close().await.map_err(StoreError::Connect)?;
+        Ok(firms.into_iter().map(|row| (FirmId::from_uuid(row.firm_id), row.created_at.0)).collect())
     }
 
     /// Opens one pool for each role and takes one connection, so that a wrong URL shows at once.
@@ -327,6 +375,17 @@ fn pool_options(set_role: &'static str, most: u32) -> PgPoolOptions {
             })
         },
     )
+}
+
+fn newest_migration() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+/// A connection for a moment, under the role of shards.
+async fn engine_connection(url: &str) -> Result<PgConnection, StoreError> {
+    let mut login = PgConnection::connect(url).await.map_err(StoreError::Connect)?;
+    login.execute("set role tradesense_engine").await.map_err(StoreError::Connect)?;
+    Ok(login)
 }
 
 async fn write_login(owner: &mut PgConnection, password: &str) -> Result<String, sqlx::Error> {

@@ -512,7 +512,7 @@ async fn write_refused(
         &column(refused, |quote| quote.bid),
         &column(refused, |quote| quote.ask),
         column(refused, |quote| At(quote.source_time)) as _,
-        column(refused, |quote| quote.reason) as _,
+        column(refused, |quote| &*quote.reason) as _,
     )
     .execute(connection)
     .await

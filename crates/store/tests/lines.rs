@@ -1,25 +1,45 @@
-//! What a line to a shard promises, whoever owns the shard: asked of the queues of one process, over the real store.
+//! What a line to a shard promises, whoever owns the shard: asked of the queues of one process and of streams between
+//! several, over the real store.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "a test that cannot go on stops"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use app::AppError;
 use app::latency::Meter;
 use app::market::MarketHub;
 use app::receipts::Stored;
+use app::streams::Streams;
 use app::trading::{
-    Desk, IncomingQuote, LeaseStore as _, LineError, Origin, Owner, Queues, Sequencer, ShardSettings,
-    SharedQuoteLog, Submitted,
+    Desk, Follower, IncomingQuote, LeaseStore as _, LineError, Origin, Owner, Queues, Remote, Sequencer,
+    ShardSettings, Shards, SharedQuoteLog, Submitted,
 };
 use engine::{Act, Command, Done, Key, OrderKind, Place};
 use kernel::{AccountId, Clock, OwnerId, Price, Quantity, Side, Symbol};
 use sqlx::Row as _;
 use store::Store;
+use streams::RedisStreams;
 use testkit::trading::{Fate, Gate, MemoryLog};
-use testkit::{World, instruments, program};
+use testkit::{TestRedis, World, instruments, program};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+/// How the shards are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The queues of one process.
+    Queues,
+    /// Streams, as between processes: each owner has queues and a quote log of its own.
+    Streams,
+}
 
 struct Wired {
     world: World,
@@ -28,11 +48,17 @@ struct Wired {
     queues: Queues,
     desk: Desk,
     accounts: Vec<AccountId>,
+    shards: i16,
+    streams: Option<Arc<dyn Streams>>,
+    /// What the other process would run.
+    others: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+    redis: Option<TestRedis>,
 }
 
 impl Wired {
     /// So many shards and accounts, which are open.
-    async fn new(shards: i16, accounts: usize) -> (Self, Owner) {
+    async fn new(by: By, shards: i16, accounts: usize) -> (Self, Owner) {
         let world = World::new().await;
         let firm = world.firm("one").await;
         let trader = world.person(firm, "trader@one.example").await;
@@ -47,7 +73,20 @@ impl Wired {
             queues,
             world,
             accounts: Vec::new(),
+            shards,
+            streams: None,
+            others: Vec::new(),
+            stop: watch::Sender::new(false),
+            redis: None,
         };
+        if by == By::Streams {
+            let redis = TestRedis::start();
+            let streams: Arc<dyn Streams> = Arc::new(RedisStreams::connect(&redis.url()).await.unwrap());
+            let remote = Remote::new(Arc::clone(&streams), clock, id("web"), shards);
+            wired.desk = remote.desk();
+            wired.others.push(tokio::spawn(remote.run(wired.stop.subscribe())));
+            (wired.streams, wired.redis) = (Some(streams), Some(redis));
+        }
         let mut owner = wired.owner("first");
         owner.round().await.unwrap();
         wired.quote().await;
@@ -61,24 +100,41 @@ impl Wired {
     }
 
     /// Somebody who may own shards.
-    fn owner(&self, name: &str) -> Owner {
-        let settings = ShardSettings {
+    fn owner(&mut self, name: &str) -> Owner {
+        let mut settings = ShardSettings {
             owner: id(name),
             instruments: instruments(),
             clock: self.world.clock.clone(),
             store: self.gate.clone(),
             log: self.log.clone(),
+            log_follows: false,
             stored: Stored::default(),
             meter: Meter::default(),
         };
-        Owner::new(settings, self.world.store.clone(), self.queues.clone())
+        let Some(streams) = self.streams.clone() else {
+            return Owner::new(settings, self.world.store.clone(), self.queues.clone());
+        };
+        let clock: Arc<dyn Clock> = self.world.clock.clone();
+        let (log, queues) = (MemoryLog::shared(), Queues::of_some(self.shards, &clock));
+        (settings.log, settings.log_follows) = (log.clone(), true);
+        let shards = Shards { log, queues: queues.clone(), first_needed: 1 };
+        let hub = Arc::new(MarketHub::new(instruments()));
+        let follower = Follower::new(Arc::clone(&streams), hub, Some(shards));
+        self.others.push(tokio::spawn(follower.run(self.stop.subscribe())));
+        Owner::new(settings, self.world.store.clone(), queues).answering(streams)
     }
 
     /// A price for what is ordered, for every shard.
     async fn quote(&self) {
         let hub = Arc::new(MarketHub::new(instruments()));
         let (clock, log) = (self.world.clock.clone(), self.log.clone());
-        let mut sequencer = Sequencer::new(instruments(), clock.clone(), log, 0, &self.queues, hub);
+        let mut sequencer = match &self.streams {
+            None => Sequencer::new(instruments(), clock.clone(), log, 0, &self.queues, hub),
+            Some(streams) => {
+                let fed = (Arc::clone(streams), 1);
+                Sequencer::feeding(instruments(), clock.clone(), &log, 0, &hub, fed)
+            }
+        };
         let quote = IncomingQuote {
             source: "test".into(),
             symbol: Symbol::parse("EURUSD").unwrap(),
@@ -87,6 +143,18 @@ impl Wired {
             source_time: clock.now(),
         };
         sequencer.accept(&[quote]).await.unwrap();
+    }
+
+    /// Everything that can run has run.
+    async fn quiet(&self) {
+        match &self.streams {
+            None => {
+                for _ in 0..10_000 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Some(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+        }
     }
 
     fn submit(&self, account: AccountId, key: &str) -> JoinHandle<Result<Submitted, AppError>> {
@@ -130,9 +198,35 @@ fn is(error: &AppError, expected: LineError) -> bool {
     matches!(error, AppError::Unavailable { source, .. } if source.downcast_ref() == Some(&expected))
 }
 
-#[tokio::test]
-async fn nobody_is_answered_before_the_commit_and_the_shard_decides_on_meanwhile() {
-    let (wired, _owner) = Wired::new(1, 1).await;
+macro_rules! asked_of_both {
+    ($($question:ident),* $(,)?) => {
+        mod by_queues {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $question() {
+                super::$question(super::By::Queues).await;
+            })*
+        }
+        mod by_streams {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $question() {
+                super::$question(super::By::Streams).await;
+            })*
+        }
+    };
+}
+
+asked_of_both!(
+    nobody_is_answered_before_the_commit_and_the_shard_decides_on_meanwhile,
+    too_much_at_once_is_refused_and_takes_no_effect,
+    a_retry_gets_the_first_answer,
+    what_failed_to_commit_is_not_answered_and_leaves_nothing,
+    who_was_deposed_writes_nothing_more_and_whoever_follows_takes_on_what_waits,
+    shards_move_between_owners_while_orders_go_on,
+    a_lease_that_ran_out_is_anybodys,
+);
+
+async fn nobody_is_answered_before_the_commit_and_the_shard_decides_on_meanwhile(by: By) {
+    let (wired, _owner) = Wired::new(by, 1, 1).await;
     let account = wired.accounts[0];
     let before = wired.gate.passed().len();
     wired.gate.close();
@@ -141,10 +235,8 @@ async fn nobody_is_answered_before_the_commit_and_the_shard_decides_on_meanwhile
     let rest: Vec<_> = (0..20).map(|number| wired.submit(account, &format!("next-{number}"))).collect();
     let seen = wired.desk.clone();
     let view = tokio::spawn(async move { seen.view(account).await });
-    // Everything that can run has run, and the one commit still waits.
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
+    // The one commit still waits.
+    wired.quiet().await;
     assert!(!first.is_finished() && rest.iter().all(|order| !order.is_finished()) && !view.is_finished());
     assert_eq!(wired.orders(account).await, 0);
     wired.gate.open();
@@ -161,18 +253,15 @@ async fn nobody_is_answered_before_the_commit_and_the_shard_decides_on_meanwhile
     assert_eq!(batches, [1, 20], "what came during the first commit went with the second");
 }
 
-#[tokio::test]
-async fn too_much_at_once_is_refused_and_takes_no_effect() {
-    let (wired, _owner) = Wired::new(1, 1).await;
+async fn too_much_at_once_is_refused_and_takes_no_effect(by: By) {
+    let (wired, _owner) = Wired::new(by, 1, 1).await;
     let account = wired.accounts[0];
     wired.gate.close();
     let first = wired.submit(account, "first");
     wired.gate.waiting(1).await;
     let orders: Vec<_> = (0..7_000).map(|number| wired.submit(account, &format!("n-{number}"))).collect();
     let (mut done, mut placed, mut full) = (0, 0, 0);
-    for _ in 0..10_000 {
-        tokio::task::yield_now().await;
-    }
+    wired.quiet().await;
     wired.gate.open();
     for order in orders {
         match order.await.unwrap() {
@@ -190,9 +279,8 @@ async fn too_much_at_once_is_refused_and_takes_no_effect() {
     assert_eq!(wired.orders(account).await, placed + 1, "what was refused took no effect");
 }
 
-#[tokio::test]
-async fn a_retry_gets_the_first_answer() {
-    let (wired, _owner) = Wired::new(1, 1).await;
+async fn a_retry_gets_the_first_answer(by: By) {
+    let (wired, _owner) = Wired::new(by, 1, 1).await;
     let account = wired.accounts[0];
     let (left, right) = (wired.submit(account, "same"), wired.submit(account, "same"));
     let (left, right) = (left.await.unwrap().unwrap(), right.await.unwrap().unwrap());
@@ -201,9 +289,8 @@ async fn a_retry_gets_the_first_answer() {
     assert_eq!(wired.orders(account).await, 1);
 }
 
-#[tokio::test]
-async fn what_failed_to_commit_is_not_answered_and_leaves_nothing() {
-    let (wired, _owner) = Wired::new(1, 1).await;
+async fn what_failed_to_commit_is_not_answered_and_leaves_nothing(by: By) {
+    let (wired, _owner) = Wired::new(by, 1, 1).await;
     let account = wired.accounts[0];
     wired.gate.fail_next();
     let failed = wired.submit(account, "tried").await.unwrap().unwrap_err();
@@ -214,9 +301,8 @@ async fn what_failed_to_commit_is_not_answered_and_leaves_nothing() {
     assert_eq!(wired.orders(account).await, 1);
 }
 
-#[tokio::test]
-async fn who_was_deposed_writes_nothing_more_and_whoever_follows_takes_on_what_waits() {
-    let (wired, mut first) = Wired::new(1, 1).await;
+async fn who_was_deposed_writes_nothing_more_and_whoever_follows_takes_on_what_waits(by: By) {
+    let (mut wired, mut first) = Wired::new(by, 1, 1).await;
     let account = wired.accounts[0];
     wired.gate.close();
     let unanswered = wired.submit(account, "unanswered");
@@ -226,20 +312,37 @@ async fn who_was_deposed_writes_nothing_more_and_whoever_follows_takes_on_what_w
     // The first finds out; what it had decided is lost, and nobody was told otherwise.
     first.round().await.unwrap();
     assert!(first.held().is_empty());
-    let error = unanswered.await.unwrap().unwrap_err();
-    assert!(is(&error, LineError::Gone), "{error}");
+    let unanswered = match by {
+        By::Queues => {
+            let error = unanswered.await.unwrap().unwrap_err();
+            assert!(is(&error, LineError::Gone), "{error}");
+            None
+        }
+        // The stream still has the question.
+        By::Streams => Some(unanswered),
+    };
     let mut second = wired.owner("second");
     second.round().await.unwrap();
     assert_eq!(second.held(), [0]);
     let late = wired.submit(account, "late");
     wired.gate.waiting(2).await;
     wired.gate.open();
-    assert_eq!(late.await.unwrap().unwrap().outcome.unwrap(), Done::Order(engine::Ticket(1)));
-    // Taken from the queue by the first before it went: unknown to its sender, and not there.
-    assert!(is(&waits.await.unwrap().unwrap_err(), LineError::Gone));
-    let again = wired.submit(account, "unanswered").await.unwrap().unwrap();
-    assert!(!again.repeated, "it had not been written");
-    assert_eq!(wired.orders(account).await, 2);
+    let late = late.await.unwrap().unwrap().outcome;
+    if let Some(unanswered) = unanswered {
+        // The second takes on what the first has not answered, in its order.
+        let ticket = |number| Ok(Done::Order(engine::Ticket(number)));
+        assert_eq!(unanswered.await.unwrap().unwrap().outcome, ticket(1));
+        assert_eq!((waits.await.unwrap().unwrap().outcome, late), (ticket(2), ticket(3)));
+        assert!(wired.submit(account, "unanswered").await.unwrap().unwrap().repeated);
+        assert_eq!(wired.orders(account).await, 3);
+    } else {
+        assert_eq!(late, Ok(Done::Order(engine::Ticket(1))));
+        // Taken from the queue by the first before it went: unknown to its sender, and not there.
+        assert!(is(&waits.await.unwrap().unwrap_err(), LineError::Gone));
+        let again = wired.submit(account, "unanswered").await.unwrap().unwrap();
+        assert!(!again.repeated, "it had not been written");
+        assert_eq!(wired.orders(account).await, 2);
+    }
     let passed = wired.gate.passed_with(Fate::Deposed).await;
     let deposed: Vec<_> = passed.iter().filter(|passed| passed.fate == Fate::Deposed).collect();
     assert_eq!(deposed.len(), 1, "the write of the deposed owner was refused");
@@ -250,11 +353,10 @@ async fn who_was_deposed_writes_nothing_more_and_whoever_follows_takes_on_what_w
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn shards_move_between_owners_while_orders_go_on() {
+async fn shards_move_between_owners_while_orders_go_on(by: By) {
     const SHARDS: i16 = 4;
     const ORDERS: usize = 60;
-    let (wired, mut first) = Wired::new(SHARDS, 12).await;
+    let (mut wired, mut first) = Wired::new(by, SHARDS, 12).await;
     let shards: BTreeSet<i16> = wired.accounts.iter().map(|account| account.shard(SHARDS)).collect();
     assert!(shards.len() > 1, "the accounts lie in several shards");
     assert_eq!(first.held(), [0, 1, 2, 3]);
@@ -288,9 +390,8 @@ async fn shards_move_between_owners_while_orders_go_on() {
     assert!(wired.gate.passed().iter().all(|passed| passed.fate == Fate::Stored));
 }
 
-#[tokio::test]
-async fn a_lease_that_ran_out_is_anybodys() {
-    let (wired, mut first) = Wired::new(2, 1).await;
+async fn a_lease_that_ran_out_is_anybodys(by: By) {
+    let (mut wired, mut first) = Wired::new(by, 2, 1).await;
     let mut second = wired.owner("second");
     second.round().await.unwrap();
     assert!(second.held().is_empty(), "all are leased");

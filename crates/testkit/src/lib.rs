@@ -2,7 +2,7 @@
 //!
 //! **For:** [`TestDatabase`] (cloned from a migrated template, gone when dropped), [`World`] (the store with its use
 //! cases over a manual clock), [`trading`] (a quote log in memory, a store whose
-//! commits wait until they are let through), and the small [`instruments`] table and [`program`] they share.
+//! commits wait until they are let through), [`TestRedis`] (a server that may be killed), and the small [`instruments`] table and [`program`] they share.
 //!
 //! **Must not know:** what is being tested. Nothing that ships depends on this crate.
 //!
@@ -15,8 +15,10 @@
 )]
 
 mod database;
+mod redis;
 pub mod trading;
 mod world;
 
 pub use database::TestDatabase;
+pub use redis::{TestRedis, free_port};
 pub use world::{PASSWORD, START, World, instruments, program};

@@ -1,15 +1,22 @@
 //! What a demonstration starts with: a firm, its programs, an operator and a trader with printed passwords.
 
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use app::Context;
 use app::Role;
 use app::catalogue::{Catalogue, Publication};
-use app::identity::{Identity, Password, Registration};
-use kernel::{Currency, FirmId, Money, RequestId, Rng, Timestamp};
+use app::identity::{Cost, Identity, Password, Registration};
+use clap::Args;
+use kernel::{Clock, Currency, FirmId, Money, RequestId, Rng, Timestamp};
 use rules::Program;
 use serde::{Deserialize, Serialize};
+use store::{NewFirm, Store};
+
+use crate::instruments;
+use crate::system::{SystemClock, SystemRng};
 
 /// Slug, text and price in US dollars of every program on sale, in the catalogue's order.
 const PROGRAMS: [(&str, &str, &str); 4] = [
@@ -108,6 +115,50 @@ pub fn password(rng: &dyn Rng) -> String {
         text.extend(SYMBOLS.get(usize::from(byte & 31)).copied().map(char::from));
     }
     text
+}
+
+/// Settings of `tradesense demo`.
+#[derive(Debug, Clone, Args)]
+pub struct Demo {
+    /// The database, as its owner.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+    /// Where the passwords are kept.
+    #[arg(long, env = "TRADESENSE_DATA_DIR", default_value = "data")]
+    data_dir: PathBuf,
+}
+
+/// Fills a migrated database with what a demonstration starts with, and prints the passwords.
+pub fn run(demo: &Demo) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::fs::create_dir_all(&demo.data_dir).with_context(|| format!("making {}", demo.data_dir.display()))?;
+    let logins = runtime.block_on(fill(demo))?;
+    let mut out = std::io::stdout().lock();
+    for Login { title, email, password, .. } in logins {
+        writeln!(out, "{title} {email} {password}").context("writing to the standard output")?;
+    }
+    Ok(())
+}
+
+async fn fill(demo: &Demo) -> anyhow::Result<Vec<Login>> {
+    let (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>) = (Arc::new(SystemClock), Arc::new(SystemRng));
+    let firm = NewFirm { slug: FIRM.to_owned(), name: FIRM_NAME.to_owned(), domains: Vec::new() };
+    let firm = Store::ensure_firm(&demo.database_url, &firm, clock.now()).await.context("making the firm")?;
+    let instruments = Arc::new(instruments::shipped()?);
+    let settings = store::Settings {
+        url: demo.database_url.clone(),
+        instruments: Arc::clone(&instruments),
+        app_connections: 1,
+        engine_connections: 1,
+        worker_connections: 1,
+    };
+    let store = Arc::new(Store::connect(&settings).await.context("connecting to the database")?);
+    let logins = logins(&demo.data_dir.join("logins.json"), &*rng)?;
+    let identity = Identity::new(store.clone(), Arc::clone(&clock), Arc::clone(&rng), 1, Cost::STANDARD);
+    let catalogue = Catalogue::new(store.clone(), instruments, Arc::clone(&clock));
+    seed(firm, &catalogue, &identity, &logins, clock.now(), &*rng).await?;
+    store.close().await;
+    Ok(logins)
 }
 
 /// Puts the programs on sale and makes sure that the people exist and that the printed passwords are theirs, also when

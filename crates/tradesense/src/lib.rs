@@ -8,7 +8,9 @@
 
 pub mod bots;
 pub mod census;
+mod chores;
 pub mod demo;
+pub mod feeding;
 pub mod instruments;
 pub mod keys;
 pub mod market;
@@ -16,6 +18,7 @@ pub mod platform;
 pub mod quotes;
 pub mod receipt;
 pub mod replay;
+pub mod role;
 pub mod rules;
 pub mod system;
 pub mod up;

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tradesense::replay::{self, Found};
+use tradesense::role::Part;
 use tradesense::system::SystemClock;
-use tradesense::{quotes, receipt, rules, up};
+use tradesense::{demo, quotes, receipt, role, rules, up};
 
 /// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
 #[derive(Debug, Parser)]
@@ -20,6 +21,14 @@ struct Cli {
 enum Command {
     /// Starts everything in one process, with a private database and a demonstration market.
     Up(up::Up),
+    /// Serves people and programs over HTTP, beside processes of the other roles.
+    Api(role::Role),
+    /// Owns shards and takes its turn at feeding quotes, beside processes of the other roles.
+    Engine(role::Role),
+    /// Carries messages and does chores, beside processes of the other roles.
+    Worker(role::Role),
+    /// Makes the demonstration's firm, programs and people in a migrated database, and prints the passwords.
+    Demo(demo::Demo),
     /// Prints the OpenAPI document.
     Openapi {
         /// That of the analytics role.
@@ -31,6 +40,9 @@ enum Command {
         /// The database, as its owner.
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
+        /// Make the login that the platform works under, with this password, and print its URL.
+        #[arg(long, env = "TRADESENSE_LOGIN_PASSWORD", hide_env_values = true)]
+        login_password: Option<String>,
     },
     /// Looks for rows of the trading tables that contradict each other. Ends with 0 only if there are none.
     Check {
@@ -62,8 +74,14 @@ fn main() -> ExitCode {
         .init();
     let ran = match Cli::parse().command {
         Command::Up(up) => up::run(&up).map(|()| Found::Equal),
+        Command::Api(role) => role::run(Part::Api, &role).map(|()| Found::Equal),
+        Command::Engine(role) => role::run(Part::Engine, &role).map(|()| Found::Equal),
+        Command::Worker(role) => role::run(Part::Worker, &role).map(|()| Found::Equal),
+        Command::Demo(demo) => demo::run(&demo).map(|()| Found::Equal),
         Command::Openapi { analytics } => openapi(analytics).map(|()| Found::Equal),
-        Command::Migrate { database_url } => migrate(&database_url).map(|()| Found::Equal),
+        Command::Migrate { database_url, login_password } => {
+            migrate(&database_url, login_password.as_deref()).map(|()| Found::Equal)
+        }
         Command::Check { database_url } => check(&database_url),
         Command::Replay(replay) => replay::run(&replay, &SystemClock),
         Command::Rules(command) => rules::run(&command, &mut std::io::stdout().lock()),
@@ -97,7 +115,12 @@ fn check(url: &str) -> anyhow::Result<Found> {
     Ok(if faults.is_empty() { Found::Equal } else { Found::Different })
 }
 
-fn migrate(url: &str) -> anyhow::Result<()> {
+fn migrate(url: &str, login_password: Option<&str>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(store::Store::migrate(url))?)
+    runtime.block_on(store::Store::migrate(url))?;
+    if let Some(password) = login_password {
+        let login = runtime.block_on(store::Store::ensure_login(url, password))?;
+        writeln!(std::io::stdout().lock(), "{login}")?;
+    }
+    Ok(())
 }

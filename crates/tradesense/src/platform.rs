@@ -1,5 +1,6 @@
-//! The roles wired together in one process: shards, sequencer, HTTP, the opener of paid challenges, and the teller of
-//! calendars.
+//! The roles of one process wired together: HTTP, the shards and their quotes, whoever carries messages and does chores.
+//! Alone, a process has its own sequencer and streams in its memory; beside others it asks and follows through streams that
+//! all share.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,32 +16,30 @@ use app::overrides::Overrides;
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
 use app::releases::Releases;
+use app::streams::Streams;
 use app::trading::{
-    Desk, LeaseStore as _, Origin, Owner, Queues, QuoteLog, Sequencer, ShardSettings, ShardStore as _,
+    Desk, Follower, LeaseStore as _, Owner, Queues, QuoteLog as _, Remote, Sequencer, ShardSettings,
+    ShardStore as _, Shards, SharedQuoteLog,
 };
 use app::what_if::WhatIf;
 use audit::SigningKey;
 use axum::serve::ListenerExt as _;
 use engine::Instruments;
-use kernel::{Clock, FirmId, OwnerId, Rng};
+use kernel::{Clock, FirmId, OwnerId, Rng, Timestamp};
 use providers::archive::Archive;
 use providers::quote_log::{DiskQuoteLog, Keeper, Retention};
 use store::Store;
+use streams::MemoryStreams;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use web::{Firms, Parts, Web};
+use workers::leader::Leader;
+use workers::relay::{self, Relay};
 
-/// Paid challenges without an account are looked for this often, beside the call when one is paid.
-const OPENER_PERIOD: Duration = Duration::from_secs(2);
-/// Accounts that know an old calendar are looked for this often, beside the call when one changes.
-const TELLER_PERIOD: Duration = Duration::from_secs(2);
-/// Verdicts without a receipt are looked for this often, beside the call when one is stored.
-const RECEIPT_PERIOD: Duration = Duration::from_secs(5);
-/// The quote log is archived and kept small this often.
-const KEEPER_PERIOD: Duration = Duration::from_mins(1);
-/// Challenges opened in one go.
-const MOST_TO_OPEN: i64 = 500;
+use crate::chores;
+use crate::feeding::{self, Feeder};
+use crate::market::MarketSettings;
 
 /// What a platform is built from.
 #[derive(Clone)]
@@ -67,6 +66,10 @@ pub struct Settings {
     pub otherwise: Option<FirmId>,
     /// Whether to serve what only a demonstration may.
     pub demo: bool,
+    /// What this process does.
+    pub roles: Roles,
+    /// How it works beside other processes; none if it is alone.
+    pub shared: Option<Shared>,
     /// Who owns shards here: always the same for one data directory.
     pub owner: OwnerId,
     /// Shards of a new installation; later starts go by what it has.
@@ -77,10 +80,37 @@ pub struct Settings {
     pub receipt_key: Arc<SigningKey>,
 }
 
+/// What a process does of all there is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// Serves people and programs over HTTP.
+    pub api: bool,
+    /// Owns shards and, if it is its turn, feeds quotes.
+    pub engine: bool,
+    /// Relays messages, takes them, does jobs and chores.
+    pub worker: bool,
+}
+
+impl Roles {
+    /// Everything.
+    pub const ALL: Self = Self { api: true, engine: true, worker: true };
+}
+
+/// What processes of one installation share beside the database.
+#[derive(Clone)]
+pub struct Shared {
+    /// Through which they speak.
+    pub streams: Arc<dyn Streams>,
+    /// Where whoever feeds has quotes from.
+    pub market: MarketSettings,
+    /// When the market began, so that each goes on where the last one was.
+    pub market_began: Timestamp,
+}
+
 /// A running platform.
 pub struct Platform {
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens, if it serves the API.
+    pub address: Option<SocketAddr>,
     /// To the shards.
     pub desk: Desk,
     /// Quotes and candles.
@@ -88,25 +118,62 @@ pub struct Platform {
     /// Identity, catalogue, purchases for those who act inside the process.
     pub web: Web,
     sequencer: Option<Sequencer>,
-    stopping: watch::Sender<bool>,
-    stop_owning: watch::Sender<bool>,
-    stop_counting: watch::Sender<bool>,
-    owner: JoinHandle<()>,
-    counter: JoinHandle<()>,
-    server: JoinHandle<std::io::Result<()>>,
-    opener: JoinHandle<()>,
-    teller: JoinHandle<()>,
-    issuer: JoinHandle<()>,
-    keeper: JoinHandle<()>,
+    /// Stopped one after the other: who asks and who is asked by the world, the shards, whoever serves these.
+    stages: [Stage; 3],
+}
+
+/// Tasks that end together.
+struct Stage {
+    stop: watch::Sender<bool>,
+    tasks: Vec<(&'static str, JoinHandle<anyhow::Result<()>>)>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self { stop: watch::Sender::new(false), tasks: Vec::new() }
+    }
+
+    fn stopping(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    fn run(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.push((
+            name,
+            tokio::spawn(async {
+                task.await;
+                Ok(())
+            }),
+        ));
+    }
+
+    async fn end(&mut self) -> anyhow::Result<()> {
+        self.stop.send_replace(true);
+        for (name, task) in &mut self.tasks {
+            task.await
+                .with_context(|| format!("stopping {name}"))?
+                .with_context(|| format!("running {name}"))?;
+        }
+        Ok(())
+    }
 }
 
 impl Platform {
     /// Starts everything; returns once it listens.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(settings.listen)
-            .await
-            .with_context(|| format!("listening on {}", settings.listen))?;
-        let address = listener.local_addr().context("reading the address listened on")?;
+        let Roles { api, engine, worker } = settings.roles;
+        let (clock, rng) = (&settings.clock, &settings.rng);
+        let mut stages = [Stage::new(), Stage::new(), Stage::new()];
+        let [world, owning, serving] = &mut stages;
+
+        let listener = if api {
+            let listening = TcpListener::bind(settings.listen).await;
+            Some(listening.with_context(|| format!("listening on {}", settings.listen))?)
+        } else {
+            None
+        };
+        let address = listener.as_ref().map(TcpListener::local_addr).transpose();
+        let address = address.context("reading the address listened on")?;
         let store = Store::connect(&store::Settings {
             url: settings.database_url.clone(),
             instruments: Arc::clone(&settings.instruments),
@@ -119,47 +186,64 @@ impl Platform {
         .await
         .context("connecting to the database")?;
         let store = Arc::new(store);
-        let archive = Archive::new(&settings.archive);
+        let streams = match &settings.shared {
+            Some(shared) => Arc::clone(&shared.streams),
+            None => Arc::new(MemoryStreams::new()),
+        };
+
+        // Quotes: the log, what is shown of it, and whoever writes it.
         let log = DiskQuoteLog::open(&settings.quotes).context("opening the quote log")?;
         let hub = Arc::new(MarketHub::new(Arc::clone(&settings.instruments)));
-        let recent = log.last().map_or(1, |last| last.position.saturating_sub(CANDLE_MEMORY));
-        for quote in log.read(recent).map_err(anyhow::Error::from_boxed).context("reading the quote log")? {
-            hub.take(&[quote.map_err(anyhow::Error::from_boxed).context("reading the quote log")?]);
-        }
-        let log: app::trading::SharedQuoteLog = Arc::new(Mutex::new(Box::new(log)));
-        let (stored, meter) = (Stored::default(), Meter::default());
+        show_log(&log, &hub)?;
+        let log: SharedQuoteLog = Arc::new(Mutex::new(Box::new(log)));
         let shards = store.shards(settings.shards).await.context("reading the shards")?;
-        let queues = Queues::new(shards, &settings.clock);
-        let desk = queues.desk();
-        let owning = ShardSettings {
-            owner: settings.owner,
-            instruments: Arc::clone(&settings.instruments),
-            clock: Arc::clone(&settings.clock),
-            store: store.clone(),
-            log: Arc::clone(&log),
-            stored: stored.clone(),
-            meter: meter.clone(),
+        let queues = match &settings.shared {
+            None => Queues::new(shards, clock),
+            Some(_) if engine => Queues::of_some(shards, clock),
+            // A copy of the log for judging a history again, and no shard.
+            Some(_) => Queues::of_some(0, clock),
         };
-        let owner = Owner::new(owning, store.clone(), queues.clone());
+        let (desk, sequencer) = match &settings.shared {
+            None => {
+                let committed = store.quote_position().await.context("reading the shards")?;
+                let (instruments, clock) = (Arc::clone(&settings.instruments), Arc::clone(clock));
+                let (log, hub) = (Arc::clone(&log), Arc::clone(&hub));
+                (queues.desk(), Some(Sequencer::new(instruments, clock, log, committed, &queues, hub)))
+            }
+            Some(shared) => {
+                let remote = Remote::new(Arc::clone(&streams), Arc::clone(clock), settings.owner, shards);
+                let desk = remote.desk();
+                serving.run("the lines to the shards", remote.run(serving.stopping()));
+                let first_needed = store.first_needed_quote().await.context("reading the shards")?;
+                let copy = Shards { log: Arc::clone(&log), queues: queues.clone(), first_needed };
+                let follower = Follower::new(Arc::clone(&streams), Arc::clone(&hub), Some(copy));
+                if engine {
+                    let leader = Leader::new(store.clone(), settings.owner, vec![feeding::LEASE.to_owned()]);
+                    let feeder = Feeder {
+                        shared: shared.clone(),
+                        instruments: Arc::clone(&settings.instruments),
+                        clock: Arc::clone(clock),
+                        store: Arc::clone(&store),
+                        log: Arc::clone(&log),
+                        hub: Arc::clone(&hub),
+                        place: follower.place(),
+                    };
+                    world.run("the feeder of quotes", feeder.run(leader.leads(), world.stopping()));
+                    serving.run("the lease of the feeder", leader.run(serving.stopping()));
+                }
+                serving.run("the follower of quotes", follower.run(serving.stopping()));
+                (desk, None)
+            }
+        };
+        let (stored, meter) = (Stored::default(), Meter::default());
         let by_host = store.domains().await.context("reading the firms' host names")?.into_iter().collect();
-        let committed = store.quote_position().await.context("reading the shards")?;
-        let sequencer = Sequencer::new(
-            Arc::clone(&settings.instruments),
-            Arc::clone(&settings.clock),
-            log,
-            committed,
-            &queues,
-            Arc::clone(&hub),
-        );
-        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        let (stopping, stop) = watch::channel(false);
-        let (clock, rng) = (&settings.clock, &settings.rng);
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let web = Web::new(Parts {
             identity: Arc::new(Identity::new(
                 store.clone(),
                 Arc::clone(clock),
                 Arc::clone(rng),
-                workers,
+                threads,
                 settings.password_cost,
             )),
             catalogue: Arc::new(Catalogue::new(
@@ -175,7 +259,7 @@ impl Platform {
             )),
             what_if: Arc::new(WhatIf::new(
                 store.clone(),
-                crate::replay::archived_quotes_in(archive.clone(), settings.quotes.clone()),
+                crate::replay::archived_quotes_in(Archive::new(&settings.archive), settings.quotes.clone()),
                 Arc::clone(&settings.instruments),
             )),
             desk: desk.clone(),
@@ -187,7 +271,7 @@ impl Platform {
                 Arc::clone(rng),
             )),
             hub: Arc::clone(&hub),
-            meter,
+            meter: meter.clone(),
             store: Arc::clone(&store),
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
@@ -197,100 +281,105 @@ impl Platform {
             secure_cookies: !settings.demo,
             purchase_paid: Arc::new(Notify::new()),
             calendar_changed: Arc::new(Notify::new()),
-            stopping: stop,
+            stopping: world.stopping(),
         });
-        let service = web::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let server = tokio::spawn(serve(listener, service, web.stopping.clone()));
+        if let Some(listener) = listener {
+            let service = web::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
+            let server = tokio::spawn(serve(listener, service, world.stopping()));
+            world.tasks.push(("the server", tokio::spawn(async move { Ok(server.await??) })));
+        }
         if let Some(ops) = settings.listen_ops {
             let listener =
                 TcpListener::bind(ops).await.with_context(|| format!("listening on {ops} for operators"))?;
             let service = web::ops::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
             // Ends with the process: it is asked to the very last.
-            tokio::spawn(serve(listener, service, web.stopping.clone()));
+            tokio::spawn(serve(listener, service, serving.stopping()));
         }
-        let opener = tokio::spawn(open_paid_challenges(web.clone()));
-        let teller = tokio::spawn(tell_calendars(web.clone()));
-        let (stop_owning, stopped_owning) = watch::channel(false);
-        let (stop_counting, counting) = watch::channel(false);
-        let owner = tokio::spawn(owner.run(stopped_owning));
-        let keeper = Keeper::new(&settings.quotes, Some(archive), Retention::default());
+        if engine {
+            let owner = Owner::new(
+                ShardSettings {
+                    owner: settings.owner,
+                    instruments: Arc::clone(&settings.instruments),
+                    clock: Arc::clone(clock),
+                    store: store.clone(),
+                    log,
+                    log_follows: settings.shared.is_some(),
+                    stored: stored.clone(),
+                    meter: meter.clone(),
+                },
+                store.clone(),
+                queues,
+            );
+            let owner = match &settings.shared {
+                Some(_) => owner.answering(Arc::clone(&streams)),
+                None => owner,
+            };
+            owning.run("the shards", owner.run(owning.stopping()));
+            let counter = chores::store_latencies(meter, Arc::clone(&store), serving.stopping());
+            serving.run("the counter of latencies", counter);
+            let issuer = Issuer {
+                store: store.clone(),
+                key: Arc::clone(&settings.receipt_key),
+                clock: Arc::clone(clock),
+                stored,
+            };
+            serving.run("the issuer of receipts", chores::issue_receipts(issuer, serving.stopping()));
+        }
         let keeper =
-            tokio::spawn(keep_quotes(keeper, store.clone(), Arc::clone(clock), web.stopping.clone()));
-        let issuer = Issuer { store, key: settings.receipt_key, clock: Arc::clone(clock), stored };
-        let issuer = tokio::spawn(issue_receipts(issuer, web.stopping.clone()));
-        let counter = tokio::spawn(store_latencies(web.meter.clone(), Arc::clone(&web.store), counting));
-        let sequencer = Some(sequencer);
-        Ok(Self {
-            address,
-            desk,
-            hub,
-            web,
-            sequencer,
-            stopping,
-            stop_owning,
-            stop_counting,
-            owner,
-            counter,
-            server,
-            opener,
-            teller,
-            issuer,
-            keeper,
-        })
+            Keeper::new(&settings.quotes, Some(Archive::new(&settings.archive)), Retention::default());
+        let keeper = chores::keep_quotes(keeper, store.clone(), Arc::clone(clock), serving.stopping());
+        serving.run("the keeper of the quote log", keeper);
+        if worker {
+            world.run("the opener", chores::open_paid_challenges(web.clone()));
+            world.run("the teller of calendars", chores::tell_calendars(web.clone()));
+            let names = vec![relay::LEASE.to_owned()];
+            let leader = Leader::new(store.clone(), settings.owner, names);
+            let relay = Relay { store: store.clone(), streams: Arc::clone(&streams) };
+            world.run("the relay", relay.run(leader.leads(), world.stopping()));
+            serving.run("the leases of the worker", leader.run(serving.stopping()));
+        }
+        Ok(Self { address, desk, hub, web, sequencer, stages })
     }
 
-    /// The one who takes quotes; there is one, for whoever asks first.
+    /// The one who takes quotes where this process is alone; there is one, for whoever asks first.
     pub fn take_sequencer(&mut self) -> Option<Sequencer> {
         self.sequencer.take()
     }
 
     /// Tells everybody who watches [`Web::stopping`] to stop.
     pub fn begin_stop(&self) {
-        self.stopping.send_replace(true);
+        let [world, ..] = &self.stages;
+        world.stop.send_replace(true);
     }
 
     /// Answers what was asked, writes what was decided, and ends. Whoever does not end by itself within
     /// [`LONGEST_STOP`] is ended: what was committed is safe, and nobody was told anything else.
     pub async fn stop(self) -> anyhow::Result<()> {
-        self.begin_stop();
-        let Self {
-            desk,
-            web,
-            sequencer,
-            hub,
-            mut server,
-            mut opener,
-            mut teller,
-            mut owner,
-            mut issuer,
-            mut keeper,
-            mut counter,
-            stop_owning,
-            stop_counting,
-            ..
-        } = self;
+        let Self { desk, web, sequencer, hub, mut stages, .. } = self;
         drop((desk, web, sequencer, hub));
         let ended = tokio::time::timeout(LONGEST_STOP, async {
-            (&mut server).await.context("stopping the server")?.context("serving")?;
-            (&mut opener).await.context("stopping the opener")?;
-            (&mut teller).await.context("stopping the teller of calendars")?;
-            // Whoever could ask has ended.
-            stop_owning.send_replace(true);
-            (&mut owner).await.context("stopping the shards")?;
-            stop_counting.send_replace(true);
-            (&mut counter).await.context("stopping the counter of latencies")?;
-            (&mut keeper).await.context("stopping the keeper of the quote log")?;
-            (&mut issuer).await.context("stopping the issuer of receipts")
+            for stage in &mut stages {
+                stage.end().await?;
+            }
+            Ok(())
         });
         if let Ok(ended) = ended.await {
             return ended;
         }
-        let tasks = [&opener, &teller, &owner, &issuer, &keeper, &counter].map(JoinHandle::abort_handle);
-        for task in tasks.into_iter().chain([server.abort_handle()]) {
+        for (_, task) in stages.iter().flat_map(|stage| &stage.tasks) {
             task.abort();
         }
         anyhow::bail!("the platform did not stop within {} s and was ended", LONGEST_STOP.as_secs())
     }
+}
+
+/// Shows the end of the log to the screens.
+fn show_log(log: &DiskQuoteLog, hub: &MarketHub) -> anyhow::Result<()> {
+    let recent = log.last().map_or(1, |last| last.position.saturating_sub(CANDLE_MEMORY));
+    for quote in log.read(recent).map_err(anyhow::Error::from_boxed).context("reading the quote log")? {
+        hub.take(&[quote.map_err(anyhow::Error::from_boxed).context("reading the quote log")?]);
+    }
+    Ok(())
 }
 
 /// How long a stop may take.
@@ -318,128 +407,4 @@ async fn serve(
             drop(stop.wait_for(|stop| *stop).await);
         })
         .await
-}
-
-/// Latencies by account are stored this often.
-const LATENCIES_EVERY: Duration = Duration::from_secs(5);
-
-/// Stores latencies by account until there can be no more.
-async fn store_latencies(meter: Meter, store: Arc<Store>, mut stop: watch::Receiver<bool>) {
-    loop {
-        let stopped = tokio::select! {
-            () = tokio::time::sleep(LATENCIES_EVERY) => false,
-            _ = stop.wait_for(|stop| *stop) => true,
-        };
-        if let Err(error) = meter.store(&*store).await {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "latencies could not be stored; they are kept for later");
-        }
-        if stopped {
-            return;
-        }
-    }
-}
-
-/// Archives the quote log and keeps it small until the platform stops.
-async fn keep_quotes(
-    mut keeper: Keeper,
-    store: Arc<Store>,
-    clock: Arc<dyn Clock>,
-    mut stop: watch::Receiver<bool>,
-) {
-    loop {
-        match store.first_needed_quote().await {
-            Ok(needed) => {
-                let now = clock.now();
-                // Waits for the disk.
-                let round = tokio::task::spawn_blocking(move || {
-                    let kept = keeper.keep(needed, now);
-                    (keeper, kept)
-                });
-                let Ok((back, kept)) = round.await else { return };
-                keeper = back;
-                if let Err(error) = kept {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::error!(error, "the quote log could not be archived or kept small; trying again");
-                }
-            }
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "reading which quotes are needed failed; trying again");
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(KEEPER_PERIOD) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-    }
-}
-
-/// Makes receipts until the platform stops; what is due then is made by the next start.
-async fn issue_receipts(issuer: Issuer, mut stop: watch::Receiver<bool>) {
-    tokio::select! {
-        () = issuer.run(tokio::time::interval(RECEIPT_PERIOD)) => {}
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
-}
-
-/// Opens the account of every paid challenge that has none. Needs no message: whatever was lost or died halfway is
-/// found in the table.
-async fn open_paid_challenges(web: Web) {
-    let mut stop = web.stopping.clone();
-    loop {
-        if let Err(error) = open_all(&web).await {
-            let error: &dyn std::error::Error = &error;
-            tracing::error!(error, "opening the accounts of paid challenges failed; trying again");
-        }
-        tokio::select! {
-            () = web.purchase_paid.notified() => {}
-            () = tokio::time::sleep(OPENER_PERIOD) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-    }
-}
-
-async fn open_all(web: &Web) -> Result<(), app::AppError> {
-    for unopened in web.purchases.unopened(MOST_TO_OPEN).await? {
-        let challenge = unopened.challenge;
-        let submitted = web.desk.submit(unopened.command()?, Origin::PLATFORM).await?;
-        match submitted.outcome {
-            Ok(_) => {
-                tracing::info!(%challenge, "challenge opened");
-                web.calendar_changed.notify_one();
-            }
-            // The others must not wait for this one.
-            Err(refusal) => tracing::error!(%challenge, %refusal, "a paid challenge cannot be opened"),
-        }
-    }
-    Ok(())
-}
-
-/// Tells every account whose rules ask for it the calendar of its firm. Needs no message: whoever knows an old one, or
-/// none because it has just opened, is found in the table.
-async fn tell_calendars(web: Web) {
-    let mut stop = web.stopping.clone();
-    loop {
-        let told = match web.releases.tell(&web.desk).await {
-            Ok(told) => told,
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "telling accounts of their calendar failed; trying again");
-                0
-            }
-        };
-        if *stop.borrow() {
-            return;
-        }
-        // More may wait than a round takes.
-        if told >= app::releases::A_ROUND {
-            continue;
-        }
-        tokio::select! {
-            () = web.calendar_changed.notified() => {}
-            () = tokio::time::sleep(TELLER_PERIOD) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-    }
 }

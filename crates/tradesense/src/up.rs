@@ -11,12 +11,13 @@ use anyhow::Context as _;
 use app::identity::Cost;
 use clap::Args;
 use embedded::{Binaries, Postgres, Purpose};
-use kernel::{Clock, OwnerId, Rng, Span, Timestamp};
+use kernel::{Clock, Rng, Span, Timestamp};
 use store::Store;
 use tokio::task::JoinHandle;
 
 use crate::market::{self, MarketSettings};
 use crate::platform::{Platform, Settings};
+use crate::role::{self, Part};
 use crate::system::{SystemClock, SystemRng};
 use crate::{bots, demo, instruments, keys};
 
@@ -61,6 +62,12 @@ pub struct Up {
     /// Shards of a new installation, each with accounts of its own and its own writer; later starts go by what it has.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i16).range(1..=256))]
     shards: i16,
+    /// What this process does; the others need the same database and the same Redis.
+    #[arg(long, value_delimiter = ',', default_values_t = [Part::Api, Part::Engine, Part::Worker])]
+    roles: Vec<Part>,
+    /// A Redis server through which several processes work as one; this one is alone without.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    redis_url: Option<String>,
     /// Where another process runs on this data directory, wait and take over the moment it ends.
     #[arg(long)]
     standby: bool,
@@ -101,7 +108,7 @@ pub fn run(up: &Up) -> anyhow::Result<()> {
 
 /// Locks a data directory as long as the file is open: one process at a time runs on it. Whoever stands by waits for the
 /// one that does, however that ends.
-fn occupy(data_dir: &Path, standby: bool) -> anyhow::Result<File> {
+pub(crate) fn occupy(data_dir: &Path, standby: bool) -> anyhow::Result<File> {
     let path = data_dir.join("running");
     let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
     match file.try_lock() {
@@ -151,12 +158,13 @@ pub(crate) fn start_postgres(dir: &Path) -> anyhow::Result<Database> {
 /// What runs until told to stop.
 struct Running {
     platform: Platform,
-    feed: JoinHandle<Result<(), app::AppError>>,
+    /// Of a process that is alone; others take turns.
+    feed: Option<JoinHandle<Result<(), app::AppError>>>,
     bots: Vec<JoinHandle<()>>,
 }
 
 async fn serve(up: &Up, url: &str) -> anyhow::Result<()> {
-    let mut stop = std::pin::pin!(stop_signal()?);
+    let mut stop = std::pin::pin!(role::stop_signal()?);
     let started = tokio::select! {
         started = start(up, url) => started?,
         () = &mut stop => return Ok(()),
@@ -164,17 +172,13 @@ async fn serve(up: &Up, url: &str) -> anyhow::Result<()> {
     let Running { platform, mut feed, bots } = started;
     let ended = tokio::select! {
         () = &mut stop => Ok(()),
-        ended = &mut feed => ended.context("running the feeds").and_then(|ended| ended.context("running the feeds")),
+        ended = ended(&mut feed) => ended,
     };
-    // A second signal ends the process at once; the private PostgreSQL is then taken over by the next start.
-    tokio::spawn(async {
-        if let Ok(again) = stop_signal() {
-            again.await;
-            std::process::exit(130);
-        }
-    });
+    role::end_at_second_signal();
     platform.begin_stop();
-    feed.abort();
+    if let Some(feed) = feed {
+        feed.abort();
+    }
     for bot in &bots {
         bot.abort();
     }
@@ -194,6 +198,10 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         Store::ensure_login(url, &demo::password(&*rng)).await.context("making the platform's login")?;
     let logins = demo::logins(&up.data_dir.join("logins.json"), &*rng)?;
     let instruments = Arc::new(instruments::shipped()?);
+    let settings =
+        MarketSettings { ticks: up.ticks.clone(), simulate: up.simulate, speed: up.speed, seed: up.seed };
+    let now = clock.now();
+    let began = market_began(&up.data_dir.join("market-began"), now)?;
     let mut platform = Platform::start(Settings {
         database_url: login,
         app_connections: 16,
@@ -207,16 +215,17 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         otherwise: Some(firm),
         demo: true,
         shards: up.shards,
-        owner: owner(&up.data_dir.join("owner"), &*rng)?,
+        roles: role::roles(&up.roles),
+        shared: match &up.redis_url {
+            Some(url) => Some(role::shared(url, &settings, began).await?),
+            None => None,
+        },
+        owner: role::owner(&up.data_dir.join("owner"), &*rng)?,
         password_cost: Cost::STANDARD,
         receipt_key: Arc::new(keys::receipt_key(&up.data_dir)?),
     })
     .await?;
     demo::seed(firm, &platform.web.catalogue, &platform.web.identity, &logins, clock.now(), &*rng).await?;
-    let settings =
-        MarketSettings { ticks: up.ticks.clone(), simulate: up.simulate, speed: up.speed, seed: up.seed };
-    let now = clock.now();
-    let began = market_began(&up.data_dir.join("market-began"), now)?;
     let latest = platform.hub.quotes();
     let feeds = if latest.is_empty() {
         let mut feeds = market::feeds(&settings, &instruments, &latest, began, earlier(now, PAST_SHOWN))?;
@@ -225,11 +234,20 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
     } else {
         market::feeds(&settings, &instruments, &latest, began, now)?
     };
-    let sequencer = platform.take_sequencer().context("taking the sequencer")?;
-    let feed = tokio::spawn(market::run(feeds, sequencer, clock, platform.web.stopping.clone()));
+    let feed = platform
+        .take_sequencer()
+        .map(|sequencer| tokio::spawn(market::run(feeds, sequencer, clock, platform.web.stopping.clone())));
     let bots = if up.no_bots { Vec::new() } else { bots::start(&platform.web, firm, up.seed).await? };
-    announce(platform.address, &logins)?;
+    if let Some(address) = platform.address {
+        announce(address, &logins)?;
+    }
     Ok(Running { platform, feed, bots })
+}
+
+/// How the feed ended; never where others feed in turn.
+async fn ended(feed: &mut Option<JoinHandle<Result<(), app::AppError>>>) -> anyhow::Result<()> {
+    let Some(feed) = feed else { return std::future::pending().await };
+    feed.await.context("running the feeds")?.context("running the feeds")
 }
 
 /// When this installation's market began: a little before its first start, and remembered.
@@ -246,36 +264,8 @@ fn market_began(file: &Path, now: Timestamp) -> anyhow::Result<Timestamp> {
     }
 }
 
-/// Who owns shards here. The same after every start, so that a start need not wait until the leases of the process before
-/// it run out: that one has ended, or it would still hold the data directory.
-fn owner(file: &Path, rng: &dyn Rng) -> anyhow::Result<OwnerId> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => text.trim().parse().with_context(|| format!("reading {}", file.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let owner = OwnerId::random(SystemClock.now(), rng);
-            std::fs::write(file, format!("{owner}\n"))
-                .with_context(|| format!("writing {}", file.display()))?;
-            Ok(owner)
-        }
-        Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
-    }
-}
-
 fn earlier(at: Timestamp, by: Span) -> Timestamp {
     Timestamp::from_micros(at.micros().saturating_sub(by.micros()))
-}
-
-/// Ends at the first SIGINT or SIGTERM.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }
 
 fn announce(address: SocketAddr, logins: &[demo::Login]) -> anyhow::Result<()> {

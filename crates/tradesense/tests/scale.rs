@@ -59,6 +59,7 @@ impl Scene {
             clock: self.world.clock.clone(),
             store: self.world.store.clone(),
             log: self.log.clone(),
+            log_follows: false,
             stored: Stored::default(),
             meter: Meter::default(),
         };

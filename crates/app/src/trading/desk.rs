@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use engine::{Command, Done, Event, Forecast, Order, Outcome, Position, View, What};
 use kernel::AccountId;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::port::Origin;
@@ -15,7 +16,7 @@ use crate::AppError;
 pub type Views = watch::Receiver<Arc<View>>;
 
 /// A durable answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submitted {
     /// The answer.
     pub outcome: Outcome,
@@ -26,7 +27,7 @@ pub struct Submitted {
 }
 
 /// What a command has left.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Left {
     /// The order as placed, filled, changed or cancelled.
     Order(Box<Order>),
@@ -66,7 +67,7 @@ pub trait Line: Send + Sync {
 
 /// Why a line has no answer. Except after [`LineError::Full`] the caller cannot know whether the command took effect; a
 /// retry under the same key finds out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum LineError {
     /// Too much waits already; nothing was done.
     #[error("too many commands wait for the shard")]

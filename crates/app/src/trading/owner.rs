@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use kernel::Span;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
+use super::answering::Answering;
 use super::port::{LeaseStore, ShardError};
 use super::queue::Queues;
 use super::shard::{Shard, ShardSettings};
+use crate::streams::Streams;
 
 /// A lease that is not renewed for so long may be claimed by another owner.
 const LEASE: Span = Span::from_seconds(5);
@@ -23,6 +25,8 @@ pub struct Owner {
     settings: ShardSettings,
     leases: Arc<dyn LeaseStore>,
     queues: Queues,
+    /// Where other processes ask; none if this one is alone.
+    streams: Option<Arc<dyn Streams>>,
     held: BTreeMap<i16, Held>,
 }
 
@@ -41,7 +45,13 @@ impl std::fmt::Debug for Owner {
 impl Owner {
     /// An owner that holds nothing yet.
     pub fn new(settings: ShardSettings, leases: Arc<dyn LeaseStore>, queues: Queues) -> Self {
-        Self { settings, leases, queues, held: BTreeMap::new() }
+        Self { settings, leases, queues, streams: None, held: BTreeMap::new() }
+    }
+
+    /// Who also answers other processes, over streams.
+    #[must_use]
+    pub fn answering(self, streams: Arc<dyn Streams>) -> Self {
+        Self { streams: Some(streams), ..self }
     }
 
     /// Owns its share until it is to stop, and gives everything back then.
@@ -113,12 +123,21 @@ impl Owner {
     fn start(&mut self, shard: i16) {
         let (stop, stopping) = watch::channel(false);
         let (settings, queues) = (self.settings.clone(), self.queues.clone());
+        let answering = self.streams.clone().zip(queues.queue(shard).cloned()).map(|(streams, queue)| {
+            let (clock, owner) = (Arc::clone(&settings.clock), settings.owner);
+            Answering { streams, clock, owner, queue, shard }
+        });
         let task = tokio::spawn(async move {
-            if let Some(inbox) = queues.inbox(shard).await {
-                Shard::new(shard, settings, inbox, stopping).run().await;
-            } else {
+            let Some((inbox, _opened)) = queues.inbox(shard).await else {
                 tracing::error!(shard, "there is no queue for the shard");
+                return;
+            };
+            // Ends with the shard, at the latest.
+            let mut beside = JoinSet::new();
+            if let Some(answering) = answering {
+                beside.spawn(answering.run(stopping.clone()));
             }
+            Shard::new(shard, settings, inbox, stopping).run().await;
         });
         self.held.insert(shard, Held { stop, task });
     }

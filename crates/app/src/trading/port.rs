@@ -1,11 +1,13 @@
 //! What a shard stores, and how it gets it back.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::{Account, Command, Counters, Event, Mark, Outcome, Restored, Standing};
 use kernel::{FirmId, OwnerId, PersonId, Price, RequestId, Span, Symbol, Timestamp};
 use rules::{Program, VersionHash};
+use serde::{Deserialize, Serialize};
 
 use crate::BoxError;
 
@@ -62,7 +64,7 @@ pub struct Decided {
 }
 
 /// A quote that the gate kept out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RefusedQuote {
     /// When it came.
     pub at: Timestamp,
@@ -77,7 +79,7 @@ pub struct RefusedQuote {
     /// When the source says it was made.
     pub source_time: Timestamp,
     /// The gate's word for why.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 /// One command in the journal, which is its entry in the audit log too.
@@ -100,7 +102,7 @@ pub struct Journaled {
 }
 
 /// Who sent a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The person; nobody for the platform itself.
     pub person: Option<PersonId>,
@@ -235,7 +237,7 @@ pub trait ShardStore: Send + Sync {
 }
 
 /// One quote in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedQuote {
     /// Its place, from 1, without gaps.
     pub position: u64,

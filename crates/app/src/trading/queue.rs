@@ -1,6 +1,8 @@
 //! The queues of the shards of one process. They outlive owners: whoever takes a shard over takes on what waits in it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::{Command, Forecast, View};
@@ -55,20 +57,46 @@ impl std::fmt::Debug for Queues {
     }
 }
 
+/// The queue of one shard.
 #[derive(Clone)]
-struct Queue {
+pub(super) struct Queue {
     clock: Arc<dyn Clock>,
     sender: mpsc::Sender<Message>,
     inbox: Arc<Mutex<mpsc::Receiver<Message>>>,
+    /// Whether quotes are put in.
+    open: Arc<AtomicBool>,
+    /// Whether other processes may own the shard: quotes are put in only while this one does.
+    elsewhere: bool,
+}
+
+/// As long as it lives, quotes are put into a queue.
+pub(super) struct Opened(Option<Arc<AtomicBool>>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some(open) = &self.0 {
+            open.store(false, Ordering::SeqCst);
+        }
+    }
 }
 
 impl Queues {
-    /// Empty queues for so many shards; the clock tells when a command was received.
+    /// Empty queues for so many shards, all of which are owned in this process; the clock tells when a command was received.
     pub fn new(shards: i16, clock: &Arc<dyn Clock>) -> Self {
+        Self::with(shards, clock, false)
+    }
+
+    /// Empty queues for so many shards, which other processes own too.
+    pub fn of_some(shards: i16, clock: &Arc<dyn Clock>) -> Self {
+        Self::with(shards, clock, true)
+    }
+
+    fn with(shards: i16, clock: &Arc<dyn Clock>, elsewhere: bool) -> Self {
         let queue = |_| {
             let (sender, receiver) = mpsc::channel(MOST_WAITING);
             let inbox = Arc::new(Mutex::new(receiver));
-            Queue { clock: Arc::clone(clock), sender, inbox }
+            let open = Arc::new(AtomicBool::new(!elsewhere));
+            Queue { clock: Arc::clone(clock), sender, inbox, open, elsewhere }
         };
         Self { queues: (0..shards).map(queue).collect() }
     }
@@ -80,22 +108,77 @@ impl Queues {
 
     /// The line to one shard.
     pub fn line(&self, shard: i16) -> Option<Arc<dyn Line>> {
-        let queue = usize::try_from(shard).ok().and_then(|shard| self.queues.get(shard))?;
-        Some(Arc::new(queue.clone()))
+        Some(Arc::new(self.queue(shard)?.clone()))
     }
 
-    pub(super) fn senders(&self) -> Vec<mpsc::Sender<Message>> {
-        self.queues.iter().map(|queue| queue.sender.clone()).collect()
+    /// The queue of one shard.
+    pub(super) fn queue(&self, shard: i16) -> Option<&Queue> {
+        usize::try_from(shard).ok().and_then(|shard| self.queues.get(shard))
+    }
+
+    /// Tells every shard of this process; false if one takes nothing any more.
+    pub(super) async fn tell_all(&self, message: impl Fn() -> Message) -> bool {
+        for queue in &*self.queues {
+            if !queue.tell(&message).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Tells the first shard, if it is this process'; false if it takes nothing any more.
+    pub(super) async fn tell_first(&self, message: impl Fn() -> Message) -> bool {
+        match self.queues.first() {
+            Some(queue) => queue.tell(&message).await,
+            None => true,
+        }
     }
 
     /// What waits for a shard, once its last owner has let go of it.
-    pub(super) async fn inbox(&self, shard: i16) -> Option<Inbox> {
-        let queue = usize::try_from(shard).ok().and_then(|shard| self.queues.get(shard))?;
-        Some(Arc::clone(&queue.inbox).lock_owned().await)
+    pub(super) async fn inbox(&self, shard: i16) -> Option<(Inbox, Opened)> {
+        let queue = self.queue(shard)?;
+        let mut inbox = Arc::clone(&queue.inbox).lock_owned().await;
+        if !queue.elsewhere {
+            return Some((inbox, Opened(None)));
+        }
+        // What an earlier time as the owner has left: the streams have it, and somebody may have answered it meanwhile.
+        while inbox.try_recv().is_ok() {}
+        queue.open.store(true, Ordering::SeqCst);
+        Some((inbox, Opened(Some(Arc::clone(&queue.open)))))
     }
 }
 
+/// A full queue is looked at again this often: its owner may have gone.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 impl Queue {
+    /// Puts a message in, waiting where the queue is full; false if nobody will ever take it.
+    async fn tell(&self, message: &impl Fn() -> Message) -> bool {
+        while self.open.load(Ordering::SeqCst) {
+            // Otherwise it is still full.
+            if let Ok(sent) = tokio::time::timeout(LOOK_AGAIN, self.sender.send(message())).await {
+                return sent.is_ok();
+            }
+        }
+        true
+    }
+
+    /// Puts a command in at once, or refuses it; the answer comes once it is durable.
+    pub(super) fn hand_in(
+        &self,
+        command: Command,
+        origin: Origin,
+        received_at: Timestamp,
+    ) -> Result<oneshot::Receiver<Submitted>, LineError> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Command { command, origin, received_at, reply };
+        self.sender.try_send(message).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => LineError::Full,
+            mpsc::error::TrySendError::Closed(_) => LineError::Gone,
+        })?;
+        Ok(answer)
+    }
+
     async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, LineError> {
         let (reply, answer) = oneshot::channel();
         self.sender.send(message(reply)).await.map_err(|_| LineError::Gone)?;
@@ -106,14 +189,7 @@ impl Queue {
 #[async_trait]
 impl Line for Queue {
     async fn submit(&self, command: Command, origin: Origin) -> Result<Submitted, LineError> {
-        let (reply, answer) = oneshot::channel();
-        let received_at = self.clock.now();
-        let message = Message::Command { command, origin, received_at, reply };
-        self.sender.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => LineError::Full,
-            mpsc::error::TrySendError::Closed(_) => LineError::Gone,
-        })?;
-        answer.await.map_err(|_| LineError::Gone)
+        self.hand_in(command, origin, self.clock.now())?.await.map_err(|_| LineError::Gone)
     }
 
     async fn view(&self, account: AccountId) -> Result<Option<Arc<View>>, LineError> {

@@ -42,6 +42,10 @@ const AFTER_FAILURE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A store that does not answer within this time has failed.
 const STORE_ANSWERS: Duration = Duration::from_secs(30);
+/// So long a shard waits for quotes that it has judged elsewhere already.
+const LOG_FOLLOWS_WITHIN: Duration = Duration::from_secs(20);
+/// It looks for them this often.
+const LOG_LOOKED_AT: Duration = Duration::from_millis(20);
 /// Accounts whose peaks are brought up to date with the progress, in turn. Those whose peak rose are written anew; once
 /// everybody had a turn the mark moves.
 const SETTLED_AT_ONCE: usize = 1_024;
@@ -61,6 +65,8 @@ pub struct ShardSettings {
     pub store: Arc<dyn ShardStore>,
     /// Where quotes are read again after a start.
     pub log: SharedQuoteLog,
+    /// Whether the log is a copy that another process feeds, and may be behind what a shard has committed elsewhere.
+    pub log_follows: bool,
     /// Told of every verdict that is stored.
     pub stored: Stored,
     /// Counts how long everything took.
@@ -246,6 +252,9 @@ impl Shard {
         let store = Arc::clone(&self.settings.store);
         let taken = store.take_over(self.number, self.settings.owner);
         let loaded = tokio::time::timeout(STORE_ANSWERS, taken).await??;
+        if self.settings.log_follows {
+            self.wait_for_log(loaded.state.last.position).await;
+        }
         // What is appended from here on arrives through the queue.
         let (quotes, last) = {
             let log = self.settings.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -295,6 +304,18 @@ impl Shard {
             "shard loaded"
         );
         Ok(state)
+    }
+
+    /// Waits until the copy of the log holds what was judged elsewhere, or for so long that it never will.
+    async fn wait_for_log(&self, position: u64) {
+        let holds = || {
+            let log = self.settings.log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.last().is_some_and(|last| last.position >= position)
+        };
+        let deadline = Instant::now().checked_add(LOG_FOLLOWS_WITHIN);
+        while position > 0 && !holds() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            tokio::time::sleep(LOG_LOOKED_AT).await;
+        }
     }
 
     async fn take(&mut self, state: &mut State, message: Message) -> Result<(), Failure> {

@@ -26,7 +26,7 @@ use rules::Program;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::TestDatabase;
-use tradesense::platform::{Platform, Settings};
+use tradesense::platform::{Platform, Roles, Settings};
 
 pub use testkit::PASSWORD;
 
@@ -188,6 +188,8 @@ impl Stage {
             otherwise: Some(firm),
             demo: true,
             shards: 1,
+            roles: Roles::ALL,
+            shared: None,
             owner: OwnerId::derived(&[b"test"]),
             password_cost: Cost { memory: 64, passes: 1, lanes: 1 },
             receipt_key: Arc::new(audit::SigningKey::from_secret(&[7; 32])),
@@ -195,7 +197,7 @@ impl Stage {
         .await
         .unwrap();
         let sequencer = platform.take_sequencer().unwrap();
-        let base = format!("http://{}", platform.address);
+        let base = format!("http://{}", platform.address.unwrap());
         Self { platform, clock, instruments, firm, database, directory, base, sequencer, ticks }
     }
 

@@ -1,0 +1,201 @@
+//! `tradesense api|engine|worker`: one role of an installation whose processes share a database and a Redis server.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use app::identity::Cost;
+use clap::{Args, ValueEnum};
+use kernel::{Clock as _, OwnerId, Rng, Timestamp};
+use store::Store;
+use streams::RedisStreams;
+
+use crate::market::MarketSettings;
+use crate::platform::{Platform, Roles, Settings, Shared};
+use crate::system::{SystemClock, SystemRng};
+use crate::{instruments, keys, up};
+
+/// A part of what there is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// HTTP for people and programs.
+    Api,
+    /// Shards and their quotes.
+    Engine,
+    /// Messages, jobs and chores.
+    Worker,
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Api => "api",
+            Self::Engine => "engine",
+            Self::Worker => "worker",
+        })
+    }
+}
+
+/// The roles of some parts.
+pub fn roles(parts: &[Part]) -> Roles {
+    let has = |part| parts.contains(&part);
+    Roles { api: has(Part::Api), engine: has(Part::Engine), worker: has(Part::Worker) }
+}
+
+/// Settings of one process among several.
+#[derive(Debug, Clone, Args)]
+pub struct Role {
+    /// The database, under the login of the platform (`tradesense migrate --login-password`).
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+    /// The Redis server: `redis://`, `rediss://`, `redis+cluster://HOST,HOST` or `redis+sentinel://HOST,HOST/MASTER`.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    redis_url: String,
+    /// Where this process keeps its copy of the quote log; no other process uses it.
+    #[arg(long, env = "TRADESENSE_DATA_DIR", default_value = "data")]
+    data_dir: PathBuf,
+    /// Where the key lies that signs receipts; the same for all processes.
+    #[arg(long, env = "TRADESENSE_KEYS_DIR")]
+    keys_dir: PathBuf,
+    /// The address to listen on.
+    #[arg(long, env = "TRADESENSE_HOST", default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// The port of the API; 0 takes a free one.
+    #[arg(long, env = "TRADESENSE_PORT", default_value_t = 8000)]
+    port: u16,
+    /// The port for health and metrics; 0 takes a free one.
+    #[arg(long, env = "TRADESENSE_OPS_PORT", default_value_t = 8009)]
+    ops_port: u16,
+    /// Connections to the database for use cases and screens.
+    #[arg(long, default_value_t = 16)]
+    connections: u32,
+    /// Shards of a new installation; later starts go by what it has.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i16).range(1..=256))]
+    shards: i16,
+    /// Serve what only a demonstration may: the sandbox's payment page, cookies without TLS.
+    #[arg(long)]
+    demo: bool,
+    /// A directory of recorded ticks in place of the shipped ones.
+    #[arg(long, env = "TRADESENSE_TICKS")]
+    ticks: Option<PathBuf>,
+    /// Simulate every instrument.
+    #[arg(long)]
+    simulate: bool,
+    /// Recorded seconds per second.
+    #[arg(long, default_value = "1")]
+    speed: NonZeroU32,
+    /// Seed of the simulators.
+    #[arg(long, default_value_t = 20_140_502)]
+    seed: u64,
+}
+
+/// Runs a role until told to stop.
+pub fn run(part: Part, role: &Role) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&role.data_dir).with_context(|| format!("making {}", role.data_dir.display()))?;
+    let occupied = up::occupy(&role.data_dir, false)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let ran = runtime.block_on(serve(part, role));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    // Closing is not enough: a process that is just being started holds a copy until it becomes its program.
+    occupied.unlock().context("letting go of the data directory")?;
+    ran
+}
+
+async fn serve(part: Part, role: &Role) -> anyhow::Result<()> {
+    let mut stop = std::pin::pin!(stop_signal()?);
+    let platform = tokio::select! {
+        started = start(part, role) => started?,
+        () = &mut stop => return Ok(()),
+    };
+    stop.await;
+    end_at_second_signal();
+    platform.stop().await
+}
+
+async fn start(part: Part, role: &Role) -> anyhow::Result<Platform> {
+    Store::check_schema(&role.database_url).await.context("looking at the database's schema")?;
+    let firms = Store::firms(&role.database_url).await.context("reading the firms")?;
+    let began = firms.iter().map(|(_, created_at)| *created_at).min().unwrap_or_else(|| SystemClock.now());
+    // The only firm answers to every host name.
+    let otherwise = if let [(firm, _)] = firms.as_slice() { Some(*firm) } else { None };
+    let market = MarketSettings {
+        ticks: role.ticks.clone(),
+        simulate: role.simulate,
+        speed: role.speed,
+        seed: role.seed,
+    };
+    let rng = SystemRng;
+    Platform::start(Settings {
+        database_url: role.database_url.clone(),
+        app_connections: role.connections,
+        instruments: Arc::new(instruments::shipped()?),
+        clock: Arc::new(SystemClock),
+        rng: Arc::new(rng),
+        quotes: role.data_dir.join("quotes"),
+        archive: role.data_dir.join("quotes-archive"),
+        listen: SocketAddr::new(role.host, role.port),
+        listen_ops: Some(SocketAddr::new(role.host, role.ops_port)),
+        otherwise,
+        demo: role.demo,
+        roles: roles(&[part]),
+        shared: Some(shared(&role.redis_url, &market, began).await?),
+        shards: role.shards,
+        owner: owner(&role.data_dir.join("owner"), &rng)?,
+        password_cost: Cost::STANDARD,
+        receipt_key: Arc::new(keys::receipt_key(&role.keys_dir)?),
+    })
+    .await
+}
+
+/// What is shared through a Redis server.
+pub(crate) async fn shared(
+    redis_url: &str,
+    market: &MarketSettings,
+    market_began: Timestamp,
+) -> anyhow::Result<Shared> {
+    // An error means that somebody was here before, with the same one.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let streams = RedisStreams::connect(redis_url).await.context("connecting to Redis")?;
+    Ok(Shared { streams: Arc::new(streams), market: market.clone(), market_began })
+}
+
+/// A second signal ends the process at once.
+pub(crate) fn end_at_second_signal() {
+    tokio::spawn(async {
+        if let Ok(again) = stop_signal() {
+            again.await;
+            std::process::exit(130);
+        }
+    });
+}
+
+/// Who owns shards here. The same after every start, so that a start need not wait until the leases of the process before
+/// it run out: that one has ended, or it would still hold the data directory.
+pub(crate) fn owner(file: &Path, rng: &dyn Rng) -> anyhow::Result<OwnerId> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => text.trim().parse().with_context(|| format!("reading {}", file.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let owner = OwnerId::random(SystemClock.now(), rng);
+            std::fs::write(file, format!("{owner}\n"))
+                .with_context(|| format!("writing {}", file.display()))?;
+            Ok(owner)
+        }
+        Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+    }
+}
+
+/// Ends at the first SIGINT or SIGTERM.
+pub(crate) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

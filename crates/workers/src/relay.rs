@@ -1,0 +1,265 @@
+//! The relay: what is in the outbox comes into the streams, whatever they have lost.
+//!
+//! Ids of the outbox are given before their transactions commit, so that a message can come to light behind a later one.
+//! The relay publishes what it sees and keeps the ids it has not seen as gaps; a gap is forgotten once every transaction
+//! has ended that could fill it. Within an aggregate ids rise in the order of the commits, because whoever writes one holds the
+//! aggregate's row or shard, so that its messages are published in their order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use app::AppError;
+use app::events::{Message, MessageStore, PARTS, part, stream};
+use app::streams::{StreamError, Streams};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::as_error;
+use crate::leader::{Leads, led, lost};
+
+/// The lease of whoever relays.
+pub const LEASE: &str = "relay";
+/// Messages read in one go.
+const MOST: i64 = 1_000;
+/// Pause after a round that found nothing, and after one that found something but not everything there could be.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Pause after a failure.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// The place is written, and what was lost or failed is looked for, this often.
+const MEND_EVERY: Duration = Duration::from_secs(2);
+/// So long after a gap was seen everybody who was given an id has begun to write; then the transactions are looked at.
+const BEGUN_WITHIN: Duration = Duration::from_secs(2);
+/// A stream that holds more than these loses its oldest entries; a group that had not taken them gets them again.
+const MOST_IN_STREAM: u64 = 200_000;
+
+/// Carries messages from the outbox into the streams.
+pub struct Relay {
+    /// Where they come from.
+    pub store: Arc<dyn MessageStore>,
+    /// Where they go.
+    pub streams: Arc<dyn Streams>,
+}
+
+/// Why a round ended.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Store(#[from] AppError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error("writing a message down")]
+    Message(#[from] serde_json::Error),
+    #[error("somebody else relays")]
+    Deposed,
+}
+
+/// An id that nobody has seen a message under.
+#[derive(Debug, Clone, Copy)]
+struct Gap {
+    since: Instant,
+    /// No transaction from here on can fill it; known a while after it was seen.
+    next_transaction: Option<u64>,
+}
+
+/// How far one holder of the lease has come.
+struct Progress {
+    token: i64,
+    written: i64,
+    published: i64,
+    gaps: BTreeMap<i64, Gap>,
+    mended_at: Instant,
+    /// Groups that had nothing before them in the streams the last time.
+    idle: Vec<String>,
+}
+
+impl Progress {
+    /// Every id up to here was published or will never be.
+    fn known(&self) -> i64 {
+        self.gaps.first_key_value().map_or(self.published, |(gap, _)| gap.saturating_sub(1))
+    }
+
+    fn saw(&mut self, messages: &[Message], now: Instant) {
+        for message in messages {
+            self.gaps.remove(&message.id);
+            let skipped = self.published.saturating_add(1)..message.id;
+            self.gaps.extend(skipped.map(|id| (id, Gap { since: now, next_transaction: None })));
+            self.published = self.published.max(message.id);
+        }
+    }
+
+    fn forget_gaps(&mut self, oldest_running: u64, next_transaction: u64, now: Instant) {
+        self.gaps.retain(|_, gap| {
+            let Some(next) = gap.next_transaction else {
+                let begun = now.saturating_duration_since(gap.since) >= BEGUN_WITHIN;
+                gap.next_transaction = begun.then_some(next_transaction);
+                return true;
+            };
+            oldest_running < next
+        });
+    }
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Relay").finish_non_exhaustive()
+    }
+}
+
+impl Relay {
+    /// Relays whenever this process leads, until it is to stop.
+    pub async fn run(self, mut leads: Leads, mut stop: watch::Receiver<bool>) {
+        while let Some(token) = led(&mut leads, LEASE, &mut stop).await {
+            let ended = tokio::select! {
+                ended = self.relay(token) => ended,
+                () = lost(&mut leads, LEASE, token) => Ok(()),
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            if let Err(failure) = ended {
+                tracing::warn!(error = as_error(&failure), "the relay begins anew");
+                tokio::time::sleep(AFTER_FAILURE).await;
+            }
+        }
+    }
+
+    /// Relays until something fails. What was published and not written down then is published again.
+    async fn relay(&self, token: i64) -> Result<(), Failure> {
+        let known = self.store.known().await?;
+        let now = Instant::now();
+        let mut progress = Progress {
+            token,
+            written: known,
+            published: known,
+            gaps: BTreeMap::new(),
+            mended_at: now,
+            idle: Vec::new(),
+        };
+        loop {
+            let gaps: Vec<i64> = progress.gaps.keys().copied().collect();
+            let read = self.store.outbox(progress.published, &gaps, MOST).await?;
+            self.publish(&read.messages).await?;
+            let now = Instant::now();
+            progress.saw(&read.messages, now);
+            progress.forget_gaps(read.oldest_running, read.next_transaction, now);
+            if now.saturating_duration_since(progress.mended_at) >= MEND_EVERY {
+                self.mend(&mut progress).await?;
+                progress.mended_at = now;
+            }
+            let full = i64::try_from(read.messages.len()).is_ok_and(|read| read >= MOST);
+            if !full {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    async fn publish(&self, messages: &[Message]) -> Result<(), Failure> {
+        let mut parts: BTreeMap<u32, Vec<Vec<u8>>> = BTreeMap::new();
+        for message in messages {
+            parts.entry(part(&message.aggregate)).or_default().push(serde_json::to_vec(message)?);
+        }
+        for (part, entries) in parts {
+            self.streams.append(&stream(part), &entries).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down how far it has come, publishes again what was lost and what is to be tried again, and removes what
+    /// everybody has taken.
+    async fn mend(&self, progress: &mut Progress) -> Result<(), Failure> {
+        let known = progress.known();
+        if known > progress.written {
+            if !self.store.set_known(known, progress.token).await? {
+                return Err(Failure::Deposed);
+            }
+            progress.written = known;
+        }
+        self.publish(&self.store.due_again(MOST).await?).await?;
+        let groups = self.store.groups().await?;
+        let mut idle = Vec::new();
+        for group in &groups {
+            self.store.settle(group).await?;
+            let mut waiting = 0_u64;
+            for part in 0..PARTS {
+                let stream = stream(part);
+                // The server may have forgotten it.
+                self.streams.join(&stream, group).await?;
+                waiting = waiting.saturating_add(self.streams.waiting(&stream, group).await?.all());
+            }
+            if waiting > 0 {
+                continue;
+            }
+            // Nothing is on its way to the group, so what it has not taken was lost: at the second look, because what was just
+            // taken may not be written yet at the first.
+            if progress.idle.contains(group) {
+                let missing = self.store.missing(group, MOST).await?;
+                if !missing.is_empty() {
+                    tracing::warn!(
+                        group,
+                        messages = missing.len(),
+                        "messages were lost on their way and are published again"
+                    );
+                    self.publish(&missing).await?;
+                }
+            }
+            idle.push(group.clone());
+        }
+        progress.idle = idle;
+        for part in 0..PARTS {
+            let stream = stream(part);
+            self.streams.trim(&stream).await?;
+            if self.streams.trim_to(&stream, MOST_IN_STREAM).await? > 0 {
+                tracing::warn!(
+                    stream,
+                    "a stream held too much and lost its oldest entries; they will be published again"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use app::events::Message;
+    use kernel::{FirmId, Timestamp};
+
+    use super::*;
+
+    fn message(id: i64) -> Message {
+        Message {
+            id,
+            firm: FirmId::derived(&[b"firm"]),
+            at: Timestamp::EPOCH,
+            aggregate: "account:1".to_owned(),
+            topic: "account.opened".to_owned(),
+            version: 1,
+            payload: serde_json::Value::Null,
+            trace: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_place_moves_past_a_gap_only_once_nobody_can_fill_it() {
+        let mut progress = Progress {
+            token: 1,
+            written: 0,
+            published: 0,
+            gaps: BTreeMap::new(),
+            mended_at: Instant::now(),
+            idle: Vec::new(),
+        };
+        progress.saw(&[message(1), message(2), message(5)], Instant::now());
+        assert_eq!((progress.published, progress.known()), (5, 2));
+        progress.saw(&[message(4)], Instant::now());
+        assert_eq!((progress.published, progress.known()), (5, 2));
+        // Nobody runs, but whoever was given the id may not have begun to write.
+        progress.forget_gaps(90, 90, Instant::now());
+        assert_eq!(progress.known(), 2);
+        tokio::time::advance(BEGUN_WITHIN).await;
+        progress.forget_gaps(90, 100, Instant::now());
+        progress.forget_gaps(99, 120, Instant::now());
+        assert_eq!(progress.known(), 2, "the transaction 99 may fill it");
+        progress.forget_gaps(100, 120, Instant::now());
+        assert_eq!(progress.known(), 5);
+    }
+}

@@ -4,6 +4,7 @@
 //! process that has just started follows from the first number; so does one that finds another version to be read, and it
 //! shows the old boards until the new ones are complete.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use crate::{Analytics, Freshness};
 const PAGE: i64 = 10_000;
 /// Accounts that are counted in one transaction while a version is made.
 const CHUNK: i64 = 500;
+/// Accounts that are looked at every second in search of what no message told.
+const SWEPT: i64 = 2_000;
 /// News are looked for so often, also if nobody rings.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -39,10 +42,11 @@ pub async fn follow(analytics: Analytics, mut stopping: watch::Receiver<bool>) {
     }
 }
 
-/// Makes versions that are due until the process stops.
+/// Makes versions that are due until the process stops, and makes good in between what no message told of.
 pub async fn build(analytics: Analytics, mut stopping: watch::Receiver<bool>) {
+    let mut swept = BTreeMap::new();
     while !*stopping.borrow() {
-        if let Err(error) = build_once(&analytics, &stopping).await {
+        if let Err(error) = build_once(&analytics, &stopping, &mut swept).await {
             tracing::warn!(error = %chain(&error), "a version of the read rows could not be made");
         }
         tokio::select! {
@@ -63,12 +67,18 @@ pub async fn watch_replicas(analytics: Analytics, mut stopping: watch::Receiver<
     }
 }
 
-async fn build_once(analytics: &Analytics, stopping: &watch::Receiver<bool>) -> Result<(), AppError> {
-    for standing in analytics.store.standings().await? {
-        let mut done = !standing.building;
+async fn build_once(
+    analytics: &Analytics,
+    stopping: &watch::Receiver<bool>,
+    swept: &mut BTreeMap<FirmId, Option<AccountId>>,
+) -> Result<(), AppError> {
+    for Standing { firm, building, .. } in analytics.store.standings().await? {
+        let mut done = !building;
         while !done && !*stopping.borrow() {
-            done = analytics.store.rebuild_some(standing.firm, CHUNK).await?;
+            done = analytics.store.rebuild_some(firm, CHUNK).await?;
         }
+        let through = swept.entry(firm).or_default();
+        *through = analytics.store.project_behind(firm, *through, SWEPT).await?;
     }
     Ok(())
 }

@@ -528,6 +528,43 @@ impl Store {
         Ok(done)
     }
 
+    /// Looks at the next accounts behind `after`, at most so many, and counts those on of which no message told: it was given
+    /// up, or was written before the group joined. Gives the last one looked at, and nothing at the end.
+    pub async fn project_behind(
+        &self,
+        firm: FirmId,
+        after: Option<AccountId>,
+        most: i64,
+    ) -> Result<Option<AccountId>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        let version = tx.read_version().await?;
+        let rows = sqlx::query!(
+            r#"select account.id,
+                      known.account_id is null
+                      or (known.status, known.next_fill, known.next_entry, known.next_verdict)
+                         is distinct from (account.status, account.next_fill, account.next_entry, account.next_verdict)
+                          as "behind!"
+               from (select * from accounts where firm_id = $1 and ($3::uuid is null or id > $3) order by id limit $4) account
+               left join account_results known
+                      on known.firm_id = $1 and known.version = $2 and known.account_id = account.id
+               order by account.id"#,
+            firm.uuid(),
+            version,
+            after.map(AccountId::uuid),
+            most,
+        )
+        .fetch_all(tx.connection())
+        .await
+        .doing("looking for accounts that are not counted")?;
+        let behind: Vec<AccountId> =
+            rows.iter().filter(|row| row.behind).map(|row| AccountId::from_uuid(row.id)).collect();
+        if version > 0 && !behind.is_empty() {
+            tx.project(&behind, &[], None).await?;
+        }
+        let _proof = tx.commit().await?;
+        Ok(rows.last().map(|row| AccountId::from_uuid(row.id)))
+    }
+
     /// How far the group has taken messages.
     pub async fn backlog(&self) -> Result<Backlog, AppError> {
         let row = sqlx::query!(
@@ -537,6 +574,10 @@ impl Store {
                    where outbox.id > coalesce((select settled_id from consumer_groups where name = $1), 0)
                      and not exists (select from inbox where inbox.group_name = $1 and inbox.message_id = outbox.id
                                                          and inbox.firm_id = outbox.firm_id)
+                     -- Given up: `project_behind` makes good what it would have done.
+                     and not exists (select from failed_messages failed
+                                     where failed.group_name = $1 and failed.message_id = outbox.id
+                                       and failed.firm_id = outbox.firm_id and failed.dead_at is not null)
                    order by outbox.id limit $2
                )
                select coalesce((select max(id) from outbox), 0) as "newest!", first.id as "id?", first.at as "at?: At",

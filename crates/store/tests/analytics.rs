@@ -289,3 +289,26 @@ async fn what_was_projected_twice_is_not_a_change() {
         .unwrap();
     assert_eq!(i64::try_from(seen.len()).unwrap(), count);
 }
+
+#[tokio::test]
+async fn what_no_message_told_of_is_found_and_made_good() {
+    let world = World::new().await;
+    let firm = world.firm("one").await;
+    world.publish(firm, "two-step", program("one")).await;
+    build(&world, firm, 10).await;
+    let accounts = random_history(&world, firm, 5).await;
+    let (mut through, mut looked_at) = (None, 0);
+    loop {
+        through = world.store.project_behind(firm, through, 2).await.unwrap();
+        looked_at += 2;
+        if through.is_none() {
+            break;
+        }
+    }
+    assert!(looked_at >= accounts.len());
+    project_purchases(&world, firm).await;
+    let mut superuser = world.database.superuser().await;
+    let made_good = dump(&mut superuser, firm, 1).await;
+    build(&world, firm, 100).await;
+    assert_eq!(dump(&mut superuser, firm, 2).await, made_good);
+}

@@ -21,6 +21,10 @@ use crate::{Analytics, Freshness};
 const PAGE: i64 = 10_000;
 /// Accounts that are counted in one transaction while a version is made.
 const CHUNK: i64 = 500;
+/// Rows of an old version that are dropped in one transaction, of each table.
+const DROPPED: i64 = 10_000;
+/// Rows that are put onto the boards while nobody can read them.
+const AT_ONCE: usize = 1_000;
 /// Accounts that are looked at every second in search of what no message told.
 const SWEPT: i64 = 2_000;
 /// News are looked for so often, also if nobody rings.
@@ -77,6 +81,7 @@ async fn build_once(
         while !done && !*stopping.borrow() {
             done = analytics.store.rebuild_some(firm, CHUNK).await?;
         }
+        while done && !*stopping.borrow() && !analytics.store.drop_old(firm, DROPPED).await? {}
         let through = swept.entry(firm).or_default();
         *through = analytics.store.project_behind(firm, *through, SWEPT).await?;
     }
@@ -153,18 +158,25 @@ async fn catch_up(
         result_rows.extend(page);
     }
     analytics.counted().followed(score_rows.len());
-    let mut all = analytics.write_boards();
-    let Some(boards) = all.get_mut(&standing.firm).filter(|boards| boards.version == standing.version) else {
-        return Ok(());
-    };
-    for row in &result_rows {
-        boards.put_account(row);
+    // Accounts before scores, so that every score has its account; in between others read.
+    for rows in result_rows.chunks(AT_ONCE) {
+        let mut all = analytics.write_boards();
+        let Some(boards) = all.get_mut(&standing.firm) else { return Ok(()) };
+        for row in rows {
+            boards.put_account(row);
+        }
     }
-    for row in &score_rows {
-        boards.put_score(row, today);
+    for rows in score_rows.chunks(AT_ONCE) {
+        let mut all = analytics.write_boards();
+        let Some(boards) = all.get_mut(&standing.firm) else { return Ok(()) };
+        for row in rows {
+            boards.put_score(row, today);
+        }
     }
     // What was written under a higher number meanwhile is read once more the next time.
-    boards.change = standing.change;
+    if let Some(boards) = analytics.write_boards().get_mut(&standing.firm) {
+        boards.change = standing.change;
+    }
     Ok(())
 }
 

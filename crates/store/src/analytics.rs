@@ -499,7 +499,6 @@ impl Store {
         .await
         .doing(doing)?;
         if row.built_through.is_none() {
-            clear_in_tx(&mut tx, building).await?;
             count_all_purchases_in_tx(&mut tx, building).await?;
         }
         tx.project_accounts(building, &accounts, row.change).await?;
@@ -520,12 +519,37 @@ impl Store {
         .await
         .doing(doing)?;
         let _proof = tx.commit().await?;
-        if done {
-            let mut tx = self.begin(firm).await?;
-            drop_old_in_tx(&mut tx, building).await?;
-            let _proof = tx.commit().await?;
-        }
         Ok(done)
+    }
+
+    /// Drops rows of versions that are read no more, at most so many of each table. True when there are none left.
+    pub async fn drop_old(&self, firm: FirmId, most: i64) -> Result<bool, AppError> {
+        let mut tx = self.begin(firm).await?;
+        let version = tx.read_version().await?;
+        let dropped = sqlx::query_scalar!(
+            r#"with results as (
+                   delete from account_results where ctid = any(array(
+                       select ctid from account_results where firm_id = $1 and version < $2 limit $3)) returning 1),
+               scores as (
+                   delete from account_scores where ctid = any(array(
+                       select ctid from account_scores where firm_id = $1 and version < $2 limit $3)) returning 1),
+               symbols as (
+                   delete from account_symbols where ctid = any(array(
+                       select ctid from account_symbols where firm_id = $1 and version < $2 limit $3)) returning 1),
+               business as (
+                   delete from business_days where ctid = any(array(
+                       select ctid from business_days where firm_id = $1 and version < $2 limit $3)) returning 1)
+               select (select count(*) from results) + (select count(*) from scores)
+                      + (select count(*) from symbols) + (select count(*) from business) as "dropped!""#,
+            firm.uuid(),
+            version,
+            most,
+        )
+        .fetch_one(tx.connection())
+        .await
+        .doing("dropping an old version")?;
+        let _proof = tx.commit().await?;
+        Ok(dropped == 0)
     }
 
     /// Looks at the next accounts behind `after`, at most so many, and counts those on of which no message told: it was given
@@ -613,39 +637,6 @@ async fn count_all_purchases_in_tx(tx: &mut Tx, version: i32) -> Result<(), AppE
     .execute(tx.connection())
     .await
     .doing("counting purchases")?;
-    Ok(())
-}
-
-/// What a version that was begun and given up has left.
-async fn clear_in_tx(tx: &mut Tx, version: i32) -> Result<(), AppError> {
-    let firm = tx.firm().uuid();
-    sqlx::query!(
-        "with results as (delete from account_results where firm_id = $1 and version = $2),
-              scores as (delete from account_scores where firm_id = $1 and version = $2),
-              symbols as (delete from account_symbols where firm_id = $1 and version = $2)
-         delete from business_days where firm_id = $1 and version = $2",
-        firm,
-        version,
-    )
-    .execute(tx.connection())
-    .await
-    .doing("clearing a version")?;
-    Ok(())
-}
-
-async fn drop_old_in_tx(tx: &mut Tx, version: i32) -> Result<(), AppError> {
-    let firm = tx.firm().uuid();
-    sqlx::query!(
-        "with results as (delete from account_results where firm_id = $1 and version < $2),
-              scores as (delete from account_scores where firm_id = $1 and version < $2),
-              symbols as (delete from account_symbols where firm_id = $1 and version < $2)
-         delete from business_days where firm_id = $1 and version < $2",
-        firm,
-        version,
-    )
-    .execute(tx.connection())
-    .await
-    .doing("dropping an old version")?;
     Ok(())
 }
 

@@ -60,6 +60,7 @@ async fn project_purchases(world: &World, firm: FirmId) {
 async fn build(world: &World, firm: FirmId, most: i64) {
     world.store.begin_rebuild(firm).await.unwrap();
     while !world.store.rebuild_some(firm, most).await.unwrap() {}
+    while !world.store.drop_old(firm, 100).await.unwrap() {}
 }
 
 /// Accounts that trade at random over some days, and their rows written after a random part of the commits.

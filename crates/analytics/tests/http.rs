@@ -382,7 +382,8 @@ async fn lost_memory_and_lost_tables_come_back_with_every_rank() {
                 .iter()
                 .map(|item| item["account"].as_str().unwrap())
                 .collect();
-            let around: Vec<&str> = wanted[place.saturating_sub(2)..(place + 3).min(wanted.len())]
+            let around: Vec<&str> = wanted
+                [place.saturating_sub(2)..place.saturating_add(3).min(wanted.len())]
                 .iter()
                 .map(|line| line.1.as_str())
                 .collect();

@@ -10,6 +10,8 @@
 //!   calendar in [`cagr_calendar`]; the risk-free rate is 0; deviations are those of a sample (n − 1);
 //! - value at risk is historical ([`value_at_risk_95`], interpolated between the two nearest) unless it says
 //!   [`value_at_risk_95_normal`].
+//!
+//! `examples/reference.rs` compares them with the values of the usual Python packages over twenty years of an index.
 
 use kernel::{Amount, Overflow, Rounding, Timestamp, divide};
 use store::analytics::{DayRow, SymbolRow};
@@ -389,32 +391,6 @@ mod tests {
             let tail = conditional_value_at_risk_95(&returns).unwrap();
             prop_assert!(tail <= at_risk + 1e-12);
         }
-    }
-
-    /// The reference values of empyrical 0.7.1, quantstats 0.0.86 and ffn 1.4.1 on `arch.data.sp500` (arch 8.0.0). The prices
-    /// are not ours to copy, so the file is made from the installed package: `date,close` lines of the column Adj Close in
-    /// `target/reference/sp500.csv`.
-    #[test]
-    #[ignore = "needs target/reference/sp500.csv"]
-    fn the_index_has_the_figures_of_the_python_packages() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/reference/sp500.csv");
-        let text = std::fs::read_to_string(path).unwrap();
-        let (mut days, mut prices) = (Vec::new(), Vec::new());
-        for line in text.lines() {
-            let (day, price) = line.split_once(',').unwrap();
-            days.push(Timestamp::parse(&format!("{day}T00:00:00Z")).unwrap());
-            prices.push(price.parse::<f64>().unwrap());
-        }
-        assert_eq!(prices.len(), 5_031);
-        let returns: Vec<f64> = prices.windows(2).map(|pair| pair[1] / pair[0] - 1.0).collect();
-        near(sharpe_252(&returns), 0.282_739_229_044_60, 1e-9);
-        near(sortino_252(&returns), 0.398_614_029_856_39, 1e-9);
-        near(max_drawdown(&returns), -0.567_753_877_503_055_5, 1e-12);
-        near(cagr_252(&returns), 0.036_395_543_3, 1e-9);
-        near(cagr_calendar(&returns, days[0], days[5_030]), 0.036_342_291_1, 1e-9);
-        near(value_at_risk_95(&returns), -0.018_643_3, 5e-8);
-        near(value_at_risk_95_normal(&returns), -0.019_574_5, 5e-8);
-        near(conditional_value_at_risk_95(&returns), -0.028_609_3, 5e-8);
     }
 
     fn amount(units: i64) -> Amount {

@@ -9,7 +9,7 @@ use crate::process::{cargo, run as run_program};
 use crate::{Failure, Outcome};
 
 /// What can be measured.
-const MEASUREMENTS: &str = "engine, events, orders, quote-log, replay";
+const MEASUREMENTS: &str = "analytics, engine, events, orders, quote-log, replay";
 
 pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
     let name = args.value().map_err(|_| Failure::new(format!("name a measurement: {MEASUREMENTS}")))?;
@@ -28,6 +28,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
         Some("engine") => bench("engine", "engine"),
         Some("quote-log") => bench("providers", "quote_log"),
         Some("events") => events(&rest),
+        Some("analytics") => crate::bench_analytics::run(&rest),
         Some("orders") => crate::bench_orders::run(&rest),
         _ => Err(Failure::new(format!("no measurement {}; there are: {MEASUREMENTS}", name.display()))),
     }

@@ -60,6 +60,8 @@ pub enum Permission {
     ReadOperations,
     /// Cancel, send again, pause and resume it.
     Operate,
+    /// See what the firm sells, earns and pays.
+    ReadBusiness,
 }
 
 /// Somebody signed in.
@@ -78,6 +80,9 @@ impl Actor {
             Permission::Trade => matches!(role, Role::Trader),
             Permission::ReadAccounts => {
                 matches!(role, Role::Support | Role::Risk | Role::Admin | Role::Auditor)
+            }
+            Permission::ReadBusiness => {
+                matches!(role, Role::Risk | Role::Finance | Role::Admin | Role::Auditor)
             }
             Permission::JudgeAgain => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
             Permission::EditPrograms | Permission::OverrideRules | Permission::EditReleases => {

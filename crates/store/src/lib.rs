@@ -22,6 +22,7 @@
 //! them to it. **To add a query:** `sqlx::query!` and its kin only, then `cargo xtask db prepare`. **To map a refusal
 //! of the database to one of the business:** name the constraint in `error.rs`.
 
+pub mod analytics;
 mod batch;
 mod catalogue;
 mod error;
@@ -43,6 +44,7 @@ pub mod read;
 mod receipts;
 mod records;
 mod releases;
+mod replicas;
 mod row;
 mod schedules;
 mod shard;
@@ -52,3 +54,4 @@ mod webhooks;
 pub use error::{Inconsistent, StoreError};
 pub use faults::{Fault, faults_in};
 pub use pool::{Committed, Firm, NewFirm, Settings, Store, Tx};
+pub use replicas::{Health, MOST_BEHIND, NoToken, Read, Replicas, Token};

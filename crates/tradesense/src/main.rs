@@ -30,7 +30,11 @@ enum Command {
     /// Makes the demonstration's firm, programs and people in a migrated database, and prints the passwords.
     Demo(demo::Demo),
     /// Prints the OpenAPI document.
-    Openapi,
+    Openapi {
+        /// That of the analytics role.
+        #[arg(long)]
+        analytics: bool,
+    },
     /// Prints the topics of messages, each with the JSON Schema of its payload.
     Topics,
     /// Brings a database's schema up to date.
@@ -77,7 +81,7 @@ fn main() -> ExitCode {
         Command::Worker(role) => role::run(Part::Worker, &role).map(|()| Found::Equal),
         Command::Demo(demo) => demo::run(&demo).map(|()| Found::Equal),
         Command::Topics => topics().map(|()| Found::Equal),
-        Command::Openapi => openapi().map(|()| Found::Equal),
+        Command::Openapi { analytics } => openapi(analytics).map(|()| Found::Equal),
         Command::Migrate { database_url, login_password } => {
             migrate(&database_url, login_password.as_deref()).map(|()| Found::Equal)
         }
@@ -98,8 +102,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn openapi() -> anyhow::Result<()> {
-    Ok(std::io::stdout().lock().write_all(web::openapi()?.as_bytes())?)
+fn openapi(of_analytics: bool) -> anyhow::Result<()> {
+    let document = if of_analytics { analytics::openapi()? } else { web::openapi()? };
+    Ok(std::io::stdout().lock().write_all(document.as_bytes())?)
 }
 
 fn topics() -> anyhow::Result<()> {

@@ -282,6 +282,7 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     world.releases.add(&world.context_of(firm, &risk), release).await.unwrap();
     work(world, firm).await;
     telling(world, firm, &trader).await;
+    while !world.store.rebuild_some(firm, 100).await.unwrap() {}
     Story { firm, trader, token: token.reveal().to_owned(), passed, breached, decided: next }
 }
 

@@ -57,6 +57,7 @@ pub const CODES: [(&str, u16, &str); 38] = [
 struct Pages;
 
 /// The page of a code.
+#[expect(clippy::unused_async, reason = "a handler is an async function")]
 pub async fn page(Path(code): Path<String>) -> Response {
     match Pages::get(&format!("{code}.md")) {
         Some(page) => ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], page.data).into_response(),

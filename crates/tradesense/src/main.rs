@@ -27,6 +27,8 @@ enum Command {
     Engine(role::Role),
     /// Carries messages and does chores, beside processes of the other roles.
     Worker(role::Role),
+    /// Serves boards, statistics and counters, beside processes of the other roles.
+    Analytics(role::Role),
     /// Makes the demonstration's firm, programs and people in a migrated database, and prints the passwords.
     Demo(demo::Demo),
     /// Prints the OpenAPI document.
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Command::Api(role) => role::run(Part::Api, &role).map(|()| Found::Equal),
         Command::Engine(role) => role::run(Part::Engine, &role).map(|()| Found::Equal),
         Command::Worker(role) => role::run(Part::Worker, &role).map(|()| Found::Equal),
+        Command::Analytics(role) => role::run(Part::Analytics, &role).map(|()| Found::Equal),
         Command::Demo(demo) => demo::run(&demo).map(|()| Found::Equal),
         Command::Topics => topics().map(|()| Found::Equal),
         Command::Openapi { analytics } => openapi(analytics).map(|()| Found::Equal),

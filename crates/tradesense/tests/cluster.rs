@@ -18,8 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use app::events::MessageStore as _;
 use common::client::{
-    all_tickets, buy, cancel, client, gamble, place, publish, sign_in, verdicts, wait_for_market,
+    all_tickets, buy, cancel, client, gamble, get, place, publish, sign_in, verdicts, wait_for_market,
 };
 use common::cluster::Cluster;
 use kernel::SeededRng;
@@ -148,6 +149,29 @@ async fn insist_on_buying(http: &reqwest::Client, bases: &[String], program: &st
 #[expect(clippy::disallowed_methods, reason = "how long it took")]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// Every group has taken every message; none failed for good.
+async fn everybody_is_told(cluster: &Cluster) {
+    let settings = store::Settings {
+        url: cluster.owner_url(),
+        instruments: testkit::instruments(),
+        app_connections: 1,
+        engine_connections: 1,
+        worker_connections: 1,
+    };
+    let store = store::Store::connect(&settings).await.unwrap();
+    let mut backlogs = Vec::new();
+    for _ in 0..600 {
+        backlogs = store.backlogs().await.unwrap();
+        if backlogs.iter().all(|group| (group.waiting, group.failing, group.dead) == (0, 0, 0)) {
+            let groups: Vec<&str> = backlogs.iter().map(|backlog| backlog.group.as_str()).collect();
+            assert_eq!(groups, ["analytics", "notifications", "webhooks"]);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("some were never told: {backlogs:?}");
 }
 
 async fn kill_and_start(cluster: &mut Cluster, name: &str) {
@@ -282,6 +306,8 @@ async fn whatever_dies_nothing_acknowledged_is_lost_or_doubled() {
     // What was sent and not answered may still be on its way.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let breached = verdicts(&http, &bases[1], &gambled).await;
+    everybody_is_told(&cluster).await;
+    let boards = get(&http, format!("{}/v1/boards", cluster.analytics())).await;
     let faults = store::Store::faults_at(&cluster.owner_url()).await.unwrap();
     assert_eq!(faults, [], "no row contradicts another");
     println!("{rounds} faults, {orders} orders, {breached} of {} brief accounts breached", gambled.len());

@@ -12,13 +12,14 @@ use testkit::{FaultProxy, TestRedis, free_port};
 use super::client::{client, wait_for_market};
 
 /// The processes, each a role and a name.
-pub const PROCESSES: [(&str, &str); 6] = [
+pub const PROCESSES: [(&str, &str); 7] = [
     ("api", "api-1"),
     ("api", "api-2"),
     ("engine", "engine-1"),
     ("engine", "engine-2"),
     ("worker", "worker-1"),
     ("worker", "worker-2"),
+    ("analytics", "analytics-1"),
 ];
 
 /// A process of the installation.
@@ -113,6 +114,11 @@ impl Cluster {
         apis.map(|member| format!("http://127.0.0.1:{}", member.port)).collect()
     }
 
+    /// Where boards and statistics are served.
+    pub fn analytics(&self) -> String {
+        format!("http://127.0.0.1:{}", self.members[self.place("analytics-1")].port)
+    }
+
     /// The place of a member.
     pub fn place(&self, name: &str) -> usize {
         self.members.iter().position(|member| member.name == name).unwrap()
@@ -132,6 +138,7 @@ impl Cluster {
         let child = Command::new(env!("CARGO_BIN_EXE_tradesense"))
             .args([member.role, "--demo", "--shards", "4", "--speed", "5", "--connections", "6"])
             .args(["--port", &member.port.to_string(), "--ops-port", &member.ops_port.to_string()])
+            .args(["--analytics-port", &member.port.to_string()])
             .arg("--data-dir")
             .arg(data)
             .arg("--keys-dir")

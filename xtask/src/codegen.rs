@@ -10,8 +10,9 @@ use crate::ui::Ui;
 use crate::{Failure, Outcome, only_flag};
 
 /// The files of `api/` and the command that prints each.
-const PRINTED: [(&str, &[&str]); 3] = [
+const PRINTED: [(&str, &[&str]); 4] = [
     ("openapi.json", &["openapi"]),
+    ("topics.json", &["topics"]),
     ("program.schema.json", &["rules", "schema"]),
     ("examples.schema.json", &["rules", "schema", "--examples"]),
 ];

@@ -40,6 +40,10 @@ pub(crate) enum Need {
     Node,
     /// A browser for the end-to-end journey.
     Chromium,
+    /// Server and client of Redis.
+    Redis,
+    /// The edge before several processes.
+    Nginx,
     /// For the scripts that check the engine from outside.
     Python,
 }
@@ -50,6 +54,8 @@ impl Need {
             Self::PostgreSql => postgresql()?.is_usable() && psql().is_some(),
             Self::Node => on_path("node").is_some() && on_path("npm").is_some(),
             Self::Chromium => chromium().is_some(),
+            Self::Redis => on_path("redis-server").is_some() && on_path("redis-cli").is_some(),
+            Self::Nginx => on_path("nginx").is_some() || Path::new("/usr/sbin/nginx").exists(),
             Self::Python => on_path("python3").is_some(),
         })
     }
@@ -59,6 +65,8 @@ impl Need {
             Self::PostgreSql => &["postgresql"],
             Self::Node => &["nodejs", "npm"],
             Self::Chromium => &["chromium"],
+            Self::Redis => &["redis-server"],
+            Self::Nginx => &["nginx-light"],
             Self::Python => &["python3"],
         }
     }
@@ -68,6 +76,8 @@ impl Need {
             Self::PostgreSql => "PostgreSQL 15 or newer with its server programs and psql on the PATH",
             Self::Node => "Node.js 20.19 or newer with npm on the PATH",
             Self::Chromium => "Chromium or Google Chrome on the PATH",
+            Self::Redis => "Redis 7 or newer with redis-server and redis-cli on the PATH",
+            Self::Nginx => "nginx on the PATH",
             Self::Python => "python3 on the PATH",
         }
     }
@@ -103,8 +113,8 @@ pub(crate) fn provide(needs: &[Need]) -> Outcome {
         return Err(Failure::new(format!("{text}\ninstall with: apt-get install {}", packages.join(" "))));
     };
     println!("Installing with apt-get: {}", packages.join(", "));
-    if packages.contains(&"postgresql") {
-        println!("(the package also starts a server of its own, which TradeSense leaves alone)");
+    if packages.iter().any(|package| ["postgresql", "redis-server", "nginx-light"].contains(package)) {
+        println!("(the packages may also start servers of their own, which TradeSense leaves alone)");
     }
     apt(&prefix, &["update", "-q"])?;
     let install = ["install", "-q", "-y", "--no-install-recommends"];

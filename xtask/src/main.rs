@@ -12,6 +12,7 @@
 mod bare;
 mod bench;
 mod bench_orders;
+mod cluster;
 mod codegen;
 mod db;
 mod gate;
@@ -33,6 +34,9 @@ Developer commands of TradeSense
       Build and start the platform on embedded defaults: http://localhost:8000. On Debian and Ubuntu
       missing packages are installed first. --fresh drops the data of earlier runs, --debug builds
       without optimisation, ARGS go to `tradesense up` as they are.
+  cargo xtask cluster [--fresh] [--port N] [--debug]
+      Start the platform as several processes behind nginx, over a PostgreSQL and a Redis of their own, and
+      print their numbers. Missing packages are installed as `up` does.
   cargo xtask test [--quick]
       The whole gate, as CI runs it: format, lints, generated files, tests on a private PostgreSQL, query
       data, user interface, browser journey. --quick: only format, lints and the Rust tests.
@@ -56,6 +60,9 @@ Developer commands of TradeSense
   cargo xtask bench orders [--concurrency 1,8,32,64] [--seconds 10] [--accounts 64] [--seed S]
       Measure durable orders per second over HTTP beside pgbench on the same private PostgreSQL, and print
       one JSON object. docs/PERFORMANCE.md explains it.
+  cargo xtask bench events [SECONDS]
+      Measure messages and jobs per second and how long each waits, beside bare commits and bare appends to
+      Redis on the same private servers, and print one JSON object.
   cargo xtask verify-bare [--suite NAME] [--minutes N]
       Follow the README in a bare Debian made by debootstrap, as root, and print how long it took.
 
@@ -126,6 +133,7 @@ fn dispatch(mut args: lexopt::Parser) -> Outcome {
             "help" => print!("{HELP}"),
             "up" => up::run(args)?,
             "test" => gate::run(args)?,
+            "cluster" => cluster::run(args)?,
             "codegen" => codegen::run(args)?,
             "db" => db::run(args)?,
             "bench" => bench::run(args)?,

@@ -28,7 +28,7 @@ grant select on firms to tradesense_worker;
 alter table outbox
     drop constraint outbox_key,
     add constraint outbox_key primary key (id, firm_id),
-    -- Of the payload's form, see api/events.
+    -- Of the payload's form, see api/topics.json.
     add column version smallint not null default 1,
     -- The trace it was caused in, as W3C's `traceparent`.
     add column trace text;

@@ -1,9 +1,15 @@
 -- Work for later, and the schedules that ask for it.
 
+-- A UUID of version 7: it sorts by time, so that neighbours in time are neighbours in the index.
+create function tradesense_job_id() returns uuid
+    language sql volatile
+    return (lpad(to_hex(floor(extract(epoch from clock_timestamp()) * 1000)::bigint), 12, '0') || '7'
+            || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid;
+
 create table jobs (
     -- The nil UUID for the platform's own work: no firm has that id.
     firm_id uuid not null,
-    id uuid not null default gen_random_uuid(),
+    id uuid not null default tradesense_job_id(),
     -- In the order of enqueueing; of two jobs with one time the older goes first.
     number bigint generated always as identity,
     queue text not null,

@@ -11,22 +11,22 @@ use crate::{Inconsistent, Store};
 #[async_trait]
 impl LeaseStore for Store {
     async fn shards(&self, at_first: i16) -> Result<i16, ShardError> {
-        // Two that start at the same moment write the same rows, or one of them none.
-        let shards = sqlx::query_scalar!(
-            r#"with first as (
-                   insert into shards (id, epoch, seq, quote_position, mark_position, at)
-                   select id, 0, 0, 0, 0, $2 from generate_series(0, $1::int - 1) id
-                   where not exists (select from shards)
-                   on conflict on constraint shards_key do nothing
-                   returning id
-               )
-               select (select count(*) from first) + (select count(*) from shards) as "shards!""#,
+        // Of two that start at the same moment one writes nothing and does not see in the same statement what the other wrote.
+        sqlx::query!(
+            "insert into shards (id, epoch, seq, quote_position, mark_position, at)
+             select id, 0, 0, 0, 0, $2 from generate_series(0, $1::int - 1) id
+             where not exists (select from shards)
+             on conflict on constraint shards_key do nothing",
             i32::from(at_first),
             At(Timestamp::EPOCH) as _,
         )
-        .fetch_one(&self.engine)
+        .execute(&self.engine)
         .await
         .map_err(storage)?;
+        let shards = sqlx::query_scalar!(r#"select count(*) as "shards!" from shards"#)
+            .fetch_one(&self.engine)
+            .await
+            .map_err(storage)?;
         Ok(i16::try_from(shards).map_err(Inconsistent::from("shards"))?)
     }
 

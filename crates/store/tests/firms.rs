@@ -22,13 +22,14 @@ use store::read::{self, Orders, Viewer};
 use testkit::World;
 
 /// What belongs to the installation and to no firm.
-const INSTALLATION: [&str; 9] = [
+const INSTALLATION: [&str; 10] = [
     "consumer_groups",
     "leases",
     "refused_quotes",
     "relay",
     "schedule_firings",
     "schedules",
+    "schema_version",
     "shard_owners",
     "shards",
     "standing_quotes",

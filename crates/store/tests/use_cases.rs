@@ -6,6 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use app::AppError;
+use app::events::MessageStore as _;
 use app::identity::{Cost, Identity, Password, Registration, Token};
 use app::purchases::PurchaseState;
 use app::trading::{ShardError, ShardStore as _};
@@ -540,6 +541,10 @@ async fn messages_to_the_world_name_what_they_are_about_in_one_form() {
             .await
             .unwrap();
     assert_eq!(odd, Vec::<String>::new(), "of {}", told.firm);
+    let messages = world.store.outbox(0, &[], 10_000).await.unwrap().messages;
+    let faults: Vec<String> = messages.iter().filter_map(app::events::fault).collect();
+    assert_eq!(faults, Vec::<String>::new());
+    assert!(messages.iter().any(|message| message.topic == "account.traded"));
 }
 
 #[tokio::test]

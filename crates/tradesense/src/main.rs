@@ -31,6 +31,8 @@ enum Command {
     Demo(demo::Demo),
     /// Prints the OpenAPI document.
     Openapi,
+    /// Prints the topics of messages, each with the JSON Schema of its payload.
+    Topics,
     /// Brings a database's schema up to date.
     Migrate {
         /// The database, as its owner.
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::Engine(role) => role::run(Part::Engine, &role).map(|()| Found::Equal),
         Command::Worker(role) => role::run(Part::Worker, &role).map(|()| Found::Equal),
         Command::Demo(demo) => demo::run(&demo).map(|()| Found::Equal),
+        Command::Topics => topics().map(|()| Found::Equal),
         Command::Openapi => openapi().map(|()| Found::Equal),
         Command::Migrate { database_url, login_password } => {
             migrate(&database_url, login_password.as_deref()).map(|()| Found::Equal)
@@ -97,6 +100,12 @@ fn main() -> ExitCode {
 
 fn openapi() -> anyhow::Result<()> {
     Ok(std::io::stdout().lock().write_all(web::openapi()?.as_bytes())?)
+}
+
+fn topics() -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, &app::events::schemas())?;
+    Ok(writeln!(out)?)
 }
 
 fn check(url: &str) -> anyhow::Result<Found> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use app::catalogue::Catalogue;
 use app::identity::{Cost, Identity};
+use app::jobs::JobHandler;
 use app::latency::Meter;
 use app::market::MarketHub;
 use app::notifications::{Mailbox, Notifications};
@@ -38,6 +39,9 @@ use tokio::task::JoinHandle;
 use web::{Firms, Parts, Web};
 use workers::leader::Leader;
 use workers::relay::{self, Relay};
+use workers::runner::{Runner, RunnerSettings};
+use workers::schedules::{self, Schedules};
+use workers::upkeep::{self, Remover};
 
 use crate::chores;
 use crate::feeding::{self, Feeder};
@@ -180,10 +184,14 @@ impl Platform {
             url: settings.database_url.clone(),
             instruments: Arc::clone(&settings.instruments),
             app_connections: settings.app_connections,
-            // One for each shard; for the leases; for judging a history again; for whoever asks whether the database
-            // answers.
-            engine_connections: u32::from(settings.shards.unsigned_abs()).saturating_add(3),
-            worker_connections: 4,
+            // One for each shard that may be owned here; for the leases; for judging a history again; for whoever asks
+            // whether the database answers.
+            engine_connections: if engine {
+                u32::from(settings.shards.unsigned_abs()).saturating_add(3)
+            } else {
+                3
+            },
+            worker_connections: if worker { 6 } else { 2 },
         })
         .await
         .context("connecting to the database")?;
@@ -347,8 +355,22 @@ impl Platform {
         if worker {
             world.run("the opener", chores::open_paid_challenges(web.clone()));
             world.run("the teller of calendars", chores::tell_calendars(web.clone()));
-            let names = vec![relay::LEASE.to_owned()];
+            let names = vec![relay::LEASE.to_owned(), schedules::LEASE.to_owned()];
             let leader = Leader::new(store.clone(), settings.owner, names);
+            let handlers: Vec<Arc<dyn JobHandler>> =
+                vec![Arc::new(Remover { store: store.clone(), clock: Arc::clone(clock) })];
+            let runner = Runner::new(
+                store.clone(),
+                Arc::clone(clock),
+                settings.owner,
+                RunnerSettings::default(),
+                vec![(upkeep::QUEUE.to_owned(), 1)],
+                handlers,
+            );
+            world.run("the jobs", Arc::new(runner).run(world.stopping()));
+            let platform = schedules::platform().context("reading the platform's schedules")?;
+            let schedules = Schedules::new(store.clone(), Arc::clone(clock), platform);
+            world.run("the schedules", schedules.run(leader.leads(), world.stopping()));
             let relay = Relay { store: store.clone(), streams: Arc::clone(&streams) };
             world.run("the relay", relay.run(leader.leads(), world.stopping()));
             serving.run("the leases of the worker", leader.run(serving.stopping()));

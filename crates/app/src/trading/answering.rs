@@ -27,7 +27,7 @@ const WAIT: Duration = Duration::from_secs(1);
 const OLDEST: Duration = ANSWERS_WITHIN.saturating_add(Duration::from_secs(5));
 /// What was given to somebody and not answered for so long is looked at again: it was given to an owner that has lost the
 /// shard without knowing it.
-const FORGOTTEN: Duration = Duration::from_secs(20);
+const FORGOTTEN: Duration = Duration::from_secs(4);
 /// Whoever does not say again that they watch is shown nothing more after this time.
 const WATCHED_FOR: Duration = WATCH_AGAIN.saturating_mul(3);
 /// Pause after a failure.

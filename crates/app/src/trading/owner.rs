@@ -15,7 +15,7 @@ use super::shard::{Shard, ShardSettings};
 use crate::streams::Streams;
 
 /// A lease that is not renewed for so long may be claimed by another owner.
-const LEASE: Span = Span::from_seconds(5);
+const LEASE: Span = Span::from_seconds(3);
 /// Leases are renewed, and free ones looked for, this often.
 const ROUND: Duration = Duration::from_secs(1);
 

@@ -74,12 +74,14 @@ impl std::fmt::Debug for Remote {
 impl Remote {
     /// Lines to so many shards for one process. They carry nothing before [`Remote::run`].
     pub fn new(streams: Arc<dyn Streams>, clock: Arc<dyn Clock>, process: OwnerId, shards: i16) -> Self {
+        // Answers to an earlier process of the same name may still be in the stream; its questions had lower numbers.
+        let first = u64::try_from(clock.now().micros()).unwrap_or_default();
         let (senders, receivers) = (0..shards).map(|_| mpsc::channel(MOST_WAITING)).unzip();
         let shared = Shared {
             streams,
             clock,
             replies: replies(process),
-            next: AtomicU64::new(1),
+            next: AtomicU64::new(first),
             waiting: Mutex::default(),
             watched: Mutex::default(),
         };

@@ -8,6 +8,9 @@
     reason = "a test that cannot go on stops"
 )]
 
+pub mod client;
+pub mod cluster;
+
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

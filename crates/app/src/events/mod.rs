@@ -5,11 +5,15 @@
 //! that comes twice changes nothing twice. Messages of one aggregate come in their order unless one of them failed and
 //! comes again later; a consumer whose result hangs on the order reads the state and not the message.
 
+mod topics;
+
 use async_trait::async_trait;
 use kernel::{FirmId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::AppError;
+
+pub use topics::{Form, TOPICS, Topic, fault, schemas};
 
 /// A message as it travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +28,7 @@ pub struct Message {
     pub aggregate: String,
     /// Such as `account.breached`.
     pub topic: String,
-    /// Of the payload's form, as in `api/events`.
+    /// Of the payload's form, see [`TOPICS`].
     pub version: i16,
     /// What happened.
     pub payload: serde_json::Value,

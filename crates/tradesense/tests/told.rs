@@ -1,5 +1,4 @@
 //! Notifications, choices, mails and webhooks over HTTP, as a browser, a mail program and a firm's own system meet them.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod common;
 

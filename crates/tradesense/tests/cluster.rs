@@ -307,7 +307,9 @@ async fn whatever_dies_nothing_acknowledged_is_lost_or_doubled() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let breached = verdicts(&http, &bases[1], &gambled).await;
     everybody_is_told(&cluster).await;
-    let boards = get(&http, format!("{}/v1/boards", cluster.analytics())).await;
+    let board = format!("{}/v1/analytics/leaderboard?program=brief", cluster.analytics());
+    let ranked = get(&http, board).await["of"].as_u64().unwrap();
+    assert!(usize::try_from(ranked).unwrap() >= breached, "whoever lost stands on the board");
     let faults = store::Store::faults_at(&cluster.owner_url()).await.unwrap();
     assert_eq!(faults, [], "no row contradicts another");
     println!("{rounds} faults, {orders} orders, {breached} of {} brief accounts breached", gambled.len());

@@ -98,15 +98,18 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Whether it asks for a topic.
+    /// Whether it asks for a topic. What comes with every trade is told only to whoever names it.
     pub fn takes(&self, topic: &str) -> bool {
         takes(&self.topics, topic)
     }
 }
 
+/// A family does not take it in.
+const WITH_EVERY_TRADE: &str = "account.traded";
+
 fn takes(topics: &[String], topic: &str) -> bool {
     topics.iter().any(|asked| match asked.strip_suffix('*') {
-        Some(family) => topic.starts_with(family),
+        Some(family) => topic.starts_with(family) && topic != WITH_EVERY_TRADE,
         None => asked == topic,
     })
 }
@@ -943,6 +946,7 @@ mod tests {
         assert!(asks(&["purchase.paid", "account.*"], "account.breached"));
         assert!(!asks(&["account.*"], "accounting.done"));
         assert!(!asks(&["account.breach"], "account.breached"));
+        assert!(!asks(&["*", "account.*"], "account.traded") && asks(&["account.traded"], "account.traded"));
         for good in ["*", "account.*", "account.payout_refused"] {
             assert!(is_topic(good), "{good}");
         }

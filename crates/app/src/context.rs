@@ -54,9 +54,9 @@ pub enum Permission {
     OverrideRules,
     /// Change the firm's calendar of releases.
     EditReleases,
-    /// See what waits, runs and failed behind the requests, with what it was about.
+    /// See what waits, runs and failed behind the requests.
     ReadOperations,
-    /// Cancel, send again, pause and resume it.
+    /// Cancel, send again, pause and resume it, and see what it is about.
     Operate,
 }
 

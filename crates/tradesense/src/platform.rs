@@ -13,6 +13,7 @@ use app::identity::{Cost, Identity};
 use app::jobs::JobHandler;
 use app::latency::Meter;
 use app::market::MarketHub;
+use app::operations::Operations;
 use app::overrides::Overrides;
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
@@ -278,8 +279,10 @@ impl Platform {
                 Arc::clone(clock),
                 Arc::clone(rng),
             )),
+            operations: Arc::new(Operations::new(store.clone(), Arc::clone(clock))),
             hub: Arc::clone(&hub),
             meter: meter.clone(),
+            quote_log: web::ops::LogSize::default(),
             store: Arc::clone(&store),
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
@@ -335,7 +338,7 @@ impl Platform {
         }
         let keeper =
             Keeper::new(&settings.quotes, Some(Archive::new(&settings.archive)), Retention::default());
-        let keeper = chores::keep_quotes(keeper, store.clone(), Arc::clone(clock), serving.stopping());
+        let keeper = chores::keep_quotes(keeper, web.clone(), serving.stopping());
         serving.run("the keeper of the quote log", keeper);
         if worker {
             world.run("the opener", chores::open_paid_challenges(web.clone()));

@@ -18,10 +18,12 @@ pub enum Access {
     OwnerOrStaff,
     /// Those of the firm who watch its risk; where something is changed, of them whoever may.
     Risk,
+    /// Those of the firm who see what goes on behind the requests; where something is done, of them whoever may operate.
+    Operations,
 }
 
 /// Method, path and who may, in the order of the paths.
-pub const ACCESS: [(&str, &str, Access); 46] = [
+pub const ACCESS: [(&str, &str, Access); 58] = [
     ("GET", "/v1/accounts/{id}", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/fills", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/forecast", Access::OwnerOrStaff),
@@ -52,6 +54,18 @@ pub const ACCESS: [(&str, &str, Access); 46] = [
     ("GET", "/v1/market/quotes", Access::Public),
     ("GET", "/v1/market/stream", Access::Public),
     ("GET", "/v1/me", Access::SignedIn),
+    ("GET", "/v1/operations", Access::Operations),
+    ("GET", "/v1/operations/jobs", Access::Operations),
+    ("POST", "/v1/operations/jobs/send-again", Access::Operations),
+    ("GET", "/v1/operations/jobs/{id}", Access::Operations),
+    ("POST", "/v1/operations/jobs/{id}/cancel", Access::Operations),
+    ("POST", "/v1/operations/jobs/{id}/send-again", Access::Operations),
+    ("GET", "/v1/operations/messages", Access::Operations),
+    ("POST", "/v1/operations/messages/{group}/send-again", Access::Operations),
+    ("GET", "/v1/operations/messages/{group}/{id}", Access::Operations),
+    ("POST", "/v1/operations/messages/{group}/{id}/send-again", Access::Operations),
+    ("POST", "/v1/operations/queues/{queue}/pause", Access::Operations),
+    ("POST", "/v1/operations/queues/{queue}/resume", Access::Operations),
     ("GET", "/v1/programs", Access::Public),
     ("POST", "/v1/programs/check", Access::Risk),
     ("GET", "/v1/programs/versions/{hash}", Access::Public),

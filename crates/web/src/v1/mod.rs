@@ -12,6 +12,7 @@ mod challenges;
 mod forecast;
 mod leaderboard;
 mod market;
+mod operations;
 mod overrides;
 mod programs;
 mod publishing;
@@ -44,6 +45,7 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(publishing::router())
         .merge(overrides::router())
         .merge(releases::router())
+        .merge(operations::router())
 }
 
 /// A list that ends.

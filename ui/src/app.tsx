@@ -21,6 +21,7 @@ const OperateFrame = lazy(() => import("./operate/frame"));
 const WhatIfPage = lazy(() => import("./operate/what-if"));
 const ReleasesPage = lazy(() => import("./operate/releases"));
 const OverridesPage = lazy(() => import("./operate/overrides"));
+const OperationsPage = lazy(() => import("./operate/operations"));
 
 function SignedIn({ children }: { children: ReactNode }) {
   const me = useQuery(meQuery);
@@ -99,6 +100,7 @@ export const router = createBrowserRouter([
               { path: "releases", element: <ReleasesPage /> },
               { path: "accounts", element: <OverridesPage /> },
               { path: "accounts/:id", element: <OverridesPage /> },
+              { path: "operations", element: <OperationsPage /> },
             ],
           },
           { path: "/leaderboard", element: <Leaderboard /> },

@@ -116,6 +116,8 @@ pub struct Shared {
 pub struct Platform {
     /// Where it listens, if it serves the API.
     pub address: Option<SocketAddr>,
+    /// Where the operator's machines ask, if they do.
+    pub ops_address: Option<SocketAddr>,
     /// To the shards.
     pub desk: Desk,
     /// Quotes and candles.
@@ -299,9 +301,12 @@ impl Platform {
             let server = tokio::spawn(serve(listener, service, world.stopping()));
             world.tasks.push(("the server", tokio::spawn(async move { Ok(server.await??) })));
         }
+        let mut ops_address = None;
         if let Some(ops) = settings.listen_ops {
             let listener =
                 TcpListener::bind(ops).await.with_context(|| format!("listening on {ops} for operators"))?;
+            ops_address =
+                Some(listener.local_addr().context("reading the address listened on for operators")?);
             let service = web::ops::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
             // Ends with the process: it is asked to the very last.
             tokio::spawn(serve(listener, service, serving.stopping()));
@@ -363,7 +368,7 @@ impl Platform {
             world.run("the relay", relay.run(leader.leads(), world.stopping()));
             serving.run("the leases of the worker", leader.run(serving.stopping()));
         }
-        Ok(Self { address, desk, hub, web, sequencer, stages })
+        Ok(Self { address, ops_address, desk, hub, web, sequencer, stages })
     }
 
     /// The one who takes quotes where this process is alone; there is one, for whoever asks first.

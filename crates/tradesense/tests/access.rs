@@ -22,12 +22,14 @@ struct Things {
 /// for others to test.
 async fn call(caller: &Trader, method: &str, path: &str, things: &Things) -> u16 {
     let id = match path {
-        path if path.contains("purchases") => &things.purchase,
+        path if path.contains("purchases") => things.purchase.as_str(),
         path if path.contains("releases") => &things.release,
+        path if path.contains("messages") => "7",
         _ => &things.account,
     };
     let body = body(path, &things.version);
     let path = path.replace("{id}", id).replace("{ticket}", "2").replace("{number}", "1");
+    let path = path.replace("{queue}", "mail").replace("{group}", "webhooks");
     let path = path.replace("{slug}", "plain").replace("{hash}", &things.version);
     let url = format!("{}{path}", caller.base);
     let request =
@@ -48,6 +50,7 @@ fn body(path: &str, version: &str) -> Value {
             "program": plain(), "fee": "100.00", "fee_currency": "USD", "place": 1, "started_from": version,
         }),
         Some("releases") => json!({ "name": "GDP", "at": "2014-06-01T12:30:00Z", "currencies": ["USD"] }),
+        Some("send-again") => json!({ "kind": "mail.send" }),
         Some("purchases") => json!({ "program": "plain", "version": "0".repeat(64) }),
         _ => json!({}),
     }
@@ -67,6 +70,7 @@ async fn every_operation_lets_in_whom_the_table_says() {
     let stranger = stage.trader("stranger").await;
     let risk = stage.staff("risk@example.com", Role::Risk).await;
     let finance = stage.staff("finance@example.com", Role::Finance).await;
+    let admin = stage.staff("admin@example.com", Role::Admin).await;
 
     let release = json!({ "name": "CPI", "at": "2014-06-01T12:30:00Z", "currencies": ["USD"] });
     let (status, release) = risk.post("/v1/releases", None, &release).await;
@@ -92,6 +96,23 @@ async fn every_operation_lets_in_whom_the_table_says() {
             }
             let by_risk = at(&risk).await;
             assert!((200..300).contains(&by_risk), "{name} by risk: {by_risk}");
+            continue;
+        }
+        if access == Access::Operations {
+            for (who, caller) in [("the owner", &owner), ("a stranger", &stranger), ("finance", &finance)] {
+                assert_eq!(at(caller).await, 403, "{name} by {who}");
+            }
+            // There is no job and no failed message, whoever asks.
+            let missing = path.contains("{id}");
+            let (by_risk, by_admin) = (at(&risk).await, at(&admin).await);
+            let expected = match (method, missing) {
+                ("GET", false) => by_risk == 200,
+                ("GET", true) => by_risk == 404,
+                _ => by_risk == 403,
+            };
+            assert!(expected, "{name} by risk: {by_risk}");
+            let expected = if missing { by_admin == 404 } else { (200..300).contains(&by_admin) };
+            assert!(expected, "{name} by the admin: {by_admin}");
             continue;
         }
         // There is no receipt and no working order, whoever asks; everything else of the owner's is there.
@@ -123,7 +144,8 @@ async fn every_operation_lets_in_whom_the_table_says() {
             | Access::Trader
             | Access::Owner
             | Access::OwnerOrStaff
-            | Access::Risk => {}
+            | Access::Risk
+            | Access::Operations => {}
         }
     }
     stage.close().await;

@@ -28,8 +28,8 @@ const BOUNDS: [u64; 15] = [
 
 /// The database is counted at most this often, however often somebody asks.
 const COUNTED_FOR: Span = Span::from_seconds(5);
-/// Whoever asks waits so long for the counting.
-const LONGEST_COUNT: Duration = Duration::from_secs(3);
+/// Whoever asks waits so long for the counting; less than Prometheus waits for the answer.
+const LONGEST_COUNT: Duration = Duration::from_secs(8);
 
 /// How large the quote log is, as whoever keeps it small last saw it.
 #[derive(Debug, Default)]

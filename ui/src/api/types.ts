@@ -37,6 +37,12 @@ export type WhatIf = Schemas["WhatIf"];
 export type ProgramColumn = Schemas["ProgramColumn"];
 export type Override = Schemas["Override"];
 export type Release = Schemas["Release"];
+export type JobQueue = Schemas["JobQueue"];
+export type MessageGroup = Schemas["MessageGroup"];
+export type Job = Schemas["Job"];
+export type JobState = Schemas["JobState"];
+export type FailedMessage = Schemas["FailedMessage"];
+export type FailedAttempt = Schemas["FailedAttempt"];
 
 /** What would come next. */
 export type Forecast = Schemas["Forecast"];

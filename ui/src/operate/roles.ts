@@ -6,6 +6,7 @@ type Role = Person["roles"][number];
 const grants = {
   judge: ["risk", "admin", "auditor"],
   edit: ["risk", "admin"],
+  operate: ["admin"],
 } as const satisfies Record<string, readonly Role[]>;
 
 export type Grant = keyof typeof grants;

@@ -4,4351 +4,4442 @@
  */
 
 export interface paths {
-    "/v1/accounts/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The account with its live numbers, as of the last commit. */
-        get: operations["account"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+  "/v1/accounts/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/fills": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Executions, the newest first. */
-        get: operations["fills"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** The account with its live numbers, as of the last commit. */
+    get: operations["account"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/fills": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/forecast": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** What would come next for an account if prices stayed. */
-        get: operations["forecast"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Executions, the newest first. */
+    get: operations["fills"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/forecast": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/latencies": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** How long the platform took, by day, the newest first; the last five seconds may be missing. */
-        get: operations["latencies"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** What would come next for an account if prices stayed. */
+    get: operations["forecast"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/latencies": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/orders": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Orders, the newest first. */
-        get: operations["orders"];
-        put?: never;
-        /**
-         * Places an order. A market order is filled, or refused, before the answer; a retry under the same key gets the
-         *     first answer.
-         */
-        post: operations["place_order"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** How long the platform took, by day, the newest first; the last five seconds may be missing. */
+    get: operations["latencies"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/orders": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/orders/{ticket}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        /** Takes a working order back. */
-        delete: operations["cancel_order"];
-        options?: never;
-        head?: never;
-        /** Changes a working order. */
-        patch: operations["change_order"];
-        trace?: never;
+    /** Orders, the newest first. */
+    get: operations["orders"];
+    put?: never;
+    /**
+     * Places an order. A market order is filled, or refused, before the answer; a retry under the same key gets the
+     *     first answer.
+     */
+    post: operations["place_order"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/orders/{ticket}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/overrides": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** What was decided about an account by hand, the newest first. */
-        get: operations["overrides"];
-        put?: never;
-        /**
-         * Lets another rule of the same kind hold for this account from now on. Nobody decides about an account of their own. A
-         *     retry under the same key changes nothing more. Answers with the account as it then is.
-         */
-        post: operations["override_rule"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    post?: never;
+    /** Takes a working order back. */
+    delete: operations["cancel_order"];
+    options?: never;
+    head?: never;
+    /** Changes a working order. */
+    patch: operations["change_order"];
+    trace?: never;
+  };
+  "/v1/accounts/{id}/overrides": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/payouts": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Takes money out of an account. A refusal is a verdict with a receipt that names every condition. */
-        post: operations["payout"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** What was decided about an account by hand, the newest first. */
+    get: operations["overrides"];
+    put?: never;
+    /**
+     * Lets another rule of the same kind hold for this account from now on. Nobody decides about an account of their own. A
+     *     retry under the same key changes nothing more. Answers with the account as it then is.
+     */
+    post: operations["override_rule"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/payouts": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/positions": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Positions: open ones by ticket with their open result, closed ones the newest first with the realised. */
-        get: operations["positions"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Takes money out of an account. A refusal is a verdict with a receipt that names every condition. */
+    post: operations["payout"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/positions": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/positions/{ticket}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        /** Changes the exits of a position. */
-        patch: operations["change_position"];
-        trace?: never;
+    /** Positions: open ones by ticket with their open result, closed ones the newest first with the realised. */
+    get: operations["positions"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/positions/{ticket}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/positions/{ticket}/close": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Closes a position or a part of it at the current quote. */
-        post: operations["close_position"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    /** Changes the exits of a position. */
+    patch: operations["change_position"];
+    trace?: never;
+  };
+  "/v1/accounts/{id}/positions/{ticket}/close": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/promotion": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Asks for the next phase, where the phase wants to be asked. */
-        post: operations["promote"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Closes a position or a part of it at the current quote. */
+    post: operations["close_position"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/promotion": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/receipts/{number}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** A verdict with its evidence. */
-        get: operations["receipt"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Asks for the next phase, where the phase wants to be asked. */
+    post: operations["promote"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/receipts/{number}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/receipts/{number}/document": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** A receipt as the signed document that anybody can check without us: `tradesense receipt verify FILE --key KEY`. */
-        get: operations["document"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** A verdict with its evidence. */
+    get: operations["receipt"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/receipts/{number}/document": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/stream": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * The account as it changes, as server-sent events: `account` with the live numbers, open positions and working
-         *     orders, at once and then at most five times a second; `verdict` when a rule speaks.
-         */
-        get: operations["account_stream"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** A receipt as the signed document that anybody can check without us: `tradesense receipt verify FILE --key KEY`. */
+    get: operations["document"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/stream": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/accounts/{id}/verdicts": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Verdicts, the newest first. */
-        get: operations["verdicts"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /**
+     * The account as it changes, as server-sent events: `account` with the live numbers, open positions and working
+     *     orders, at once and then at most five times a second; `verdict` when a rule speaks.
+     */
+    get: operations["account_stream"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/accounts/{id}/verdicts": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/auth/register": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Registers a trader and signs them in. */
-        post: operations["register"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Verdicts, the newest first. */
+    get: operations["verdicts"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/auth/register": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/auth/sign-in": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Signs in with e-mail address and password. */
-        post: operations["sign_in"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Registers a trader and signs them in. */
+    post: operations["register"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/auth/sign-in": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/auth/sign-out": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Signs out; without a session nothing happens. */
-        post: operations["sign_out"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Signs in with e-mail address and password. */
+    post: operations["sign_in"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/auth/sign-out": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/challenges": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One's own challenges, the newest first. */
-        get: operations["challenges"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Signs out; without a session nothing happens. */
+    post: operations["sign_out"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/challenges": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/firm": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The firm behind this host name. */
-        get: operations["firm"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** One's own challenges, the newest first. */
+    get: operations["challenges"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/firm": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/leaderboard": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The accounts of a program's phase by closed profit. Open to everybody. */
-        get: operations["leaderboard"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** The firm behind this host name. */
+    get: operations["firm"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/leaderboard": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/market/candles": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The newest candles, oldest first. */
-        get: operations["candles"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** The accounts of a program's phase by closed profit. Open to everybody. */
+    get: operations["leaderboard"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/market/candles": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/market/instruments": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Every instrument, by symbol. */
-        get: operations["instruments"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** The newest candles, oldest first. */
+    get: operations["candles"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/market/instruments": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/market/quotes": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The latest quote of every instrument that has one. */
-        get: operations["quotes"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Every instrument, by symbol. */
+    get: operations["instruments"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/market/quotes": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/market/stream": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Quotes as they come, at most five times a second, as server-sent events named `quotes`. */
-        get: operations["market_stream"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** The latest quote of every instrument that has one. */
+    get: operations["quotes"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/market/stream": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/me": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Who is signed in. */
-        get: operations["me"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Quotes as they come, at most five times a second, as server-sent events named `quotes`. */
+    get: operations["market_stream"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/me": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/operations": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Queues and groups with what waits, failed and was given up in them. */
-        get: operations["operations"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Who is signed in. */
+    get: operations["me"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/operations/jobs": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Jobs in one state, the newest first. */
-        get: operations["jobs"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Queues and groups with what waits, failed and was given up in them. */
+    get: operations["operations"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/jobs": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/operations/jobs/send-again": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Sends the dead jobs of a kind again, the oldest first. */
-        post: operations["send_jobs_again"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Jobs in one state, the newest first. */
+    get: operations["jobs"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/jobs/send-again": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/operations/jobs/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One job with its payload and every error. */
-        get: operations["job"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Sends the dead jobs of a kind again, the oldest first. */
+    post: operations["send_jobs_again"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/jobs/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/operations/jobs/{id}/cancel": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Cancels a job that waits, or asks the worker of one that runs to stop it. */
-        post: operations["cancel_job"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** One job with its payload and every error. */
+    get: operations["job"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/jobs/{id}/cancel": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/operations/jobs/{id}/send-again": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Sends a dead job again, with all its attempts. */
-        post: operations["send_job_again"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Cancels a job that waits, or asks the worker of one that runs to stop it. */
+    post: operations["cancel_job"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/jobs/{id}/send-again": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/operations/messages": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Messages that failed, and those that were given up, the newest first. */
-        get: operations["failed_messages"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Sends a dead job again, with all its attempts. */
+    post: operations["send_job_again"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/messages": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/operations/messages/{group}/send-again": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Lets a group try its dead messages again, the oldest first. */
-        post: operations["send_messages_again"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Messages that failed, and those that were given up, the newest first. */
+    get: operations["failed_messages"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/messages/{group}/send-again": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/operations/messages/{group}/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One message that failed with its payload and every error. */
-        get: operations["failed_message"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Lets a group try its dead messages again, the oldest first. */
+    post: operations["send_messages_again"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/messages/{group}/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/operations/messages/{group}/{id}/send-again": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Lets a group try a dead message again, with all its attempts. */
-        post: operations["send_message_again"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** One message that failed with its payload and every error. */
+    get: operations["failed_message"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/messages/{group}/{id}/send-again": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/operations/queues/{queue}/pause": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Begins none of the firm's jobs of a queue any longer; what runs goes on. Doing it twice is doing it once. */
-        post: operations["pause_queue"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Lets a group try a dead message again, with all its attempts. */
+    post: operations["send_message_again"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/queues/{queue}/pause": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/operations/queues/{queue}/resume": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Begins the firm's jobs of a queue again. Doing it twice is doing it once. */
-        post: operations["resume_queue"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Begins none of the firm's jobs of a queue any longer; what runs goes on. Doing it twice is doing it once. */
+    post: operations["pause_queue"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/queues/{queue}/resume": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/programs": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Every program on sale, in the firm's order. */
-        get: operations["programs"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Begins the firm's jobs of a queue again. Doing it twice is doing it once. */
+    post: operations["resume_queue"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/programs": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/programs/check": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Looks at a program without storing anything. Answers with every fault that was found, or with what the program means. */
-        post: operations["check_program"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Every program on sale, in the firm's order. */
+    get: operations["programs"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/programs/check": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/programs/versions/{hash}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** A version that is or was on sale, for good. */
-        get: operations["program_version"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Looks at a program without storing anything. Answers with every fault that was found, or with what the program means. */
+    post: operations["check_program"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/programs/versions/{hash}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/programs/{slug}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One program on sale. */
-        get: operations["program"];
-        /**
-         * Puts a version on sale under a slug, in place of the one that was. Accounts keep the version that they were bought
-         *     with. Doing it twice changes nothing; refused with `program_changed` if another version than `started_from` is on sale.
-         */
-        put: operations["publish_program"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** A version that is or was on sale, for good. */
+    get: operations["program_version"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/programs/{slug}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/programs/{slug}/difference": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** What distinguishes two versions that are or were on sale under a slug, in sentences. */
-        get: operations["program_difference"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** One program on sale. */
+    get: operations["program"];
+    /**
+     * Puts a version on sale under a slug, in place of the one that was. Accounts keep the version that they were bought
+     *     with. Doing it twice changes nothing; refused with `program_changed` if another version than `started_from` is on sale.
+     */
+    put: operations["publish_program"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/programs/{slug}/difference": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/programs/{slug}/versions": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Every version that was ever on sale under a slug, the newest first. */
-        get: operations["program_versions"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** What distinguishes two versions that are or were on sale under a slug, in sentences. */
+    get: operations["program_difference"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/programs/{slug}/versions": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/purchases": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One's own purchases, the newest first. */
-        get: operations["purchases"];
-        put?: never;
-        /** Starts a purchase; pay at `checkout_url`. A retry under the same key gives the same purchase. */
-        post: operations["create_purchase"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Every version that was ever on sale under a slug, the newest first. */
+    get: operations["program_versions"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/purchases": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/purchases/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One of one's own purchases. */
-        get: operations["purchase"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** One's own purchases, the newest first. */
+    get: operations["purchases"];
+    put?: never;
+    /** Starts a purchase; pay at `checkout_url`. A retry under the same key gives the same purchase. */
+    post: operations["create_purchase"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/purchases/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/receipt-keys": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * The keys that receipts of this installation are signed with. Keep them: a receipt proves something only with a key
-         *     that did not come with it.
-         */
-        get: operations["keys"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** One of one's own purchases. */
+    get: operations["purchase"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/receipt-keys": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/releases": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The releases to come, and those of the last day, in order of time. */
-        get: operations["releases"];
-        put?: never;
-        /** Adds a release. Accounts whose rules ask for it learn of it within moments. Doing it twice changes nothing. */
-        post: operations["add_release"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /**
+     * The keys that receipts of this installation are signed with. Keep them: a receipt proves something only with a key
+     *     that did not come with it.
+     */
+    get: operations["keys"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/releases": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/releases/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        /** Takes a release back that is still to come. */
-        delete: operations["remove_release"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** The releases to come, and those of the last day, in order of time. */
+    get: operations["releases"];
+    put?: never;
+    /** Adds a release. Accounts whose rules ask for it learn of it within moments. Doing it twice changes nothing. */
+    post: operations["add_release"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/releases/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/schemas/program": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The JSON Schema of programs, for editors. */
-        get: operations["program_schema"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    post?: never;
+    /** Takes a release back that is still to come. */
+    delete: operations["remove_release"];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/schemas/program": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    "/v1/what-if": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Judges the history of a program's accounts by another program. Nothing is changed. One history at a time. */
-        post: operations["what_if"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** The JSON Schema of programs, for editors. */
+    get: operations["program_schema"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/what-if": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
+    get?: never;
+    put?: never;
+    /** Judges the history of a program's accounts by another program. Nothing is changed. One history at a time. */
+    post: operations["what_if"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
 }
 export type webhooks = Record<string, never>;
 export interface components {
-    schemas: {
-        /** @description An account with its live numbers. */
-        Account: {
-            /** @description Time of the last input seen. */
-            as_of: string;
-            /** @description Closed results. */
-            balance: string;
-            /** @description Its challenge. */
-            challenge_id: string;
-            /** @description When it ended. */
-            closed_at: string | null;
-            /** @description Currency of every amount. */
-            currency: string;
-            /** @description The running day. */
-            day: components["schemas"]["Day"];
-            /** @description Balance and open results. */
-            equity: string;
-            /** @description Open results. */
-            floating: string;
-            /** @description Every floor. */
-            floors: components["schemas"]["Floor"][];
-            /** @description Its id. */
-            id: string;
-            /** @description Balance at opening. */
-            initial_balance: string;
-            /** @description Such as `1:100`. */
-            leverage: string;
-            /** @description Equity minus margin bound. */
-            margin_free: string;
-            /** @description Margin bound. */
-            margin_used: string;
-            /** @description When it ends. */
-            next_reset: components["schemas"]["NextReset"];
-            /** @description Short, for people. */
-            number: string;
-            /** @description What passing needs. */
-            objectives: components["schemas"]["Objective"][];
-            /** @description When it opened. */
-            opened_at: string;
-            /** @description Its phase. */
-            phase: components["schemas"]["PhaseRef"];
-            /** @description Its program. */
-            program: components["schemas"]["ProgramRef"];
-            /** @description Room to the nearest floor. */
-            room: string;
-            /** @description Where it stands. */
-            status: components["schemas"]["AccountStatus"];
-        };
-        /** @description An account under both programs. */
-        AccountDifference: {
-            /** @description The account. */
-            account: string;
-            /** @description Its challenge. */
-            challenge: string;
-            /** @description Short, for people. */
-            number: string;
-            /**
-             * Format: int64
-             * @description Commands that would have got another answer.
-             */
-            other_answers: number;
-            own: components["schemas"]["AccountFate"] | null;
-            /** @description Its phase, from 0. */
-            phase: number;
-            /** @description In one sentence. */
-            sentence: string;
-            under_other: components["schemas"]["AccountFate"] | null;
-            /** @description The version it was bought with. */
-            version: string;
-        };
-        /** @description What became of an account. */
-        AccountFate: {
-            /** @description Closed results. */
-            balance: string;
-            /** @description Balance and open results. */
-            equity: string;
-            /** @description Equity above the highest floor, while it trades. */
-            room?: string;
-            /** @description Where it stands. */
-            status: components["schemas"]["AccountStatus"];
-            /** @description The verdict that ended it. */
-            verdict?: components["schemas"]["FateVerdict"];
-        };
+  schemas: {
+    /** @description An account with its live numbers. */
+    Account: {
+      /** @description Time of the last input seen. */
+      as_of: string;
+      /** @description Closed results. */
+      balance: string;
+      /** @description Its challenge. */
+      challenge_id: string;
+      /** @description When it ended. */
+      closed_at: string | null;
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description The running day. */
+      day: components["schemas"]["Day"];
+      /** @description Balance and open results. */
+      equity: string;
+      /** @description Open results. */
+      floating: string;
+      /** @description Every floor. */
+      floors: components["schemas"]["Floor"][];
+      /** @description Its id. */
+      id: string;
+      /** @description Balance at opening. */
+      initial_balance: string;
+      /** @description Such as `1:100`. */
+      leverage: string;
+      /** @description Equity minus margin bound. */
+      margin_free: string;
+      /** @description Margin bound. */
+      margin_used: string;
+      /** @description When it ends. */
+      next_reset: components["schemas"]["NextReset"];
+      /** @description Short, for people. */
+      number: string;
+      /** @description What passing needs. */
+      objectives: components["schemas"]["Objective"][];
+      /** @description When it opened. */
+      opened_at: string;
+      /** @description Its phase. */
+      phase: components["schemas"]["PhaseRef"];
+      /** @description Its program. */
+      program: components["schemas"]["ProgramRef"];
+      /** @description Room to the nearest floor. */
+      room: string;
+      /** @description Where it stands. */
+      status: components["schemas"]["AccountStatus"];
+    };
+    /** @description An account under both programs. */
+    AccountDifference: {
+      /** @description The account. */
+      account: string;
+      /** @description Its challenge. */
+      challenge: string;
+      /** @description Short, for people. */
+      number: string;
+      /**
+       * Format: int64
+       * @description Commands that would have got another answer.
+       */
+      other_answers: number;
+      own: components["schemas"]["AccountFate"] | null;
+      /** @description Its phase, from 0. */
+      phase: number;
+      /** @description In one sentence. */
+      sentence: string;
+      under_other: components["schemas"]["AccountFate"] | null;
+      /** @description The version it was bought with. */
+      version: string;
+    };
+    /** @description What became of an account. */
+    AccountFate: {
+      /** @description Closed results. */
+      balance: string;
+      /** @description Balance and open results. */
+      equity: string;
+      /** @description Equity above the highest floor, while it trades. */
+      room?: string;
+      /** @description Where it stands. */
+      status: components["schemas"]["AccountStatus"];
+      /** @description The verdict that ended it. */
+      verdict?: components["schemas"]["FateVerdict"];
+    };
+    /**
+     * @description Where an account stands.
+     * @enum {string}
+     */
+    AccountStatus: "active" | "passed" | "breached" | "expired";
+    /** @description An account as it was last stored. */
+    AccountSummary: {
+      /** @description Closed results. */
+      balance: string;
+      /** @description When it ended. */
+      closed_at: string | null;
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description Its id. */
+      id: string;
+      /** @description Balance at opening. */
+      initial_balance: string;
+      /** @description Short, for people. */
+      number: string;
+      /** @description When it opened. */
+      opened_at: string;
+      /** @description Its phase. */
+      phase: components["schemas"]["PhaseRef"];
+      /** @description Where it stands. */
+      status: components["schemas"]["AccountStatus"];
+    };
+    /** @description What became of a wish to cancel. */
+    CancelledJob: {
+      /** @description Whether it is over already. */
+      outcome: components["schemas"]["Cancelling"];
+    };
+    /**
+     * @description What became of a wish to cancel.
+     * @enum {string}
+     */
+    Cancelling: "cancelled" | "asked";
+    /** @description The bid over one interval. */
+    Candle: {
+      /** @description Last bid. */
+      close: string;
+      /** @description Highest bid. */
+      high: string;
+      /** @description Lowest bid. */
+      low: string;
+      /** @description First bid. */
+      open: string;
+      /**
+       * Format: int64
+       * @description Its start, in seconds since 1970.
+       */
+      time: number;
+    };
+    /** @description One purchase and its accounts. */
+    Challenge: {
+      /** @description By phase. */
+      accounts: components["schemas"]["AccountSummary"][];
+      /** @description When it was paid. */
+      created_at: string;
+      /** @description Its id. */
+      id: string;
+      /** @description What was bought. */
+      program: components["schemas"]["ProgramRef"];
+      /** @description Where it stands. */
+      state: components["schemas"]["ChallengeState"];
+    };
+    /**
+     * @description Where a challenge stands.
+     * @enum {string}
+     */
+    ChallengeState: "running" | "passed" | "failed";
+    /** @description A program that can be used. */
+    CheckedProgram: {
+      /** @description The text that is hashed, byte for byte. */
+      canonical_json: string;
+      /** @description What distinguishes it from `against`. */
+      changes: components["schemas"]["ProgramChange"][];
+      /** @description In order. */
+      phases: components["schemas"]["Phase"][];
+      /** @description In one sentence. */
+      summary: string;
+      /** @description The name that this version gets: SHA-256 over `canonical_json`. */
+      version: string;
+    };
+    /** @description How much of a position to close. */
+    ClosePosition: {
+      /** @description Lots; all of it if not said. */
+      quantity?: string | null;
+    };
+    /** @description When a rule acts by itself. */
+    ComingDeadline: {
+      /** @description When. */
+      at: string;
+      /** @description What it then does. */
+      effect: components["schemas"]["Effect"];
+      /** @description For people. */
+      label: string;
+      /** @description The rule's kind. */
+      rule: string;
+    };
+    /** @description An end of a trading day. */
+    ComingReset: {
+      /** @description When. */
+      at: string;
+      /** @description Whether the clocks change within the day it ends. */
+      clock_change: boolean;
+      /** @description On the wall clock of the program's zone. */
+      local: string;
+    };
+    /**
+     * @description When equity has crossed a floor.
+     * @enum {string}
+     */
+    Comparison: "below" | "at_or_below";
+    /** @description A condition of a payout. */
+    Condition: {
+      /** @description The value now. */
+      current: string;
+      /** @description For people. */
+      label: string;
+      /** @description Whether it holds. */
+      met: boolean;
+      /** @description Its word. */
+      name: string;
+      /** @description What is asked for. */
+      target: string;
+    };
+    /** @description The running trading day. */
+    Day: {
+      /** @description Its name. */
+      date: string;
+      /** @description Balance then. */
+      start_balance: string;
+      /** @description Equity then. */
+      start_equity: string;
+      /** @description When it began. */
+      started_at: string;
+    };
+    /** @description How long things took on one day: to the decision, and to being durable. */
+    DayOfLatencies: {
+      command_decided?: components["schemas"]["Latency"] | null;
+      command_durable?: components["schemas"]["Latency"] | null;
+      /** @description The day, in UTC. */
+      day: string;
+      verdict_decided?: components["schemas"]["Latency"] | null;
+      verdict_durable?: components["schemas"]["Latency"] | null;
+    };
+    /** @description Which dead jobs to send again. */
+    DeadJobs: {
+      /** @description Those of this kind. */
+      kind: string;
+    };
+    /** @description Who decided something. */
+    DecidedBy: {
+      /** @description Their id. */
+      id: string;
+      /** @description Their name. */
+      name: string;
+    };
+    /**
+     * @description What a rule does when it fires.
+     * @enum {string}
+     */
+    Effect: "warn" | "flag" | "deduct" | "refuse" | "close" | "pause" | "soft" | "expire" | "hard";
+    /** @description Nothing. */
+    Empty: Record<string, never>;
+    /** @description Accounts that ended by one rule. */
+    EndCount: {
+      /**
+       * Format: int64
+       * @description How many.
+       */
+      accounts: number;
+      /** @description The rule's kind. */
+      rule: string;
+      /** @description Where they stand. */
+      status: string;
+    };
+    /** @description An attempt that failed. */
+    FailedAttempt: {
+      /** @description When it ended. */
+      at: string;
+      /**
+       * Format: int32
+       * @description Which.
+       */
+      attempt: number;
+      /** @description Why. */
+      error: string;
+    };
+    /** @description A message that a group could not take. */
+    FailedMessage: {
+      /** @description What it is about, such as `account:0198…`. */
+      aggregate: string;
+      /** @description When it happened. */
+      at: string;
+      /**
+       * Format: int32
+       * @description How often it failed since it was sent, or sent again.
+       */
+      attempts: number;
+      /** @description When it was given up. */
+      dead_at: string | null;
+      /** @description The group. */
+      group: string;
+      /**
+       * Format: int64
+       * @description The message.
+       */
+      id: number;
+      /** @description Why the last attempt failed. */
+      last_error: string | null;
+      /** @description When it is tried again; nothing for a dead one. */
+      next_at: string | null;
+      /** @description When somebody sent it again last. */
+      sent_again_at: string | null;
+      /** @description What happened, such as `account.breached`. */
+      topic: string;
+    };
+    /** @description A message that a group could not take, with everything that is known of it. */
+    FailedMessageDetails: {
+      /** @description Every failed attempt, the oldest first. */
+      errors: components["schemas"]["FailedAttempt"][];
+      /** @description The message. */
+      message: components["schemas"]["FailedMessage"];
+      /** @description What it says, for whoever may operate; that they saw it is in the audit log. */
+      payload: Record<string, never> | null;
+    };
+    /** @description A verdict in short. */
+    FateVerdict: {
+      /** @description The instant judged. */
+      at: string;
+      /** @description Balance then. */
+      balance: string;
+      /** @description Equity then. */
+      equity: string;
+      /** @description The floor crossed. */
+      floor?: string;
+      /** @description Such as `breach`. */
+      kind: string;
+      /**
+       * Format: int64
+       * @description The place in the quote log of the last quote then.
+       */
+      quote_position: number;
+      /** @description The rule's kind. */
+      rule: string;
+    };
+    /** @description One wrong field. */
+    FieldProblem: {
+      /** @description Stable, for programs. */
+      code: string;
+      /** @description What is wrong and what would be right. */
+      detail: string;
+      /** @description JSON pointer to the field. */
+      pointer: string;
+    };
+    /** @description One execution. */
+    Fill: {
+      /** @description When. */
+      at: string;
+      /** @description Commission charged. */
+      commission: string;
+      /**
+       * Format: int32
+       * @description Its number within the account.
+       */
+      number: number;
+      /**
+       * Format: int32
+       * @description The order's ticket.
+       */
+      order: number | null;
+      /** @description At which price. */
+      price: string;
+      /** @description Result realised. */
+      profit: string;
+      /** @description Lots. */
+      quantity: string;
+      /** @description Why it happened. */
+      reason: components["schemas"]["FillReason"];
+      /** @description Of the trade: a long closes by `sell`. */
+      side: components["schemas"]["Side"];
+      /** @description What. */
+      symbol: string;
+      /**
+       * Format: int32
+       * @description The position's ticket.
+       */
+      ticket: number;
+    };
+    /**
+     * @description Why a fill happened.
+     * @enum {string}
+     */
+    FillReason:
+      | "market"
+      | "limit"
+      | "stop"
+      | "close"
+      | "stop_loss"
+      | "take_profit"
+      | "stop_out"
+      | "liquidation";
+    /** @description The price at which a position alone would make a floor fire. */
+    FiringPosition: {
+      /** @description For people. */
+      label: string | null;
+      /** @description The price, on the side at which it closes; nothing if no price in range would. */
+      price: string | null;
+      /** @description The rule that would fire. */
+      rule: string | null;
+      /** @description What. */
+      symbol: string;
+      /**
+       * Format: int32
+       * @description The position.
+       */
+      ticket: number;
+    };
+    /** @description The firm whose pages these are. */
+    Firm: {
+      /** @description Whether this installation is for trying out: prices and payments are not real. */
+      demo: boolean;
+      /** @description For people. */
+      name: string;
+      /** @description In addresses. */
+      slug: string;
+    };
+    /** @description A floor and the room above it. */
+    Floor: {
+      /** @description Whether it caps from above: the rule fires when equity rises to it. */
+      cap: boolean;
+      /** @description When it is crossed. */
+      comparison: components["schemas"]["Comparison"];
+      /** @description How the floor follows from its reference. */
+      derivation: string;
+      /** @description What happens when it is crossed. */
+      effect: components["schemas"]["Effect"];
+      /** @description The equity below or at which the rule fires. */
+      floor: string;
+      /** @description For people. */
+      label: string;
+      /** @description The loss allowed from the reference. */
+      limit: string;
+      /** @description Whether it no longer moves. */
+      locked: boolean;
+      /** @description Equity minus floor, exact. */
+      room: string;
+      /** @description The rule's kind. */
+      rule: string;
+    };
+    /** @description A floor after the next reset. */
+    FloorAfter: {
+      /** @description How it follows from its reference. */
+      derivation: string;
+      /** @description The floor. */
+      floor: string;
+      /** @description For people. */
+      label: string;
+      /** @description What would be left above it; negative if it would fire. */
+      room: string;
+      /** @description The rule's kind. */
+      rule: string;
+    };
+    /** @description What would come next if prices stayed. */
+    Forecast: {
+      /** @description The instant that everything here is seen from. */
+      as_of: string;
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description When rules act by themselves, the earliest first. */
+      deadlines: components["schemas"]["ComingDeadline"][];
+      /** @description Until when no position may be opened, if a rule holds the account back. */
+      locked_until: string | null;
+      /** @description What the next reset would do to what is held. */
+      next_reset: components["schemas"]["ResetOutlook"];
+      payout: components["schemas"]["PayoutCheck"] | null;
+      /** @description For each open position the price at which it alone would make a floor fire. */
+      positions: components["schemas"]["FiringPosition"][];
+      /** @description The next ends of the trading day. */
+      resets: components["schemas"]["ComingReset"][];
+      /** @description Every rule with its numbers. */
+      rules: components["schemas"]["RuleNumbers"][];
+    };
+    /** @description What can be traded. */
+    Instrument: {
+      /** @description What a lot holds. */
+      base_currency: string;
+      /**
+       * Format: int32
+       * @description Units in a lot.
+       */
+      contract_size: number;
+      /** @description For people. */
+      description: string;
+      /**
+       * Format: int32
+       * @description Digits after the point of a price.
+       */
+      price_decimals: number;
+      /** @description Largest order, in lots. */
+      quantity_max: string;
+      /** @description Smallest order, in lots. */
+      quantity_min: string;
+      /** @description Steps between sizes, in lots. */
+      quantity_step: string;
+      /** @description Currency of its price. */
+      quote_currency: string;
+      /** @description Its name. */
+      symbol: string;
+    };
+    /** @description A list that ends. */
+    Items_Candle: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description Last bid. */
+        close: string;
+        /** @description Highest bid. */
+        high: string;
+        /** @description Lowest bid. */
+        low: string;
+        /** @description First bid. */
+        open: string;
         /**
-         * @description Where an account stands.
-         * @enum {string}
+         * Format: int64
+         * @description Its start, in seconds since 1970.
          */
-        AccountStatus: "active" | "passed" | "breached" | "expired";
-        /** @description An account as it was last stored. */
-        AccountSummary: {
-            /** @description Closed results. */
-            balance: string;
-            /** @description When it ended. */
-            closed_at: string | null;
-            /** @description Currency of every amount. */
-            currency: string;
-            /** @description Its id. */
-            id: string;
-            /** @description Balance at opening. */
-            initial_balance: string;
-            /** @description Short, for people. */
-            number: string;
-            /** @description When it opened. */
-            opened_at: string;
-            /** @description Its phase. */
-            phase: components["schemas"]["PhaseRef"];
-            /** @description Where it stands. */
-            status: components["schemas"]["AccountStatus"];
-        };
-        /** @description What became of a wish to cancel. */
-        CancelledJob: {
-            /** @description Whether it is over already. */
-            outcome: components["schemas"]["Cancelling"];
-        };
+        time: number;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_Challenge: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description By phase. */
+        accounts: components["schemas"]["AccountSummary"][];
+        /** @description When it was paid. */
+        created_at: string;
+        /** @description Its id. */
+        id: string;
+        /** @description What was bought. */
+        program: components["schemas"]["ProgramRef"];
+        /** @description Where it stands. */
+        state: components["schemas"]["ChallengeState"];
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_DayOfLatencies: {
+      /** @description In the order the operation describes. */
+      items: {
+        command_decided?: components["schemas"]["Latency"] | null;
+        command_durable?: components["schemas"]["Latency"] | null;
+        /** @description The day, in UTC. */
+        day: string;
+        verdict_decided?: components["schemas"]["Latency"] | null;
+        verdict_durable?: components["schemas"]["Latency"] | null;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_Instrument: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What a lot holds. */
+        base_currency: string;
         /**
-         * @description What became of a wish to cancel.
-         * @enum {string}
+         * Format: int32
+         * @description Units in a lot.
          */
-        Cancelling: "cancelled" | "asked";
-        /** @description The bid over one interval. */
-        Candle: {
-            /** @description Last bid. */
-            close: string;
-            /** @description Highest bid. */
-            high: string;
-            /** @description Lowest bid. */
-            low: string;
-            /** @description First bid. */
-            open: string;
-            /**
-             * Format: int64
-             * @description Its start, in seconds since 1970.
-             */
-            time: number;
-        };
-        /** @description One purchase and its accounts. */
-        Challenge: {
-            /** @description By phase. */
-            accounts: components["schemas"]["AccountSummary"][];
-            /** @description When it was paid. */
-            created_at: string;
-            /** @description Its id. */
-            id: string;
-            /** @description What was bought. */
-            program: components["schemas"]["ProgramRef"];
-            /** @description Where it stands. */
-            state: components["schemas"]["ChallengeState"];
-        };
+        contract_size: number;
+        /** @description For people. */
+        description: string;
         /**
-         * @description Where a challenge stands.
-         * @enum {string}
+         * Format: int32
+         * @description Digits after the point of a price.
          */
-        ChallengeState: "running" | "passed" | "failed";
-        /** @description A program that can be used. */
-        CheckedProgram: {
-            /** @description The text that is hashed, byte for byte. */
-            canonical_json: string;
-            /** @description What distinguishes it from `against`. */
-            changes: components["schemas"]["ProgramChange"][];
-            /** @description In order. */
-            phases: components["schemas"]["Phase"][];
-            /** @description In one sentence. */
-            summary: string;
-            /** @description The name that this version gets: SHA-256 over `canonical_json`. */
-            version: string;
-        };
-        /** @description How much of a position to close. */
-        ClosePosition: {
-            /** @description Lots; all of it if not said. */
-            quantity?: string | null;
-        };
-        /** @description When a rule acts by itself. */
-        ComingDeadline: {
-            /** @description When. */
-            at: string;
-            /** @description What it then does. */
-            effect: components["schemas"]["Effect"];
-            /** @description For people. */
-            label: string;
-            /** @description The rule's kind. */
-            rule: string;
-        };
-        /** @description An end of a trading day. */
-        ComingReset: {
-            /** @description When. */
-            at: string;
-            /** @description Whether the clocks change within the day it ends. */
-            clock_change: boolean;
-            /** @description On the wall clock of the program's zone. */
-            local: string;
-        };
-        /**
-         * @description When equity has crossed a floor.
-         * @enum {string}
-         */
-        Comparison: "below" | "at_or_below";
-        /** @description A condition of a payout. */
-        Condition: {
-            /** @description The value now. */
-            current: string;
-            /** @description For people. */
-            label: string;
-            /** @description Whether it holds. */
-            met: boolean;
-            /** @description Its word. */
-            name: string;
-            /** @description What is asked for. */
-            target: string;
-        };
-        /** @description The running trading day. */
-        Day: {
-            /** @description Its name. */
-            date: string;
-            /** @description Balance then. */
-            start_balance: string;
-            /** @description Equity then. */
-            start_equity: string;
-            /** @description When it began. */
-            started_at: string;
-        };
-        /** @description How long things took on one day: to the decision, and to being durable. */
-        DayOfLatencies: {
-            command_decided?: components["schemas"]["Latency"] | null;
-            command_durable?: components["schemas"]["Latency"] | null;
-            /** @description The day, in UTC. */
-            day: string;
-            verdict_decided?: components["schemas"]["Latency"] | null;
-            verdict_durable?: components["schemas"]["Latency"] | null;
-        };
-        /** @description Which dead jobs to send again. */
-        DeadJobs: {
-            /** @description Those of this kind. */
-            kind: string;
-        };
-        /** @description Who decided something. */
-        DecidedBy: {
-            /** @description Their id. */
-            id: string;
-            /** @description Their name. */
-            name: string;
-        };
-        /**
-         * @description What a rule does when it fires.
-         * @enum {string}
-         */
-        Effect: "warn" | "flag" | "deduct" | "refuse" | "close" | "pause" | "soft" | "expire" | "hard";
-        /** @description Nothing. */
-        Empty: Record<string, never>;
-        /** @description Accounts that ended by one rule. */
-        EndCount: {
-            /**
-             * Format: int64
-             * @description How many.
-             */
-            accounts: number;
-            /** @description The rule's kind. */
-            rule: string;
-            /** @description Where they stand. */
-            status: string;
-        };
-        /** @description An attempt that failed. */
-        FailedAttempt: {
-            /** @description When it ended. */
-            at: string;
-            /**
-             * Format: int32
-             * @description Which.
-             */
-            attempt: number;
-            /** @description Why. */
-            error: string;
-        };
-        /** @description A message that a group could not take. */
-        FailedMessage: {
-            /** @description What it is about, such as `account:0198…`. */
-            aggregate: string;
-            /** @description When it happened. */
-            at: string;
-            /**
-             * Format: int32
-             * @description How often it failed since it was sent, or sent again.
-             */
-            attempts: number;
-            /** @description When it was given up. */
-            dead_at: string | null;
-            /** @description The group. */
-            group: string;
-            /**
-             * Format: int64
-             * @description The message.
-             */
-            id: number;
-            /** @description Why the last attempt failed. */
-            last_error: string | null;
-            /** @description When it is tried again; nothing for a dead one. */
-            next_at: string | null;
-            /** @description When somebody sent it again last. */
-            sent_again_at: string | null;
-            /** @description What happened, such as `account.breached`. */
-            topic: string;
-        };
-        /** @description A message that a group could not take, with everything that is known of it. */
-        FailedMessageDetails: {
-            /** @description Every failed attempt, the oldest first. */
-            errors: components["schemas"]["FailedAttempt"][];
-            /** @description The message. */
-            message: components["schemas"]["FailedMessage"];
-            /** @description What it says, for whoever may operate; that they saw it is in the audit log. */
-            payload: Record<string, never> | null;
-        };
-        /** @description A verdict in short. */
-        FateVerdict: {
-            /** @description The instant judged. */
-            at: string;
-            /** @description Balance then. */
-            balance: string;
-            /** @description Equity then. */
-            equity: string;
-            /** @description The floor crossed. */
-            floor?: string;
-            /** @description Such as `breach`. */
-            kind: string;
-            /**
-             * Format: int64
-             * @description The place in the quote log of the last quote then.
-             */
-            quote_position: number;
-            /** @description The rule's kind. */
-            rule: string;
-        };
-        /** @description One wrong field. */
-        FieldProblem: {
-            /** @description Stable, for programs. */
-            code: string;
-            /** @description What is wrong and what would be right. */
-            detail: string;
-            /** @description JSON pointer to the field. */
-            pointer: string;
-        };
-        /** @description One execution. */
-        Fill: {
-            /** @description When. */
-            at: string;
-            /** @description Commission charged. */
-            commission: string;
-            /**
-             * Format: int32
-             * @description Its number within the account.
-             */
-            number: number;
-            /**
-             * Format: int32
-             * @description The order's ticket.
-             */
-            order: number | null;
-            /** @description At which price. */
-            price: string;
-            /** @description Result realised. */
-            profit: string;
-            /** @description Lots. */
-            quantity: string;
-            /** @description Why it happened. */
-            reason: components["schemas"]["FillReason"];
-            /** @description Of the trade: a long closes by `sell`. */
-            side: components["schemas"]["Side"];
-            /** @description What. */
-            symbol: string;
-            /**
-             * Format: int32
-             * @description The position's ticket.
-             */
-            ticket: number;
-        };
-        /**
-         * @description Why a fill happened.
-         * @enum {string}
-         */
-        FillReason: "market" | "limit" | "stop" | "close" | "stop_loss" | "take_profit" | "stop_out" | "liquidation";
-        /** @description The price at which a position alone would make a floor fire. */
-        FiringPosition: {
-            /** @description For people. */
-            label: string | null;
-            /** @description The price, on the side at which it closes; nothing if no price in range would. */
-            price: string | null;
-            /** @description The rule that would fire. */
-            rule: string | null;
-            /** @description What. */
-            symbol: string;
-            /**
-             * Format: int32
-             * @description The position.
-             */
-            ticket: number;
-        };
-        /** @description The firm whose pages these are. */
-        Firm: {
-            /** @description Whether this installation is for trying out: prices and payments are not real. */
-            demo: boolean;
-            /** @description For people. */
-            name: string;
-            /** @description In addresses. */
-            slug: string;
-        };
-        /** @description A floor and the room above it. */
-        Floor: {
-            /** @description Whether it caps from above: the rule fires when equity rises to it. */
-            cap: boolean;
-            /** @description When it is crossed. */
-            comparison: components["schemas"]["Comparison"];
-            /** @description How the floor follows from its reference. */
-            derivation: string;
-            /** @description What happens when it is crossed. */
-            effect: components["schemas"]["Effect"];
-            /** @description The equity below or at which the rule fires. */
-            floor: string;
-            /** @description For people. */
-            label: string;
-            /** @description The loss allowed from the reference. */
-            limit: string;
-            /** @description Whether it no longer moves. */
-            locked: boolean;
-            /** @description Equity minus floor, exact. */
-            room: string;
-            /** @description The rule's kind. */
-            rule: string;
-        };
-        /** @description A floor after the next reset. */
-        FloorAfter: {
-            /** @description How it follows from its reference. */
-            derivation: string;
-            /** @description The floor. */
-            floor: string;
-            /** @description For people. */
-            label: string;
-            /** @description What would be left above it; negative if it would fire. */
-            room: string;
-            /** @description The rule's kind. */
-            rule: string;
-        };
-        /** @description What would come next if prices stayed. */
-        Forecast: {
-            /** @description The instant that everything here is seen from. */
-            as_of: string;
-            /** @description Currency of every amount. */
-            currency: string;
-            /** @description When rules act by themselves, the earliest first. */
-            deadlines: components["schemas"]["ComingDeadline"][];
-            /** @description Until when no position may be opened, if a rule holds the account back. */
-            locked_until: string | null;
-            /** @description What the next reset would do to what is held. */
-            next_reset: components["schemas"]["ResetOutlook"];
-            payout: components["schemas"]["PayoutCheck"] | null;
-            /** @description For each open position the price at which it alone would make a floor fire. */
-            positions: components["schemas"]["FiringPosition"][];
-            /** @description The next ends of the trading day. */
-            resets: components["schemas"]["ComingReset"][];
-            /** @description Every rule with its numbers. */
-            rules: components["schemas"]["RuleNumbers"][];
-        };
-        /** @description What can be traded. */
-        Instrument: {
-            /** @description What a lot holds. */
-            base_currency: string;
-            /**
-             * Format: int32
-             * @description Units in a lot.
-             */
-            contract_size: number;
-            /** @description For people. */
-            description: string;
-            /**
-             * Format: int32
-             * @description Digits after the point of a price.
-             */
-            price_decimals: number;
-            /** @description Largest order, in lots. */
-            quantity_max: string;
-            /** @description Smallest order, in lots. */
-            quantity_min: string;
-            /** @description Steps between sizes, in lots. */
-            quantity_step: string;
-            /** @description Currency of its price. */
-            quote_currency: string;
-            /** @description Its name. */
-            symbol: string;
-        };
-        /** @description A list that ends. */
-        Items_Candle: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description Last bid. */
-                close: string;
-                /** @description Highest bid. */
-                high: string;
-                /** @description Lowest bid. */
-                low: string;
-                /** @description First bid. */
-                open: string;
-                /**
-                 * Format: int64
-                 * @description Its start, in seconds since 1970.
-                 */
-                time: number;
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Challenge: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description By phase. */
-                accounts: components["schemas"]["AccountSummary"][];
-                /** @description When it was paid. */
-                created_at: string;
-                /** @description Its id. */
-                id: string;
-                /** @description What was bought. */
-                program: components["schemas"]["ProgramRef"];
-                /** @description Where it stands. */
-                state: components["schemas"]["ChallengeState"];
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_DayOfLatencies: {
-            /** @description In the order the operation describes. */
-            items: {
-                command_decided?: components["schemas"]["Latency"] | null;
-                command_durable?: components["schemas"]["Latency"] | null;
-                /** @description The day, in UTC. */
-                day: string;
-                verdict_decided?: components["schemas"]["Latency"] | null;
-                verdict_durable?: components["schemas"]["Latency"] | null;
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Instrument: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description What a lot holds. */
-                base_currency: string;
-                /**
-                 * Format: int32
-                 * @description Units in a lot.
-                 */
-                contract_size: number;
-                /** @description For people. */
-                description: string;
-                /**
-                 * Format: int32
-                 * @description Digits after the point of a price.
-                 */
-                price_decimals: number;
-                /** @description Largest order, in lots. */
-                quantity_max: string;
-                /** @description Smallest order, in lots. */
-                quantity_min: string;
-                /** @description Steps between sizes, in lots. */
-                quantity_step: string;
-                /** @description Currency of its price. */
-                quote_currency: string;
-                /** @description Its name. */
-                symbol: string;
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Override: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description What held from then on. */
-                after: string;
-                /** @description When. */
-                at: string;
-                /** @description What held before. */
-                before: string;
-                /** @description Who decided it; for the firm's people only. */
-                by?: components["schemas"]["DecidedBy"];
-                /** @description The rule's kind. */
-                kind: string;
-                /** @description The rule's place in the phase, from 0. */
-                place: number;
-                /** @description Why. */
-                reason: string;
-                /** @description The rule that held from then on, as programs are written; nothing if it was the program's own again. */
-                rule: Record<string, never> | null;
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Program: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description Per lot, when opening and when closing. */
-                commission_per_lot: string;
-                /** @description Currency of every amount but the fee. */
-                currency: string;
-                /** @description Its price. */
-                fee: string;
-                /** @description Currency of the price. */
-                fee_currency: string;
-                /** @description Balance of every phase. */
-                initial_balance: string;
-                /** @description Symbols. */
-                instruments: string[];
-                /** @description Such as `1:100`. */
-                leverage: string;
-                /** @description For people. */
-                name: string;
-                /** @description In order. */
-                phases: components["schemas"]["Phase"][];
-                /** @description When the trading day ends. */
-                reset: components["schemas"]["ResetClock"];
-                /** @description Its name in addresses. */
-                slug: string;
-                /** @description In one sentence. */
-                summary: string;
-                /** @description Hash of its content; a purchase names it. */
-                version: string;
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_ProgramChange: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description What the second says; nothing if only the first says something. */
-                after: string | null;
-                /** @description What the first says; nothing if only the second says something. */
-                before: string | null;
-                /** @description Such as `Evaluation` or `Terms`. */
-                place: string;
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_PublishedVersion: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description When it was put on sale. */
-                at: string;
-                /** @description Its price then. */
-                fee: string;
-                /** @description Currency of the price. */
-                fee_currency: string;
-                /** @description Its name for people. */
-                name: string;
-                /** @description Hash of its content. */
-                version: string;
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Purchase: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description The challenge, once paid. */
-                challenge_id: string | null;
-                /** @description Where to pay. */
-                checkout_url: string;
-                /** @description When it was created. */
-                created_at: string;
-                /** @description Currency of the price. */
-                currency: string;
-                /** @description The price. */
-                fee: string;
-                /** @description Its id. */
-                id: string;
-                /** @description What is bought. */
-                program: components["schemas"]["ProgramRef"];
-                /** @description Where it stands. */
-                state: components["schemas"]["PurchaseState"];
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Quote: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description What a buyer pays. */
-                ask: string;
-                /** @description When the platform received it. */
-                at: string;
-                /** @description What a seller gets. */
-                bid: string;
-                /** @description When the source says it was made. */
-                source_time: string;
-                /** @description Whether it is too old to trade on. */
-                stale: boolean;
-                /** @description Whose. */
-                symbol: string;
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_ReceiptKey: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description Its short name, as receipts carry it. */
-                id: string;
-                /** @description The public key: Ed25519, 64 hexadecimal digits. */
-                public_key: string;
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Release: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description When. */
-                at: string;
-                /** @description Every instrument whose symbol holds one of these currencies is targeted. */
-                currencies: string[];
-                /** @description Its id. */
-                id: string;
-                /** @description For people. */
-                name: string;
-                /** @description Instruments targeted by their symbols. */
-                symbols: string[];
-            }[];
-        };
-        /** @description A list that ends. */
-        Items_Verdict: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description When. */
-                at: string;
-                /** @description In one line. */
-                headline: string;
-                /** @description What it means for the account. */
-                kind: components["schemas"]["VerdictKind"];
-                /**
-                 * Format: int32
-                 * @description Its number within the account.
-                 */
-                number: number;
-                /** @description The rule's kind. */
-                rule: string;
-            }[];
-        };
-        /** @description A job. */
-        Job: {
-            /**
-             * Format: int32
-             * @description How often it was begun.
-             */
-            attempt: number;
-            /** @description When it ended. */
-            ended_at: string | null;
-            /** @description When it was enqueued. */
-            enqueued_at: string;
-            /** @description Its id. */
-            id: string;
-            /** @description What is to be done, such as `mail.send`. */
-            kind: string;
-            /** @description Why the last attempt failed; nothing if none did. */
-            last_error: string | null;
-            /**
-             * Format: int32
-             * @description How many attempts may fail.
-             */
-            most_attempts: number;
-            /**
-             * Format: int32
-             * @description Lower ones go first.
-             */
-            priority: number;
-            /** @description Its queue. */
-            queue: string;
-            /** @description Not before. */
-            run_at: string;
-            /** @description Where it stands. */
-            state: components["schemas"]["JobState"];
-            /** @description Whether somebody has cancelled it while it runs. */
-            stop: boolean;
-        };
-        /** @description A job with everything that is known of it. */
-        JobDetails: {
-            /** @description Every failed attempt, the oldest first. */
-            errors: components["schemas"]["FailedAttempt"][];
-            /** @description The job. */
-            job: components["schemas"]["Job"];
-            /** @description What it is about, for whoever may operate; that they saw it is in the audit log. */
-            payload: Record<string, never> | null;
-        };
-        /** @description A queue of jobs. */
-        JobQueue: {
-            /**
-             * Format: int64
-             * @description Jobs that were given up.
-             */
-            dead: number;
-            /** @description Its name. */
-            name: string;
-            /** @description Since when the longest waiting job is due; nothing if none is. */
-            oldest_at: string | null;
-            /**
-             * Format: int64
-             * @description For how many seconds that is.
-             */
-            oldest_seconds: number | null;
-            /** @description Whether nothing of it is begun. */
-            paused: boolean;
-            /**
-             * Format: int64
-             * @description Jobs that run.
-             */
-            running: number;
-            /**
-             * Format: int64
-             * @description Jobs that wait, also for their time.
-             */
-            waiting: number;
-        };
-        /**
-         * @description Where a job stands.
-         * @enum {string}
-         */
-        JobState: "waiting" | "running" | "done" | "dead" | "cancelled";
-        /** @description A version that was judged again. */
-        JudgedVersion: {
-            /** @description For people. */
-            name: string;
-            /** @description Hash of its content. */
-            version: string;
-        };
-        /** @description A version as it is kept. */
-        KeptVersion: {
-            /** @description The text that was hashed, byte for byte: SHA-256 over it is the version. */
-            canonical_json: string;
-            /** @description When it was first put on sale. */
-            first_at: string;
-            /** @description Its name for people. */
-            name: string;
-            /** @description In order. */
-            phases: components["schemas"]["Phase"][];
-            /** @description In one sentence. */
-            summary: string;
-            /** @description Hash of its content. */
-            version: string;
-        };
-        /** @description Durations in microseconds. */
-        Latency: {
-            /**
-             * Format: int64
-             * @description How many.
-             */
-            count: number;
-            /**
-             * Format: int64
-             * @description The longest, exactly.
-             */
-            max_us: number;
-            /**
-             * Format: int64
-             * @description Half of them took no longer; at most 12.5 % too high.
-             */
-            p50_us: number;
-            /**
-             * Format: int64
-             * @description 99 of 100 took no longer; at most 12.5 % too high.
-             */
-            p99_us: number;
-        };
-        /** @description A board, ranked by closed profit as a share of the initial balance. */
-        Leaderboard: {
-            /** @description When it was read. */
-            as_of: string;
-            /** @description By rank. */
-            items: components["schemas"]["Ranked"][];
-            /** @description The phase, from 0. */
-            phase: number;
-            /** @description The program's slug. */
-            program: string;
-        };
-        /** @description A version that cannot be compared. */
-        LeftOut: {
-            /** @description Why. */
-            reason: string;
-            /** @description Hash of its content. */
-            version: string;
-        };
-        /** @description How much may be lost or must be earned. */
-        Limit: {
-            /** @description Where it is known before trading. */
-            amount?: string;
-            /** @description Where the program says a share. */
-            percent?: string;
-        };
-        /** @description A message of the live stream. */
-        LiveAccount: components["schemas"]["Account"] & {
-            /** @description Its working orders. */
-            orders: components["schemas"]["Order"][];
-            /** @description Its open positions. */
-            positions: components["schemas"]["Position"][];
-        };
-        /** @description A group that takes messages. */
-        MessageGroup: {
-            /**
-             * Format: int64
-             * @description Messages that were given up.
-             */
-            dead: number;
-            /**
-             * Format: int64
-             * @description Messages that failed and are tried again; they are among those that wait.
-             */
-            failing: number;
-            /** @description Its name. */
-            name: string;
-            /** @description When the oldest of these was written; nothing if there is none. */
-            oldest_at: string | null;
-            /**
-             * Format: int64
-             * @description How many seconds ago that was.
-             */
-            oldest_seconds: number | null;
-            /**
-             * Format: int64
-             * @description Messages that it has neither taken nor given up.
-             */
-            waiting: number;
-        };
-        /** @description A new order. */
-        NewOrder: {
-            /** @description How. */
-            kind: components["schemas"]["OrderKind"];
-            /** @description For a limit or stop, as a decimal string. */
-            price?: string | null;
-            /** @description Lots, as a decimal string. */
-            quantity: string;
-            /** @description Which way. */
-            side: components["schemas"]["Side"];
-            /** @description Closes the position it opens. */
-            stop_loss?: string | null;
-            /** @description What. */
-            symbol: string;
-            /** @description Closes the position it opens. */
-            take_profit?: string | null;
-        };
-        /** @description What is to hold for an account in place of its program's rule. */
-        NewOverride: {
-            /**
-             * Format: int32
-             * @description The rule's place in the account's phase, from 0.
-             */
-            place: number;
-            /** @description Why; the trader reads it. */
-            reason: string;
-            /**
-             * @description The rule that holds from now on, of the same kind, in the form that programs are written in; `null` lets the
-             *     program's own rule hold again.
-             */
-            rule: Record<string, never> | null;
-        };
-        /** @description A version to put on sale. */
-        NewPublication: {
-            /** @description Its price, as a decimal string. */
-            fee: string;
-            /** @description Currency of the price. */
-            fee_currency: string;
-            /**
-             * Format: int32
-             * @description Its place in the catalogue: lower ones come first.
-             */
-            place: number;
-            /** @description As JSON. Either this or `toml`. */
-            program?: Record<string, never>;
-            /** @description The version that the editor started from; nothing for a slug under which nothing was ever sold. */
-            started_from?: string | null;
-            /** @description As TOML text. Either this or `program`. */
-            toml?: string;
-        };
-        /** @description What to buy. The price is ours. */
-        NewPurchase: {
-            /** @description The program's slug. */
-            program: string;
-            /** @description The version whose rules the buyer has read. */
-            version: string;
-        };
-        /** @description A release to add. */
-        NewRelease: {
-            /** @description When, in RFC 3339; in the future. */
-            at: string;
-            /** @description Every instrument whose symbol holds one of these currencies is targeted. */
-            currencies?: string[];
-            /** @description Such as "US non-farm payrolls". */
-            name: string;
-            /** @description Instruments targeted by their symbols. */
-            symbols?: string[];
-        };
-        /** @description The next reset. */
-        NextReset: {
-            /** @description The instant. */
-            at: string;
-            /** @description The instant on that zone's clock. */
-            local: string;
-            /** @description The program's zone. */
-            zone: string;
-        };
-        /** @description A number with its name. */
-        Number: {
-            /** @description For people. */
-            label: string;
-            /** @description Its name, such as `room`. */
-            name: string;
-            /** @description The number as text. */
-            value: string;
-        };
-        /** @description A condition of passing. */
-        Objective: {
-            /** @description Reached so far. */
-            current: string;
-            /** @description For people. */
-            label: string;
-            /** @description Whether it holds now. */
-            met: boolean;
-            /** @description The rule's kind. */
-            rule: string;
-            /** @description To reach: an amount or a count of days. */
-            target: string;
-        };
-        /** @description The firm's part of everything that goes on behind the requests. */
-        Operations: {
-            /** @description Who takes messages, by name. */
-            groups: components["schemas"]["MessageGroup"][];
-            /** @description Queues in which the firm has a job, or a pause, by name. */
-            queues: components["schemas"]["JobQueue"][];
-        };
-        /** @description An order to trade. */
-        Order: {
-            /** @description When it stopped working. */
-            done_at: string | null;
-            /** @description How it is filled. */
-            kind: components["schemas"]["OrderKind"];
-            /** @description When it came. */
-            placed_at: string;
-            /**
-             * Format: int32
-             * @description The position it opened.
-             */
-            position: number | null;
-            /** @description For a limit or stop. */
-            price: string | null;
-            /** @description Lots. */
-            quantity: string;
-            reason: components["schemas"]["OrderReason"] | null;
-            /** @description Which way. */
-            side: components["schemas"]["Side"];
-            /** @description Where it stands. */
-            state: components["schemas"]["OrderState"];
-            /** @description Given to the position it opens. */
-            stop_loss: string | null;
-            /** @description What. */
-            symbol: string;
-            /** @description Given to the position it opens. */
-            take_profit: string | null;
-            /**
-             * Format: int32
-             * @description Its number within the account.
-             */
-            ticket: number;
-        };
-        /** @description Changes of a working order. Absent: unchanged. `null`: removed. */
-        OrderChange: {
-            /** @description Its new price. */
-            price?: string | null;
-            /** @description Its new stop loss. */
-            stop_loss?: string | null;
-            /** @description Its new take profit. */
-            take_profit?: string | null;
-        };
-        /**
-         * @description How an order is to be filled.
-         * @enum {string}
-         */
-        OrderKind: "market" | "limit" | "stop";
-        /**
-         * @description Why an order ended without a fill.
-         * @enum {string}
-         */
-        OrderReason: "by_trader" | "account_ended" | "account_locked" | "insufficient_margin" | "against_rule";
-        /**
-         * @description Where an order stands.
-         * @enum {string}
-         */
-        OrderState: "working" | "filled" | "cancelled" | "rejected";
-        /** @description What was decided about an account. */
-        Override: {
-            /** @description What held from then on. */
-            after: string;
-            /** @description When. */
-            at: string;
-            /** @description What held before. */
-            before: string;
-            /** @description Who decided it; for the firm's people only. */
-            by?: components["schemas"]["DecidedBy"];
-            /** @description The rule's kind. */
-            kind: string;
-            /** @description The rule's place in the phase, from 0. */
-            place: number;
-            /** @description Why. */
-            reason: string;
-            /** @description The rule that held from then on, as programs are written; nothing if it was the program's own again. */
-            rule: Record<string, never> | null;
-        };
-        /** @description A page of a longer list. */
-        Page_FailedMessage: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description What it is about, such as `account:0198…`. */
-                aggregate: string;
-                /** @description When it happened. */
-                at: string;
-                /**
-                 * Format: int32
-                 * @description How often it failed since it was sent, or sent again.
-                 */
-                attempts: number;
-                /** @description When it was given up. */
-                dead_at: string | null;
-                /** @description The group. */
-                group: string;
-                /**
-                 * Format: int64
-                 * @description The message.
-                 */
-                id: number;
-                /** @description Why the last attempt failed. */
-                last_error: string | null;
-                /** @description When it is tried again; nothing for a dead one. */
-                next_at: string | null;
-                /** @description When somebody sent it again last. */
-                sent_again_at: string | null;
-                /** @description What happened, such as `account.breached`. */
-                topic: string;
-            }[];
-            /** @description Give it as `cursor` to read on; nothing at the end. */
-            next_cursor: string | null;
-        };
-        /** @description A page of a longer list. */
-        Page_Fill: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description When. */
-                at: string;
-                /** @description Commission charged. */
-                commission: string;
-                /**
-                 * Format: int32
-                 * @description Its number within the account.
-                 */
-                number: number;
-                /**
-                 * Format: int32
-                 * @description The order's ticket.
-                 */
-                order: number | null;
-                /** @description At which price. */
-                price: string;
-                /** @description Result realised. */
-                profit: string;
-                /** @description Lots. */
-                quantity: string;
-                /** @description Why it happened. */
-                reason: components["schemas"]["FillReason"];
-                /** @description Of the trade: a long closes by `sell`. */
-                side: components["schemas"]["Side"];
-                /** @description What. */
-                symbol: string;
-                /**
-                 * Format: int32
-                 * @description The position's ticket.
-                 */
-                ticket: number;
-            }[];
-            /** @description Give it as `cursor` to read on; nothing at the end. */
-            next_cursor: string | null;
-        };
-        /** @description A page of a longer list. */
-        Page_Job: {
-            /** @description In the order the operation describes. */
-            items: {
-                /**
-                 * Format: int32
-                 * @description How often it was begun.
-                 */
-                attempt: number;
-                /** @description When it ended. */
-                ended_at: string | null;
-                /** @description When it was enqueued. */
-                enqueued_at: string;
-                /** @description Its id. */
-                id: string;
-                /** @description What is to be done, such as `mail.send`. */
-                kind: string;
-                /** @description Why the last attempt failed; nothing if none did. */
-                last_error: string | null;
-                /**
-                 * Format: int32
-                 * @description How many attempts may fail.
-                 */
-                most_attempts: number;
-                /**
-                 * Format: int32
-                 * @description Lower ones go first.
-                 */
-                priority: number;
-                /** @description Its queue. */
-                queue: string;
-                /** @description Not before. */
-                run_at: string;
-                /** @description Where it stands. */
-                state: components["schemas"]["JobState"];
-                /** @description Whether somebody has cancelled it while it runs. */
-                stop: boolean;
-            }[];
-            /** @description Give it as `cursor` to read on; nothing at the end. */
-            next_cursor: string | null;
-        };
-        /** @description A page of a longer list. */
-        Page_Order: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description When it stopped working. */
-                done_at: string | null;
-                /** @description How it is filled. */
-                kind: components["schemas"]["OrderKind"];
-                /** @description When it came. */
-                placed_at: string;
-                /**
-                 * Format: int32
-                 * @description The position it opened.
-                 */
-                position: number | null;
-                /** @description For a limit or stop. */
-                price: string | null;
-                /** @description Lots. */
-                quantity: string;
-                reason: components["schemas"]["OrderReason"] | null;
-                /** @description Which way. */
-                side: components["schemas"]["Side"];
-                /** @description Where it stands. */
-                state: components["schemas"]["OrderState"];
-                /** @description Given to the position it opens. */
-                stop_loss: string | null;
-                /** @description What. */
-                symbol: string;
-                /** @description Given to the position it opens. */
-                take_profit: string | null;
-                /**
-                 * Format: int32
-                 * @description Its number within the account.
-                 */
-                ticket: number;
-            }[];
-            /** @description Give it as `cursor` to read on; nothing at the end. */
-            next_cursor: string | null;
-        };
-        /** @description A page of a longer list. */
-        Page_Position: {
-            /** @description In the order the operation describes. */
-            items: {
-                /** @description At which price. */
-                close_price: string | null;
-                close_reason: components["schemas"]["FillReason"] | null;
-                /** @description When it closed. */
-                closed_at: string | null;
-                /** @description Commission charged so far. */
-                commission: string;
-                /** @description What it would close at now. */
-                current_price: string | null;
-                /** @description Margin it binds. */
-                margin: string;
-                /** @description Opened at. */
-                open_price: string;
-                /** @description When. */
-                opened_at: string;
-                /** @description Open result; for a closed one, the realised. */
-                profit: string;
-                /** @description Lots still open; for a closed one, lots it opened with. */
-                quantity: string;
-                /** @description Which way. */
-                side: components["schemas"]["Side"];
-                /** @description Its stop loss. */
-                stop_loss: string | null;
-                /** @description What. */
-                symbol: string;
-                /** @description Its take profit. */
-                take_profit: string | null;
-                /**
-                 * Format: int32
-                 * @description Its number within the account.
-                 */
-                ticket: number;
-            }[];
-            /** @description Give it as `cursor` to read on; nothing at the end. */
-            next_cursor: string | null;
-        };
-        /** @description A payout that was made. */
-        PaidOut: {
-            /** @description What left the account. */
-            amount: string;
-        };
-        /** @description Whether a payout may be asked for. */
-        PayoutCheck: {
-            /** @description Every condition with its number. */
-            conditions: components["schemas"]["Condition"][];
-            /** @description Whether every condition holds. */
-            eligible: boolean;
-            /** @description Every number on the way. */
-            figures: components["schemas"]["Number"][];
-            /** @description What the trader gets of it. */
-            payout: string;
-            /** @description What to know before asking, such as that nothing would be left above the floor. */
-            warnings: string[];
-            /** @description The most that may be taken out now. */
-            withdrawable: string;
-        };
-        /** @description A payout that is asked for. */
-        PayoutRequest: {
-            /** @description How much leaves the account, as a decimal string; the most that is allowed if absent. */
-            amount?: string | null;
-        };
-        /** @description Somebody who can sign in. */
-        Person: {
-            /** @description Shown on leaderboards. */
-            display_name: string;
-            /** @description Their e-mail address. */
-            email: string;
-            /** @description Their id. */
-            id: string;
-            /** @description What they may do. */
-            roles: components["schemas"]["Role"][];
-        };
-        /** @description One phase. */
-        Phase: {
-            /** @description For people. */
-            name: string;
-            /** @description What else holds: how one gets on, payouts, growth; a sentence each. */
-            policies: string[];
-            /** @description In order. */
-            rules: components["schemas"]["Rule"][];
-        };
-        /** @description One phase, counted. */
-        PhaseColumn: {
-            /**
-             * Format: int64
-             * @description Accounts that reached it.
-             */
-            accounts: number;
-            /**
-             * Format: int64
-             * @description Still trading.
-             */
-            active: number;
-            /**
-             * Format: int64
-             * @description Crossed a floor.
-             */
-            breached: number;
-            /** @description What ended them. */
-            ended_by: components["schemas"]["EndCount"][];
-            /**
-             * Format: int64
-             * @description Reached a deadline.
-             */
-            expired: number;
-            /** @description The share of those that ended which passed, in per cent; nothing while none has ended. */
-            pass_rate: string | null;
-            /**
-             * Format: int64
-             * @description Passed.
-             */
-            passed: number;
-            /** @description From 0. */
-            phase: number;
-        };
-        /** @description A phase within its program. */
-        PhaseRef: {
-            /** @description From 0. */
-            index: number;
-            /** @description Its name. */
-            name: string;
-            /** @description How many phases there are. */
-            of: number;
-        };
-        /** @description An open or closed position. */
-        Position: {
-            /** @description At which price. */
-            close_price: string | null;
-            close_reason: components["schemas"]["FillReason"] | null;
-            /** @description When it closed. */
-            closed_at: string | null;
-            /** @description Commission charged so far. */
-            commission: string;
-            /** @description What it would close at now. */
-            current_price: string | null;
-            /** @description Margin it binds. */
-            margin: string;
-            /** @description Opened at. */
-            open_price: string;
-            /** @description When. */
-            opened_at: string;
-            /** @description Open result; for a closed one, the realised. */
-            profit: string;
-            /** @description Lots still open; for a closed one, lots it opened with. */
-            quantity: string;
-            /** @description Which way. */
-            side: components["schemas"]["Side"];
-            /** @description Its stop loss. */
-            stop_loss: string | null;
-            /** @description What. */
-            symbol: string;
-            /** @description Its take profit. */
-            take_profit: string | null;
-            /**
-             * Format: int32
-             * @description Its number within the account.
-             */
-            ticket: number;
-        };
-        /** @description Changes of a position's exits. Absent: unchanged. `null`: removed. */
-        PositionChange: {
-            /** @description Its new stop loss. */
-            stop_loss?: string | null;
-            /** @description Its new take profit. */
-            take_profit?: string | null;
-        };
-        /** @description The body of a refusal. */
-        Problem: {
-            /** @enum {string} */
-            code: "account_locked" | "account_not_active" | "body_too_large" | "conflict" | "email_taken" | "engine_unavailable" | "forbidden" | "idempotency_key_missing" | "idempotency_key_reused" | "instrument_not_in_program" | "insufficient_margin" | "internal" | "malformed_json" | "market_stale" | "method_not_allowed" | "no_quote" | "not_found" | "not_growing" | "not_passed" | "order_against_rule" | "order_not_found" | "override_invalid" | "payment_settled" | "payout_refused" | "position_not_found" | "price_invalid" | "program_changed" | "programs_not_comparable" | "quantity_out_of_range" | "too_many_orders" | "too_many_requests" | "unauthenticated" | "unavailable" | "unknown_instrument" | "unsupported_media_type" | "validation_failed" | "wrong_credentials";
-            /** @description What happened this time. */
-            detail: string;
-            /** @description The faults of a request, all at once. */
-            errors?: components["schemas"]["FieldProblem"][];
-            /** @description Quote it when asking for help. */
-            request_id: string;
-            /**
-             * Format: int32
-             * @description The HTTP status.
-             */
-            status: number;
-            /** @description The same for every occurrence of the code. */
-            title: string;
-            /** @description Ends in the code; its page explains it. */
-            type: string;
-        };
-        /** @description What can be bought. */
-        Program: {
-            /** @description Per lot, when opening and when closing. */
-            commission_per_lot: string;
-            /** @description Currency of every amount but the fee. */
-            currency: string;
-            /** @description Its price. */
-            fee: string;
-            /** @description Currency of the price. */
-            fee_currency: string;
-            /** @description Balance of every phase. */
-            initial_balance: string;
-            /** @description Symbols. */
-            instruments: string[];
-            /** @description Such as `1:100`. */
-            leverage: string;
-            /** @description For people. */
-            name: string;
-            /** @description In order. */
-            phases: components["schemas"]["Phase"][];
-            /** @description When the trading day ends. */
-            reset: components["schemas"]["ResetClock"];
-            /** @description Its name in addresses. */
-            slug: string;
-            /** @description In one sentence. */
-            summary: string;
-            /** @description Hash of its content; a purchase names it. */
-            version: string;
-        };
-        /** @description One thing that distinguishes two programs. */
-        ProgramChange: {
-            /** @description What the second says; nothing if only the first says something. */
-            after: string | null;
-            /** @description What the first says; nothing if only the second says something. */
-            before: string | null;
-            /** @description Such as `Evaluation` or `Terms`. */
-            place: string;
-        };
-        /** @description What was found in a program: either faults, or what it means. */
-        ProgramCheck: {
-            checked: components["schemas"]["CheckedProgram"] | null;
-            /** @description Every fault that was found; empty if the program can be used. */
-            faults: components["schemas"]["ProgramFault"][];
-        };
-        /** @description What one program says. */
-        ProgramColumn: {
-            /**
-             * Format: int64
-             * @description Challenges.
-             */
-            challenges: number;
-            /**
-             * Format: int64
-             * @description Challenges whose last phase is passed.
-             */
-            completed: number;
-            /** @description What they took out in all. */
-            paid: string;
-            /** @description What their traders would get. */
-            payable: string;
-            /**
-             * Format: int64
-             * @description Accounts that could be paid at the end of the history.
-             */
-            payable_accounts: number;
-            /**
-             * Format: int64
-             * @description Payouts that were made.
-             */
-            payouts: number;
-            /** @description In order. */
-            phases: components["schemas"]["PhaseColumn"][];
-            /** @description Every verdict by kind and rule, those that end nothing as well. */
-            verdicts: components["schemas"]["VerdictCount"][];
-        };
-        /** @description One thing wrong with a program. */
-        ProgramFault: {
-            /** @description Where, such as `phases[0].rules[2].limit`; empty if it concerns the whole. */
-            path: string;
-            /** @description What is wrong and what would be right. */
-            say: string;
-        };
-        /** @description Which program, in which version. */
-        ProgramRef: {
-            /** @description Its name for people. */
-            name: string;
-            /** @description Its name in addresses. */
-            slug: string;
-            /** @description Hash of its content. */
-            version: string;
-        };
-        /** @description A program to look at, as JSON or as TOML. */
-        ProgramToCheck: {
-            /** @description A version that is or was on sale: the answer says what distinguishes the program from it. */
-            against?: string;
-            /** @description As JSON. Either this or `toml`. */
-            program?: Record<string, never>;
-            /** @description As TOML text. Either this or `program`. */
-            toml?: string;
-        };
-        /** @description A phase that was passed on request. */
-        Promoted: {
-            /** @description Always true. */
-            passed: boolean;
-        };
-        /** @description A version that is or was on sale. */
-        PublishedVersion: {
-            /** @description When it was put on sale. */
-            at: string;
-            /** @description Its price then. */
-            fee: string;
-            /** @description Currency of the price. */
-            fee_currency: string;
-            /** @description Its name for people. */
-            name: string;
-            /** @description Hash of its content. */
-            version: string;
-        };
-        /** @description The buying of a program. */
-        Purchase: {
-            /** @description The challenge, once paid. */
-            challenge_id: string | null;
-            /** @description Where to pay. */
-            checkout_url: string;
-            /** @description When it was created. */
-            created_at: string;
-            /** @description Currency of the price. */
-            currency: string;
-            /** @description The price. */
-            fee: string;
-            /** @description Its id. */
-            id: string;
-            /** @description What is bought. */
-            program: components["schemas"]["ProgramRef"];
-            /** @description Where it stands. */
-            state: components["schemas"]["PurchaseState"];
-        };
-        /**
-         * @description Where a purchase stands.
-         * @enum {string}
-         */
-        PurchaseState: "awaiting_payment" | "paid" | "declined" | "cancelled";
-        /** @description Both sides of a price. */
-        Quote: {
-            /** @description What a buyer pays. */
-            ask: string;
-            /** @description When the platform received it. */
-            at: string;
-            /** @description What a seller gets. */
-            bid: string;
-            /** @description When the source says it was made. */
-            source_time: string;
-            /** @description Whether it is too old to trade on. */
-            stale: boolean;
-            /** @description Whose. */
-            symbol: string;
-        };
-        /** @description One account on the board. */
-        Ranked: {
-            /** @description Short name of the account. */
-            account: string;
-            /** @description Closed balance. */
-            balance: string;
-            /** @description Currency of every amount. */
-            currency: string;
-            /** @description Closed profit. */
-            profit: string;
-            /** @description Of the initial balance. */
-            profit_percent: string;
-            /**
-             * Format: int64
-             * @description From 1; equals share a rank.
-             */
-            rank: number;
-            /** @description Where the account stands. */
-            status: components["schemas"]["AccountStatus"];
-            /** @description The trader's display name. */
-            trader: string;
-            /**
-             * Format: int64
-             * @description Positions closed.
-             */
-            trades: number;
-            /** @description Whether it is the caller's own. */
-            you: boolean;
-        };
-        /**
-         * @description How a rate was applied.
-         * @enum {string}
-         */
-        RateUse: "times" | "divided_by";
-        /** @description A verdict with everything needed to check it. */
-        Receipt: {
-            /** @description Whose. */
-            account: components["schemas"]["ReceiptAccount"];
-            /** @description The sum, line by line. */
-            arithmetic: components["schemas"]["ReceiptLine"][];
-            /** @description When. */
-            at: string;
-            /** @description Balance then. */
-            balance: string;
-            /** @description Currency of every amount. */
-            currency: string;
-            /** @description SHA-256 over the stored evidence. */
-            digest: string;
-            /** @description Equity then. */
-            equity: string;
-            /** @description How it came about, sentence by sentence. */
-            explanation: string[];
-            floor: components["schemas"]["ReceiptFloor"] | null;
-            /** @description In one line. */
-            headline: string;
-            /** @description What it means for the account. */
-            kind: components["schemas"]["VerdictKind"];
-            /** @description How long it took. */
-            latency: components["schemas"]["ReceiptLatency"];
-            /**
-             * Format: int32
-             * @description Its number within the account.
-             */
-            number: number;
-            /** @description The open positions, valued at them. */
-            positions: components["schemas"]["ReceiptPosition"][];
-            /** @description Judged by. */
-            program: components["schemas"]["ProgramRef"];
-            /** @description The quotes it was judged at. */
-            quotes: components["schemas"]["ReceiptQuote"][];
-            /** @description The rule's kind. */
-            rule: string;
-            /** @description How far equity was below the floor. */
-            shortfall: string | null;
-        };
-        /** @description The account of a receipt. */
-        ReceiptAccount: {
-            /** @description Its id. */
-            id: string;
-            /** @description Short, for people. */
-            number: string;
-            /** @description Its phase. */
-            phase: components["schemas"]["PhaseRef"];
-        };
-        /** @description The floor of a receipt. */
-        ReceiptFloor: {
-            /** @description The equity below or at which the rule fires. */
-            amount: string;
-            /** @description When it is crossed. */
-            comparison: components["schemas"]["Comparison"];
-            /** @description How it follows from its reference. */
-            derivation: string;
-        };
-        /** @description A key that receipts are signed with. */
-        ReceiptKey: {
-            /** @description Its short name, as receipts carry it. */
-            id: string;
-            /** @description The public key: Ed25519, 64 hexadecimal digits. */
-            public_key: string;
-        };
-        /** @description How long a verdict took. */
-        ReceiptLatency: {
-            /**
-             * Format: int64
-             * @description From the receipt of the quote that caused it to the end of the batch that decided it, in microseconds.
-             */
-            tick_to_decision_us: number | null;
-        };
-        /** @description A line of a receipt's sum. */
-        ReceiptLine: {
-            /** @description How much. */
-            amount: string;
-            /** @description What it is. */
-            label: string;
-        };
-        /** @description A position of a receipt. */
-        ReceiptPosition: {
-            /** @description Valued at: the bid for a long, the ask for a short. */
-            close_price: string;
-            /**
-             * Format: int32
-             * @description Units in a lot.
-             */
-            contract_size: number;
-            /** @description Opened at. */
-            open_price: string;
-            /** @description Result in the account's currency. */
-            profit: string;
-            /** @description Result in the instrument's quote currency. */
-            profit_quote: string;
-            /** @description Lots. */
-            quantity: string;
-            /** @description That currency. */
-            quote_currency: string;
-            rate: components["schemas"]["ReceiptRate"] | null;
-            /** @description Which way. */
-            side: components["schemas"]["Side"];
-            /** @description What. */
-            symbol: string;
-            /**
-             * Format: int32
-             * @description Its ticket.
-             */
-            ticket: number;
-        };
-        /** @description A quote of a receipt. */
-        ReceiptQuote: {
-            /** @description What a buyer pays. */
-            ask: string;
-            /** @description What a seller gets. */
-            bid: string;
-            /**
-             * Format: int64
-             * @description Its place in the quote log.
-             */
-            position: number;
-            /** @description When the platform received it. */
-            received_at: string;
-            /** @description The feed. */
-            source: string;
-            /** @description When the source says it was made. */
-            source_time: string;
-            /** @description Whose. */
-            symbol: string;
-        };
-        /** @description A conversion rate of a receipt. */
-        ReceiptRate: {
-            /** @description How it was applied. */
-            how: components["schemas"]["RateUse"];
-            /** @description The price. */
-            price: string;
-            /** @description The instrument whose price it is. */
-            symbol: string;
-        };
-        /** @description A new trader. */
-        Register: {
-            /** @description 1 to 40 characters, shown on leaderboards. */
-            display_name: string;
-            /** @description Any case. */
-            email: string;
-            /** @description 15 to 128 characters of any kind. */
-            password: string;
-        };
-        /** @description A release that moves markets. */
-        Release: {
-            /** @description When. */
-            at: string;
-            /** @description Every instrument whose symbol holds one of these currencies is targeted. */
-            currencies: string[];
-            /** @description Its id. */
-            id: string;
-            /** @description For people. */
-            name: string;
-            /** @description Instruments targeted by their symbols. */
-            symbols: string[];
-        };
+        price_decimals: number;
+        /** @description Largest order, in lots. */
+        quantity_max: string;
+        /** @description Smallest order, in lots. */
+        quantity_min: string;
+        /** @description Steps between sizes, in lots. */
+        quantity_step: string;
+        /** @description Currency of its price. */
+        quote_currency: string;
+        /** @description Its name. */
+        symbol: string;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_Override: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What held from then on. */
+        after: string;
+        /** @description When. */
+        at: string;
+        /** @description What held before. */
+        before: string;
+        /** @description Who decided it; for the firm's people only. */
+        by?: components["schemas"]["DecidedBy"];
+        /** @description The rule's kind. */
+        kind: string;
+        /** @description The rule's place in the phase, from 0. */
+        place: number;
+        /** @description Why. */
+        reason: string;
+        /** @description The rule that held from then on, as programs are written; nothing if it was the program's own again. */
+        rule: Record<string, never> | null;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_Program: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description Per lot, when opening and when closing. */
+        commission_per_lot: string;
+        /** @description Currency of every amount but the fee. */
+        currency: string;
+        /** @description Its price. */
+        fee: string;
+        /** @description Currency of the price. */
+        fee_currency: string;
+        /** @description Balance of every phase. */
+        initial_balance: string;
+        /** @description Symbols. */
+        instruments: string[];
+        /** @description Such as `1:100`. */
+        leverage: string;
+        /** @description For people. */
+        name: string;
+        /** @description In order. */
+        phases: components["schemas"]["Phase"][];
         /** @description When the trading day ends. */
-        ResetClock: {
-            /** @description Local time. */
-            time: string;
-            /** @description Of the tz database. */
-            zone: string;
-        };
-        /** @description What the next reset would do to what is held, at the prices of now. */
-        ResetOutlook: {
-            /** @description Whether a floor would fire at once. */
-            fires: boolean;
-            /** @description The floors as they would stand. */
-            floors: components["schemas"]["FloorAfter"][];
-            /** @description In a sentence. */
-            sentence: string;
-        };
-        /**
-         * @description What somebody may do.
-         * @enum {string}
-         */
-        Role: "trader" | "support" | "risk" | "finance" | "admin" | "auditor";
-        /** @description One rule in words. */
-        Rule: {
-            /** @description Its kind. */
-            kind: string;
-            /** @description For people. */
-            label: string;
-            /** @description How much, where it says so. */
-            limit?: components["schemas"]["Limit"];
-            /** @description What it means. */
-            sentence: string;
-        };
-        /** @description A rule with its numbers. */
-        RuleNumbers: {
-            /** @description Its numbers, in the order in which they are explained. */
-            figures: components["schemas"]["Number"][];
-            /** @description For people. */
-            label: string;
-            /** @description Its kind. */
-            rule: string;
-            /** @description What it means. */
-            sentence: string;
-        };
-        /** @description What was sent again. */
-        SentAgain: {
-            /**
-             * Format: int64
-             * @description How many. The oldest go first, so many at a time; ask again for the rest.
-             */
-            sent: number;
-        };
-        /**
-         * @description Which way.
-         * @enum {string}
-         */
-        Side: "buy" | "sell";
-        /** @description Proof of who one is. */
-        SignIn: {
-            /** @description Any case. */
-            email: string;
-            /** @description The password. */
-            password: string;
-        };
-        /** @description What a rule said. */
-        Verdict: {
-            /** @description When. */
-            at: string;
-            /** @description In one line. */
-            headline: string;
-            /** @description What it means for the account. */
-            kind: components["schemas"]["VerdictKind"];
-            /**
-             * Format: int32
-             * @description Its number within the account.
-             */
-            number: number;
-            /** @description The rule's kind. */
-            rule: string;
-        };
-        /** @description Verdicts of one kind by one rule. */
-        VerdictCount: {
-            /**
-             * Format: int64
-             * @description How many.
-             */
-            count: number;
-            /** @description Such as `breach`. */
-            kind: string;
-            /** @description The rule's kind. */
-            rule: string;
-        };
-        /**
-         * @description What a verdict means for its account.
-         * @enum {string}
-         */
-        VerdictKind: "breach" | "soft_breach" | "violation" | "warning" | "pass" | "promotion" | "expiry" | "payout" | "payout_refusal";
-        /** @description The history of a program's accounts under its own rules and under others. */
-        WhatIf: {
-            /**
-             * Format: int64
-             * @description Accounts that were looked at, under either program.
-             */
-            accounts: number;
-            /**
-             * Format: int64
-             * @description Commands applied.
-             */
-            commands: number;
-            /** @description Currency of every amount. */
-            currency: string;
-            /** @description Those, the ones that would stand elsewhere first; at most 500. */
-            differences: components["schemas"]["AccountDifference"][];
-            /**
-             * Format: int64
-             * @description Accounts for which anything differs.
-             */
-            differing: number;
-            /** @description Versions whose accounts cannot be compared. */
-            left_out: components["schemas"]["LeftOut"][];
-            /** @description Name of the other program. */
-            other: string;
-            /** @description Under their own rules. */
-            own: components["schemas"]["ProgramColumn"];
-            /**
-             * Format: int64
-             * @description Quotes applied.
-             */
-            quotes: number;
-            /**
-             * @description Whether everything can be relied on: no quote is missing, and under their own rules all accounts come out as they
-             *     are stored.
-             */
-            reliable: boolean;
-            /** @description Where the programs differ beyond their rules, in sentences. */
-            remarks: string[];
-            /**
-             * Format: int64
-             * @description Accounts that would stand elsewhere.
-             */
-            turned: number;
-            /** @description Under the other rules. */
-            under_other: components["schemas"]["ProgramColumn"];
-            /** @description The versions that the accounts were bought with. */
-            versions: components["schemas"]["JudgedVersion"][];
-        };
-        /** @description Which accounts, and by which program they are to be judged. */
-        WhatIfQuestion: {
-            /** @description The other program, in the form that programs are written in. */
-            other: Record<string, never>;
-            /** @description The accounts bought under this slug, whatever the version. Either this or `version`. */
-            program?: string;
-            /** @description The accounts bought with this version. Either this or `program`. */
-            version?: string;
-        };
+        reset: components["schemas"]["ResetClock"];
+        /** @description Its name in addresses. */
+        slug: string;
+        /** @description In one sentence. */
+        summary: string;
+        /** @description Hash of its content; a purchase names it. */
+        version: string;
+      }[];
     };
-    responses: {
-        /** @description Refused; the code says why */
-        ProblemBody: {
-            headers: {
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": {
-                    /** @enum {string} */
-                    code: "account_locked" | "account_not_active" | "body_too_large" | "conflict" | "email_taken" | "engine_unavailable" | "forbidden" | "idempotency_key_missing" | "idempotency_key_reused" | "instrument_not_in_program" | "insufficient_margin" | "internal" | "malformed_json" | "market_stale" | "method_not_allowed" | "no_quote" | "not_found" | "not_growing" | "not_passed" | "order_against_rule" | "order_not_found" | "override_invalid" | "payment_settled" | "payout_refused" | "position_not_found" | "price_invalid" | "program_changed" | "programs_not_comparable" | "quantity_out_of_range" | "too_many_orders" | "too_many_requests" | "unauthenticated" | "unavailable" | "unknown_instrument" | "unsupported_media_type" | "validation_failed" | "wrong_credentials";
-                    /** @description What happened this time. */
-                    detail: string;
-                    /** @description The faults of a request, all at once. */
-                    errors?: components["schemas"]["FieldProblem"][];
-                    /** @description Quote it when asking for help. */
-                    request_id: string;
-                    /**
-                     * Format: int32
-                     * @description The HTTP status.
-                     */
-                    status: number;
-                    /** @description The same for every occurrence of the code. */
-                    title: string;
-                    /** @description Ends in the code; its page explains it. */
-                    type: string;
-                };
-            };
-        };
+    /** @description A list that ends. */
+    Items_ProgramChange: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What the second says; nothing if only the first says something. */
+        after: string | null;
+        /** @description What the first says; nothing if only the second says something. */
+        before: string | null;
+        /** @description Such as `Evaluation` or `Terms`. */
+        place: string;
+      }[];
     };
-    parameters: never;
-    requestBodies: never;
-    headers: never;
-    pathItems: never;
+    /** @description A list that ends. */
+    Items_PublishedVersion: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description When it was put on sale. */
+        at: string;
+        /** @description Its price then. */
+        fee: string;
+        /** @description Currency of the price. */
+        fee_currency: string;
+        /** @description Its name for people. */
+        name: string;
+        /** @description Hash of its content. */
+        version: string;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_Purchase: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description The challenge, once paid. */
+        challenge_id: string | null;
+        /** @description Where to pay. */
+        checkout_url: string;
+        /** @description When it was created. */
+        created_at: string;
+        /** @description Currency of the price. */
+        currency: string;
+        /** @description The price. */
+        fee: string;
+        /** @description Its id. */
+        id: string;
+        /** @description What is bought. */
+        program: components["schemas"]["ProgramRef"];
+        /** @description Where it stands. */
+        state: components["schemas"]["PurchaseState"];
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_Quote: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What a buyer pays. */
+        ask: string;
+        /** @description When the platform received it. */
+        at: string;
+        /** @description What a seller gets. */
+        bid: string;
+        /** @description When the source says it was made. */
+        source_time: string;
+        /** @description Whether it is too old to trade on. */
+        stale: boolean;
+        /** @description Whose. */
+        symbol: string;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_ReceiptKey: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description Its short name, as receipts carry it. */
+        id: string;
+        /** @description The public key: Ed25519, 64 hexadecimal digits. */
+        public_key: string;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_Release: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description When. */
+        at: string;
+        /** @description Every instrument whose symbol holds one of these currencies is targeted. */
+        currencies: string[];
+        /** @description Its id. */
+        id: string;
+        /** @description For people. */
+        name: string;
+        /** @description Instruments targeted by their symbols. */
+        symbols: string[];
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_Verdict: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description When. */
+        at: string;
+        /** @description In one line. */
+        headline: string;
+        /** @description What it means for the account. */
+        kind: components["schemas"]["VerdictKind"];
+        /**
+         * Format: int32
+         * @description Its number within the account.
+         */
+        number: number;
+        /** @description The rule's kind. */
+        rule: string;
+      }[];
+    };
+    /** @description A job. */
+    Job: {
+      /**
+       * Format: int32
+       * @description How often it was begun.
+       */
+      attempt: number;
+      /** @description When it ended. */
+      ended_at: string | null;
+      /** @description When it was enqueued. */
+      enqueued_at: string;
+      /** @description Its id. */
+      id: string;
+      /** @description What is to be done, such as `mail.send`. */
+      kind: string;
+      /** @description Why the last attempt failed; nothing if none did. */
+      last_error: string | null;
+      /**
+       * Format: int32
+       * @description How many attempts may fail.
+       */
+      most_attempts: number;
+      /**
+       * Format: int32
+       * @description Lower ones go first.
+       */
+      priority: number;
+      /** @description Its queue. */
+      queue: string;
+      /** @description Not before. */
+      run_at: string;
+      /** @description Where it stands. */
+      state: components["schemas"]["JobState"];
+      /** @description Whether somebody has cancelled it while it runs. */
+      stop: boolean;
+    };
+    /** @description A job with everything that is known of it. */
+    JobDetails: {
+      /** @description Every failed attempt, the oldest first. */
+      errors: components["schemas"]["FailedAttempt"][];
+      /** @description The job. */
+      job: components["schemas"]["Job"];
+      /** @description What it is about, for whoever may operate; that they saw it is in the audit log. */
+      payload: Record<string, never> | null;
+    };
+    /** @description A queue of jobs. */
+    JobQueue: {
+      /**
+       * Format: int64
+       * @description Jobs that were given up.
+       */
+      dead: number;
+      /** @description Its name. */
+      name: string;
+      /** @description Since when the longest waiting job is due; nothing if none is. */
+      oldest_at: string | null;
+      /**
+       * Format: int64
+       * @description For how many seconds that is.
+       */
+      oldest_seconds: number | null;
+      /** @description Whether nothing of it is begun. */
+      paused: boolean;
+      /**
+       * Format: int64
+       * @description Jobs that run.
+       */
+      running: number;
+      /**
+       * Format: int64
+       * @description Jobs that wait, also for their time.
+       */
+      waiting: number;
+    };
+    /**
+     * @description Where a job stands.
+     * @enum {string}
+     */
+    JobState: "waiting" | "running" | "done" | "dead" | "cancelled";
+    /** @description A version that was judged again. */
+    JudgedVersion: {
+      /** @description For people. */
+      name: string;
+      /** @description Hash of its content. */
+      version: string;
+    };
+    /** @description A version as it is kept. */
+    KeptVersion: {
+      /** @description The text that was hashed, byte for byte: SHA-256 over it is the version. */
+      canonical_json: string;
+      /** @description When it was first put on sale. */
+      first_at: string;
+      /** @description Its name for people. */
+      name: string;
+      /** @description In order. */
+      phases: components["schemas"]["Phase"][];
+      /** @description In one sentence. */
+      summary: string;
+      /** @description Hash of its content. */
+      version: string;
+    };
+    /** @description Durations in microseconds. */
+    Latency: {
+      /**
+       * Format: int64
+       * @description How many.
+       */
+      count: number;
+      /**
+       * Format: int64
+       * @description The longest, exactly.
+       */
+      max_us: number;
+      /**
+       * Format: int64
+       * @description Half of them took no longer; at most 12.5 % too high.
+       */
+      p50_us: number;
+      /**
+       * Format: int64
+       * @description 99 of 100 took no longer; at most 12.5 % too high.
+       */
+      p99_us: number;
+    };
+    /** @description A board, ranked by closed profit as a share of the initial balance. */
+    Leaderboard: {
+      /** @description When it was read. */
+      as_of: string;
+      /** @description By rank. */
+      items: components["schemas"]["Ranked"][];
+      /** @description The phase, from 0. */
+      phase: number;
+      /** @description The program's slug. */
+      program: string;
+    };
+    /** @description A version that cannot be compared. */
+    LeftOut: {
+      /** @description Why. */
+      reason: string;
+      /** @description Hash of its content. */
+      version: string;
+    };
+    /** @description How much may be lost or must be earned. */
+    Limit: {
+      /** @description Where it is known before trading. */
+      amount?: string;
+      /** @description Where the program says a share. */
+      percent?: string;
+    };
+    /** @description A message of the live stream. */
+    LiveAccount: components["schemas"]["Account"] & {
+      /** @description Its working orders. */
+      orders: components["schemas"]["Order"][];
+      /** @description Its open positions. */
+      positions: components["schemas"]["Position"][];
+    };
+    /** @description A group that takes messages. */
+    MessageGroup: {
+      /**
+       * Format: int64
+       * @description Messages that were given up.
+       */
+      dead: number;
+      /**
+       * Format: int64
+       * @description Messages that failed and are tried again; they are among those that wait.
+       */
+      failing: number;
+      /** @description Its name. */
+      name: string;
+      /** @description When the oldest of these was written; nothing if there is none. */
+      oldest_at: string | null;
+      /**
+       * Format: int64
+       * @description How many seconds ago that was.
+       */
+      oldest_seconds: number | null;
+      /**
+       * Format: int64
+       * @description Messages that it has neither taken nor given up.
+       */
+      waiting: number;
+    };
+    /** @description A new order. */
+    NewOrder: {
+      /** @description How. */
+      kind: components["schemas"]["OrderKind"];
+      /** @description For a limit or stop, as a decimal string. */
+      price?: string | null;
+      /** @description Lots, as a decimal string. */
+      quantity: string;
+      /** @description Which way. */
+      side: components["schemas"]["Side"];
+      /** @description Closes the position it opens. */
+      stop_loss?: string | null;
+      /** @description What. */
+      symbol: string;
+      /** @description Closes the position it opens. */
+      take_profit?: string | null;
+    };
+    /** @description What is to hold for an account in place of its program's rule. */
+    NewOverride: {
+      /**
+       * Format: int32
+       * @description The rule's place in the account's phase, from 0.
+       */
+      place: number;
+      /** @description Why; the trader reads it. */
+      reason: string;
+      /**
+       * @description The rule that holds from now on, of the same kind, in the form that programs are written in; `null` lets the
+       *     program's own rule hold again.
+       */
+      rule: Record<string, never> | null;
+    };
+    /** @description A version to put on sale. */
+    NewPublication: {
+      /** @description Its price, as a decimal string. */
+      fee: string;
+      /** @description Currency of the price. */
+      fee_currency: string;
+      /**
+       * Format: int32
+       * @description Its place in the catalogue: lower ones come first.
+       */
+      place: number;
+      /** @description As JSON. Either this or `toml`. */
+      program?: Record<string, never>;
+      /** @description The version that the editor started from; nothing for a slug under which nothing was ever sold. */
+      started_from?: string | null;
+      /** @description As TOML text. Either this or `program`. */
+      toml?: string;
+    };
+    /** @description What to buy. The price is ours. */
+    NewPurchase: {
+      /** @description The program's slug. */
+      program: string;
+      /** @description The version whose rules the buyer has read. */
+      version: string;
+    };
+    /** @description A release to add. */
+    NewRelease: {
+      /** @description When, in RFC 3339; in the future. */
+      at: string;
+      /** @description Every instrument whose symbol holds one of these currencies is targeted. */
+      currencies?: string[];
+      /** @description Such as "US non-farm payrolls". */
+      name: string;
+      /** @description Instruments targeted by their symbols. */
+      symbols?: string[];
+    };
+    /** @description The next reset. */
+    NextReset: {
+      /** @description The instant. */
+      at: string;
+      /** @description The instant on that zone's clock. */
+      local: string;
+      /** @description The program's zone. */
+      zone: string;
+    };
+    /** @description A number with its name. */
+    Number: {
+      /** @description For people. */
+      label: string;
+      /** @description Its name, such as `room`. */
+      name: string;
+      /** @description The number as text. */
+      value: string;
+    };
+    /** @description A condition of passing. */
+    Objective: {
+      /** @description Reached so far. */
+      current: string;
+      /** @description For people. */
+      label: string;
+      /** @description Whether it holds now. */
+      met: boolean;
+      /** @description The rule's kind. */
+      rule: string;
+      /** @description To reach: an amount or a count of days. */
+      target: string;
+    };
+    /** @description The firm's part of everything that goes on behind the requests. */
+    Operations: {
+      /** @description Who takes messages, by name. */
+      groups: components["schemas"]["MessageGroup"][];
+      /** @description Queues in which the firm has a job, or a pause, by name. */
+      queues: components["schemas"]["JobQueue"][];
+    };
+    /** @description An order to trade. */
+    Order: {
+      /** @description When it stopped working. */
+      done_at: string | null;
+      /** @description How it is filled. */
+      kind: components["schemas"]["OrderKind"];
+      /** @description When it came. */
+      placed_at: string;
+      /**
+       * Format: int32
+       * @description The position it opened.
+       */
+      position: number | null;
+      /** @description For a limit or stop. */
+      price: string | null;
+      /** @description Lots. */
+      quantity: string;
+      reason: components["schemas"]["OrderReason"] | null;
+      /** @description Which way. */
+      side: components["schemas"]["Side"];
+      /** @description Where it stands. */
+      state: components["schemas"]["OrderState"];
+      /** @description Given to the position it opens. */
+      stop_loss: string | null;
+      /** @description What. */
+      symbol: string;
+      /** @description Given to the position it opens. */
+      take_profit: string | null;
+      /**
+       * Format: int32
+       * @description Its number within the account.
+       */
+      ticket: number;
+    };
+    /** @description Changes of a working order. Absent: unchanged. `null`: removed. */
+    OrderChange: {
+      /** @description Its new price. */
+      price?: string | null;
+      /** @description Its new stop loss. */
+      stop_loss?: string | null;
+      /** @description Its new take profit. */
+      take_profit?: string | null;
+    };
+    /**
+     * @description How an order is to be filled.
+     * @enum {string}
+     */
+    OrderKind: "market" | "limit" | "stop";
+    /**
+     * @description Why an order ended without a fill.
+     * @enum {string}
+     */
+    OrderReason: "by_trader" | "account_ended" | "account_locked" | "insufficient_margin" | "against_rule";
+    /**
+     * @description Where an order stands.
+     * @enum {string}
+     */
+    OrderState: "working" | "filled" | "cancelled" | "rejected";
+    /** @description What was decided about an account. */
+    Override: {
+      /** @description What held from then on. */
+      after: string;
+      /** @description When. */
+      at: string;
+      /** @description What held before. */
+      before: string;
+      /** @description Who decided it; for the firm's people only. */
+      by?: components["schemas"]["DecidedBy"];
+      /** @description The rule's kind. */
+      kind: string;
+      /** @description The rule's place in the phase, from 0. */
+      place: number;
+      /** @description Why. */
+      reason: string;
+      /** @description The rule that held from then on, as programs are written; nothing if it was the program's own again. */
+      rule: Record<string, never> | null;
+    };
+    /** @description A page of a longer list. */
+    Page_FailedMessage: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What it is about, such as `account:0198…`. */
+        aggregate: string;
+        /** @description When it happened. */
+        at: string;
+        /**
+         * Format: int32
+         * @description How often it failed since it was sent, or sent again.
+         */
+        attempts: number;
+        /** @description When it was given up. */
+        dead_at: string | null;
+        /** @description The group. */
+        group: string;
+        /**
+         * Format: int64
+         * @description The message.
+         */
+        id: number;
+        /** @description Why the last attempt failed. */
+        last_error: string | null;
+        /** @description When it is tried again; nothing for a dead one. */
+        next_at: string | null;
+        /** @description When somebody sent it again last. */
+        sent_again_at: string | null;
+        /** @description What happened, such as `account.breached`. */
+        topic: string;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
+    Page_Fill: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description When. */
+        at: string;
+        /** @description Commission charged. */
+        commission: string;
+        /**
+         * Format: int32
+         * @description Its number within the account.
+         */
+        number: number;
+        /**
+         * Format: int32
+         * @description The order's ticket.
+         */
+        order: number | null;
+        /** @description At which price. */
+        price: string;
+        /** @description Result realised. */
+        profit: string;
+        /** @description Lots. */
+        quantity: string;
+        /** @description Why it happened. */
+        reason: components["schemas"]["FillReason"];
+        /** @description Of the trade: a long closes by `sell`. */
+        side: components["schemas"]["Side"];
+        /** @description What. */
+        symbol: string;
+        /**
+         * Format: int32
+         * @description The position's ticket.
+         */
+        ticket: number;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
+    Page_Job: {
+      /** @description In the order the operation describes. */
+      items: {
+        /**
+         * Format: int32
+         * @description How often it was begun.
+         */
+        attempt: number;
+        /** @description When it ended. */
+        ended_at: string | null;
+        /** @description When it was enqueued. */
+        enqueued_at: string;
+        /** @description Its id. */
+        id: string;
+        /** @description What is to be done, such as `mail.send`. */
+        kind: string;
+        /** @description Why the last attempt failed; nothing if none did. */
+        last_error: string | null;
+        /**
+         * Format: int32
+         * @description How many attempts may fail.
+         */
+        most_attempts: number;
+        /**
+         * Format: int32
+         * @description Lower ones go first.
+         */
+        priority: number;
+        /** @description Its queue. */
+        queue: string;
+        /** @description Not before. */
+        run_at: string;
+        /** @description Where it stands. */
+        state: components["schemas"]["JobState"];
+        /** @description Whether somebody has cancelled it while it runs. */
+        stop: boolean;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
+    Page_Order: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description When it stopped working. */
+        done_at: string | null;
+        /** @description How it is filled. */
+        kind: components["schemas"]["OrderKind"];
+        /** @description When it came. */
+        placed_at: string;
+        /**
+         * Format: int32
+         * @description The position it opened.
+         */
+        position: number | null;
+        /** @description For a limit or stop. */
+        price: string | null;
+        /** @description Lots. */
+        quantity: string;
+        reason: components["schemas"]["OrderReason"] | null;
+        /** @description Which way. */
+        side: components["schemas"]["Side"];
+        /** @description Where it stands. */
+        state: components["schemas"]["OrderState"];
+        /** @description Given to the position it opens. */
+        stop_loss: string | null;
+        /** @description What. */
+        symbol: string;
+        /** @description Given to the position it opens. */
+        take_profit: string | null;
+        /**
+         * Format: int32
+         * @description Its number within the account.
+         */
+        ticket: number;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
+    Page_Position: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description At which price. */
+        close_price: string | null;
+        close_reason: components["schemas"]["FillReason"] | null;
+        /** @description When it closed. */
+        closed_at: string | null;
+        /** @description Commission charged so far. */
+        commission: string;
+        /** @description What it would close at now. */
+        current_price: string | null;
+        /** @description Margin it binds. */
+        margin: string;
+        /** @description Opened at. */
+        open_price: string;
+        /** @description When. */
+        opened_at: string;
+        /** @description Open result; for a closed one, the realised. */
+        profit: string;
+        /** @description Lots still open; for a closed one, lots it opened with. */
+        quantity: string;
+        /** @description Which way. */
+        side: components["schemas"]["Side"];
+        /** @description Its stop loss. */
+        stop_loss: string | null;
+        /** @description What. */
+        symbol: string;
+        /** @description Its take profit. */
+        take_profit: string | null;
+        /**
+         * Format: int32
+         * @description Its number within the account.
+         */
+        ticket: number;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A payout that was made. */
+    PaidOut: {
+      /** @description What left the account. */
+      amount: string;
+    };
+    /** @description Whether a payout may be asked for. */
+    PayoutCheck: {
+      /** @description Every condition with its number. */
+      conditions: components["schemas"]["Condition"][];
+      /** @description Whether every condition holds. */
+      eligible: boolean;
+      /** @description Every number on the way. */
+      figures: components["schemas"]["Number"][];
+      /** @description What the trader gets of it. */
+      payout: string;
+      /** @description What to know before asking, such as that nothing would be left above the floor. */
+      warnings: string[];
+      /** @description The most that may be taken out now. */
+      withdrawable: string;
+    };
+    /** @description A payout that is asked for. */
+    PayoutRequest: {
+      /** @description How much leaves the account, as a decimal string; the most that is allowed if absent. */
+      amount?: string | null;
+    };
+    /** @description Somebody who can sign in. */
+    Person: {
+      /** @description Shown on leaderboards. */
+      display_name: string;
+      /** @description Their e-mail address. */
+      email: string;
+      /** @description Their id. */
+      id: string;
+      /** @description What they may do. */
+      roles: components["schemas"]["Role"][];
+    };
+    /** @description One phase. */
+    Phase: {
+      /** @description For people. */
+      name: string;
+      /** @description What else holds: how one gets on, payouts, growth; a sentence each. */
+      policies: string[];
+      /** @description In order. */
+      rules: components["schemas"]["Rule"][];
+    };
+    /** @description One phase, counted. */
+    PhaseColumn: {
+      /**
+       * Format: int64
+       * @description Accounts that reached it.
+       */
+      accounts: number;
+      /**
+       * Format: int64
+       * @description Still trading.
+       */
+      active: number;
+      /**
+       * Format: int64
+       * @description Crossed a floor.
+       */
+      breached: number;
+      /** @description What ended them. */
+      ended_by: components["schemas"]["EndCount"][];
+      /**
+       * Format: int64
+       * @description Reached a deadline.
+       */
+      expired: number;
+      /** @description The share of those that ended which passed, in per cent; nothing while none has ended. */
+      pass_rate: string | null;
+      /**
+       * Format: int64
+       * @description Passed.
+       */
+      passed: number;
+      /** @description From 0. */
+      phase: number;
+    };
+    /** @description A phase within its program. */
+    PhaseRef: {
+      /** @description From 0. */
+      index: number;
+      /** @description Its name. */
+      name: string;
+      /** @description How many phases there are. */
+      of: number;
+    };
+    /** @description An open or closed position. */
+    Position: {
+      /** @description At which price. */
+      close_price: string | null;
+      close_reason: components["schemas"]["FillReason"] | null;
+      /** @description When it closed. */
+      closed_at: string | null;
+      /** @description Commission charged so far. */
+      commission: string;
+      /** @description What it would close at now. */
+      current_price: string | null;
+      /** @description Margin it binds. */
+      margin: string;
+      /** @description Opened at. */
+      open_price: string;
+      /** @description When. */
+      opened_at: string;
+      /** @description Open result; for a closed one, the realised. */
+      profit: string;
+      /** @description Lots still open; for a closed one, lots it opened with. */
+      quantity: string;
+      /** @description Which way. */
+      side: components["schemas"]["Side"];
+      /** @description Its stop loss. */
+      stop_loss: string | null;
+      /** @description What. */
+      symbol: string;
+      /** @description Its take profit. */
+      take_profit: string | null;
+      /**
+       * Format: int32
+       * @description Its number within the account.
+       */
+      ticket: number;
+    };
+    /** @description Changes of a position's exits. Absent: unchanged. `null`: removed. */
+    PositionChange: {
+      /** @description Its new stop loss. */
+      stop_loss?: string | null;
+      /** @description Its new take profit. */
+      take_profit?: string | null;
+    };
+    /** @description The body of a refusal. */
+    Problem: {
+      /** @enum {string} */
+      code:
+        | "account_locked"
+        | "account_not_active"
+        | "body_too_large"
+        | "conflict"
+        | "email_taken"
+        | "engine_unavailable"
+        | "forbidden"
+        | "idempotency_key_missing"
+        | "idempotency_key_reused"
+        | "instrument_not_in_program"
+        | "insufficient_margin"
+        | "internal"
+        | "malformed_json"
+        | "market_stale"
+        | "method_not_allowed"
+        | "no_quote"
+        | "not_found"
+        | "not_growing"
+        | "not_passed"
+        | "order_against_rule"
+        | "order_not_found"
+        | "override_invalid"
+        | "payment_settled"
+        | "payout_refused"
+        | "position_not_found"
+        | "price_invalid"
+        | "program_changed"
+        | "programs_not_comparable"
+        | "quantity_out_of_range"
+        | "too_many_orders"
+        | "too_many_requests"
+        | "unauthenticated"
+        | "unavailable"
+        | "unknown_instrument"
+        | "unsupported_media_type"
+        | "validation_failed"
+        | "wrong_credentials";
+      /** @description What happened this time. */
+      detail: string;
+      /** @description The faults of a request, all at once. */
+      errors?: components["schemas"]["FieldProblem"][];
+      /** @description Quote it when asking for help. */
+      request_id: string;
+      /**
+       * Format: int32
+       * @description The HTTP status.
+       */
+      status: number;
+      /** @description The same for every occurrence of the code. */
+      title: string;
+      /** @description Ends in the code; its page explains it. */
+      type: string;
+    };
+    /** @description What can be bought. */
+    Program: {
+      /** @description Per lot, when opening and when closing. */
+      commission_per_lot: string;
+      /** @description Currency of every amount but the fee. */
+      currency: string;
+      /** @description Its price. */
+      fee: string;
+      /** @description Currency of the price. */
+      fee_currency: string;
+      /** @description Balance of every phase. */
+      initial_balance: string;
+      /** @description Symbols. */
+      instruments: string[];
+      /** @description Such as `1:100`. */
+      leverage: string;
+      /** @description For people. */
+      name: string;
+      /** @description In order. */
+      phases: components["schemas"]["Phase"][];
+      /** @description When the trading day ends. */
+      reset: components["schemas"]["ResetClock"];
+      /** @description Its name in addresses. */
+      slug: string;
+      /** @description In one sentence. */
+      summary: string;
+      /** @description Hash of its content; a purchase names it. */
+      version: string;
+    };
+    /** @description One thing that distinguishes two programs. */
+    ProgramChange: {
+      /** @description What the second says; nothing if only the first says something. */
+      after: string | null;
+      /** @description What the first says; nothing if only the second says something. */
+      before: string | null;
+      /** @description Such as `Evaluation` or `Terms`. */
+      place: string;
+    };
+    /** @description What was found in a program: either faults, or what it means. */
+    ProgramCheck: {
+      checked: components["schemas"]["CheckedProgram"] | null;
+      /** @description Every fault that was found; empty if the program can be used. */
+      faults: components["schemas"]["ProgramFault"][];
+    };
+    /** @description What one program says. */
+    ProgramColumn: {
+      /**
+       * Format: int64
+       * @description Challenges.
+       */
+      challenges: number;
+      /**
+       * Format: int64
+       * @description Challenges whose last phase is passed.
+       */
+      completed: number;
+      /** @description What they took out in all. */
+      paid: string;
+      /** @description What their traders would get. */
+      payable: string;
+      /**
+       * Format: int64
+       * @description Accounts that could be paid at the end of the history.
+       */
+      payable_accounts: number;
+      /**
+       * Format: int64
+       * @description Payouts that were made.
+       */
+      payouts: number;
+      /** @description In order. */
+      phases: components["schemas"]["PhaseColumn"][];
+      /** @description Every verdict by kind and rule, those that end nothing as well. */
+      verdicts: components["schemas"]["VerdictCount"][];
+    };
+    /** @description One thing wrong with a program. */
+    ProgramFault: {
+      /** @description Where, such as `phases[0].rules[2].limit`; empty if it concerns the whole. */
+      path: string;
+      /** @description What is wrong and what would be right. */
+      say: string;
+    };
+    /** @description Which program, in which version. */
+    ProgramRef: {
+      /** @description Its name for people. */
+      name: string;
+      /** @description Its name in addresses. */
+      slug: string;
+      /** @description Hash of its content. */
+      version: string;
+    };
+    /** @description A program to look at, as JSON or as TOML. */
+    ProgramToCheck: {
+      /** @description A version that is or was on sale: the answer says what distinguishes the program from it. */
+      against?: string;
+      /** @description As JSON. Either this or `toml`. */
+      program?: Record<string, never>;
+      /** @description As TOML text. Either this or `program`. */
+      toml?: string;
+    };
+    /** @description A phase that was passed on request. */
+    Promoted: {
+      /** @description Always true. */
+      passed: boolean;
+    };
+    /** @description A version that is or was on sale. */
+    PublishedVersion: {
+      /** @description When it was put on sale. */
+      at: string;
+      /** @description Its price then. */
+      fee: string;
+      /** @description Currency of the price. */
+      fee_currency: string;
+      /** @description Its name for people. */
+      name: string;
+      /** @description Hash of its content. */
+      version: string;
+    };
+    /** @description The buying of a program. */
+    Purchase: {
+      /** @description The challenge, once paid. */
+      challenge_id: string | null;
+      /** @description Where to pay. */
+      checkout_url: string;
+      /** @description When it was created. */
+      created_at: string;
+      /** @description Currency of the price. */
+      currency: string;
+      /** @description The price. */
+      fee: string;
+      /** @description Its id. */
+      id: string;
+      /** @description What is bought. */
+      program: components["schemas"]["ProgramRef"];
+      /** @description Where it stands. */
+      state: components["schemas"]["PurchaseState"];
+    };
+    /**
+     * @description Where a purchase stands.
+     * @enum {string}
+     */
+    PurchaseState: "awaiting_payment" | "paid" | "declined" | "cancelled";
+    /** @description Both sides of a price. */
+    Quote: {
+      /** @description What a buyer pays. */
+      ask: string;
+      /** @description When the platform received it. */
+      at: string;
+      /** @description What a seller gets. */
+      bid: string;
+      /** @description When the source says it was made. */
+      source_time: string;
+      /** @description Whether it is too old to trade on. */
+      stale: boolean;
+      /** @description Whose. */
+      symbol: string;
+    };
+    /** @description One account on the board. */
+    Ranked: {
+      /** @description Short name of the account. */
+      account: string;
+      /** @description Closed balance. */
+      balance: string;
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description Closed profit. */
+      profit: string;
+      /** @description Of the initial balance. */
+      profit_percent: string;
+      /**
+       * Format: int64
+       * @description From 1; equals share a rank.
+       */
+      rank: number;
+      /** @description Where the account stands. */
+      status: components["schemas"]["AccountStatus"];
+      /** @description The trader's display name. */
+      trader: string;
+      /**
+       * Format: int64
+       * @description Positions closed.
+       */
+      trades: number;
+      /** @description Whether it is the caller's own. */
+      you: boolean;
+    };
+    /**
+     * @description How a rate was applied.
+     * @enum {string}
+     */
+    RateUse: "times" | "divided_by";
+    /** @description A verdict with everything needed to check it. */
+    Receipt: {
+      /** @description Whose. */
+      account: components["schemas"]["ReceiptAccount"];
+      /** @description The sum, line by line. */
+      arithmetic: components["schemas"]["ReceiptLine"][];
+      /** @description When. */
+      at: string;
+      /** @description Balance then. */
+      balance: string;
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description SHA-256 over the stored evidence. */
+      digest: string;
+      /** @description Equity then. */
+      equity: string;
+      /** @description How it came about, sentence by sentence. */
+      explanation: string[];
+      floor: components["schemas"]["ReceiptFloor"] | null;
+      /** @description In one line. */
+      headline: string;
+      /** @description What it means for the account. */
+      kind: components["schemas"]["VerdictKind"];
+      /** @description How long it took. */
+      latency: components["schemas"]["ReceiptLatency"];
+      /**
+       * Format: int32
+       * @description Its number within the account.
+       */
+      number: number;
+      /** @description The open positions, valued at them. */
+      positions: components["schemas"]["ReceiptPosition"][];
+      /** @description Judged by. */
+      program: components["schemas"]["ProgramRef"];
+      /** @description The quotes it was judged at. */
+      quotes: components["schemas"]["ReceiptQuote"][];
+      /** @description The rule's kind. */
+      rule: string;
+      /** @description How far equity was below the floor. */
+      shortfall: string | null;
+    };
+    /** @description The account of a receipt. */
+    ReceiptAccount: {
+      /** @description Its id. */
+      id: string;
+      /** @description Short, for people. */
+      number: string;
+      /** @description Its phase. */
+      phase: components["schemas"]["PhaseRef"];
+    };
+    /** @description The floor of a receipt. */
+    ReceiptFloor: {
+      /** @description The equity below or at which the rule fires. */
+      amount: string;
+      /** @description When it is crossed. */
+      comparison: components["schemas"]["Comparison"];
+      /** @description How it follows from its reference. */
+      derivation: string;
+    };
+    /** @description A key that receipts are signed with. */
+    ReceiptKey: {
+      /** @description Its short name, as receipts carry it. */
+      id: string;
+      /** @description The public key: Ed25519, 64 hexadecimal digits. */
+      public_key: string;
+    };
+    /** @description How long a verdict took. */
+    ReceiptLatency: {
+      /**
+       * Format: int64
+       * @description From the receipt of the quote that caused it to the end of the batch that decided it, in microseconds.
+       */
+      tick_to_decision_us: number | null;
+    };
+    /** @description A line of a receipt's sum. */
+    ReceiptLine: {
+      /** @description How much. */
+      amount: string;
+      /** @description What it is. */
+      label: string;
+    };
+    /** @description A position of a receipt. */
+    ReceiptPosition: {
+      /** @description Valued at: the bid for a long, the ask for a short. */
+      close_price: string;
+      /**
+       * Format: int32
+       * @description Units in a lot.
+       */
+      contract_size: number;
+      /** @description Opened at. */
+      open_price: string;
+      /** @description Result in the account's currency. */
+      profit: string;
+      /** @description Result in the instrument's quote currency. */
+      profit_quote: string;
+      /** @description Lots. */
+      quantity: string;
+      /** @description That currency. */
+      quote_currency: string;
+      rate: components["schemas"]["ReceiptRate"] | null;
+      /** @description Which way. */
+      side: components["schemas"]["Side"];
+      /** @description What. */
+      symbol: string;
+      /**
+       * Format: int32
+       * @description Its ticket.
+       */
+      ticket: number;
+    };
+    /** @description A quote of a receipt. */
+    ReceiptQuote: {
+      /** @description What a buyer pays. */
+      ask: string;
+      /** @description What a seller gets. */
+      bid: string;
+      /**
+       * Format: int64
+       * @description Its place in the quote log.
+       */
+      position: number;
+      /** @description When the platform received it. */
+      received_at: string;
+      /** @description The feed. */
+      source: string;
+      /** @description When the source says it was made. */
+      source_time: string;
+      /** @description Whose. */
+      symbol: string;
+    };
+    /** @description A conversion rate of a receipt. */
+    ReceiptRate: {
+      /** @description How it was applied. */
+      how: components["schemas"]["RateUse"];
+      /** @description The price. */
+      price: string;
+      /** @description The instrument whose price it is. */
+      symbol: string;
+    };
+    /** @description A new trader. */
+    Register: {
+      /** @description 1 to 40 characters, shown on leaderboards. */
+      display_name: string;
+      /** @description Any case. */
+      email: string;
+      /** @description 15 to 128 characters of any kind. */
+      password: string;
+    };
+    /** @description A release that moves markets. */
+    Release: {
+      /** @description When. */
+      at: string;
+      /** @description Every instrument whose symbol holds one of these currencies is targeted. */
+      currencies: string[];
+      /** @description Its id. */
+      id: string;
+      /** @description For people. */
+      name: string;
+      /** @description Instruments targeted by their symbols. */
+      symbols: string[];
+    };
+    /** @description When the trading day ends. */
+    ResetClock: {
+      /** @description Local time. */
+      time: string;
+      /** @description Of the tz database. */
+      zone: string;
+    };
+    /** @description What the next reset would do to what is held, at the prices of now. */
+    ResetOutlook: {
+      /** @description Whether a floor would fire at once. */
+      fires: boolean;
+      /** @description The floors as they would stand. */
+      floors: components["schemas"]["FloorAfter"][];
+      /** @description In a sentence. */
+      sentence: string;
+    };
+    /**
+     * @description What somebody may do.
+     * @enum {string}
+     */
+    Role: "trader" | "support" | "risk" | "finance" | "admin" | "auditor";
+    /** @description One rule in words. */
+    Rule: {
+      /** @description Its kind. */
+      kind: string;
+      /** @description For people. */
+      label: string;
+      /** @description How much, where it says so. */
+      limit?: components["schemas"]["Limit"];
+      /** @description What it means. */
+      sentence: string;
+    };
+    /** @description A rule with its numbers. */
+    RuleNumbers: {
+      /** @description Its numbers, in the order in which they are explained. */
+      figures: components["schemas"]["Number"][];
+      /** @description For people. */
+      label: string;
+      /** @description Its kind. */
+      rule: string;
+      /** @description What it means. */
+      sentence: string;
+    };
+    /** @description What was sent again. */
+    SentAgain: {
+      /**
+       * Format: int64
+       * @description How many. The oldest go first, so many at a time; ask again for the rest.
+       */
+      sent: number;
+    };
+    /**
+     * @description Which way.
+     * @enum {string}
+     */
+    Side: "buy" | "sell";
+    /** @description Proof of who one is. */
+    SignIn: {
+      /** @description Any case. */
+      email: string;
+      /** @description The password. */
+      password: string;
+    };
+    /** @description What a rule said. */
+    Verdict: {
+      /** @description When. */
+      at: string;
+      /** @description In one line. */
+      headline: string;
+      /** @description What it means for the account. */
+      kind: components["schemas"]["VerdictKind"];
+      /**
+       * Format: int32
+       * @description Its number within the account.
+       */
+      number: number;
+      /** @description The rule's kind. */
+      rule: string;
+    };
+    /** @description Verdicts of one kind by one rule. */
+    VerdictCount: {
+      /**
+       * Format: int64
+       * @description How many.
+       */
+      count: number;
+      /** @description Such as `breach`. */
+      kind: string;
+      /** @description The rule's kind. */
+      rule: string;
+    };
+    /**
+     * @description What a verdict means for its account.
+     * @enum {string}
+     */
+    VerdictKind:
+      | "breach"
+      | "soft_breach"
+      | "violation"
+      | "warning"
+      | "pass"
+      | "promotion"
+      | "expiry"
+      | "payout"
+      | "payout_refusal";
+    /** @description The history of a program's accounts under its own rules and under others. */
+    WhatIf: {
+      /**
+       * Format: int64
+       * @description Accounts that were looked at, under either program.
+       */
+      accounts: number;
+      /**
+       * Format: int64
+       * @description Commands applied.
+       */
+      commands: number;
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description Those, the ones that would stand elsewhere first; at most 500. */
+      differences: components["schemas"]["AccountDifference"][];
+      /**
+       * Format: int64
+       * @description Accounts for which anything differs.
+       */
+      differing: number;
+      /** @description Versions whose accounts cannot be compared. */
+      left_out: components["schemas"]["LeftOut"][];
+      /** @description Name of the other program. */
+      other: string;
+      /** @description Under their own rules. */
+      own: components["schemas"]["ProgramColumn"];
+      /**
+       * Format: int64
+       * @description Quotes applied.
+       */
+      quotes: number;
+      /**
+       * @description Whether everything can be relied on: no quote is missing, and under their own rules all accounts come out as they
+       *     are stored.
+       */
+      reliable: boolean;
+      /** @description Where the programs differ beyond their rules, in sentences. */
+      remarks: string[];
+      /**
+       * Format: int64
+       * @description Accounts that would stand elsewhere.
+       */
+      turned: number;
+      /** @description Under the other rules. */
+      under_other: components["schemas"]["ProgramColumn"];
+      /** @description The versions that the accounts were bought with. */
+      versions: components["schemas"]["JudgedVersion"][];
+    };
+    /** @description Which accounts, and by which program they are to be judged. */
+    WhatIfQuestion: {
+      /** @description The other program, in the form that programs are written in. */
+      other: Record<string, never>;
+      /** @description The accounts bought under this slug, whatever the version. Either this or `version`. */
+      program?: string;
+      /** @description The accounts bought with this version. Either this or `program`. */
+      version?: string;
+    };
+  };
+  responses: {
+    /** @description Refused; the code says why */
+    ProblemBody: {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": {
+          /** @enum {string} */
+          code:
+            | "account_locked"
+            | "account_not_active"
+            | "body_too_large"
+            | "conflict"
+            | "email_taken"
+            | "engine_unavailable"
+            | "forbidden"
+            | "idempotency_key_missing"
+            | "idempotency_key_reused"
+            | "instrument_not_in_program"
+            | "insufficient_margin"
+            | "internal"
+            | "malformed_json"
+            | "market_stale"
+            | "method_not_allowed"
+            | "no_quote"
+            | "not_found"
+            | "not_growing"
+            | "not_passed"
+            | "order_against_rule"
+            | "order_not_found"
+            | "override_invalid"
+            | "payment_settled"
+            | "payout_refused"
+            | "position_not_found"
+            | "price_invalid"
+            | "program_changed"
+            | "programs_not_comparable"
+            | "quantity_out_of_range"
+            | "too_many_orders"
+            | "too_many_requests"
+            | "unauthenticated"
+            | "unavailable"
+            | "unknown_instrument"
+            | "unsupported_media_type"
+            | "validation_failed"
+            | "wrong_credentials";
+          /** @description What happened this time. */
+          detail: string;
+          /** @description The faults of a request, all at once. */
+          errors?: components["schemas"]["FieldProblem"][];
+          /** @description Quote it when asking for help. */
+          request_id: string;
+          /**
+           * Format: int32
+           * @description The HTTP status.
+           */
+          status: number;
+          /** @description The same for every occurrence of the code. */
+          title: string;
+          /** @description Ends in the code; its page explains it. */
+          type: string;
+        };
+      };
+    };
+  };
+  parameters: never;
+  requestBodies: never;
+  headers: never;
+  pathItems: never;
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    account: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Account"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+  account: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    fills: {
-        parameters: {
-            query?: {
-                /** @description `next_cursor` of the page before. */
-                cursor?: string;
-            };
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_Fill"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Account"];
         };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    forecast: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Forecast"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
-        };
+  };
+  fills: {
+    parameters: {
+      query?: {
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    latencies: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_DayOfLatencies"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Page_Fill"];
         };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    orders: {
-        parameters: {
-            query?: {
-                /** @description `working` or `all`; working if not said. */
-                state?: "working" | "all";
-                /** @description `next_cursor` of the page before. */
-                cursor?: string;
-            };
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_Order"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  forecast: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    place_order: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description New for each new order */
-                "Idempotency-Key": string;
-            };
-            path: {
-                id: string;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["NewOrder"];
-            };
+        content: {
+          "application/json": components["schemas"]["Forecast"];
         };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Order"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            413: components["responses"]["ProblemBody"];
-            415: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
-        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    cancel_order: {
-        parameters: {
-            query?: never;
-            header: {
-                "Idempotency-Key": string;
-            };
-            path: {
-                id: string;
-                ticket: number;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Order"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
-        };
+  };
+  latencies: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    change_order: {
-        parameters: {
-            query?: never;
-            header: {
-                "Idempotency-Key": string;
-            };
-            path: {
-                id: string;
-                ticket: number;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["OrderChange"];
-            };
+        content: {
+          "application/json": components["schemas"]["Items_DayOfLatencies"];
         };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Order"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
-        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    overrides: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Override"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  orders: {
+    parameters: {
+      query?: {
+        /** @description `working` or `all`; working if not said. */
+        state?: "working" | "all";
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    override_rule: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description New for each decision */
-                "Idempotency-Key": string;
-            };
-            path: {
-                id: string;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["NewOverride"];
-            };
+        content: {
+          "application/json": components["schemas"]["Page_Order"];
         };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Account"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
-        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    payout: {
-        parameters: {
-            query?: never;
-            header: {
-                "Idempotency-Key": string;
-            };
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["PayoutRequest"];
-            };
-        };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["PaidOut"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
-        };
+  };
+  place_order: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description New for each new order */
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    positions: {
-        parameters: {
-            query?: {
-                /** @description `open` or `closed`; open if not said. */
-                state?: "open" | "closed";
-                /** @description `next_cursor` of the page before. */
-                cursor?: string;
-            };
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_Position"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewOrder"];
+      };
     };
-    change_position: {
-        parameters: {
-            query?: never;
-            header: {
-                "Idempotency-Key": string;
-            };
-            path: {
-                id: string;
-                ticket: number;
-            };
-            cookie?: never;
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["PositionChange"];
-            };
+        content: {
+          "application/json": components["schemas"]["Order"];
         };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Position"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
-        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      413: components["responses"]["ProblemBody"];
+      415: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    close_position: {
-        parameters: {
-            query?: never;
-            header: {
-                "Idempotency-Key": string;
-            };
-            path: {
-                id: string;
-                ticket: number;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["ClosePosition"];
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Position"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
-        };
+  };
+  cancel_order: {
+    parameters: {
+      query?: never;
+      header: {
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+        ticket: number;
+      };
+      cookie?: never;
     };
-    promote: {
-        parameters: {
-            query?: never;
-            header: {
-                "Idempotency-Key": string;
-            };
-            path: {
-                id: string;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Promoted"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            503: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Order"];
         };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    receipt: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-                number: number;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Receipt"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  change_order: {
+    parameters: {
+      query?: never;
+      header: {
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+        ticket: number;
+      };
+      cookie?: never;
     };
-    document: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-                number: number;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["OrderChange"];
+      };
     };
-    account_stream: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/event-stream": components["schemas"]["LiveAccount"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Order"];
         };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    verdicts: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Verdict"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  overrides: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    register: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["Register"];
-            };
+        content: {
+          "application/json": components["schemas"]["Items_Override"];
         };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Person"];
-                };
-            };
-            409: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-            429: components["responses"]["ProblemBody"];
-        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    sign_in: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["SignIn"];
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Person"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            429: components["responses"]["ProblemBody"];
-        };
+  };
+  override_rule: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description New for each decision */
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    sign_out: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["Empty"];
-            };
-        };
-        responses: {
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-        };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewOverride"];
+      };
     };
-    challenges: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Challenge"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Account"];
         };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    firm: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Firm"];
-                };
-            };
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  payout: {
+    parameters: {
+      query?: never;
+      header: {
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    leaderboard: {
-        parameters: {
-            query?: {
-                /** @description The program's slug; the first on sale if not said. */
-                program?: string;
-                /** @description The phase, from 0. */
-                phase?: number;
-                /** @description Rows, at most 200. */
-                limit?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Leaderboard"];
-                };
-            };
-            404: components["responses"]["ProblemBody"];
-        };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["PayoutRequest"];
+      };
     };
-    candles: {
-        parameters: {
-            query: {
-                /** @description Whose. */
-                symbol: string;
-                /** @description The length of each. */
-                interval: "5s" | "1m" | "5m" | "15m";
-                /** @description How many of the newest, at most 1000. */
-                limit?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Candle"];
-                };
-            };
-            422: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["PaidOut"];
         };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    instruments: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Instrument"];
-                };
-            };
-        };
+  };
+  positions: {
+    parameters: {
+      query?: {
+        /** @description `open` or `closed`; open if not said. */
+        state?: "open" | "closed";
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    quotes: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Quote"];
-                };
-            };
+        content: {
+          "application/json": components["schemas"]["Page_Position"];
         };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    market_stream: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/event-stream": components["schemas"]["Quote"][];
-                };
-            };
-        };
+  };
+  change_position: {
+    parameters: {
+      query?: never;
+      header: {
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+        ticket: number;
+      };
+      cookie?: never;
     };
-    me: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Person"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-        };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["PositionChange"];
+      };
     };
-    operations: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Operations"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Position"];
         };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    jobs: {
-        parameters: {
-            query?: {
-                /** @description Dead ones if not said. */
-                state?: "waiting" | "running" | "done" | "dead" | "cancelled";
-                /** @description `next_cursor` of the page before. */
-                cursor?: string;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_Job"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-        };
+  };
+  close_position: {
+    parameters: {
+      query?: never;
+      header: {
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+        ticket: number;
+      };
+      cookie?: never;
     };
-    send_jobs_again: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["DeadJobs"];
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SentAgain"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-        };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["ClosePosition"];
+      };
     };
-    job: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["JobDetails"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Position"];
         };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    cancel_job: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["CancelledJob"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-        };
+  };
+  promote: {
+    parameters: {
+      query?: never;
+      header: {
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    send_job_again: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            /** @description It waits again */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Promoted"];
         };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
-    failed_messages: {
-        parameters: {
-            query?: {
-                /** @description Those of one group; of every group if not said. */
-                group?: string;
-                /** @description `next_cursor` of the page before. */
-                cursor?: string;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_FailedMessage"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-        };
+  };
+  receipt: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+        number: number;
+      };
+      cookie?: never;
     };
-    send_messages_again: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                group: string;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SentAgain"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Receipt"];
         };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    failed_message: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                group: string;
-                id: number;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["FailedMessageDetails"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  document: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+        number: number;
+      };
+      cookie?: never;
     };
-    send_message_again: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                group: string;
-                id: number;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            /** @description It is tried again */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": unknown;
         };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    pause_queue: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                queue: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Nothing of it is begun */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  account_stream: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    resume_queue: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                queue: string;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            /** @description Its jobs are begun */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
+        content: {
+          "text/event-stream": components["schemas"]["LiveAccount"];
         };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    programs: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Program"];
-                };
-            };
-        };
+  };
+  verdicts: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
     };
-    check_program: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["ProgramToCheck"];
-            };
+        content: {
+          "application/json": components["schemas"]["Items_Verdict"];
         };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProgramCheck"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            413: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
-    program_version: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                hash: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["KeptVersion"];
-                };
-            };
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  register: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    program: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                slug: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Program"];
-                };
-            };
-            404: components["responses"]["ProblemBody"];
-        };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["Register"];
+      };
     };
-    publish_program: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                slug: string;
-            };
-            cookie?: never;
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["NewPublication"];
-            };
+        content: {
+          "application/json": components["schemas"]["Person"];
         };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Program"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            413: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-        };
+      };
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      429: components["responses"]["ProblemBody"];
     };
-    program_difference: {
-        parameters: {
-            query: {
-                /** @description The earlier one. */
-                from: string;
-                /** @description The later one. */
-                to: string;
-            };
-            header?: never;
-            path: {
-                slug: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_ProgramChange"];
-                };
-            };
-            404: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-        };
+  };
+  sign_in: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    program_versions: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                slug: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_PublishedVersion"];
-                };
-            };
-            404: components["responses"]["ProblemBody"];
-        };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["SignIn"];
+      };
     };
-    purchases: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Purchase"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
+        content: {
+          "application/json": components["schemas"]["Person"];
         };
+      };
+      401: components["responses"]["ProblemBody"];
+      429: components["responses"]["ProblemBody"];
     };
-    create_purchase: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description New for each new purchase */
-                "Idempotency-Key": string;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["NewPurchase"];
-            };
-        };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Purchase"];
-                };
-            };
-            400: components["responses"]["ProblemBody"];
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-        };
+  };
+  sign_out: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    purchase: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Purchase"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["Empty"];
+      };
     };
-    keys: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_ReceiptKey"];
-                };
-            };
-        };
+        content?: never;
+      };
     };
-    releases: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Items_Release"];
-                };
-            };
-        };
+  };
+  challenges: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    add_release: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["NewRelease"];
-            };
+        content: {
+          "application/json": components["schemas"]["Items_Challenge"];
         };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Release"];
-                };
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            409: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-        };
+      };
+      401: components["responses"]["ProblemBody"];
     };
-    remove_release: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description It is no longer in the calendar */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            401: components["responses"]["ProblemBody"];
-            403: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-        };
+  };
+  firm: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    program_schema: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description The ETag of an answer before */
-                "If-None-Match"?: string | null;
-            };
-            path?: never;
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/schema+json": unknown;
-                };
-            };
-            /** @description It has not changed */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
+        content: {
+          "application/json": components["schemas"]["Firm"];
         };
+      };
+      404: components["responses"]["ProblemBody"];
     };
-    what_if: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["WhatIfQuestion"];
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["WhatIf"];
-                };
-            };
-            403: components["responses"]["ProblemBody"];
-            404: components["responses"]["ProblemBody"];
-            422: components["responses"]["ProblemBody"];
-            429: components["responses"]["ProblemBody"];
-        };
+  };
+  leaderboard: {
+    parameters: {
+      query?: {
+        /** @description The program's slug; the first on sale if not said. */
+        program?: string;
+        /** @description The phase, from 0. */
+        phase?: number;
+        /** @description Rows, at most 200. */
+        limit?: number;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Leaderboard"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  candles: {
+    parameters: {
+      query: {
+        /** @description Whose. */
+        symbol: string;
+        /** @description The length of each. */
+        interval: "5s" | "1m" | "5m" | "15m";
+        /** @description How many of the newest, at most 1000. */
+        limit?: number;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Candle"];
+        };
+      };
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  instruments: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Instrument"];
+        };
+      };
+    };
+  };
+  quotes: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Quote"];
+        };
+      };
+    };
+  };
+  market_stream: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/event-stream": components["schemas"]["Quote"][];
+        };
+      };
+    };
+  };
+  me: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Person"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+    };
+  };
+  operations: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Operations"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+    };
+  };
+  jobs: {
+    parameters: {
+      query?: {
+        /** @description Dead ones if not said. */
+        state?: "waiting" | "running" | "done" | "dead" | "cancelled";
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_Job"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  send_jobs_again: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["DeadJobs"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["SentAgain"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  job: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["JobDetails"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  cancel_job: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["CancelledJob"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
+  send_job_again: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description It waits again */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
+  failed_messages: {
+    parameters: {
+      query?: {
+        /** @description Those of one group; of every group if not said. */
+        group?: string;
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_FailedMessage"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  send_messages_again: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        group: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["SentAgain"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+    };
+  };
+  failed_message: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        group: string;
+        id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["FailedMessageDetails"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  send_message_again: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        group: string;
+        id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description It is tried again */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
+  pause_queue: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        queue: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Nothing of it is begun */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  resume_queue: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        queue: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Its jobs are begun */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  programs: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Program"];
+        };
+      };
+    };
+  };
+  check_program: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["ProgramToCheck"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ProgramCheck"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      413: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  program_version: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        hash: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["KeptVersion"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  program: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Program"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  publish_program: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewPublication"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Program"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      413: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  program_difference: {
+    parameters: {
+      query: {
+        /** @description The earlier one. */
+        from: string;
+        /** @description The later one. */
+        to: string;
+      };
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_ProgramChange"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  program_versions: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_PublishedVersion"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  purchases: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Purchase"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+    };
+  };
+  create_purchase: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description New for each new purchase */
+        "Idempotency-Key": string;
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewPurchase"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Purchase"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  purchase: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Purchase"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  keys: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_ReceiptKey"];
+        };
+      };
+    };
+  };
+  releases: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Release"];
+        };
+      };
+    };
+  };
+  add_release: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewRelease"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Release"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  remove_release: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description It is no longer in the calendar */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  program_schema: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description The ETag of an answer before */
+        "If-None-Match"?: string | null;
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/schema+json": unknown;
+        };
+      };
+      /** @description It has not changed */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  what_if: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["WhatIfQuestion"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["WhatIf"];
+        };
+      };
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      429: components["responses"]["ProblemBody"];
+    };
+  };
 }

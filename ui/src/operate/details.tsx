@@ -67,7 +67,7 @@ function Facts({
 }) {
   return (
     <div className="work-details">
-      <dl className="facts">{children}</dl>
+      <dl className="work-facts">{children}</dl>
       <div>
         <h3>Payload</h3>
         {operator ? (

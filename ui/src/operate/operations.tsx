@@ -12,7 +12,7 @@ import { useNotify } from "../parts/notify";
 import { Empty, Failure, Skeleton } from "../parts/states";
 import { JobFacts, MessageFacts } from "./details";
 import { may } from "./roles";
-import { ageWords, counted, firstLine, kindsOf, lateness, standing } from "./work";
+import { ageWords, counted, firstLine, kindsOf, lateness, standing, whole } from "./work";
 
 /** What waits, runs and failed behind the requests. */
 export default function OperationsPage() {
@@ -134,7 +134,7 @@ function Age({ seconds }: { seconds: number | null }) {
 }
 
 function DeadCount({ dead }: { dead: number }) {
-  return <span className={dead > 0 ? "some-dead" : undefined}>{dead}</span>;
+  return <span className={dead > 0 ? "some-dead" : undefined}>{whole(dead)}</span>;
 }
 
 function Queues({ queues, operator }: { queues: readonly JobQueue[]; operator: boolean }) {
@@ -176,8 +176,8 @@ function Queues({ queues, operator }: { queues: readonly JobQueue[]; operator: b
               <th scope="row">
                 {queue.name} {queue.paused && <span className="tag paused">Paused</span>}
               </th>
-              <td className="num">{queue.waiting}</td>
-              <td className="num">{queue.running}</td>
+              <td className="num">{whole(queue.waiting)}</td>
+              <td className="num">{whole(queue.running)}</td>
               <td className="num">
                 <DeadCount dead={queue.dead} />
               </td>
@@ -238,8 +238,8 @@ function Groups({ groups, operator }: { groups: readonly MessageGroup[]; operato
           {groups.map((group) => (
             <tr key={group.name}>
               <th scope="row">{group.name}</th>
-              <td className="num">{group.waiting}</td>
-              <td className="num">{group.failing}</td>
+              <td className="num">{whole(group.waiting)}</td>
+              <td className="num">{whole(group.failing)}</td>
               <td className="num">
                 <DeadCount dead={group.dead} />
               </td>

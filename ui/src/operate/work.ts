@@ -27,10 +27,15 @@ export function lateness(seconds: number | null): "fine" | "late" | "very-late" 
   return seconds < VERY_LATE ? "late" : "very-late";
 }
 
+/** "12,045". */
+export function whole(count: number): string {
+  return count.toLocaleString("en-US");
+}
+
 /** A count in words: "no jobs", "1 job", "1,204 jobs". */
 export function counted(count: number, one: string): string {
   if (count === 0) return `no ${one}s`;
-  return `${count.toLocaleString("en-US")} ${one}${count === 1 ? "" : "s"}`;
+  return `${whole(count)} ${one}${count === 1 ? "" : "s"}`;
 }
 
 /** What a list shows of an error: its first line, cut where a line ends. The whole stands in the details. */

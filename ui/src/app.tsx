@@ -8,11 +8,14 @@ import { Catalogue } from "./screens/catalogue";
 import { Challenges } from "./screens/challenges";
 import { Checkout } from "./screens/checkout";
 import { Leaderboard } from "./screens/leaderboard";
+import { NotificationsPage } from "./screens/notifications";
+import { PreferencesPage } from "./screens/preferences";
 import { ProgramPage } from "./screens/program";
 import { PurchasePage } from "./screens/purchase";
 import { ReceiptPage } from "./screens/receipt";
 import { Register, SignIn } from "./screens/sign-in";
 import { TermsPage } from "./screens/terms";
+import { UnsubscribePage } from "./screens/unsubscribe";
 
 // The chart library is half of the code; only the trading page loads it.
 const TradingPage = lazy(() => import("./trading/page"));
@@ -22,6 +25,8 @@ const WhatIfPage = lazy(() => import("./operate/what-if"));
 const ReleasesPage = lazy(() => import("./operate/releases"));
 const OverridesPage = lazy(() => import("./operate/overrides"));
 const OperationsPage = lazy(() => import("./operate/operations"));
+const WebhooksPage = lazy(() => import("./operate/webhooks"));
+const WebhookPage = lazy(() => import("./operate/webhook"));
 
 function SignedIn({ children }: { children: ReactNode }) {
   const me = useQuery(meQuery);
@@ -101,9 +106,28 @@ export const router = createBrowserRouter([
               { path: "accounts", element: <OverridesPage /> },
               { path: "accounts/:id", element: <OverridesPage /> },
               { path: "operations", element: <OperationsPage /> },
+              { path: "webhooks", element: <WebhooksPage /> },
+              { path: "webhooks/:id", element: <WebhookPage /> },
             ],
           },
           { path: "/leaderboard", element: <Leaderboard /> },
+          {
+            path: "/notifications",
+            element: (
+              <SignedIn>
+                <NotificationsPage />
+              </SignedIn>
+            ),
+          },
+          {
+            path: "/notifications/preferences",
+            element: (
+              <SignedIn>
+                <PreferencesPage />
+              </SignedIn>
+            ),
+          },
+          { path: "/unsubscribe/:token", element: <UnsubscribePage /> },
           {
             path: "*",
             element: (

@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 
-use crate::machine::root;
+use embedded::{Postgres, Purpose, Settings};
+
+use crate::machine::{Need, postgresql, provide, root, target};
 use crate::process::{cargo, run as run_program};
 use crate::{Failure, Outcome};
 
 /// What can be measured.
-const MEASUREMENTS: &str = "engine, orders, quote-log, replay";
+const MEASUREMENTS: &str = "analytics, engine, events, orders, quote-log, replay";
 
 pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
     let name = args.value().map_err(|_| Failure::new(format!("name a measurement: {MEASUREMENTS}")))?;
@@ -25,7 +27,23 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
         }
         Some("engine") => bench("engine", "engine"),
         Some("quote-log") => bench("providers", "quote_log"),
+        Some("events") => events(&rest),
+        Some("analytics") => crate::bench_analytics::run(&rest),
         Some("orders") => crate::bench_orders::run(&rest),
         _ => Err(Failure::new(format!("no measurement {}; there are: {MEASUREMENTS}", name.display()))),
     }
+}
+
+/// On a PostgreSQL as the product runs it; the Redis server is the measurement's own.
+fn events(rest: &[OsString]) -> Outcome {
+    provide(&[Need::PostgreSql, Need::Redis])?;
+    let dir = target()?.join("bench-events");
+    Postgres::erase(&dir)?;
+    let server = Postgres::start(&Settings::new(&dir, Purpose::Kept, postgresql()?))?;
+    let mut command = cargo(&root()?);
+    command.args(["bench", "--quiet", "--package", "workers", "--bench", "events", "--"]).args(rest);
+    let measured = run_program(command.env("TRADESENSE_TEST_DATABASE_URL", server.url("postgres")));
+    let stopped = server.stop();
+    let erased = Postgres::erase(&dir);
+    measured.and(stopped.map_err(Failure::from)).and(erased.map_err(Failure::from))
 }

@@ -23,7 +23,7 @@ const LOGIN_PASSWORD: &str = "an open secret of this machine";
 /// How long everything may take until it serves.
 const FIRST_START: Duration = Duration::from_mins(2);
 /// Each process by its role; what serves HTTP is put behind nginx.
-const MEMBERS: [&str; 6] = ["api", "api", "worker", "worker", "engine", "engine"];
+const MEMBERS: [&str; 7] = ["api", "api", "analytics", "worker", "worker", "engine", "engine"];
 
 struct Wanted {
     port: u16,
@@ -89,12 +89,13 @@ fn serve(wanted: &Wanted, program: &Path, dir: &Path, server: &Postgres) -> Outc
     demo.arg("demo").arg("--data-dir").arg(dir).env("DATABASE_URL", &owner);
     let people = output(&mut demo)?;
 
-    let mut upstreams = Vec::new();
+    let (mut upstreams, mut analytics) = (Vec::new(), Vec::new());
     for (number, role) in MEMBERS.into_iter().enumerate() {
         let name = format!("{role}-{number}");
         let port = free_port()?;
         let mut member = logged(program.to_path_buf(), dir, &name)?;
-        member.args([role, "--demo", "--connections", "6", "--port", &port.to_string(), "--ops-port"]);
+        member.args([role, "--demo", "--connections", "6", "--port", &port.to_string()]);
+        member.args(["--analytics-port", &port.to_string(), "--ops-port"]);
         member
             .arg(free_port()?.to_string())
             .arg("--data-dir")
@@ -104,13 +105,19 @@ fn serve(wanted: &Wanted, program: &Path, dir: &Path, server: &Postgres) -> Outc
         member.env("DATABASE_URL", &login).env("REDIS_URL", format!("redis://127.0.0.1:{redis}"));
         member.env("TRADESENSE_LOG", "info");
         running.servers.push((name, Server::start(&mut member)?));
-        if role == "api" {
-            upstreams.push(port);
+        match role {
+            "api" => upstreams.push(port),
+            "analytics" => analytics.push(port),
+            _ => {}
         }
     }
+    let boards = wanted.port.saturating_add(1);
     let config = dir.join("nginx.conf");
-    fs::write(&config, nginx(dir, wanted.port, &upstreams))
-        .map_err(Failure::of(format!("write {}", config.display())))?;
+    fs::write(
+        &config,
+        nginx(dir, [("api", wanted.port, upstreams.as_slice()), ("analytics", boards, &analytics)]),
+    )
+    .map_err(Failure::of(format!("write {}", config.display())))?;
     let mut nginx = logged(missing("nginx")?, dir, "nginx")?;
     nginx.arg("-c").arg(&config);
     running.servers.push(("nginx".to_owned(), Server::start(&mut nginx)?));
@@ -119,12 +126,13 @@ fn serve(wanted: &Wanted, program: &Path, dir: &Path, server: &Postgres) -> Outc
         if interrupted() || running.servers.iter_mut().any(|(_, server)| server.ended()) {
             return Some(false);
         }
-        upstreams.iter().chain([&wanted.port]).all(|port| is_ready(*port)).then_some(true)
+        let mut ports = upstreams.iter().chain(&analytics).chain([&wanted.port, &boards]);
+        ports.all(|port| is_ready(*port)).then_some(true)
     });
     if ready != Some(true) {
         return Err(Failure::new(format!("not everything became ready; the logs are in {}", dir.display())));
     }
-    println!("\nTradeSense is running at http://127.0.0.1:{}", wanted.port);
+    println!("\nTradeSense is running at http://127.0.0.1:{}, its analytics on port {boards}", wanted.port);
     print!("{}", String::from_utf8_lossy(&people));
     for (name, server) in &running.servers {
         println!("  {name:<10} process {}", server.pid());
@@ -157,16 +165,36 @@ fn missing(program: &str) -> Outcome<PathBuf> {
     found.ok_or_else(|| Failure::new(format!("{program} is not on the PATH")))
 }
 
-/// What was not sent to the end, and what may be sent twice (it carries a key), goes to the next API.
-fn nginx(dir: &Path, port: u16, upstreams: &[u16]) -> String {
+/// What was not sent to the end, and what may be sent twice (it carries a key), goes to the next process of the role.
+fn nginx(dir: &Path, roles: [(&str, u16, &[u16]); 2]) -> String {
     let dir = dir.display();
-    let server = |port: &u16| {
+    let servers = roles.map(|(role, port, upstreams)| {
+        let server = |port: &u16| format!("    server 127.0.0.1:{port} max_fails=1 fail_timeout=2s;\n");
+        let upstreams = upstreams.iter().map(server).collect::<Vec<_>>().concat();
         format!(
-            "    server 127.0.0.1:{port} max_fails=1 fail_timeout=2s;
+            "  upstream {role} {{
+{upstreams}    keepalive 32;
+  }}
+  server {{
+    listen 127.0.0.1:{port};
+    client_max_body_size 1m;
+    location / {{
+      proxy_pass http://{role};
+      proxy_http_version 1.1;
+      proxy_set_header Connection \"\";
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_buffering off;
+      proxy_read_timeout 1h;
+      proxy_connect_timeout 1s;
+      proxy_next_upstream error timeout http_503;
+      proxy_next_upstream_tries 2;
+    }}
+  }}
 "
         )
-    };
-    let servers = upstreams.iter().map(server).collect::<Vec<_>>().concat();
+    });
+    let servers = servers.concat();
     format!(
         "daemon off;
 pid {dir}/nginx.pid;
@@ -179,26 +207,7 @@ http {{
   fastcgi_temp_path {dir}/nginx-fastcgi;
   uwsgi_temp_path {dir}/nginx-uwsgi;
   scgi_temp_path {dir}/nginx-scgi;
-  upstream api {{
-{servers}    keepalive 32;
-  }}
-  server {{
-    listen 127.0.0.1:{port};
-    client_max_body_size 1m;
-    location / {{
-      proxy_pass http://api;
-      proxy_http_version 1.1;
-      proxy_set_header Connection \"\";
-      proxy_set_header Host $http_host;
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_buffering off;
-      proxy_read_timeout 1h;
-      proxy_connect_timeout 1s;
-      proxy_next_upstream error timeout http_503;
-      proxy_next_upstream_tries 2;
-    }}
-  }}
-}}
+{servers}}}
 "
     )
 }
@@ -226,11 +235,13 @@ mod tests {
 
     #[test]
     fn the_edge_knows_every_api() {
-        let text = nginx(Path::new("/somewhere"), 8000, &[9001, 9002]);
+        let roles = [("api", 8000, [9001, 9002].as_slice()), ("analytics", 8001, &[9003])];
+        let text = nginx(Path::new("/somewhere"), roles);
         for part in [
             "listen 127.0.0.1:8000;",
             "server 127.0.0.1:9001 ",
             "server 127.0.0.1:9002 ",
+            "server 127.0.0.1:9003 ",
             "pid /somewhere/nginx.pid;",
         ] {
             assert!(text.contains(part), "{part}");

@@ -10,9 +10,10 @@ use crate::ui::Ui;
 use crate::{Failure, Outcome, only_flag};
 
 /// The files of `api/` and the command that prints each.
-const PRINTED: [(&str, &[&str]); 4] = [
+const PRINTED: [(&str, &[&str]); 5] = [
     ("openapi.json", &["openapi"]),
     ("topics.json", &["topics"]),
+    ("analytics.openapi.json", &["openapi", "--analytics"]),
     ("program.schema.json", &["rules", "schema"]),
     ("examples.schema.json", &["rules", "schema", "--examples"]),
 ];

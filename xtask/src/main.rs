@@ -11,6 +11,7 @@
 
 mod bare;
 mod bench;
+mod bench_analytics;
 mod bench_orders;
 mod cluster;
 mod codegen;
@@ -60,6 +61,12 @@ Developer commands of TradeSense
   cargo xtask bench orders [--concurrency 1,8,32,64] [--seconds 10] [--accounts 64] [--seed S]
       Measure durable orders per second over HTTP beside pgbench on the same private PostgreSQL, and print
       one JSON object. docs/PERFORMANCE.md explains it.
+  cargo xtask bench events [SECONDS]
+      Measure messages and jobs per second and how long each waits, beside bare commits and bare appends to
+      Redis on the same private servers, and print one JSON object.
+  cargo xtask bench analytics [--accounts 1000000] [--seconds 10] [--connections 8] [--positions 100000]
+      Measure the rank of anyone and the top 100 over HTTP beside PostgreSQL's window function on the same
+      rows, and print one JSON object. docs/PERFORMANCE.md explains it.
   cargo xtask verify-bare [--suite NAME] [--minutes N]
       Follow the README in a bare Debian made by debootstrap, as root, and print how long it took.
 

@@ -21,7 +21,7 @@ pub(crate) fn start(dir: &Path, port: u16, log: &Path) -> Outcome<Server> {
     let err = out.try_clone().map_err(opened())?;
     let mut up = command(target()?.join("debug/tradesense"), dir);
     up.arg("up").arg("--data-dir").arg(dir.join("data")).arg("--port").arg(port.to_string());
-    up.args(["--ops-port", "0"]);
+    up.args(["--ops-port", "0", "--analytics-port", "0"]);
     let mut server = Server::start(up.stdout(out).stderr(err))?;
     let ready = poll(FIRST_START, || {
         if server.ended() || interrupted() { Some(false) } else { is_ready(port).then_some(true) }

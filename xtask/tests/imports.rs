@@ -25,9 +25,17 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("store", &["kernel", "rules", "engine", "ledger", "audit", "domain", "app", "telemetry"]),
     ("streams", &["kernel", "rules", "engine", "ledger", "audit", "domain", "app", "telemetry"]),
     ("providers", &["kernel", "rules", "engine", "ledger", "audit", "domain", "app", "telemetry"]),
+    // What servers share
+    ("serve", &["kernel", "engine", "app"]),
     // T4: no adapter except telemetry and the read models of the store
-    ("web", &["kernel", "rules", "engine", "ledger", "audit", "domain", "app", "telemetry", "store"]),
-    ("analytics", &["kernel", "rules", "engine", "ledger", "audit", "domain", "app", "telemetry", "store"]),
+    (
+        "web",
+        &["kernel", "rules", "engine", "ledger", "audit", "domain", "app", "telemetry", "store", "serve"],
+    ),
+    (
+        "analytics",
+        &["kernel", "rules", "engine", "ledger", "audit", "domain", "app", "telemetry", "store", "serve"],
+    ),
     ("workers", &["kernel", "rules", "engine", "ledger", "audit", "domain", "app", "telemetry", "store"]),
     // T5: only the binary wires
     ("tradesense", ANY),

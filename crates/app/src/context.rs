@@ -54,10 +54,14 @@ pub enum Permission {
     OverrideRules,
     /// Change the firm's calendar of releases.
     EditReleases,
+    /// Say where the firm's own systems are told what happens.
+    ManageWebhooks,
     /// See what waits, runs and failed behind the requests.
     ReadOperations,
     /// Cancel, send again, pause and resume it, and see what it is about.
     Operate,
+    /// See what the firm sells, earns and pays.
+    ReadBusiness,
 }
 
 /// Somebody signed in.
@@ -77,13 +81,16 @@ impl Actor {
             Permission::ReadAccounts => {
                 matches!(role, Role::Support | Role::Risk | Role::Admin | Role::Auditor)
             }
+            Permission::ReadBusiness => {
+                matches!(role, Role::Risk | Role::Finance | Role::Admin | Role::Auditor)
+            }
             Permission::JudgeAgain => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
             Permission::EditPrograms | Permission::OverrideRules | Permission::EditReleases => {
                 matches!(role, Role::Risk | Role::Admin)
             }
             // Payloads may name people: nobody sees them who does not have to.
             Permission::ReadOperations => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
-            Permission::Operate => matches!(role, Role::Admin),
+            Permission::ManageWebhooks | Permission::Operate => matches!(role, Role::Admin),
         })
     }
 }

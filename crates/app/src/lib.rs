@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod latency;
 pub mod leadership;
 pub mod market;
+pub mod notifications;
 pub mod operations;
 pub mod overrides;
 pub mod purchases;
@@ -26,6 +27,7 @@ pub mod releases;
 pub mod streams;
 pub mod trading;
 pub mod upkeep;
+pub mod webhooks;
 pub mod what_if;
 
 pub use context::{Actor, Context, Permission, Role};

@@ -54,6 +54,18 @@ pub mod kinds {
     /// Work for later.
     #[derive(Debug)]
     pub enum Job {}
+    /// Something that somebody is told.
+    #[derive(Debug)]
+    pub enum Notification {}
+    /// A mail.
+    #[derive(Debug)]
+    pub enum Mail {}
+    /// Where a firm's own system listens.
+    #[derive(Debug)]
+    pub enum Webhook {}
+    /// A message on its way to a webhook.
+    #[derive(Debug)]
+    pub enum Delivery {}
     impl IdKind for Firm {
         const WORD: &'static str = "firm";
     }
@@ -84,6 +96,18 @@ pub mod kinds {
     impl IdKind for Job {
         const WORD: &'static str = "job";
     }
+    impl IdKind for Notification {
+        const WORD: &'static str = "notification";
+    }
+    impl IdKind for Mail {
+        const WORD: &'static str = "mail";
+    }
+    impl IdKind for Webhook {
+        const WORD: &'static str = "webhook";
+    }
+    impl IdKind for Delivery {
+        const WORD: &'static str = "delivery";
+    }
 }
 
 /// Names a firm.
@@ -106,6 +130,14 @@ pub type RequestId = Id<kinds::Request>;
 pub type OwnerId = Id<kinds::Owner>;
 /// Names a job.
 pub type JobId = Id<kinds::Job>;
+/// Names a notification.
+pub type NotificationId = Id<kinds::Notification>;
+/// Names a mail.
+pub type MailId = Id<kinds::Mail>;
+/// Names a webhook.
+pub type WebhookId = Id<kinds::Webhook>;
+/// Names a delivery to a webhook.
+pub type DeliveryId = Id<kinds::Delivery>;
 
 impl<K> Id<K> {
     /// Wraps a UUID read from a row or a path.

@@ -3,7 +3,8 @@
 //! **For:** the ports of `app` ([`app::identity::IdentityStore`], [`app::catalogue::CatalogueStore`],
 //! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::LeaseStore`], [`app::trading::HistoryStore`],
 //! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`], [`app::jobs::JobStore`],
-//! [`app::jobs::ScheduleStore`], [`app::operations::OperationStore`]), the read models of screens ([`read`]), and the migrations.
+//! [`app::jobs::ScheduleStore`], [`app::operations::OperationStore`], [`app::notifications::NotificationStore`],
+//! [`app::webhooks::WebhookStore`]), the read models of screens ([`read`]), and the migrations.
 //!
 //! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
 //! what may happen; it says whether it could be written.
@@ -21,6 +22,7 @@
 //! them to it. **To add a query:** `sqlx::query!` and its kin only, then `cargo xtask db prepare`. **To map a refusal
 //! of the database to one of the business:** name the constraint in `error.rs`.
 
+pub mod analytics;
 mod batch;
 mod catalogue;
 mod error;
@@ -33,6 +35,7 @@ mod latencies;
 mod leadership;
 mod leases;
 mod messages;
+mod notifications;
 mod operations;
 mod overrides;
 mod pool;
@@ -41,11 +44,14 @@ pub mod read;
 mod receipts;
 mod records;
 mod releases;
+mod replicas;
 mod row;
 mod schedules;
 mod shard;
 mod upkeep;
+mod webhooks;
 
 pub use error::{Inconsistent, StoreError};
 pub use faults::{Fault, faults_in};
 pub use pool::{Committed, Firm, NewFirm, Settings, Store, Tx};
+pub use replicas::{Health, MOST_BEHIND, NoToken, Read, Replicas, Token};

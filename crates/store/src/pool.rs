@@ -308,6 +308,10 @@ impl Store {
 }
 
 impl Tx {
+    pub(crate) fn of(inner: Transaction<'static, Postgres>, firm: FirmId) -> Self {
+        Self { inner, firm }
+    }
+
     /// Whose rows it sees.
     pub fn firm(&self) -> FirmId {
         self.firm
@@ -345,31 +349,42 @@ async fn pool(
     tested: bool,
     parameters: &[(&str, &str)],
 ) -> Result<PgPool, StoreError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(StoreError::Connect)?
-        .application_name("tradesense")
-        .options([
-            ("statement_timeout", "30s"),
-            ("lock_timeout", "10s"),
-            ("idle_in_transaction_session_timeout", "60s"),
-            // No statement here is long enough to earn its compilation, and with sequential scans discouraged the planner
-            // takes the short ones for long.
-            ("jit", "off"),
-        ])
-        .options(parameters.iter().copied());
-    PgPoolOptions::new()
-        .max_connections(most)
+    let options = connect_options(url)?.options(parameters.iter().copied());
+    pool_options(set_role, most)
         .test_before_acquire(tested)
-        .acquire_timeout(Duration::from_secs(5))
-        .after_connect(move |connection, _| {
+        .connect_with(options)
+        .await
+        .map_err(StoreError::Connect)
+}
+
+/// A pool for use cases on a server that need not be there yet, with the server's host and port.
+pub(crate) fn lazy_pool(url: &str, most: u32) -> Result<(String, PgPool), StoreError> {
+    let options = connect_options(url)?;
+    let name = format!("{}:{}", options.get_host(), options.get_port());
+    Ok((name, pool_options("set role tradesense_app", most).connect_lazy_with(options)))
+}
+
+fn connect_options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let options = PgConnectOptions::from_str(url).map_err(StoreError::Connect)?;
+    Ok(options.application_name("tradesense").options([
+        ("statement_timeout", "30s"),
+        ("lock_timeout", "10s"),
+        ("idle_in_transaction_session_timeout", "60s"),
+        // No statement here is long enough to earn its compilation, and with sequential scans discouraged the planner
+        // takes the short ones for long.
+        ("jit", "off"),
+    ]))
+}
+
+fn pool_options(set_role: &'static str, most: u32) -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(most).acquire_timeout(Duration::from_secs(5)).after_connect(
+        move |connection, _| {
             Box::pin(async move {
                 connection.execute(set_role).await?;
                 Ok(())
             })
-        })
-        .connect_with(options)
-        .await
-        .map_err(StoreError::Connect)
+        },
+    )
 }
 
 fn newest_migration() -> i64 {

@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use app::catalogue::CatalogueStore;
 use app::identity::IdentityStore;
+use app::notifications::{Group, Note, NotificationStore as _, SECRET_BYTES, Secret};
 use app::overrides::OverrideStore;
 use app::purchases::PurchaseStore;
 use app::releases::ReleaseStore;
+use app::webhooks::WebhookStore as _;
 use app::{Actor, AppError, Role};
 use common::{Story, story};
 use engine::{Key, Ticket};
@@ -20,13 +22,14 @@ use store::read::{self, Orders, Viewer};
 use testkit::World;
 
 /// What belongs to the installation and to no firm.
-const INSTALLATION: [&str; 9] = [
+const INSTALLATION: [&str; 10] = [
     "consumer_groups",
     "leases",
     "refused_quotes",
     "relay",
     "schedule_firings",
     "schedules",
+    "schema_version",
     "shard_owners",
     "shards",
     "standing_quotes",
@@ -354,6 +357,32 @@ async fn no_port_gives_out_another_firms_rows() {
     assert!(world.releases.remove(&context, release.id).await.is_err());
     assert!(store.releases(nowhere, always).await.unwrap().is_empty());
     assert!(store.calendar(nowhere).await.unwrap().is_none());
+    // Notes, choices, secrets, webhooks.
+    let (ours, theirs) = (one.trader.id, two.trader.id);
+    assert_eq!(store.notifications(one.firm, ours, None, 9).await.unwrap().len(), 1);
+    assert!(store.notifications(two.firm, ours, None, 9).await.unwrap().is_empty());
+    assert!(store.notifications(one.firm, theirs, None, 9).await.unwrap().is_empty());
+    assert_eq!(store.unread(two.firm, ours, 9).await.unwrap(), 0);
+    let note = store.notifications(one.firm, ours, None, 1).await.unwrap().pop().unwrap();
+    assert!(!store.mark_read(two.firm, ours, note.id, always).await.unwrap());
+    assert!(!store.mark_read(one.firm, theirs, note.id, always).await.unwrap());
+    assert_eq!(store.preferences(one.firm, ours).await.unwrap().len(), 1);
+    assert!(store.preferences(two.firm, ours).await.unwrap().is_empty());
+    assert!(!store.no_more_mail(two.firm, ours, Group::Payouts).await.unwrap());
+    let fresh = Secret([9; SECRET_BYTES]);
+    assert_eq!(store.firm_secret(one.firm, "test", fresh, always).await.unwrap(), Secret([1; SECRET_BYTES]));
+    let mail =
+        Note { person: ours, mail_once: None, id: note.id, kind: note.kind, at: note.at, told: note.told }
+            .mail();
+    assert!(store.queued_mail(one.firm, mail).await.unwrap().is_some());
+    assert!(store.queued_mail(two.firm, mail).await.unwrap().is_none());
+    let endpoint = store.endpoints(one.firm).await.unwrap().pop().unwrap();
+    assert!(store.endpoint(two.firm, endpoint.id).await.unwrap().is_none());
+    let delivery = store.deliveries(one.firm, endpoint.id, None, None, 9).await.unwrap().pop().unwrap();
+    assert!(store.deliveries(two.firm, endpoint.id, None, None, 9).await.unwrap().is_empty());
+    assert!(store.delivery(one.firm, endpoint.id, delivery.id).await.unwrap().is_some());
+    assert!(store.delivery(two.firm, endpoint.id, delivery.id).await.unwrap().is_none());
+    assert!(store.due_delivery(two.firm, endpoint.id, delivery.id, 2, always).await.unwrap().is_none());
     assert_eq!(
         Viewer::of(&Actor { person: one.trader.id, roles: vec![Role::Trader] }),
         Viewer::Owner(one.trader.id)
@@ -388,7 +417,7 @@ async fn the_login_of_a_platform_can_do_nothing_but_take_its_three_roles() {
     }
     sqlx::query("set role tradesense_app").execute(&mut login).await.unwrap();
     enter(&mut login, &one.firm.to_string()).await;
-    assert_eq!(count(&mut login, "select count(*) from people").await, Ok(3));
+    assert_eq!(count(&mut login, "select count(*) from people").await, Ok(4));
 
     sqlx::query("reset role").execute(&mut login).await.unwrap();
     for sql in [
@@ -442,6 +471,14 @@ async fn every_role_does_its_own_work_only() {
         "update people set roles = '{admin}'",
         "update purchases set fee_minor = 0",
         "insert into firms values (gen_random_uuid(), 'x', 'x', now())",
+        "select secret from webhook_secrets",
+        "update webhook_secrets set secret = secret",
+        "update webhook_deliveries set body = ''",
+        "update webhook_attempts set status = 200",
+        "delete from webhook_attempts",
+        "delete from notifications",
+        "update notifications set told = ''",
+        "update firm_secrets set secret = secret",
         "create table mine (id int)",
     ] {
         assert_eq!(refused(&mut app, sql).await, denied, "{sql}");

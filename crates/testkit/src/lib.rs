@@ -2,7 +2,9 @@
 //!
 //! **For:** [`TestDatabase`] (cloned from a migrated template, gone when dropped), [`World`] (the store with its use
 //! cases over a manual clock), [`trading`] (a quote log in memory, a store whose
-//! commits wait until they are let through), [`TestRedis`] (a server that may be killed), and the small [`instruments`] table and [`program`] they share.
+//! commits wait until they are let through), [`TestRedis`] (a server that may be killed), [`FaultProxy`] (a link that may be
+//! cut), a mail server ([`smtp`]) and an HTTP server ([`receiver`]) that answer as they are told, and the small [`instruments`]
+//! table and [`program`] they share.
 //!
 //! **Must not know:** what is being tested. Nothing that ships depends on this crate.
 //!
@@ -15,10 +17,14 @@
 )]
 
 mod database;
+mod proxy;
+pub mod receiver;
 mod redis;
+pub mod smtp;
 pub mod trading;
 mod world;
 
 pub use database::TestDatabase;
+pub use proxy::{FaultProxy, Faults};
 pub use redis::{TestRedis, free_port};
 pub use world::{PASSWORD, START, World, instruments, program};

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod feeding;
 pub mod instruments;
 pub mod keys;
+pub mod mail;
 pub mod market;
 pub mod platform;
 pub mod quotes;

@@ -27,10 +27,16 @@ enum Command {
     Engine(role::Role),
     /// Carries messages and does chores, beside processes of the other roles.
     Worker(role::Role),
+    /// Serves boards, statistics and counters, beside processes of the other roles.
+    Analytics(role::Role),
     /// Makes the demonstration's firm, programs and people in a migrated database, and prints the passwords.
     Demo(demo::Demo),
     /// Prints the OpenAPI document.
-    Openapi,
+    Openapi {
+        /// That of the analytics role.
+        #[arg(long)]
+        analytics: bool,
+    },
     /// Prints the topics of messages, each with the JSON Schema of its payload.
     Topics,
     /// Brings a database's schema up to date.
@@ -75,9 +81,10 @@ fn main() -> ExitCode {
         Command::Api(role) => role::run(Part::Api, &role).map(|()| Found::Equal),
         Command::Engine(role) => role::run(Part::Engine, &role).map(|()| Found::Equal),
         Command::Worker(role) => role::run(Part::Worker, &role).map(|()| Found::Equal),
+        Command::Analytics(role) => role::run(Part::Analytics, &role).map(|()| Found::Equal),
         Command::Demo(demo) => demo::run(&demo).map(|()| Found::Equal),
         Command::Topics => topics().map(|()| Found::Equal),
-        Command::Openapi => openapi().map(|()| Found::Equal),
+        Command::Openapi { analytics } => openapi(analytics).map(|()| Found::Equal),
         Command::Migrate { database_url, login_password } => {
             migrate(&database_url, login_password.as_deref()).map(|()| Found::Equal)
         }
@@ -98,8 +105,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn openapi() -> anyhow::Result<()> {
-    Ok(std::io::stdout().lock().write_all(web::openapi()?.as_bytes())?)
+fn openapi(of_analytics: bool) -> anyhow::Result<()> {
+    let document = if of_analytics { analytics::openapi()? } else { web::openapi()? };
+    Ok(std::io::stdout().lock().write_all(document.as_bytes())?)
 }
 
 fn topics() -> anyhow::Result<()> {

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use analytics::{Analytics, Projection};
 use anyhow::Context as _;
 use app::catalogue::Catalogue;
+use app::events::{Consumer, MessageStore as _};
 use app::identity::{Cost, Identity};
 use app::jobs::JobHandler;
 use app::latency::Meter;
 use app::market::MarketHub;
+use app::notifications::{BounceKey, MAIL_QUEUE, Mailbox, Mailer, Notifications};
 use app::operations::Operations;
 use app::overrides::Overrides;
 use app::purchases::Purchases;
@@ -23,24 +26,30 @@ use app::trading::{
     Desk, Follower, LeaseStore as _, Owner, Queues, QuoteLog as _, Remote, Sequencer, ShardSettings,
     ShardStore as _, Shards, SharedQuoteLog,
 };
+use app::webhooks::{self, Deliverer, UrlPolicy, Webhooks};
 use app::what_if::WhatIf;
 use audit::SigningKey;
 use axum::serve::ListenerExt as _;
 use engine::Instruments;
 use kernel::{Clock, FirmId, OwnerId, Rng, Timestamp};
 use providers::archive::Archive;
+use providers::mail::{Smtp, SmtpSettings};
 use providers::quote_log::{DiskQuoteLog, Keeper, Retention};
-use store::Store;
+use providers::webhooks::WebhookClient;
+use store::{Replicas, Store};
 use streams::MemoryStreams;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use web::{Firms, Parts, Web};
+use workers::consume::{self, Taking};
 use workers::leader::Leader;
+use workers::notifications::{Forget, Notifier, SendMail, forgetting};
 use workers::relay::{self, Relay};
 use workers::runner::{Runner, RunnerSettings};
 use workers::schedules::{self, Schedules};
 use workers::upkeep::{self, Remover};
+use workers::webhooks::{Deliver, WebhookTaker};
 
 use crate::chores;
 use crate::feeding::{self, Feeder};
@@ -73,6 +82,16 @@ pub struct Settings {
     pub demo: bool,
     /// What this process does.
     pub roles: Roles,
+    /// Where boards and statistics are served, if they are.
+    pub listen_analytics: SocketAddr,
+    /// Replicas of the database, read by the analytics role.
+    pub replicas: Vec<String>,
+    /// Sends mail. Without it a demonstration keeps mails in its mailbox, and anybody else sends none.
+    pub smtp: Option<SmtpSettings>,
+    /// Who may report mails that came back.
+    pub bounces: Option<BounceKey>,
+    /// Where people reach this installation, for links in mails.
+    pub public_url: String,
     /// How it works beside other processes; none if it is alone.
     pub shared: Option<Shared>,
     /// Who owns shards here: always the same for one data directory.
@@ -87,6 +106,7 @@ pub struct Settings {
 
 /// What a process does of all there is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each role is there or not")]
 pub struct Roles {
     /// Serves people and programs over HTTP.
     pub api: bool,
@@ -94,11 +114,13 @@ pub struct Roles {
     pub engine: bool,
     /// Relays messages, takes them, does jobs and chores.
     pub worker: bool,
+    /// Serves boards, statistics and counters, and keeps their rows.
+    pub analytics: bool,
 }
 
 impl Roles {
     /// Everything.
-    pub const ALL: Self = Self { api: true, engine: true, worker: true };
+    pub const ALL: Self = Self { api: true, engine: true, worker: true, analytics: true };
 }
 
 /// What processes of one installation share beside the database.
@@ -118,6 +140,8 @@ pub struct Platform {
     pub address: Option<SocketAddr>,
     /// Where the operator's machines ask, if they do.
     pub ops_address: Option<SocketAddr>,
+    /// Where boards and statistics are served, if they are.
+    pub analytics_address: Option<SocketAddr>,
     /// To the shards.
     pub desk: Desk,
     /// Quotes and candles.
@@ -168,7 +192,7 @@ impl Stage {
 impl Platform {
     /// Starts everything; returns once it listens.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
-        let Roles { api, engine, worker } = settings.roles;
+        let Roles { api, engine, worker, analytics } = settings.roles;
         let (clock, rng) = (&settings.clock, &settings.rng);
         let mut stages = [Stage::new(), Stage::new(), Stage::new()];
         let [world, owning, serving] = &mut stages;
@@ -282,6 +306,19 @@ impl Platform {
                 Arc::clone(rng),
             )),
             operations: Arc::new(Operations::new(store.clone(), Arc::clone(clock))),
+            notifications: Arc::new(Notifications::new(
+                store.clone(),
+                Arc::clone(clock),
+                Arc::clone(rng),
+                settings.bounces,
+            )),
+            webhooks: Arc::new(Webhooks::new(
+                store.clone(),
+                Arc::clone(clock),
+                Arc::clone(rng),
+                url_policy(settings.demo),
+            )),
+            mailbox: settings.demo.then(|| Arc::new(Mailbox::new(Arc::clone(clock)))),
             hub: Arc::clone(&hub),
             meter: meter.clone(),
             quote_log: web::ops::LogSize::default(),
@@ -345,30 +382,97 @@ impl Platform {
             Keeper::new(&settings.quotes, Some(Archive::new(&settings.archive)), Retention::default());
         let keeper = chores::keep_quotes(keeper, web.clone(), serving.stopping());
         serving.run("the keeper of the quote log", keeper);
+        let mut consumers: Vec<Arc<dyn Consumer>> = Vec::new();
         if worker {
             world.run("the opener", chores::open_paid_challenges(web.clone()));
             world.run("the teller of calendars", chores::tell_calendars(web.clone()));
             let names = vec![relay::LEASE.to_owned(), schedules::LEASE.to_owned()];
             let leader = Leader::new(store.clone(), settings.owner, names);
+            let mailer: Arc<dyn Mailer> = match (&settings.smtp, &web.mailbox) {
+                (Some(smtp), _) => {
+                    Arc::new(Smtp::new(smtp, Arc::clone(clock)).context("setting up the mail server")?)
+                }
+                (None, Some(mailbox)) => mailbox.clone(),
+                (None, None) => anyhow::bail!("a worker needs a mail server (--smtp-url), or --demo"),
+            };
+            let client = WebhookClient::new(url_policy(settings.demo), Arc::clone(clock));
+            let deliverer = Deliverer::new(
+                store.clone(),
+                Arc::new(client.context("setting up the calls of webhooks")?),
+                Arc::clone(clock),
+                Arc::clone(rng),
+            );
+            let notifications = Arc::clone(&web.notifications);
+            let public_url = settings.public_url.clone();
+            let (mails, clocks) = (store.clone(), Arc::clone(clock));
+            let send = SendMail::new(mails, Arc::clone(&notifications), mailer, clocks, public_url);
+            let forget = Forget { notifications, webhooks: Arc::clone(&web.webhooks) };
+            let remover = Remover { store: store.clone(), clock: Arc::clone(clock) };
             let handlers: Vec<Arc<dyn JobHandler>> =
-                vec![Arc::new(Remover { store: store.clone(), clock: Arc::clone(clock) })];
+                vec![Arc::new(remover), Arc::new(send), Arc::new(Deliver(deliverer)), Arc::new(forget)];
+            consumers.push(Arc::new(Notifier::new(store.clone(), Arc::clone(clock))));
+            consumers.push(Arc::new(WebhookTaker::new(store.clone(), Arc::clone(clock))));
             let runner = Runner::new(
                 store.clone(),
                 Arc::clone(clock),
-                settings.owner,
+                // This process alone: what an earlier one of the same name still holds is not its own.
+                OwnerId::random(clock.now(), &**rng),
                 RunnerSettings::default(),
-                vec![(upkeep::QUEUE.to_owned(), 1)],
+                vec![
+                    (upkeep::QUEUE.to_owned(), 1),
+                    (MAIL_QUEUE.to_owned(), 8),
+                    (webhooks::QUEUE.to_owned(), 16),
+                ],
                 handlers,
             );
             world.run("the jobs", Arc::new(runner).run(world.stopping()));
-            let platform = schedules::platform().context("reading the platform's schedules")?;
+            let mut platform = schedules::platform().context("reading the platform's schedules")?;
+            platform.push(forgetting().context("reading the platform's schedules")?);
             let schedules = Schedules::new(store.clone(), Arc::clone(clock), platform);
             world.run("the schedules", schedules.run(leader.leads(), world.stopping()));
             let relay = Relay { store: store.clone(), streams: Arc::clone(&streams) };
             world.run("the relay", relay.run(leader.leads(), world.stopping()));
             serving.run("the leases of the worker", leader.run(serving.stopping()));
         }
-        Ok(Self { address, ops_address, desk, hub, web, sequencer, stages })
+        let mut analytics_address = None;
+        if analytics {
+            let doing = || format!("listening on {}", settings.listen_analytics);
+            let listener = TcpListener::bind(settings.listen_analytics).await.with_context(doing)?;
+            analytics_address = Some(listener.local_addr().context("reading the address listened on")?);
+            let cache: Arc<dyn analytics::Cache> = Arc::new(analytics::MemoryCache::new(Arc::clone(clock)));
+            let projected = Arc::new(Notify::new());
+            let replicas = Replicas::new(Arc::clone(&store), &settings.replicas, 8, Arc::clone(clock));
+            let parts = analytics::Parts {
+                identity: Arc::clone(&web.identity),
+                catalogue: Arc::clone(&web.catalogue),
+                store: Arc::clone(&store),
+                replicas: Arc::new(replicas.context("reaching the replicas")?),
+                cache: Arc::clone(&cache),
+                firms: Arc::clone(&web.firms),
+                clock: Arc::clone(clock),
+                rng: Arc::clone(rng),
+                projected: Arc::clone(&projected),
+            };
+            let boards = Analytics::new(parts);
+            let service =
+                analytics::router(boards.clone()).into_make_service_with_connect_info::<SocketAddr>();
+            let server = tokio::spawn(serve(listener, service, world.stopping()));
+            world.tasks.push(("the server of analytics", tokio::spawn(async move { Ok(server.await??) })));
+            world.run("the boards", analytics::follow(boards.clone(), world.stopping()));
+            world.run("the builder of boards", analytics::build(boards.clone(), world.stopping()));
+            world.run("the watch over replicas", analytics::watch_replicas(boards, world.stopping()));
+            consumers.push(Arc::new(Projection::new(Arc::clone(&store), cache, projected)));
+        }
+        let names = consumers.iter().flat_map(|consumer| consume::leases(consumer.group())).collect();
+        let leader = Leader::new(store.clone(), settings.owner, names);
+        for consumer in consumers {
+            store.join(consumer.group()).await.context("joining the messages")?;
+            let (streams, store, owner) = (Arc::clone(&streams), store.clone(), settings.owner);
+            let taking = Taking { streams, store, owner };
+            world.run(consumer.group(), taking.run(consumer, leader.leads(), world.stopping()));
+        }
+        serving.run("the leases of the groups", leader.run(serving.stopping()));
+        Ok(Self { address, ops_address, analytics_address, desk, hub, web, sequencer, stages })
     }
 
     /// The one who takes quotes where this process is alone; there is one, for whoever asks first.
@@ -401,6 +505,11 @@ impl Platform {
         }
         anyhow::bail!("the platform did not stop within {} s and was ended", LONGEST_STOP.as_secs())
     }
+}
+
+/// Where webhooks may lead: a demonstration's to this machine too.
+fn url_policy(demo: bool) -> UrlPolicy {
+    UrlPolicy { loopback: demo, ..UrlPolicy::default() }
 }
 
 /// Shows the end of the log to the screens.

@@ -12,6 +12,7 @@ use kernel::{Clock as _, OwnerId, Rng, Timestamp};
 use store::Store;
 use streams::RedisStreams;
 
+use crate::mail::MailArgs;
 use crate::market::MarketSettings;
 use crate::platform::{Platform, Roles, Settings, Shared};
 use crate::system::{SystemClock, SystemRng};
@@ -26,6 +27,8 @@ pub enum Part {
     Engine,
     /// Messages, jobs and chores.
     Worker,
+    /// Boards, statistics and counters.
+    Analytics,
 }
 
 impl std::fmt::Display for Part {
@@ -34,6 +37,7 @@ impl std::fmt::Display for Part {
             Self::Api => "api",
             Self::Engine => "engine",
             Self::Worker => "worker",
+            Self::Analytics => "analytics",
         })
     }
 }
@@ -41,7 +45,12 @@ impl std::fmt::Display for Part {
 /// The roles of some parts.
 pub fn roles(parts: &[Part]) -> Roles {
     let has = |part| parts.contains(&part);
-    Roles { api: has(Part::Api), engine: has(Part::Engine), worker: has(Part::Worker) }
+    Roles {
+        api: has(Part::Api),
+        engine: has(Part::Engine),
+        worker: has(Part::Worker),
+        analytics: has(Part::Analytics),
+    }
 }
 
 /// Settings of one process among several.
@@ -65,9 +74,17 @@ pub struct Role {
     /// The port of the API; 0 takes a free one.
     #[arg(long, env = "TRADESENSE_PORT", default_value_t = 8000)]
     port: u16,
+    /// The port for boards and statistics; 0 takes a free one.
+    #[arg(long, env = "TRADESENSE_ANALYTICS_PORT", default_value_t = 8001)]
+    analytics_port: u16,
     /// The port for health and metrics; 0 takes a free one.
     #[arg(long, env = "TRADESENSE_OPS_PORT", default_value_t = 8009)]
     ops_port: u16,
+    /// Replicas of the database, under the same login, which the analytics role reads.
+    #[arg(long, env = "TRADESENSE_REPLICA_URLS", hide_env_values = true, value_delimiter = ',')]
+    replica_urls: Vec<String>,
+    #[command(flatten)]
+    mail: MailArgs,
     /// Connections to the database for use cases and screens.
     #[arg(long, default_value_t = 16)]
     connections: u32,
@@ -141,6 +158,11 @@ async fn start(part: Part, role: &Role) -> anyhow::Result<Platform> {
         otherwise,
         demo: role.demo,
         roles: roles(&[part]),
+        listen_analytics: SocketAddr::new(role.host, role.analytics_port),
+        replicas: role.replica_urls.clone(),
+        smtp: role.mail.smtp()?,
+        bounces: role.mail.bounce_key()?,
+        public_url: role.mail.public_url(|| format!("http://{}:{}", role.host, role.port)),
         shared: Some(shared(&role.redis_url, &market, began).await?),
         shards: role.shards,
         owner: owner(&role.data_dir.join("owner"), &rng)?,

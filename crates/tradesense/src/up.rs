@@ -15,6 +15,7 @@ use kernel::{Clock, Rng, Span, Timestamp};
 use store::Store;
 use tokio::task::JoinHandle;
 
+use crate::mail::MailArgs;
 use crate::market::{self, MarketSettings};
 use crate::platform::{Platform, Settings};
 use crate::role::{self, Part};
@@ -35,6 +36,11 @@ pub struct Up {
     /// The port to listen on; 0 takes a free one.
     #[arg(long, env = "TRADESENSE_PORT", default_value_t = 8000)]
     port: u16,
+    /// The port for boards and statistics; 0 takes a free one.
+    #[arg(long, env = "TRADESENSE_ANALYTICS_PORT", default_value_t = 8001)]
+    analytics_port: u16,
+    #[command(flatten)]
+    mail: MailArgs,
     /// The port for health and metrics; 0 takes a free one.
     #[arg(long, env = "TRADESENSE_OPS_PORT", default_value_t = 8009)]
     ops_port: u16,
@@ -63,7 +69,7 @@ pub struct Up {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i16).range(1..=256))]
     shards: i16,
     /// What this process does; the others need the same database and the same Redis.
-    #[arg(long, value_delimiter = ',', default_values_t = [Part::Api, Part::Engine, Part::Worker])]
+    #[arg(long, value_delimiter = ',', default_values_t = [Part::Api, Part::Engine, Part::Worker, Part::Analytics])]
     roles: Vec<Part>,
     /// A Redis server through which several processes work as one; this one is alone without.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
@@ -216,6 +222,11 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         demo: true,
         shards: up.shards,
         roles: role::roles(&up.roles),
+        listen_analytics: SocketAddr::new(up.host, up.analytics_port),
+        replicas: Vec::new(),
+        smtp: up.mail.smtp()?,
+        bounces: up.mail.bounce_key()?,
+        public_url: up.mail.public_url(|| format!("http://{}:{}", up.host, up.port)),
         shared: match &up.redis_url {
             Some(url) => Some(role::shared(url, &settings, began).await?),
             None => None,

@@ -6,6 +6,7 @@ mod common;
 
 use app::Role;
 use common::{PLAIN, Stage, Trader, program};
+use kernel::RequestId;
 use reqwest::Method;
 use serde_json::{Value, json};
 use web::v1::access::{ACCESS, Access};
@@ -16,20 +17,39 @@ struct Things {
     purchase: String,
     release: String,
     version: String,
+    notification: String,
+    webhook: String,
+    delivery: String,
+}
+
+/// A webhook with a delivery, of nobody else's.
+async fn webhook(admin: &Trader) -> (String, String) {
+    let new = json!({ "url": "https://hooks.example.com/in", "topics": ["account.*"] });
+    let (status, added) = admin.post("/v1/webhooks", None, &new).await;
+    assert_eq!(status, 201, "{added}");
+    let word = |value: &Value, place| value.pointer(place).and_then(Value::as_str).unwrap().to_owned();
+    let id = word(&added, "/webhook/id");
+    assert!(word(&added, "/secret").starts_with("whsec_"));
+    let (status, sent) = admin.post(&format!("/v1/webhooks/{id}/test"), None, &json!({})).await;
+    assert_eq!(status, 202, "{sent}");
+    (id, word(&sent, "/delivery_id"))
 }
 
 /// The status of an operation on these things. Only who calls is looked at; what an operation then says to its body is
 /// for others to test.
 async fn call(caller: &Trader, method: &str, path: &str, things: &Things) -> u16 {
-    let id = match path {
+    let id: &str = match path {
         path if path.contains("purchases") => things.purchase.as_str(),
         path if path.contains("releases") => &things.release,
         path if path.contains("messages") => "7",
+        path if path.contains("notifications") => &things.notification,
+        path if path.contains("webhooks") => &things.webhook,
         _ => &things.account,
     };
     let body = body(path, &things.version);
     let path = path.replace("{id}", id).replace("{ticket}", "2").replace("{number}", "1");
     let path = path.replace("{queue}", "mail").replace("{group}", "webhooks");
+    let path = path.replace("{delivery}", &things.delivery).replace("{token}", "a-token-that-nobody-made");
     let path = path.replace("{slug}", "plain").replace("{hash}", &things.version);
     let url = format!("{}{path}", caller.base);
     let request =
@@ -49,6 +69,9 @@ fn body(path: &str, version: &str) -> Value {
         Some("{slug}") => json!({
             "program": plain(), "fee": "100.00", "fee_currency": "USD", "place": 1, "started_from": version,
         }),
+        Some("preferences") => json!({ "items": [{ "group": "warnings", "in_app": true, "mail": false }] }),
+        Some("webhooks") => json!({ "url": "https://hooks.example.com/in", "topics": ["account.*"] }),
+        Some("recover") => json!({ "since": "2014-05-02T12:00:00Z" }),
         Some("releases") => json!({ "name": "GDP", "at": "2014-06-01T12:30:00Z", "currencies": ["USD"] }),
         Some("send-again") => json!({ "kind": "mail.send" }),
         Some("purchases") => json!({ "program": "plain", "version": "0".repeat(64) }),
@@ -78,14 +101,28 @@ async fn every_operation_lets_in_whom_the_table_says() {
     let offer = owner.get("/v1/programs/plain").await.1;
     let word = |value: &Value, field: &str| value[field].as_str().unwrap().to_owned();
     let (release, version) = (word(&release, "id"), word(&offer, "version"));
-    let things = Things { account, purchase, release, version };
+    let admin = stage.staff("admin@example.com", Role::Admin).await;
+    // Nobody has been told anything yet, so that there is no notification to mark, whoever asks.
+    let notification = RequestId::derived(&[b"none"]).to_string();
+    let (webhook_id, delivery) = webhook(&admin).await;
+    let mut things =
+        Things { account, purchase, release, version, notification, webhook: webhook_id, delivery };
 
     let things_of_their_owner = [Access::Owner, Access::OwnerOrStaff];
     for (method, path, access) in ACCESS {
+        if access == Access::Admin {
+            (things.webhook, things.delivery) = webhook(&admin).await;
+        }
         let at = |caller| call(caller, method, path, &things);
         let name = format!("{method} {path}");
         // Signing out with nobody signed in is fine; nobody else is signed out on the way.
         let anonymous = at(&visitor).await;
+        if access == Access::Secret {
+            for (who, caller) in [("a visitor", &visitor), ("the owner", &owner), ("admin", &admin)] {
+                assert_eq!(at(caller).await, 404, "{name} without the secret by {who}");
+            }
+            continue;
+        }
         assert_eq!(anonymous == 401, access != Access::Public, "{name} by a visitor: {anonymous}");
         if path == "/v1/auth/sign-out" {
             continue;
@@ -96,6 +133,16 @@ async fn every_operation_lets_in_whom_the_table_says() {
             }
             let by_risk = at(&risk).await;
             assert!((200..300).contains(&by_risk), "{name} by risk: {by_risk}");
+            continue;
+        }
+        if access == Access::Admin {
+            let others =
+                [("the owner", &owner), ("a stranger", &stranger), ("finance", &finance), ("risk", &risk)];
+            for (who, caller) in others {
+                assert_eq!(at(caller).await, 403, "{name} by {who}");
+            }
+            let by_admin = at(&admin).await;
+            assert!((200..300).contains(&by_admin), "{name} by admin: {by_admin}");
             continue;
         }
         if access == Access::Operations {
@@ -113,6 +160,12 @@ async fn every_operation_lets_in_whom_the_table_says() {
             assert!(expected, "{name} by risk: {by_risk}");
             let expected = if missing { by_admin == 404 } else { (200..300).contains(&by_admin) };
             assert!(expected, "{name} by the admin: {by_admin}");
+            continue;
+        }
+        if path.contains("notifications/{id}") {
+            for caller in [&owner, &stranger, &risk, &admin] {
+                assert_eq!(at(caller).await, 404, "{name}: there is none");
+            }
             continue;
         }
         // There is no receipt and no working order, whoever asks; everything else of the owner's is there.
@@ -145,6 +198,8 @@ async fn every_operation_lets_in_whom_the_table_says() {
             | Access::Owner
             | Access::OwnerOrStaff
             | Access::Risk
+            | Access::Admin
+            | Access::Secret
             | Access::Operations => {}
         }
     }

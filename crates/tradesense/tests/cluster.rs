@@ -18,11 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use app::events::MessageStore as _;
 use common::client::{
-    all_tickets, buy, cancel, client, gamble, place, publish, sign_in, verdicts, wait_for_market,
+    all_tickets, buy, cancel, client, gamble, get, place, publish, sign_in, verdicts, wait_for_market,
 };
 use common::cluster::Cluster;
 use kernel::SeededRng;
+use testkit::Faults;
 
 /// Rounds of an ordinary test run: each fault once.
 const ROUNDS: usize = FAULTS.len();
@@ -45,16 +47,28 @@ enum Fault {
     RollingRestart,
     KillRedis,
     FlushRedis,
+    /// It takes nothing more.
+    FillRedis,
     KillPostgres,
+    /// To the database and to Redis: 200 ms each way.
+    SlowLinks,
+    /// One piece in twenty lost, one in a hundred the last of its connection.
+    LossyLinks,
+    /// One after the other, for two seconds each.
+    CutLinks,
 }
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 12] = [
     Fault::KillEngine,
     Fault::KillApi,
     Fault::KillWorker,
     Fault::KillRedis,
     Fault::FlushRedis,
+    Fault::FillRedis,
     Fault::PauseEngine,
+    Fault::SlowLinks,
+    Fault::LossyLinks,
+    Fault::CutLinks,
     Fault::KillPostgres,
     Fault::RollingRestart,
 ];
@@ -137,12 +151,45 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// Every group has taken every message; none failed for good.
+async fn everybody_is_told(cluster: &Cluster) {
+    let settings = store::Settings {
+        url: cluster.owner_url(),
+        instruments: testkit::instruments(),
+        app_connections: 1,
+        engine_connections: 1,
+        worker_connections: 1,
+    };
+    let store = store::Store::connect(&settings).await.unwrap();
+    let mut backlogs = Vec::new();
+    for _ in 0..600 {
+        backlogs = store.backlogs().await.unwrap();
+        if backlogs.iter().all(|group| (group.waiting, group.failing, group.dead) == (0, 0, 0)) {
+            let groups: Vec<&str> = backlogs.iter().map(|backlog| backlog.group.as_str()).collect();
+            assert_eq!(groups, ["analytics", "notifications", "webhooks"]);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("some were never told: {backlogs:?}");
+}
+
 async fn kill_and_start(cluster: &mut Cluster, name: &str) {
     let victim = cluster.place(name);
     cluster.kill(victim);
     // Longer than any lease: the others go on without it.
     tokio::time::sleep(Duration::from_secs(6)).await;
     cluster.start_member(victim);
+}
+
+async fn on_every_link(cluster: &Cluster, faults: Faults, time: Duration) {
+    for link in [&cluster.to_postgres, &cluster.to_redis] {
+        link.set(faults);
+    }
+    tokio::time::sleep(time).await;
+    for link in [&cluster.to_postgres, &cluster.to_redis] {
+        link.set(Faults::default());
+    }
 }
 
 async fn strike(cluster: &mut Cluster, fault: Fault, chance: &SeededRng) {
@@ -170,6 +217,28 @@ async fn strike(cluster: &mut Cluster, fault: Fault, chance: &SeededRng) {
             cluster.redis.restart();
         }
         Fault::FlushRedis => cluster.redis.flush(),
+        Fault::FillRedis => {
+            assert_eq!(cluster.redis.ask(&["config", "set", "maxmemory", "1mb"]), "OK");
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert_eq!(cluster.redis.ask(&["config", "set", "maxmemory", "0"]), "OK");
+        }
+        Fault::SlowLinks => {
+            let slow = Faults { delay: Duration::from_millis(200), ..Faults::default() };
+            on_every_link(cluster, slow, Duration::from_secs(6)).await;
+        }
+        Fault::LossyLinks => {
+            let lossy = Faults { lost_in_1000: 50, reset_in_1000: 10, ..Faults::default() };
+            on_every_link(cluster, lossy, Duration::from_secs(6)).await;
+            assert!(cluster.to_postgres.resets() > 0 && cluster.to_redis.resets() > 0);
+        }
+        Fault::CutLinks => {
+            for link in [&cluster.to_postgres, &cluster.to_redis] {
+                link.set(Faults { cut: true, ..Faults::default() });
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                link.set(Faults::default());
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
         Fault::KillPostgres => cluster.kill_postgres(),
     }
 }
@@ -237,6 +306,10 @@ async fn whatever_dies_nothing_acknowledged_is_lost_or_doubled() {
     // What was sent and not answered may still be on its way.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let breached = verdicts(&http, &bases[1], &gambled).await;
+    everybody_is_told(&cluster).await;
+    let board = format!("{}/v1/analytics/leaderboard?program=brief", cluster.analytics());
+    let ranked = get(&http, board).await["of"].as_u64().unwrap();
+    assert!(usize::try_from(ranked).unwrap() >= breached, "whoever lost stands on the board");
     let faults = store::Store::faults_at(&cluster.owner_url()).await.unwrap();
     assert_eq!(faults, [], "no row contradicts another");
     println!("{rounds} faults, {orders} orders, {breached} of {} brief accounts breached", gambled.len());

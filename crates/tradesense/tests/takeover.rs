@@ -47,6 +47,8 @@ impl Process {
                 "0",
                 "--ops-port",
                 "0",
+                "--analytics-port",
+                "0",
                 "--data-dir",
             ])
             .arg(data)

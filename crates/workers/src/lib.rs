@@ -2,7 +2,7 @@
 //!
 //! **For:** the leases of a process ([`leader`]), the relay from the outbox to the streams ([`relay`]), the groups that take
 //! messages from there ([`consume`]); doing jobs ([`runner`]), firing schedules ([`schedules`]), removing what nobody needs any
-//! longer ([`upkeep`]).
+//! longer ([`upkeep`]); what people ([`notifications`]) and the firms' own systems ([`webhooks`]) are told.
 //!
 //! **Must not know:** SQL, Redis, HTTP; which adapter fills a port.
 //!
@@ -11,10 +11,12 @@
 
 pub mod consume;
 pub mod leader;
+pub mod notifications;
 pub mod relay;
 pub mod runner;
 pub mod schedules;
 pub mod upkeep;
+pub mod webhooks;
 
 /// For the log.
 fn as_error(error: &(impl std::error::Error + 'static)) -> &(dyn std::error::Error + 'static) {

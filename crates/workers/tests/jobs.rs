@@ -306,10 +306,10 @@ async fn a_runner_dropped_anywhere_loses_nothing() {
 struct Process(Child);
 
 impl Process {
-    /// Runs [`the_work_of_another_process`].
+    /// Runs [`the_work_of_another_process`]: the test that it calls turns there when it is told where to work.
     async fn start(works: &Works, name: &str) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "the_work_of_another_process", "--nocapture"])
+            .args(["--exact", "a_worker_killed_in_the_middle_of_a_job_is_replaced", "--nocapture"])
             .env("WORK_LOGIN", works.world.database.login_url().await)
             .env("WORK_OWNER", works.world.database.url())
             .env("WORK_NAME", name)
@@ -373,13 +373,16 @@ fn slow_runner(store: Arc<Store>, clock: Arc<ManualClock>, slow: Slow) -> Arc<Ru
     Arc::new(Runner::new(store, clock, owner, SETTINGS, queues, vec![Arc::new(slow)]))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "the tests below run it as a process of its own"]
-async fn the_work_of_another_process() {
-    #[expect(clippy::disallowed_methods, reason = "how the parent tells the child")]
-    let told = |name: &str| std::env::var(name).unwrap();
+#[expect(clippy::disallowed_methods, reason = "how the parent tells the child")]
+fn told(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// What a [`Process`] does, until somebody kills it.
+async fn the_work_of_another_process(url: String) {
+    let told = |name: &str| told(name).unwrap();
     let settings = Settings {
-        url: told("WORK_LOGIN"),
+        url,
         instruments: testkit::instruments(),
         app_connections: 1,
         engine_connections: 1,
@@ -427,6 +430,9 @@ fn start_slow(works: &Works, takes: Duration) -> Running {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_in_the_middle_of_a_job_is_replaced() {
+    if let Some(url) = told("WORK_LOGIN") {
+        return the_work_of_another_process(url).await;
+    }
     let (works, other) = job_of_another().await;
     other.signal("-KILL");
     let killed = tokio::time::Instant::now();

@@ -2,7 +2,7 @@ import { infiniteQueryOptions, QueryClient, queryOptions } from "@tanstack/react
 import { api, ask } from "./client";
 import { ApiError } from "./error";
 import { signatureOf } from "./signature";
-import type { Forecast, Interval, JobState } from "./types";
+import type { DeliveryState, Forecast, Interval, JobState } from "./types";
 
 export const queryClient = new QueryClient({
   defaultOptions: {
@@ -229,6 +229,60 @@ export const failedMessageQuery = (group: string, id: number) =>
     ...onceEach,
     queryKey: ["message", group, id],
     queryFn: () => ask(api.GET("/v1/operations/messages/{group}/{id}", { params: { path: { group, id } } })),
+  });
+
+export const notificationsQuery = infiniteQueryOptions({
+  ...pages,
+  queryKey: ["notifications", "list"],
+  queryFn: ({ pageParam }) =>
+    ask(api.GET("/v1/notifications", { params: { query: { cursor: pageParam || undefined } } })),
+});
+
+/** How many of one's notifications are unread, asked for again and again while the page is looked at. */
+export const unreadQuery = queryOptions({
+  queryKey: ["notifications", "unread"],
+  queryFn: async () => (await ask(api.GET("/v1/notifications"))).unread,
+  refetchInterval: 30_000,
+  refetchOnWindowFocus: true,
+});
+
+export const preferencesQuery = queryOptions({
+  queryKey: ["notifications", "preferences"],
+  queryFn: async () => (await ask(api.GET("/v1/notifications/preferences"))).items,
+  staleTime: 0,
+});
+
+export const webhooksQuery = queryOptions({
+  queryKey: ["webhooks"],
+  queryFn: async () => (await ask(api.GET("/v1/webhooks"))).items,
+  staleTime: 0,
+});
+
+export const webhookQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["webhooks", id],
+    queryFn: () => ask(api.GET("/v1/webhooks/{id}", { params: { path: { id } } })),
+    staleTime: 0,
+  });
+
+export const deliveriesQuery = (id: string, state: DeliveryState | "all") =>
+  infiniteQueryOptions({
+    ...pages,
+    queryKey: ["webhooks", id, "deliveries", state],
+    queryFn: ({ pageParam }) => {
+      const query = { cursor: pageParam || undefined, state: state === "all" ? undefined : state };
+      return ask(api.GET("/v1/webhooks/{id}/deliveries", { params: { path: { id }, query } }));
+    },
+    refetchInterval: 5_000,
+  });
+
+export const deliveryQuery = (id: string, delivery: string) =>
+  queryOptions({
+    queryKey: ["webhooks", id, "deliveries", "one", delivery],
+    queryFn: () =>
+      ask(api.GET("/v1/webhooks/{id}/deliveries/{delivery}", { params: { path: { id, delivery } } })),
+    staleTime: 0,
+    refetchInterval: 5_000,
   });
 
 export const instrumentsQuery = queryOptions({

@@ -390,6 +390,26 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/mail/bounces/{token}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Takes in what a mail provider reports of an address. `x-signature` is HMAC-SHA256 over the body under the shared secret,
+     *     as 64 hexadecimal digits; the end of the address is known to the provider alone.
+     */
+    post: operations["mail_bounced"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/market/candles": {
     parameters: {
       query?: never;
@@ -469,6 +489,75 @@ export interface paths {
     get: operations["me"];
     put?: never;
     post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/notifications": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** One's own notifications, the newest first. */
+    get: operations["notifications"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/notifications/preferences": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** How one wants to be told, for every group. */
+    get: operations["preferences"];
+    /** Chooses how one wants to be told. What ends an account or moves money is always told in the application. */
+    put: operations["set_preferences"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/notifications/read-all": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Marks all of one's own notifications as read. */
+    post: operations["read_all"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/notifications/{id}/read": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Marks one of one's own notifications as read. Doing it twice changes nothing. */
+    post: operations["read"];
     delete?: never;
     options?: never;
     head?: never;
@@ -892,6 +981,166 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/unsubscribe/{token}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Leads from the link of a mail to the page that ends mails of its group. */
+    get: operations["unsubscribe_page"];
+    put?: never;
+    /**
+     * Ends mails of the group that the link of a mail stands for, also by a mail program's one click (RFC 8058). Nobody has to
+     *     sign in, and doing it twice changes nothing.
+     */
+    post: operations["unsubscribe"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/webhooks": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The firm's webhooks, the oldest first. */
+    get: operations["webhooks"];
+    put?: never;
+    /** Adds a webhook. Deliveries are signed as Standard Webhooks asks for; the secret is told here and never again. */
+    post: operations["add_webhook"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/webhooks/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** One webhook. */
+    get: operations["webhook"];
+    put?: never;
+    post?: never;
+    /** Removes a webhook with its deliveries. */
+    delete: operations["remove_webhook"];
+    options?: never;
+    head?: never;
+    /** Changes a webhook, disables or enables it. */
+    patch: operations["change_webhook"];
+    trace?: never;
+  };
+  "/v1/webhooks/{id}/deliveries": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** A webhook's deliveries, the newest first. They are kept for 90 days. */
+    get: operations["deliveries"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/webhooks/{id}/deliveries/{delivery}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** One delivery with what was sent and every attempt. */
+    get: operations["delivery"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/webhooks/{id}/deliveries/{delivery}/resend": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Sends a delivery again, under the same `webhook-id`. */
+    post: operations["resend"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/webhooks/{id}/recover": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Sends everything again that failed since an instant. */
+    post: operations["recover"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/webhooks/{id}/rotate-secret": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Gives a webhook a new secret, told here and never again. The one before signs too for a day. */
+    post: operations["rotate_secret"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/webhooks/{id}/test": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Sends a test event, whatever topics the webhook asks for. */
+    post: operations["test_webhook"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/what-if": {
     parameters: {
       query?: never;
@@ -1020,6 +1269,37 @@ export interface components {
       phase: components["schemas"]["PhaseRef"];
       /** @description Where it stands. */
       status: components["schemas"]["AccountStatus"];
+    };
+    /** @description A new webhook with the secret that its deliveries are signed with. */
+    AddedWebhook: {
+      /** @description Told here and never again. */
+      secret: string;
+      /** @description The webhook. */
+      webhook: components["schemas"]["Webhook"];
+    };
+    /** @description One attempt. */
+    Attempt: {
+      /** @description The first bytes of the answer. */
+      answer: string | null;
+      /** @description When it began. */
+      at: string;
+      /** @description Why there was none. */
+      error: string | null;
+      /**
+       * Format: int32
+       * @description From 1.
+       */
+      number: number;
+      /**
+       * Format: int32
+       * @description The answer's status; nothing without an answer.
+       */
+      status: number | null;
+      /**
+       * Format: int64
+       * @description How long it took, in microseconds.
+       */
+      took_us: number;
     };
     /** @description What became of a wish to cancel. */
     CancelledJob: {
@@ -1153,6 +1433,42 @@ export interface components {
       /** @description Their name. */
       name: string;
     };
+    /** @description A message on its way to a webhook. */
+    Delivery: {
+      /**
+       * Format: int32
+       * @description Attempts made.
+       */
+      attempts: number;
+      /** @description When the message was taken. */
+      created_at: string;
+      /** @description Its id. */
+      id: string;
+      /** @description The `webhook-id` it is sent under: the same for every attempt. */
+      message_id: string;
+      /** @description When the next one comes. */
+      next_at: string | null;
+      /** @description When it was delivered or given up. */
+      settled_at: string | null;
+      /** @description Where it stands. */
+      state: components["schemas"]["DeliveryState"];
+      /** @description Its topic. */
+      topic: string;
+    };
+    /** @description A delivery with what was sent and every attempt. */
+    DeliveryDetail: {
+      /** @description The first first. */
+      attempts: components["schemas"]["Attempt"][];
+      /** @description The bytes that are sent. */
+      body: string;
+      /** @description The delivery. */
+      delivery: components["schemas"]["Delivery"];
+    };
+    /**
+     * @description Where a delivery stands.
+     * @enum {string}
+     */
+    DeliveryState: "waiting" | "delivered" | "failed";
     /**
      * @description What a rule does when it fires.
      * @enum {string}
@@ -1506,6 +1822,22 @@ export interface components {
       }[];
     };
     /** @description A list that ends. */
+    Items_Preference: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description Of what. */
+        group: components["schemas"]["NotificationGroup"];
+        /** @description In the application. */
+        in_app: boolean;
+        /** @description For people. */
+        label: string;
+        /** @description By mail. */
+        mail: boolean;
+        /** @description Whether it cannot be switched off in the application. */
+        mandatory: boolean;
+      }[];
+    };
+    /** @description A list that ends. */
     Items_Program: {
       /** @description In the order the operation describes. */
       items: {
@@ -1648,6 +1980,31 @@ export interface components {
         number: number;
         /** @description The rule's kind. */
         rule: string;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_Webhook: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description Whether it is sent anything. */
+        active: boolean;
+        /** @description When it was added. */
+        created_at: string;
+        /** @description For people. */
+        description: string;
+        /** @description Since when not. */
+        disabled_at: string | null;
+        disabled_because: components["schemas"]["WebhookDisabled"] | null;
+        /** @description Since when no attempt has succeeded. */
+        failing_since: string | null;
+        /** @description Its id. */
+        id: string;
+        /** @description Until when an older secret signs too. */
+        older_secret_until: string | null;
+        /** @description Which topics it asks for. */
+        topics: string[];
+        /** @description Where to. */
+        url: string;
       }[];
     };
     /** @description A job. */
@@ -1806,6 +2163,15 @@ export interface components {
       /** @description Its open positions. */
       positions: components["schemas"]["Position"][];
     };
+    /** @description What a mail provider reports. */
+    MailBounce: {
+      /** @description The address, or */
+      address?: string | null;
+      /** @description the Message-ID of the mail. */
+      message_id?: string | null;
+      /** @description `hard`, `soft` or `complaint`. */
+      type: string;
+    };
     /** @description A group that takes messages. */
     MessageGroup: {
       /**
@@ -1865,6 +2231,20 @@ export interface components {
        */
       rule: Record<string, never> | null;
     };
+    /** @description A choice. */
+    NewPreference: {
+      /** @description Of what. */
+      group: components["schemas"]["NotificationGroup"];
+      /** @description In the application. */
+      in_app: boolean;
+      /** @description By mail. */
+      mail: boolean;
+    };
+    /** @description Choices. Groups that are not named stay as they are. */
+    NewPreferences: {
+      /** @description Each group once. */
+      items: components["schemas"]["NewPreference"][];
+    };
     /** @description A version to put on sale. */
     NewPublication: {
       /** @description Its price, as a decimal string. */
@@ -1901,6 +2281,15 @@ export interface components {
       /** @description Instruments targeted by their symbols. */
       symbols?: string[];
     };
+    /** @description A webhook to add. */
+    NewWebhook: {
+      /** @description At most 200 characters. */
+      description?: string;
+      /** @description 1 to 50: `*`, a family such as `account.*`, or a topic such as `account.breached`. */
+      topics: string[];
+      /** @description `https://`, of a host that everybody can reach. */
+      url: string;
+    };
     /** @description The next reset. */
     NextReset: {
       /** @description The instant. */
@@ -1909,6 +2298,59 @@ export interface components {
       local: string;
       /** @description The program's zone. */
       zone: string;
+    };
+    /** @description Something one is told. */
+    Notification: {
+      /** @description When it happened. */
+      at: string;
+      /** @description Its id. */
+      id: string;
+      /** @description What it is about. */
+      kind: components["schemas"]["NotificationKind"];
+      /** @description The page of the application that shows more. */
+      path: string;
+      /** @description The program it is about, or nothing. */
+      program: string;
+      /** @description When it was read. */
+      read_at: string | null;
+      /** @description The rest, sentence by sentence. */
+      sentences: string[];
+      /** @description In one line. */
+      title: string;
+    };
+    /**
+     * @description Notifications that are switched on and off together.
+     * @enum {string}
+     */
+    NotificationGroup: "results" | "payouts" | "warnings" | "accounts" | "purchases" | "operations";
+    /**
+     * @description What a notification is about.
+     * @enum {string}
+     */
+    NotificationKind:
+      | "purchase_paid"
+      | "purchase_failed"
+      | "account_opened"
+      | "account_breached"
+      | "account_locked"
+      | "account_warned"
+      | "account_passed"
+      | "account_promoted"
+      | "account_expired"
+      | "account_paid"
+      | "payout_refused"
+      | "webhook_disabled";
+    /** @description A page of notifications. */
+    NotificationPage: {
+      /** @description The newest first. */
+      items: components["schemas"]["Notification"][];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+      /**
+       * Format: int64
+       * @description How many are unread in all; counted up to 1,000.
+       */
+      unread: number;
     };
     /** @description A number with its name. */
     Number: {
@@ -2015,6 +2457,33 @@ export interface components {
       reason: string;
       /** @description The rule that held from then on, as programs are written; nothing if it was the program's own again. */
       rule: Record<string, never> | null;
+    };
+    /** @description A page of a longer list. */
+    Page_Delivery: {
+      /** @description In the order the operation describes. */
+      items: {
+        /**
+         * Format: int32
+         * @description Attempts made.
+         */
+        attempts: number;
+        /** @description When the message was taken. */
+        created_at: string;
+        /** @description Its id. */
+        id: string;
+        /** @description The `webhook-id` it is sent under: the same for every attempt. */
+        message_id: string;
+        /** @description When the next one comes. */
+        next_at: string | null;
+        /** @description When it was delivered or given up. */
+        settled_at: string | null;
+        /** @description Where it stands. */
+        state: components["schemas"]["DeliveryState"];
+        /** @description Its topic. */
+        topic: string;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
     };
     /** @description A page of a longer list. */
     Page_FailedMessage: {
@@ -2339,6 +2808,19 @@ export interface components {
       /** @description Its new take profit. */
       take_profit?: string | null;
     };
+    /** @description How one wants to be told of a group. */
+    Preference: {
+      /** @description Of what. */
+      group: components["schemas"]["NotificationGroup"];
+      /** @description In the application. */
+      in_app: boolean;
+      /** @description For people. */
+      label: string;
+      /** @description By mail. */
+      mail: boolean;
+      /** @description Whether it cannot be switched off in the application. */
+      mandatory: boolean;
+    };
     /** @description The body of a refusal. */
     Problem: {
       /** @enum {string} */
@@ -2379,6 +2861,7 @@ export interface components {
         | "unknown_instrument"
         | "unsupported_media_type"
         | "validation_failed"
+        | "webhook_disabled"
         | "wrong_credentials";
       /** @description What happened this time. */
       detail: string;
@@ -2727,6 +3210,19 @@ export interface components {
       /** @description The instrument whose price it is. */
       symbol: string;
     };
+    /** @description What is sent again. */
+    Recovered: {
+      /**
+       * Format: int64
+       * @description How many deliveries; at most 10,000 at a time.
+       */
+      count: number;
+    };
+    /** @description What is to be sent again. */
+    Recovery: {
+      /** @description Everything that failed and happened since then, in RFC 3339. */
+      since: string;
+    };
     /** @description A new trader. */
     Register: {
       /** @description 1 to 40 characters, shown on leaderboards. */
@@ -2770,6 +3266,13 @@ export interface components {
      * @enum {string}
      */
     Role: "trader" | "support" | "risk" | "finance" | "admin" | "auditor";
+    /** @description A new secret. */
+    RotatedSecret: {
+      /** @description Until then the one before signs too. */
+      older_secret_until: string;
+      /** @description Told here and never again. */
+      secret: string;
+    };
     /** @description One rule in words. */
     Rule: {
       /** @description Its kind. */
@@ -2811,6 +3314,18 @@ export interface components {
       email: string;
       /** @description The password. */
       password: string;
+    };
+    /** @description A test event on its way. */
+    TestSent: {
+      /** @description Its delivery. */
+      delivery_id: string;
+    };
+    /** @description Mails that were ended. */
+    Unsubscribed: {
+      /** @description Of what. */
+      group: components["schemas"]["NotificationGroup"];
+      /** @description For people. */
+      label: string;
     };
     /** @description What a rule said. */
     Verdict: {
@@ -2854,6 +3369,44 @@ export interface components {
       | "expiry"
       | "payout"
       | "payout_refusal";
+    /** @description Where one of the firm's own systems listens. */
+    Webhook: {
+      /** @description Whether it is sent anything. */
+      active: boolean;
+      /** @description When it was added. */
+      created_at: string;
+      /** @description For people. */
+      description: string;
+      /** @description Since when not. */
+      disabled_at: string | null;
+      disabled_because: components["schemas"]["WebhookDisabled"] | null;
+      /** @description Since when no attempt has succeeded. */
+      failing_since: string | null;
+      /** @description Its id. */
+      id: string;
+      /** @description Until when an older secret signs too. */
+      older_secret_until: string | null;
+      /** @description Which topics it asks for. */
+      topics: string[];
+      /** @description Where to. */
+      url: string;
+    };
+    /** @description What of a webhook is to change; what is left out stays. */
+    WebhookChange: {
+      /** @description Whether it is sent anything. Enabling begins to count anew how long it fails. */
+      active?: boolean | null;
+      /** @description Another description. */
+      description?: string | null;
+      /** @description Other topics. */
+      topics?: string[] | null;
+      /** @description Another address. */
+      url?: string | null;
+    };
+    /**
+     * @description Why a webhook is sent nothing.
+     * @enum {string}
+     */
+    WebhookDisabled: "by_hand" | "failing" | "gone";
     /** @description The history of a program's accounts under its own rules and under others. */
     WhatIf: {
       /**
@@ -2959,6 +3512,7 @@ export interface components {
             | "unknown_instrument"
             | "unsupported_media_type"
             | "validation_failed"
+            | "webhook_disabled"
             | "wrong_credentials";
           /** @description What happened this time. */
           detail: string;
@@ -3656,6 +4210,36 @@ export interface operations {
       404: components["responses"]["ProblemBody"];
     };
   };
+  mail_bounced: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description HMAC-SHA256 over the body */
+        "x-signature": string;
+      };
+      path: {
+        token: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["MailBounce"];
+      };
+    };
+    responses: {
+      /** @description Taken in */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
   candles: {
     parameters: {
       query: {
@@ -3758,6 +4342,116 @@ export interface operations {
         };
       };
       401: components["responses"]["ProblemBody"];
+    };
+  };
+  notifications: {
+    parameters: {
+      query?: {
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["NotificationPage"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  preferences: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Preference"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+    };
+  };
+  set_preferences: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewPreferences"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Preference"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  read_all: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description All are read */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+    };
+  };
+  read: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description It is read */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
   };
   operations: {
@@ -4413,6 +5107,332 @@ export interface operations {
         };
         content?: never;
       };
+    };
+  };
+  unsubscribe_page: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        token: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description To the page */
+      303: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  unsubscribe: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        token: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Unsubscribed"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  webhooks: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_Webhook"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+    };
+  };
+  add_webhook: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewWebhook"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AddedWebhook"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  webhook: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Webhook"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  remove_webhook: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description It is gone */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  change_webhook: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["WebhookChange"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Webhook"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  deliveries: {
+    parameters: {
+      query?: {
+        /** @description Only those that stand there. */
+        state?: "waiting" | "delivered" | "failed";
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_Delivery"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  delivery: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+        delivery: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["DeliveryDetail"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  resend: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+        delivery: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description It is on its way */
+      202: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
+  recover: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["Recovery"];
+      };
+    };
+    responses: {
+      202: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Recovered"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  rotate_secret: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["RotatedSecret"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  test_webhook: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      202: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["TestSent"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
     };
   };
   what_if: {

@@ -43,6 +43,12 @@ export type Job = Schemas["Job"];
 export type JobState = Schemas["JobState"];
 export type FailedMessage = Schemas["FailedMessage"];
 export type FailedAttempt = Schemas["FailedAttempt"];
+export type Notification = Schemas["Notification"];
+export type Preference = Schemas["Preference"];
+export type Webhook = Schemas["Webhook"];
+export type Delivery = Schemas["Delivery"];
+export type DeliveryState = Schemas["DeliveryState"];
+export type DeliveryDetail = Schemas["DeliveryDetail"];
 
 /** What would come next. */
 export type Forecast = Schemas["Forecast"];

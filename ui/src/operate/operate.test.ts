@@ -4,6 +4,7 @@ import { instantOf, words } from "./calendar";
 import { looksLikeJson, readJson } from "./json";
 import { parts } from "./report";
 import { may } from "./roles";
+import { topicsOf } from "./topics";
 import { ageWords, counted, firstLine, kindsOf, lateness, standing } from "./work";
 
 describe("who may open the desk's screens", () => {
@@ -16,6 +17,8 @@ describe("who may open the desk's screens", () => {
     expect(may(null, "judge")).toBe(false);
     expect(may({ roles: ["admin"] }, "operate")).toBe(true);
     expect(may({ roles: ["risk", "auditor"] }, "operate")).toBe(false);
+    expect(may({ roles: ["admin"] }, "webhooks")).toBe(true);
+    expect(may({ roles: ["risk", "auditor"] }, "webhooks")).toBe(false);
   });
 });
 
@@ -166,5 +169,12 @@ describe("what waits and failed", () => {
     expect(standing({ dead_at: at, sent_again_at: at })).toBe("Dead");
     expect(standing({ dead_at: null, sent_again_at: at })).toBe("Sent again");
     expect(standing({ dead_at: null, sent_again_at: null })).toBe("Failing");
+  });
+});
+
+describe("topics that a person wrote", () => {
+  it("are words between commas, spaces and lines, each once", () => {
+    expect(topicsOf(" account.*, purchase.paid\n*  account.* ")).toEqual(["account.*", "purchase.paid", "*"]);
+    expect(topicsOf(" , ")).toEqual([]);
   });
 });

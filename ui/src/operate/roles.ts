@@ -7,6 +7,7 @@ const grants = {
   judge: ["risk", "admin", "auditor"],
   edit: ["risk", "admin"],
   operate: ["admin"],
+  webhooks: ["admin"],
 } as const satisfies Record<string, readonly Role[]>;
 
 export type Grant = keyof typeof grants;

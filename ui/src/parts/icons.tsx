@@ -40,6 +40,12 @@ export const PencilIcon = (props: IconProps) => (
   <Icon {...props} path="M10.5 3.2 12.8 5.5 6 12.3l-3 .7.7-3z" />
 );
 export const DownIcon = (props: IconProps) => <Icon {...props} path="m4 6 4 4 4-4" />;
+export const BellIcon = (props: IconProps) => (
+  <Icon
+    {...props}
+    path="M3 11.5h10c-1-.8-1.5-2-1.5-4.5a3.5 3.5 0 0 0-7 0c0 2.5-.5 3.7-1.5 4.5ZM6.7 13.8c.7.5 1.9.5 2.6 0"
+  />
+);
 export const ExitIcon = (props: IconProps) => (
   <Icon {...props} path="M6.5 14H3V2h3.5M10.5 11l3-3-3-3M13 8H6.5" />
 );

@@ -5,6 +5,7 @@ import { api, ask } from "../api/client";
 import { firmQuery, meQuery } from "../api/queries";
 import { chooseTheme, useTheme } from "../lib/theme";
 import { may } from "../operate/roles";
+import { Bell } from "./bell";
 import { ExitIcon, Mark, MoonIcon, SunIcon } from "./icons";
 import { useNotify } from "./notify";
 import { Skeleton } from "./states";
@@ -54,6 +55,7 @@ function PersonArea() {
   }
   return (
     <>
+      <Bell />
       <span className="person" title={me.email}>
         {me.display_name}
       </span>

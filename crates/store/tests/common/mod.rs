@@ -2,10 +2,11 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![expect(clippy::arithmetic_side_effects, reason = "tests")]
 
-use app::events::{Failed, MessageStore as _};
+use app::events::{Consumer as _, Failed, Message, MessageStore as _};
 use app::identity::Person;
 use app::jobs::NewJob;
 use app::latency::{Meter, Passage, Received};
+use app::notifications::{Group, NotificationStore as _, Preference, SECRET_BYTES, Secret, Suppression};
 use app::operations::Operations;
 use app::purchases::Unopened;
 use app::receipts::{Issued, ReceiptStore as _};
@@ -14,9 +15,14 @@ use app::trading::{
     Batch, Changed, Decided, Journaled, LeaseStore as _, Loaded, Origin, OutboxEntry, ShardCommit,
     ShardError, ShardStore,
 };
+use app::webhooks::{
+    Attempt, Came, Endpoint, NewDelivery, NewEndpoint, Next, UrlPolicy, WebhookStore as _, Webhooks,
+};
 use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Ticket};
 use kernel::{AccountId, FirmId, OwnerId, Price, Quantity, Side, Span, Symbol, Timestamp};
 use testkit::{START, World, instruments, program};
+use workers::notifications::Notifier;
+use workers::webhooks::WebhookTaker;
 
 pub struct Owner<'a> {
     pub world: &'a World,
@@ -275,6 +281,8 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     };
     world.releases.add(&world.context_of(firm, &risk), release).await.unwrap();
     work(world, firm).await;
+    telling(world, firm, &trader).await;
+    while !world.store.rebuild_some(firm, 100).await.unwrap() {}
     Story { firm, trader, token: token.reveal().to_owned(), passed, breached, decided: next }
 }
 
@@ -302,4 +310,59 @@ async fn work(world: &World, firm: FirmId) {
         .pause(&world.context_of(firm, &admin), "reports")
         .await
         .unwrap();
+}
+
+/// A message as the relay gives it, with an id that no other test message has.
+pub fn message(firm: FirmId, id: i64, aggregate: &str, topic: &str, payload: serde_json::Value) -> Message {
+    Message {
+        id: 1_000_000 + id,
+        firm,
+        at: Timestamp::parse(START).unwrap(),
+        aggregate: aggregate.to_owned(),
+        topic: topic.to_owned(),
+        version: 1,
+        payload,
+        trace: None,
+    }
+}
+
+/// The use cases of webhooks, which may lead to this machine.
+pub fn webhooks(world: &World) -> Webhooks {
+    let urls = UrlPolicy { loopback: true, ..UrlPolicy::default() };
+    Webhooks::new(world.store.clone(), world.clock.clone(), world.rng.clone(), urls)
+}
+
+pub async fn hook(world: &World, admin: &app::Context, url: &str, topics: &[&str]) -> Endpoint {
+    let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
+    let new = NewEndpoint { url: url.to_owned(), description: "A test".to_owned(), topics };
+    webhooks(world).add(admin, new).await.unwrap().0
+}
+
+/// Somebody told of a purchase by inbox and mail, a choice, an address that takes no mail, a webhook with a failed attempt.
+async fn telling(world: &World, firm: FirmId, trader: &Person) {
+    let at = Timestamp::parse(START).unwrap();
+    let store = &world.store;
+    let purchase =
+        app::purchases::PurchaseStore::purchases(&**store, firm, trader.id).await.unwrap().remove(0);
+    let paid = message(firm, 1, &format!("purchase:{}", purchase.id), "purchase.paid", serde_json::json!({}));
+    let notifier = Notifier::new(store.clone(), world.clock.clone());
+    notifier.take(firm, std::slice::from_ref(&paid)).await.unwrap();
+    let warnings = Preference { group: Group::Warnings, in_app: true, mail: false };
+    assert!(store.set_preferences(firm, trader.id, &[warnings]).await.unwrap());
+    store.suppress(firm, [7; 32], Suppression::Complaint, at).await.unwrap();
+    store.firm_secret(firm, "test", Secret([1; SECRET_BYTES]), at).await.unwrap();
+
+    let admin = world.context_of(firm, &world.admin(firm, "hooks").await);
+    let endpoint = hook(world, &admin, "https://hooks.example.com/in", &["release.*"]).await;
+    let added = message(firm, 2, "release:1", "release.added", serde_json::json!({}));
+    WebhookTaker::new(store.clone(), world.clock.clone())
+        .take(firm, std::slice::from_ref(&added))
+        .await
+        .unwrap();
+    let delivery = NewDelivery::of(&added, endpoint.id, at).id;
+    let due = store.due_delivery(firm, endpoint.id, delivery, 1, at).await.unwrap().unwrap();
+    let error = Some("The connection was refused.".to_owned());
+    let attempt = Attempt { number: 1, at, took: Span::ZERO, status: None, answer: None, error };
+    let came = Came { attempt, next: Next::Failed, job: None, disable: None, at };
+    assert!(store.came(firm, &due, &came).await.unwrap());
 }

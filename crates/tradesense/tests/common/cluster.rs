@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use embedded::{Binaries, Postgres, Purpose};
 use tempfile::TempDir;
-use testkit::{TestRedis, free_port};
+use testkit::{FaultProxy, TestRedis, free_port};
 
 use super::client::{client, wait_for_market};
 
 /// The processes, each a role and a name.
-pub const PROCESSES: [(&str, &str); 6] = [
+pub const PROCESSES: [(&str, &str); 7] = [
     ("api", "api-1"),
     ("api", "api-2"),
     ("engine", "engine-1"),
     ("engine", "engine-2"),
     ("worker", "worker-1"),
     ("worker", "worker-2"),
+    ("analytics", "analytics-1"),
 ];
 
 /// A process of the installation.
@@ -37,6 +38,10 @@ pub struct Cluster {
     postgres: Option<Postgres>,
     settings: embedded::Settings,
     pub redis: TestRedis,
+    /// The link of every member to the database.
+    pub to_postgres: FaultProxy,
+    /// The link of every member to Redis.
+    pub to_redis: FaultProxy,
     pub members: Vec<Member>,
     /// The platform's login.
     login: String,
@@ -55,7 +60,11 @@ impl Cluster {
         let owner = postgres.url("postgres");
         let migrate =
             tradesense(&["migrate", "--login-password", "an open secret", "--database-url", &owner]);
-        let login = migrate.lines().last().unwrap().to_owned();
+        let to_postgres = FaultProxy::start(postgres.port());
+        let direct = format!(":{}/", postgres.port());
+        let login = migrate.lines().last().unwrap().replace(&direct, &format!(":{}/", to_postgres.port()));
+        let redis = TestRedis::start();
+        let to_redis = FaultProxy::start(redis.port());
         tradesense(&["demo", "--database-url", &owner, "--data-dir", directory.path().to_str().unwrap()]);
         let members = PROCESSES.map(|(role, name)| Member {
             role,
@@ -67,7 +76,9 @@ impl Cluster {
         let mut cluster = Self {
             postgres: Some(postgres),
             settings,
-            redis: TestRedis::start(),
+            redis,
+            to_postgres,
+            to_redis,
             members: members.into(),
             login,
             directory,
@@ -103,6 +114,11 @@ impl Cluster {
         apis.map(|member| format!("http://127.0.0.1:{}", member.port)).collect()
     }
 
+    /// Where boards and statistics are served.
+    pub fn analytics(&self) -> String {
+        format!("http://127.0.0.1:{}", self.members[self.place("analytics-1")].port)
+    }
+
     /// The place of a member.
     pub fn place(&self, name: &str) -> usize {
         self.members.iter().position(|member| member.name == name).unwrap()
@@ -116,12 +132,13 @@ impl Cluster {
             .open(self.directory.path().join(format!("{}.log", self.members[place].name)))
             .unwrap();
         let data = self.data_of(self.members[place].name);
-        let redis = self.redis.url();
+        let redis = format!("redis://127.0.0.1:{}", self.to_redis.port());
         let member = &mut self.members[place];
         assert!(member.child.is_none(), "{} runs", member.name);
         let child = Command::new(env!("CARGO_BIN_EXE_tradesense"))
             .args([member.role, "--demo", "--shards", "4", "--speed", "5", "--connections", "6"])
             .args(["--port", &member.port.to_string(), "--ops-port", &member.ops_port.to_string()])
+            .args(["--analytics-port", &member.port.to_string()])
             .arg("--data-dir")
             .arg(data)
             .arg("--keys-dir")

@@ -18,12 +18,16 @@ pub enum Access {
     OwnerOrStaff,
     /// Those of the firm who watch its risk; where something is changed, of them whoever may.
     Risk,
+    /// Whoever runs the firm.
+    Admin,
+    /// Whoever has the address or the signature; for everybody else it is not found.
+    Secret,
     /// Those of the firm who see what goes on behind the requests; where something is done, of them whoever may operate.
     Operations,
 }
 
 /// Method, path and who may, in the order of the paths.
-pub const ACCESS: [(&str, &str, Access); 58] = [
+pub const ACCESS: [(&str, &str, Access); 77] = [
     ("GET", "/v1/accounts/{id}", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/fills", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/forecast", Access::OwnerOrStaff),
@@ -49,11 +53,17 @@ pub const ACCESS: [(&str, &str, Access); 58] = [
     ("GET", "/v1/challenges", Access::SignedIn),
     ("GET", "/v1/firm", Access::Public),
     ("GET", "/v1/leaderboard", Access::Public),
+    ("POST", "/v1/mail/bounces/{token}", Access::Secret),
     ("GET", "/v1/market/candles", Access::Public),
     ("GET", "/v1/market/instruments", Access::Public),
     ("GET", "/v1/market/quotes", Access::Public),
     ("GET", "/v1/market/stream", Access::Public),
     ("GET", "/v1/me", Access::SignedIn),
+    ("GET", "/v1/notifications", Access::SignedIn),
+    ("GET", "/v1/notifications/preferences", Access::SignedIn),
+    ("PUT", "/v1/notifications/preferences", Access::SignedIn),
+    ("POST", "/v1/notifications/read-all", Access::SignedIn),
+    ("POST", "/v1/notifications/{id}/read", Access::Owner),
     ("GET", "/v1/operations", Access::Operations),
     ("GET", "/v1/operations/jobs", Access::Operations),
     ("POST", "/v1/operations/jobs/send-again", Access::Operations),
@@ -81,6 +91,19 @@ pub const ACCESS: [(&str, &str, Access); 58] = [
     ("POST", "/v1/releases", Access::Risk),
     ("DELETE", "/v1/releases/{id}", Access::Risk),
     ("GET", "/v1/schemas/program", Access::Public),
+    ("GET", "/v1/unsubscribe/{token}", Access::Secret),
+    ("POST", "/v1/unsubscribe/{token}", Access::Secret),
+    ("GET", "/v1/webhooks", Access::Admin),
+    ("POST", "/v1/webhooks", Access::Admin),
+    ("DELETE", "/v1/webhooks/{id}", Access::Admin),
+    ("GET", "/v1/webhooks/{id}", Access::Admin),
+    ("PATCH", "/v1/webhooks/{id}", Access::Admin),
+    ("GET", "/v1/webhooks/{id}/deliveries", Access::Admin),
+    ("GET", "/v1/webhooks/{id}/deliveries/{delivery}", Access::Admin),
+    ("POST", "/v1/webhooks/{id}/deliveries/{delivery}/resend", Access::Admin),
+    ("POST", "/v1/webhooks/{id}/recover", Access::Admin),
+    ("POST", "/v1/webhooks/{id}/rotate-secret", Access::Admin),
+    ("POST", "/v1/webhooks/{id}/test", Access::Admin),
     ("POST", "/v1/what-if", Access::Risk),
 ];
 

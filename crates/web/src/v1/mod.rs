@@ -12,6 +12,7 @@ mod challenges;
 mod forecast;
 mod leaderboard;
 mod market;
+mod notifications;
 mod operations;
 mod overrides;
 mod programs;
@@ -21,6 +22,7 @@ mod receipts;
 mod releases;
 mod text;
 mod trading;
+mod webhooks;
 pub mod what_if;
 pub mod words;
 
@@ -45,6 +47,8 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(publishing::router())
         .merge(overrides::router())
         .merge(releases::router())
+        .merge(notifications::router())
+        .merge(webhooks::router())
         .merge(operations::router())
 }
 

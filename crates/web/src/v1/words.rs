@@ -460,3 +460,152 @@ mod tests {
         }
     }
 }
+
+/// What a notification is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NotificationKind {
+    /// A purchase was paid.
+    PurchasePaid,
+    /// A payment was declined.
+    PurchaseFailed,
+    /// An account may trade.
+    AccountOpened,
+    /// A hard limit was crossed.
+    AccountBreached,
+    /// A soft limit was crossed.
+    AccountLocked,
+    /// A limit is near.
+    AccountWarned,
+    /// A phase was passed.
+    AccountPassed,
+    /// The next phase was opened by hand.
+    AccountPromoted,
+    /// A deadline passed.
+    AccountExpired,
+    /// A payout was made.
+    AccountPaid,
+    /// A payout was refused.
+    PayoutRefused,
+    /// A webhook was disabled.
+    WebhookDisabled,
+}
+
+impl From<app::notifications::Kind> for NotificationKind {
+    fn from(kind: app::notifications::Kind) -> Self {
+        use app::notifications::Kind;
+        match kind {
+            Kind::PurchasePaid => Self::PurchasePaid,
+            Kind::PurchaseFailed => Self::PurchaseFailed,
+            Kind::AccountOpened => Self::AccountOpened,
+            Kind::AccountBreached => Self::AccountBreached,
+            Kind::AccountLocked => Self::AccountLocked,
+            Kind::AccountWarned => Self::AccountWarned,
+            Kind::AccountPassed => Self::AccountPassed,
+            Kind::AccountPromoted => Self::AccountPromoted,
+            Kind::AccountExpired => Self::AccountExpired,
+            Kind::AccountPaid => Self::AccountPaid,
+            Kind::PayoutRefused => Self::PayoutRefused,
+            Kind::WebhookDisabled => Self::WebhookDisabled,
+        }
+    }
+}
+
+/// Notifications that are switched on and off together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NotificationGroup {
+    /// What ends, locks or promotes an account.
+    Results,
+    /// Payouts and refusals to pay.
+    Payouts,
+    /// Limits that are near.
+    Warnings,
+    /// Accounts that were opened.
+    Accounts,
+    /// Purchases.
+    Purchases,
+    /// What the firm's people have to look after.
+    Operations,
+}
+
+impl From<app::notifications::Group> for NotificationGroup {
+    fn from(group: app::notifications::Group) -> Self {
+        use app::notifications::Group;
+        match group {
+            Group::Results => Self::Results,
+            Group::Payouts => Self::Payouts,
+            Group::Warnings => Self::Warnings,
+            Group::Accounts => Self::Accounts,
+            Group::Purchases => Self::Purchases,
+            Group::Operations => Self::Operations,
+        }
+    }
+}
+
+impl From<NotificationGroup> for app::notifications::Group {
+    fn from(group: NotificationGroup) -> Self {
+        match group {
+            NotificationGroup::Results => Self::Results,
+            NotificationGroup::Payouts => Self::Payouts,
+            NotificationGroup::Warnings => Self::Warnings,
+            NotificationGroup::Accounts => Self::Accounts,
+            NotificationGroup::Purchases => Self::Purchases,
+            NotificationGroup::Operations => Self::Operations,
+        }
+    }
+}
+
+/// Why a webhook is sent nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookDisabled {
+    /// Somebody of the firm disabled it.
+    ByHand,
+    /// It failed for days.
+    Failing,
+    /// It answered that it is gone.
+    Gone,
+}
+
+impl From<app::webhooks::Disabled> for WebhookDisabled {
+    fn from(why: app::webhooks::Disabled) -> Self {
+        match why {
+            app::webhooks::Disabled::ByHand => Self::ByHand,
+            app::webhooks::Disabled::Failing => Self::Failing,
+            app::webhooks::Disabled::Gone => Self::Gone,
+        }
+    }
+}
+
+/// Where a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryState {
+    /// An attempt is to come.
+    Waiting,
+    /// The receiver has it.
+    Delivered,
+    /// Every attempt failed, or the webhook was disabled.
+    Failed,
+}
+
+impl From<app::webhooks::DeliveryState> for DeliveryState {
+    fn from(state: app::webhooks::DeliveryState) -> Self {
+        match state {
+            app::webhooks::DeliveryState::Waiting => Self::Waiting,
+            app::webhooks::DeliveryState::Delivered => Self::Delivered,
+            app::webhooks::DeliveryState::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<DeliveryState> for app::webhooks::DeliveryState {
+    fn from(state: DeliveryState) -> Self {
+        match state {
+            DeliveryState::Waiting => Self::Waiting,
+            DeliveryState::Delivered => Self::Delivered,
+            DeliveryState::Failed => Self::Failed,
+        }
+    }
+}

@@ -1,25 +1,21 @@
-//! Jobs per second, and how long one waits to be begun, beside bare commits on the same server; and the same jobs, turn by turn,
-//! in two databases, in one of which an old snapshot holds the horizon. Prints one JSON object.
-//!
-//! The server is that of the tests: `TRADESENSE_TEST_DATABASE_URL=.. cargo bench -p workers --bench jobs [-- SECONDS]`.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement ends where it cannot go on")]
-#![expect(clippy::arithmetic_side_effects, reason = "counts and durations of a run")]
+//! Jobs per second, and how long one waits to be begun; and the same jobs, turn by turn, in two databases, in one of which an old
+//! snapshot holds the horizon.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use app::jobs::{Job, JobError, JobHandler, JobStore, NewJob};
 use async_trait::async_trait;
-use kernel::{Clock, FirmId, OwnerId, Timestamp};
+use kernel::{Clock as _, FirmId, OwnerId};
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor, PgConnection};
-use store::{NewFirm, Settings, Store};
-use testkit::TestDatabase;
+use sqlx::Executor;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use workers::runner::{Runner, RunnerSettings};
+
+use crate::{Bench, Wall, percentiles, rate};
 
 /// Jobs of one runner at once.
 const BOUND: usize = 64;
@@ -28,18 +24,6 @@ const ENQUEUERS: usize = 16;
 
 /// Turns of the two databases.
 const PAIRS: usize = 9;
-
-/// The real time.
-#[derive(Debug)]
-struct Wall;
-
-impl Clock for Wall {
-    #[expect(clippy::disallowed_methods, reason = "a measurement reads the wall clock")]
-    fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap())
-    }
-}
 
 /// Counts, and notes how long each job waited.
 #[derive(Default)]
@@ -63,13 +47,6 @@ impl JobHandler for Counting {
     }
 }
 
-struct Bench {
-    database: TestDatabase,
-    store: Arc<Store>,
-    firm: FirmId,
-    seconds: u64,
-}
-
 fn job(firm: FirmId) -> NewJob {
     let now = Wall.now();
     NewJob {
@@ -84,48 +61,7 @@ fn job(firm: FirmId) -> NewJob {
     }
 }
 
-/// So many in so long, a second.
-fn rate(count: usize, took: Duration) -> u64 {
-    u64::try_from(count).unwrap() * 1_000_000 / u64::try_from(took.as_micros()).unwrap().max(1)
-}
-
-fn percentiles(mut micros: Vec<i64>) -> Value {
-    micros.sort_unstable();
-    let at = |percent: usize| micros.get((micros.len().max(1) - 1) * percent / 100).copied();
-    json!({ "count": micros.len(), "p50_us": at(50), "p99_us": at(99), "max_us": micros.last() })
-}
-
 impl Bench {
-    fn length(&self) -> Duration {
-        Duration::from_secs(self.seconds)
-    }
-
-    /// Single-row commits, as pgbench would make them, by so many connections.
-    async fn bare_commits(&self, connections: usize) -> u64 {
-        let mut owner = self.database.superuser().await;
-        owner.execute("create table if not exists bare (id bigint, at timestamptz)").await.unwrap();
-        let (start, length) = (Instant::now(), self.length());
-        let mut all = JoinSet::new();
-        for _ in 0..connections {
-            let url = self.database.url();
-            all.spawn(async move {
-                let mut connection = PgConnection::connect(&url).await.unwrap();
-                let mut count = 0;
-                while start.elapsed() < length {
-                    sqlx::query("insert into bare values ($1, now())")
-                        .bind(1_i64)
-                        .execute(&mut connection)
-                        .await
-                        .unwrap();
-                    count += 1;
-                }
-                count
-            });
-        }
-        let count: usize = all.join_all().await.into_iter().sum();
-        rate(count, start.elapsed())
-    }
-
     /// One job a transaction, as a use case enqueues it.
     async fn enqueue_one_by_one(&self) -> u64 {
         let (start, length) = (Instant::now(), self.length());
@@ -219,22 +155,6 @@ impl Bench {
         let waited = std::mem::take(&mut *handler.waited.lock().unwrap());
         percentiles(waited)
     }
-
-    /// A database of its own.
-    async fn new(seconds: u64) -> Self {
-        let database = TestDatabase::new().await;
-        let settings = Settings {
-            url: database.login_url().await,
-            instruments: testkit::instruments(),
-            app_connections: 20,
-            engine_connections: 1,
-            worker_connections: 16,
-        };
-        let store = Arc::new(Store::connect(&settings).await.unwrap());
-        let new = NewFirm { slug: "bench".to_owned(), name: "Bench".to_owned(), domains: Vec::new() };
-        let firm = Store::ensure_firm(&database.url(), &new, Wall.now()).await.unwrap();
-        Self { database, store, firm, seconds }
-    }
 }
 
 /// The rate over all turns together, their middle, and each of them.
@@ -247,16 +167,10 @@ fn told(rates: &[u64]) -> Value {
     json!({ "overall": overall, "median": sorted.get(sorted.len() / 2), "all": rates })
 }
 
-fn main() {
-    let seconds = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(5);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(measure(seconds));
-}
-
-async fn measure(seconds: u64) {
+/// Everything about jobs.
+pub async fn measure(seconds: u64) -> Value {
     let (free, held) = (Bench::new(seconds).await, Bench::new(seconds).await);
     let jobs = usize::try_from(seconds * 2_000).unwrap();
-    let bare = json!({ "by_1": free.bare_commits(1).await, "by_16": free.bare_commits(16).await });
     let one_by_one = free.enqueue_one_by_one().await;
     free.drain(4).await;
     let latency = free.latency().await;
@@ -289,11 +203,8 @@ async fn measure(seconds: u64) {
     old.execute("rollback").await.unwrap();
     let [[free_by_1, held_by_1], [free_by_4, held_by_4]] = &done;
     let [free_enqueued, held_enqueued] = &enqueued;
-    let result = json!({
-        "bench": "jobs",
-        "seconds": seconds,
+    json!({
         "jobs_of_a_drain": jobs,
-        "bare_commits_per_s": bare,
         "enqueued_one_by_one_by_16_per_s": one_by_one,
         "free": {
             "enqueued_in_thousands_per_s": told(free_enqueued),
@@ -309,6 +220,5 @@ async fn measure(seconds: u64) {
             "dead_rows": bloat.0,
             "bytes_of_jobs": bloat.1,
         },
-    });
-    println!("{result}");
+    })
 }

@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::{ToResponse, ToSchema};
 
 /// Every code with its status and title. Each has a page `docs/errors/<code>.md`; a test compares the two lists.
-pub const CODES: [(&str, u16, &str); 37] = [
+pub const CODES: [(&str, u16, &str); 38] = [
     ("account_locked", 409, "The account is locked until the next reset"),
     ("account_not_active", 409, "The account no longer trades"),
     ("body_too_large", 413, "The body is too large"),
@@ -47,6 +47,7 @@ pub const CODES: [(&str, u16, &str); 37] = [
     ("unknown_instrument", 422, "No such instrument"),
     ("unsupported_media_type", 415, "The body must be JSON"),
     ("validation_failed", 422, "The request has faults"),
+    ("webhook_disabled", 409, "The webhook is disabled"),
     ("wrong_credentials", 401, "E-mail address or password is wrong"),
 ];
 
@@ -56,6 +57,7 @@ pub const CODES: [(&str, u16, &str); 37] = [
 struct Pages;
 
 /// The page of a code.
+#[expect(clippy::unused_async, reason = "a handler is an async function")]
 pub async fn page(Path(code): Path<String>) -> Response {
     match Pages::get(&format!("{code}.md")) {
         Some(page) => ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], page.data).into_response(),

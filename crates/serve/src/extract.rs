@@ -10,7 +10,7 @@ use http::header;
 use kernel::RequestId;
 use serde::de::DeserializeOwned;
 
-use crate::Web;
+use crate::Site;
 use crate::problem::Problem;
 
 /// The name of the session cookie.
@@ -23,7 +23,7 @@ pub struct Caller {
     pub context: Context,
     /// Who is signed in.
     pub person: Option<Person>,
-    /// The session cookie as sent.
+    /// The session's token as sent, in the cookie or as a bearer's.
     pub session: Option<String>,
     /// The peer's address, for limits.
     pub address: String,
@@ -41,17 +41,20 @@ impl Caller {
     }
 }
 
-impl FromRequestParts<Web> for Caller {
+impl<S: Site> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
-        let firm =
-            web.firm_of(&parts.headers).ok_or_else(|| Problem::new("not_found", "No firm lives here."))?;
+    async fn from_request_parts(parts: &mut Parts, site: &S) -> Result<Self, Problem> {
+        let firm = site
+            .firms()
+            .of(&parts.headers)
+            .ok_or_else(|| Problem::new("not_found", "No firm lives here."))?;
         let request = parts.extensions.get::<RequestId>().copied();
-        let request = request.unwrap_or_else(|| RequestId::random(web.clock.now(), &*web.rng));
-        let session = cookie(&parts.headers, SESSION_COOKIE).map(str::to_owned);
+        let request = request.unwrap_or_else(|| RequestId::random(site.clock().now(), site.rng()));
+        let session = cookie(&parts.headers, SESSION_COOKIE).or_else(|| bearer(&parts.headers));
+        let session = session.map(str::to_owned);
         let person = match &session {
-            Some(token) => web.identity.who(firm, token).await?,
+            Some(token) => site.identity().who(firm, token).await?,
             None => None,
         };
         let address = parts
@@ -71,11 +74,11 @@ impl FromRequestParts<Web> for Caller {
 #[derive(Debug, Clone)]
 pub struct SignedIn(pub Caller);
 
-impl FromRequestParts<Web> for SignedIn {
+impl<S: Site> FromRequestParts<S> for SignedIn {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
-        let caller = Caller::from_request_parts(parts, web).await?;
+    async fn from_request_parts(parts: &mut Parts, site: &S) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, site).await?;
         caller.actor()?;
         Ok(Self(caller))
     }
@@ -89,14 +92,19 @@ fn cookie<'a>(headers: &'a http::HeaderMap, name: &str) -> Option<&'a str> {
     })
 }
 
+fn bearer(headers: &http::HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 /// A JSON body. Unknown fields are refused by the types themselves.
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<Web> for Body<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, web: &Web) -> Result<Self, Problem> {
+    async fn from_request(request: Request, site: &S) -> Result<Self, Problem> {
         let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let is_json = content_type.is_some_and(|value| {
             value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
@@ -119,7 +127,7 @@ impl<T: DeserializeOwned> FromRequest<Web> for Body<T> {
             }
             return Err(too_large());
         }
-        let bytes = axum::body::Bytes::from_request(request, web).await.map_err(|rejection| {
+        let bytes = axum::body::Bytes::from_request(request, site).await.map_err(|rejection| {
             if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
                 Problem::new(
                     "body_too_large",
@@ -152,10 +160,10 @@ fn sentence(error: &serde_json::Error) -> String {
 #[derive(Debug, Clone)]
 pub struct IdempotencyKey(pub Key);
 
-impl FromRequestParts<Web> for IdempotencyKey {
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Web) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let missing = || {
             Problem::new(
                 "idempotency_key_missing",
@@ -172,11 +180,11 @@ impl FromRequestParts<Web> for IdempotencyKey {
 #[derive(Debug)]
 pub struct Path<T>(pub T);
 
-impl<T: DeserializeOwned + Send> FromRequestParts<Web> for Path<T> {
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
-        let path = axum::extract::Path::<T>::from_request_parts(parts, web).await;
+    async fn from_request_parts(parts: &mut Parts, site: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, site).await;
         path.map(|path| Self(path.0)).map_err(|_| Problem::new("not_found", "There is no such thing."))
     }
 }
@@ -185,11 +193,11 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Web> for Path<T> {
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequestParts<Web> for Query<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
-        let query = axum::extract::Query::<T>::from_request_parts(parts, web).await;
+    async fn from_request_parts(parts: &mut Parts, site: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, site).await;
         query
             .map(|query| Self(query.0))
             .map_err(|rejection| Problem::new("validation_failed", rejection.body_text()))

@@ -1,0 +1,187 @@
+//! What every HTTP server of ours does the same way.
+//!
+//! **For:** problems with documented codes, what handlers take ([`extract`]), who asks for which firm, security headers,
+//! limits, the request's log line. A server is a [`Site`] and hands its router to [`finish`].
+//!
+//! **Must not know:** any operation, the store, what is shown to whom.
+//!
+//! **To add a code:** a row in [`problem::CODES`] and its page in `docs/errors`. **To add something that handlers take:** a
+//! type in [`extract`] whose rejection is a [`problem::Problem`].
+
+pub mod extract;
+pub mod problem;
+
+use std::collections::BTreeMap;
+
+use app::identity::Identity;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use kernel::{Clock, FirmId, RequestId, Rng};
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+
+use problem::Problem;
+
+/// The largest body of a request.
+pub const MOST_BODY_BYTES: usize = 64 * 1_024;
+
+/// What a server knows that answers requests; the state of its router.
+pub trait Site: Clone + Send + Sync + 'static {
+    /// Who holds a session.
+    fn identity(&self) -> &Identity;
+    /// Which firm lives where.
+    fn firms(&self) -> &Firms;
+    /// The time.
+    fn clock(&self) -> &dyn Clock;
+    /// Chance.
+    fn rng(&self) -> &dyn Rng;
+}
+
+/// Which firm lives at which host name.
+#[derive(Debug, Default)]
+pub struct Firms {
+    /// By host name, without a port.
+    pub by_host: BTreeMap<String, FirmId>,
+    /// For every other host name; none on an installation that serves several.
+    pub otherwise: Option<FirmId>,
+}
+
+impl Firms {
+    /// The firm of a request.
+    pub fn of(&self, headers: &HeaderMap) -> Option<FirmId> {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        self.by_host.get(&name.to_ascii_lowercase()).copied().or(self.otherwise)
+    }
+}
+
+/// Puts around a router what every answer of ours has.
+pub fn finish<S: Site>(router: Router<S>, site: S) -> Router {
+    // Live streams must leave at once; a compressor would keep their messages.
+    let compressible = SizeAbove::new(1_024).and(NotForContentType::new("text/event-stream"));
+    router
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
+        .layer(middleware::from_fn(same_origin))
+        .layer(CompressionLayer::new().compress_when(compressible))
+        .layer(middleware::from_fn_with_state(site.clone(), outermost::<S>))
+        .with_state(site)
+}
+
+/// There is nothing at the address.
+#[expect(clippy::unused_async, reason = "a handler is an async function")]
+pub async fn no_such_operation() -> Problem {
+    Problem::new("not_found", "There is no such operation.")
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new("method_not_allowed", "This address does not know the method.")
+}
+
+/// Refuses what another site made a browser send. `SameSite=Lax` keeps the cookie away from such requests already;
+/// this is the second fence.
+async fn same_origin(request: Request, next: Next) -> Response {
+    if is_cross_site_change(request.method(), request.headers()) {
+        return Problem::new("forbidden", "Requests from other sites are refused.").into_response();
+    }
+    next.run(request).await
+}
+
+fn is_cross_site_change(method: &Method, headers: &HeaderMap) -> bool {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return false;
+    }
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match (text("sec-fetch-site"), text("origin")) {
+        (Some(site), _) => !matches!(site, "same-origin" | "none"),
+        // Browsers leave the first header out where there is no TLS, and programs send neither.
+        (None, Some(origin)) => origin.split_once("://").map(|(_, host)| host) != text("host"),
+        (None, None) => false,
+    }
+}
+
+const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
+     manifest-src 'self'";
+
+/// Names the request, renders problems, sets the security headers, writes the request's log line.
+async fn outermost<S: Site>(State(site): State<S>, mut request: Request, next: Next) -> Response {
+    let id = RequestId::random(site.clock().now(), site.rng());
+    request.extensions_mut().insert(id);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let started = site.clock().now();
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = problem.render(id);
+    }
+    let headers = response.headers_mut();
+    set_security(headers);
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert("x-request-id", value);
+    }
+    let took = site.clock().now().since(started).map_or(0, kernel::Span::micros);
+    let status = response.status();
+    if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
+        tracing::error!(request.id = %id, %method, path, status = status.as_u16(), took_us = took, "request");
+    } else {
+        tracing::info!(request.id = %id, %method, path, status = status.as_u16(), took_us = took, "request");
+    }
+    response
+}
+
+fn set_security(headers: &mut HeaderMap) {
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_carries_the_policies() {
+        let mut headers = HeaderMap::new();
+        set_security(&mut headers);
+        let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"));
+        assert!(!policy.contains("unsafe") && !policy.contains('*'));
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(headers[header::X_FRAME_OPTIONS], "DENY");
+    }
+
+    #[test]
+    fn changes_from_other_sites_are_told_apart() {
+        let refused = |method: Method, pairs: &[(&'static str, &'static str)]| {
+            let headers = pairs
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            is_cross_site_change(&method, &headers.collect())
+        };
+        assert!(refused(Method::POST, &[("sec-fetch-site", "cross-site")]));
+        assert!(refused(Method::DELETE, &[("sec-fetch-site", "same-site")]));
+        assert!(refused(Method::POST, &[("origin", "http://evil.example"), ("host", "firm.example")]));
+        assert!(refused(Method::POST, &[("origin", "null"), ("host", "firm.example")]));
+        assert!(!refused(Method::GET, &[("sec-fetch-site", "cross-site")]));
+        assert!(!refused(
+            Method::POST,
+            &[("sec-fetch-site", "same-origin"), ("origin", "http://other.example")]
+        ));
+        assert!(!refused(
+            Method::POST,
+            &[("origin", "http://firm.example:8000"), ("host", "firm.example:8000")]
+        ));
+        assert!(!refused(Method::POST, &[("host", "firm.example")]));
+    }
+}

@@ -1,0 +1,225 @@
+//! Tells people what happens: takes messages into inboxes and mails, and sends the mails.
+
+use std::fmt;
+use std::sync::Arc;
+
+use app::AppError;
+use app::events::{Consumer, Message};
+use app::jobs::{Job, JobError, JobHandler};
+use app::notifications::{
+    AccountRef, Concerned, Kind, MailError, Mailer, Note, NotificationStore, Notifications, SEND_MAIL,
+    Settled, Site, Told, letter,
+};
+use async_trait::async_trait;
+use kernel::{Clock, FirmId, MailId, Span};
+use rules::Program;
+use serde::Deserialize;
+
+use crate::schedules::{CatchUp, NoSchedule, Schedule};
+use crate::upkeep;
+
+/// The group that takes messages to tell people of them.
+pub const GROUP: &str = "notifications";
+
+/// Takes messages into inboxes and mails.
+pub struct Notifier {
+    store: Arc<dyn NotificationStore>,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Notifier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Notifier").finish_non_exhaustive()
+    }
+}
+
+impl Notifier {
+    /// Over a store.
+    pub fn new(store: Arc<dyn NotificationStore>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+}
+
+#[async_trait]
+impl Consumer for Notifier {
+    fn group(&self) -> &'static str {
+        GROUP
+    }
+
+    async fn take(&self, firm: FirmId, messages: &[Message]) -> Result<(), AppError> {
+        self.store.take_notes(firm, GROUP, messages, &note, self.clock.now()).await
+    }
+}
+
+/// What a message tells somebody.
+fn note(message: &Message, concerned: &Concerned) -> Option<Note> {
+    let kind = Kind::of_topic(&message.topic)?;
+    let (person, told, mail_once) = match concerned {
+        Concerned::Account { id, person, program, phase, verdict } => {
+            let account = AccountRef {
+                id: *id,
+                number: label(*id),
+                phase: program.phases.get(*phase).map(|phase| phase.name.clone()).unwrap_or_default(),
+                verdict: verdict.as_ref().map(|verdict| verdict.number),
+            };
+            let told = Told {
+                headline: verdict
+                    .as_ref()
+                    .map(|verdict| engine::headline(program, verdict))
+                    .unwrap_or_default(),
+                sentences: verdict
+                    .as_ref()
+                    .map(|verdict| engine::explain(program, verdict))
+                    .unwrap_or_default(),
+                account: Some(account),
+                program: program.name.clone(),
+                local_time: local_time(program, message),
+                ..Told::default()
+            };
+            // A limit that is crossed to and fro all day is one mail; the inbox tells each time.
+            let once =
+                (kind == Kind::AccountWarned).then_some(verdict.as_ref()).flatten().and_then(|verdict| {
+                    let day = program.reset.day_of(message.at).ok()?;
+                    Some(format!("warned {id} {} {} {day}", verdict.phase, verdict.rule_index))
+                });
+            (*person, told, once)
+        }
+        Concerned::Purchase { id, person, program } => {
+            let told = Told {
+                purchase: Some(*id),
+                program: program.name.clone(),
+                local_time: local_time(program, message),
+                ..Told::default()
+            };
+            (*person, told, None)
+        }
+    };
+    let id = Note::id_of(message.firm, message.id, person);
+    Some(Note { id, person, kind, at: message.at, told, mail_once })
+}
+
+/// When it happened, as the program's own clock says.
+fn local_time(program: &Program, message: &Message) -> String {
+    let local = program.reset.local(message.at).unwrap_or_default();
+    format!("{local} {}", program.reset.zone())
+}
+
+/// The label of an account, as screens have it.
+fn label(account: kernel::AccountId) -> String {
+    let [first, second, third, ..] = *account.uuid().as_bytes();
+    format!("A-{first:02X}{second:02X}{third:02X}")
+}
+
+/// Sends mails: the handler of jobs of kind [`SEND_MAIL`].
+pub struct SendMail {
+    store: Arc<dyn NotificationStore>,
+    notifications: Arc<Notifications>,
+    mailer: Arc<dyn Mailer>,
+    clock: Arc<dyn Clock>,
+    /// Where a firm without a host name of its own is reached, such as `http://127.0.0.1:8000`.
+    otherwise: String,
+}
+
+impl fmt::Debug for SendMail {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SendMail").finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct Payload {
+    mail: MailId,
+}
+
+impl SendMail {
+    /// `otherwise` is where a firm without a host name of its own is reached, such as `http://127.0.0.1:8000`.
+    pub fn new(
+        store: Arc<dyn NotificationStore>,
+        notifications: Arc<Notifications>,
+        mailer: Arc<dyn Mailer>,
+        clock: Arc<dyn Clock>,
+        otherwise: String,
+    ) -> Self {
+        Self { store, notifications, mailer, clock, otherwise }
+    }
+
+    async fn send(&self, firm: FirmId, id: MailId) -> Result<(), JobError> {
+        // One that was settled before was sent before.
+        let Some(mail) = self.store.queued_mail(firm, id).await? else { return Ok(()) };
+        let settled = if mail.suppressed {
+            Settled::Suppressed
+        } else if !mail.wanted {
+            Settled::Unwanted
+        } else {
+            let unsubscribe_token =
+                self.notifications.unsubscribe_token(firm, mail.person, mail.kind.group()).await?;
+            let base =
+                mail.host.as_ref().map_or_else(|| self.otherwise.clone(), |host| format!("https://{host}"));
+            match self.mailer.send(&letter(firm, &mail, &Site { base, unsubscribe_token })).await {
+                Ok(said) => Settled::Sent(said),
+                Err(MailError::Refused { say, suppress }) => Settled::Refused { error: say, suppress },
+                Err(error @ MailError::Later(_)) => {
+                    return Err(JobError::Again { after: None, source: Box::new(error) });
+                }
+            }
+        };
+        self.store.settle_mail(firm, &mail, &settled, self.clock.now()).await?;
+        match settled {
+            Settled::Refused { error, .. } => Err(JobError::Never(error.into())),
+            Settled::Sent(_) | Settled::Suppressed | Settled::Unwanted => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl JobHandler for SendMail {
+    fn kind(&self) -> &'static str {
+        SEND_MAIL
+    }
+
+    fn longest(&self) -> Span {
+        Span::from_seconds(120)
+    }
+
+    async fn run(&self, job: &Job) -> Result<(), JobError> {
+        let firm = job.firm.ok_or_else(|| JobError::Never("a mail of no firm".into()))?;
+        let payload = Payload::deserialize(&job.payload).map_err(|error| JobError::Never(error.into()))?;
+        self.send(firm, payload.mail).await
+    }
+}
+
+/// The kind of the job that takes old notes and mails away, and old deliveries.
+pub const FORGET: &str = "notifications.forget";
+
+/// When that job is done: once a day, in the queue of upkeep.
+pub fn forgetting() -> Result<Schedule, NoSchedule> {
+    let job = (upkeep::QUEUE, FORGET);
+    Schedule::new("forget-notes", "57 3 * * *", "UTC", CatchUp::Once, job, serde_json::json!({}))
+}
+
+/// Takes away what is older than it is kept: the handler of jobs of kind [`FORGET`], once a day.
+#[derive(Debug)]
+pub struct Forget {
+    /// Notes and mails.
+    pub notifications: Arc<Notifications>,
+    /// Deliveries and secrets.
+    pub webhooks: Arc<app::webhooks::Webhooks>,
+}
+
+#[async_trait]
+impl JobHandler for Forget {
+    fn kind(&self) -> &'static str {
+        FORGET
+    }
+
+    fn longest(&self) -> Span {
+        Span::from_seconds(600)
+    }
+
+    async fn run(&self, _: &Job) -> Result<(), JobError> {
+        let notes = self.notifications.forget().await?;
+        let deliveries = self.webhooks.forget().await?;
+        tracing::info!(notes, deliveries, "old notes, mails and deliveries were taken away");
+        Ok(())
+    }
+}

@@ -102,7 +102,7 @@ async fn groups_tell_what_of_the_firms_waits_fails_and_is_dead() {
     let groups = desk.operations.groups(&desk.admin(one).await).await.unwrap();
     let told = |index: usize| (groups[index].waiting, groups[index].failing, groups[index].dead);
     assert_eq!((told(0), told(1)), ((2, 1, 1), (4, 0, 0)), "a failing one waits, a dead one does not");
-    assert_eq!(groups[0].oldest.unwrap().to_string(), "2026-01-01T00:00:00Z");
+    assert_eq!(groups[0].oldest.unwrap().to_string(), "2026-01-01T00:00:00.000000Z");
     let groups = desk.operations.groups(&desk.admin(two).await).await.unwrap();
     assert_eq!((groups[0].waiting, groups[0].failing, groups[0].dead), (1, 0, 0));
     assert_eq!(desk.world.store.backlogs().await.unwrap()[0].waiting, 3, "the platform sees both");
@@ -148,7 +148,7 @@ async fn a_dead_message_keeps_payload_and_every_error_and_is_sent_again() {
     let failing = desk.operations.send_again(&admin, "mail", id).await;
     assert!(matches!(failing, Err(AppError::Refused { code: "conflict", .. })), "{failing:?}");
     assert!(desk.fail(one, "mail", id, FOR_GOOD - 1).await);
-    assert_eq!(desk.due().await, [], "a dead one stays dead by itself");
+    assert!(desk.due().await.is_empty(), "a dead one stays dead by itself");
 
     let found = desk.one(&admin, "mail", id).await.unwrap();
     assert_eq!((found.topic.as_str(), found.aggregate.as_str()), ("account.warned", "account:7"));
@@ -235,5 +235,5 @@ async fn nobody_sees_or_sends_what_is_not_theirs() {
     assert!(matches!(sent, Err(AppError::NotFound("failed message"))));
     assert_eq!(desk.operations.send_group_again(&stranger, "mail").await.unwrap(), 0);
     assert!(desk.one(&risk, "mail", id).await.unwrap().dead_at.is_some());
-    assert_eq!(desk.audited().await, []);
+    assert!(desk.audited().await.is_empty());
 }

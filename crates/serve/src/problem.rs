@@ -129,7 +129,7 @@ impl Problem {
     }
 
     /// What happened this time.
-    pub(crate) fn detail(&self) -> &str {
+    pub fn detail(&self) -> &str {
         &self.detail
     }
 

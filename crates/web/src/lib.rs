@@ -4,8 +4,7 @@
 //! `serve`.
 //!
 //! **Must not know:** SQL (it reads screens through `store::read`, asks whether the store answers and for the operator's
-//! figures, and nothing else),
-//! which clock or feed is behind it, how a verdict is made.
+//! figures, and nothing else), which clock or feed is behind it, how a verdict is made.
 //!
 //! **To add an endpoint:** see [`v1`].
 

@@ -1,8 +1,8 @@
 // The newcomer's whole way in a real browser against a running server:
 //   BASE_URL=http://127.0.0.1:8000 SHOTS_DIR=shots npm run journey
-// BREACH=1 goes on until the account is breached and reads the receipt. PROGRAM chooses a program by slug, CHROMIUM another
-// browser. Every wait is for a state of the page; the closing line counts the checks.
-import { mkdir } from "node:fs/promises";
+// BREACH=1 goes on until the account is breached and reads the receipt. LOGINS names the demonstration's logins.json, with which
+// the operator looks behind the requests. PROGRAM chooses a program by slug, CHROMIUM another browser. Every wait is for a state of the page; the closing line counts the checks.
+import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
@@ -509,6 +509,29 @@ async function breach() {
   await screen("receipt");
 }
 
+/** What the firm's people see of the work behind the requests. */
+async function operates(file) {
+  const logins = JSON.parse(await readFile(file, "utf8"));
+  const { email, password } = logins.find((login) => login.title === "operator");
+  await check("the operator signs in and finds the operations", async () => {
+    await page.getByRole("link", { name: "Sign in" }).click();
+    await page.getByLabel("E-mail").fill(email);
+    await page.getByLabel("Password").fill(password);
+    signedIn = true;
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("link", { name: "Operate" }).click();
+    await page.getByRole("link", { name: "Operations" }).click();
+    await heading("Queues of jobs");
+    await heading("No job was given up");
+    await heading("No message failed");
+  });
+  await screen("operations");
+  await check("jobs are listed by their state", async () => {
+    await page.getByRole("button", { name: "Waiting", exact: true }).click();
+    await see(page.getByRole("heading", { name: "No job is waiting" }).or(page.locator("tr[data-job]")));
+  });
+}
+
 try {
   if (shots) await mkdir(shots, { recursive: true });
   await buy();
@@ -521,6 +544,7 @@ try {
     await page.getByRole("button", { name: "Sign out" }).click();
     await see(page.getByRole("link", { name: "Register" }));
   });
+  if (process.env.LOGINS) await operates(process.env.LOGINS);
 } catch (error) {
   if (!(error instanceof Stop)) throw error;
   if (shots) await page.screenshot({ path: join(shots, "failure.png") });

@@ -24,6 +24,7 @@ const OperateFrame = lazy(() => import("./operate/frame"));
 const WhatIfPage = lazy(() => import("./operate/what-if"));
 const ReleasesPage = lazy(() => import("./operate/releases"));
 const OverridesPage = lazy(() => import("./operate/overrides"));
+const OperationsPage = lazy(() => import("./operate/operations"));
 const WebhooksPage = lazy(() => import("./operate/webhooks"));
 const WebhookPage = lazy(() => import("./operate/webhook"));
 
@@ -104,6 +105,7 @@ export const router = createBrowserRouter([
               { path: "releases", element: <ReleasesPage /> },
               { path: "accounts", element: <OverridesPage /> },
               { path: "accounts/:id", element: <OverridesPage /> },
+              { path: "operations", element: <OperationsPage /> },
               { path: "webhooks", element: <WebhooksPage /> },
               { path: "webhooks/:id", element: <WebhookPage /> },
             ],

@@ -116,6 +116,8 @@ impl Gate {
             .env("SHOTS_DIR", &shots)
             // Beyond buying and trading: trade until the account is breached and read the receipt.
             .env("BREACH", "1")
+            // The operator's password is made at the first start.
+            .env("LOGINS", scratch.path().join("data/logins.json"))
             .env("CHROMIUM", chromium().map_or_else(|| OsString::from("chromium"), PathBuf::into_os_string));
         let walked = self.count(&mut browser, tally::journey);
         let stopped = server.stop();

@@ -56,9 +56,9 @@ pub enum Permission {
     EditReleases,
     /// Say where the firm's own systems are told what happens.
     ManageWebhooks,
-    /// See what waits, runs and failed behind the requests, with what it was about.
+    /// See what waits, runs and failed behind the requests.
     ReadOperations,
-    /// Cancel, send again, pause and resume it.
+    /// Cancel, send again, pause and resume it, and see what it is about.
     Operate,
     /// See what the firm sells, earns and pays.
     ReadBusiness,

@@ -1,5 +1,9 @@
-//! What operators see and do behind the requests: queues, jobs that failed, and what is to become of them. Each firm's people
-//! see and touch the firm's own; the platform's own jobs are on nobody's screen but the operator's logs and figures.
+//! What operators see and do behind the requests: queues and jobs, groups and messages, what of it failed and what is to become
+//! of it. Each firm's people see and touch the firm's own; the platform's own jobs are on nobody's screen but the operator's
+//! logs and figures.
+//!
+//! What a job or a message is about may name people. Lists do not show it; one by one whoever may [`Permission::Operate`] sees it,
+//! and that they saw it is in the audit log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,12 +12,15 @@ use async_trait::async_trait;
 use kernel::{Clock, FirmId, JobId, Timestamp};
 use serde::Serialize;
 
+use crate::events::Backlog;
 use crate::jobs::Failure;
 use crate::trading::AuditEntry;
 use crate::{AppError, Context, Permission};
 
 /// The most jobs of one page, and the most that one command sends again.
 pub const MOST_JOBS: i64 = 200;
+/// The most messages of one page, and the most that one command sends again.
+pub const MOST_MESSAGES: i64 = 200;
 
 /// A queue in figures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,8 +82,8 @@ pub struct StoredJob {
     pub queue: String,
     /// Its kind.
     pub kind: String,
-    /// What it is about.
-    pub payload: serde_json::Value,
+    /// What it is about, for whoever may see it.
+    pub payload: Option<serde_json::Value>,
     /// Where it stands.
     pub state: JobState,
     /// Lower ones go first.
@@ -106,6 +113,42 @@ pub enum Dead<'a> {
     Kind(&'a str),
 }
 
+/// A message that a group could not take, as operators see it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FailedMessage {
+    /// Which group.
+    pub group: String,
+    /// Its number in the outbox.
+    pub id: i64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What it is about, such as `account:0198...`.
+    pub aggregate: String,
+    /// Such as `account.breached`.
+    pub topic: String,
+    /// What happened, for whoever may see it.
+    pub payload: Option<serde_json::Value>,
+    /// How often it failed since it was sent, or sent again.
+    pub attempts: i32,
+    /// When it is tried again unless it is dead.
+    pub next_at: Timestamp,
+    /// When it was given up.
+    pub dead_at: Option<Timestamp>,
+    /// When somebody sent it again last.
+    pub sent_again_at: Option<Timestamp>,
+    /// Every failed attempt, the oldest first.
+    pub errors: Vec<Failure>,
+}
+
+/// Where a page of messages begins: below this message, or at it with a later group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessagePlace {
+    /// The message.
+    pub id: i64,
+    /// The group.
+    pub group: String,
+}
+
 /// What became of a wish to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancelling {
@@ -130,8 +173,13 @@ pub trait OperationStore: Send + Sync {
         below: Option<i64>,
         most: i64,
     ) -> Result<Vec<StoredJob>, AppError>;
-    /// One job.
-    async fn job(&self, firm: FirmId, id: JobId) -> Result<Option<StoredJob>, AppError>;
+    /// One job; what it is about only with an audit entry, which is written with the reading.
+    async fn job(
+        &self,
+        firm: FirmId,
+        id: JobId,
+        audit: Option<&AuditEntry>,
+    ) -> Result<Option<StoredJob>, AppError>;
     /// Cancels one.
     async fn cancel(
         &self,
@@ -145,6 +193,33 @@ pub trait OperationStore: Send + Sync {
     async fn pause(&self, firm: FirmId, queue: &str, audit: &AuditEntry) -> Result<bool, AppError>;
     /// Begins again; whether that is new.
     async fn resume(&self, firm: FirmId, queue: &str, audit: &AuditEntry) -> Result<bool, AppError>;
+    /// What of the firm's every group has before it.
+    async fn groups(&self, firm: FirmId) -> Result<Vec<Backlog>, AppError>;
+    /// Messages at which a group, or any, failed: the newest first, those of one message by group.
+    async fn failed_messages(
+        &self,
+        firm: FirmId,
+        group: Option<&str>,
+        after: Option<&MessagePlace>,
+        most: i64,
+    ) -> Result<Vec<FailedMessage>, AppError>;
+    /// One of them; what it is about only with an audit entry, which is written with the reading.
+    async fn failed_message(
+        &self,
+        firm: FirmId,
+        group: &str,
+        id: i64,
+        audit: Option<&AuditEntry>,
+    ) -> Result<Option<FailedMessage>, AppError>;
+    /// Lets a group try a dead message with all its attempts again, or all its dead ones, the oldest first,
+    /// [`MOST_MESSAGES`] at a time; gives how many.
+    async fn send_again(
+        &self,
+        firm: FirmId,
+        group: &str,
+        id: Option<i64>,
+        audit: &AuditEntry,
+    ) -> Result<u64, AppError>;
 }
 
 /// The use cases of operators.
@@ -183,10 +258,11 @@ impl Operations {
         self.store.jobs(context.firm, state, below, most.clamp(1, MOST_JOBS)).await
     }
 
-    /// One job.
+    /// One job; with what it is about for whoever may operate.
     pub async fn job(&self, context: &Context, id: JobId) -> Result<StoredJob, AppError> {
-        context.demand(Permission::ReadOperations)?;
-        self.store.job(context.firm, id).await?.ok_or(AppError::NotFound("job"))
+        let audit = self.audit_reading(context, "job.read", "job", id.to_string())?;
+        let job = self.store.job(context.firm, id, audit.as_ref()).await?;
+        job.ok_or(AppError::NotFound("job"))
     }
 
     /// Cancels a job that waits, or asks its worker to stop it. Whoever runs it notices with the next renewal of its lease,
@@ -209,7 +285,7 @@ impl Operations {
         if self.store.redrive(context.firm, Dead::One(id), &audit).await? > 0 {
             return Ok(());
         }
-        let job = self.store.job(context.firm, id).await?.ok_or(AppError::NotFound("job"))?;
+        let job = self.store.job(context.firm, id, None).await?.ok_or(AppError::NotFound("job"))?;
         let say = format!("The job is {}; only a dead one is sent again.", job.state.word());
         Err(AppError::refused("conflict", say))
     }
@@ -234,6 +310,68 @@ impl Operations {
         Ok(())
     }
 
+    /// What of the firm's every group of consumers has before it.
+    pub async fn groups(&self, context: &Context) -> Result<Vec<Backlog>, AppError> {
+        context.demand(Permission::ReadOperations)?;
+        self.store.groups(context.firm).await
+    }
+
+    /// A page of messages at which a group, or any, failed, the newest first. The next page begins after the last one.
+    pub async fn failed_messages(
+        &self,
+        context: &Context,
+        group: Option<&str>,
+        after: Option<&MessagePlace>,
+        most: i64,
+    ) -> Result<Vec<FailedMessage>, AppError> {
+        context.demand(Permission::ReadOperations)?;
+        self.store.failed_messages(context.firm, group, after, most.clamp(1, MOST_MESSAGES)).await
+    }
+
+    /// One of them; with what it is about for whoever may operate.
+    pub async fn failed_message(
+        &self,
+        context: &Context,
+        group: &str,
+        id: i64,
+    ) -> Result<FailedMessage, AppError> {
+        let audit = self.audit_reading(context, "message.read", "message", message_of(group, id))?;
+        let message = self.store.failed_message(context.firm, group, id, audit.as_ref()).await?;
+        message.ok_or(AppError::NotFound("failed message"))
+    }
+
+    /// Lets a group try a dead message again, with all its attempts.
+    pub async fn send_again(&self, context: &Context, group: &str, id: i64) -> Result<(), AppError> {
+        let audit = self.audit(context, "message.send_again", "message", message_of(group, id))?;
+        if self.store.send_again(context.firm, group, Some(id), &audit).await? > 0 {
+            return Ok(());
+        }
+        let found = self.store.failed_message(context.firm, group, id, None).await?;
+        found.ok_or(AppError::NotFound("failed message"))?;
+        Err(AppError::refused("conflict", "The message is being tried again; only a dead one is sent again."))
+    }
+
+    /// Lets a group try its dead messages again, the oldest first, [`MOST_MESSAGES`] at a time; gives how many.
+    pub async fn send_group_again(&self, context: &Context, group: &str) -> Result<u64, AppError> {
+        let audit = self.audit(context, "message.send_group_again", "group", group.to_owned())?;
+        self.store.send_again(context.firm, group, None, &audit).await
+    }
+
+    /// For somebody who may read: the entry that they saw what it is about, if they may see that.
+    fn audit_reading(
+        &self,
+        context: &Context,
+        action: &str,
+        object_kind: &'static str,
+        object: String,
+    ) -> Result<Option<AuditEntry>, AppError> {
+        let actor = context.demand(Permission::ReadOperations)?;
+        if !actor.may(Permission::Operate) {
+            return Ok(None);
+        }
+        self.audit(context, action, object_kind, object).map(Some)
+    }
+
     fn audit(
         &self,
         context: &Context,
@@ -253,6 +391,10 @@ impl Operations {
             detail: serde_json::json!({}),
         })
     }
+}
+
+fn message_of(group: &str, id: i64) -> String {
+    format!("{group}/{id}")
 }
 
 fn checked(queue: &str) -> Result<String, AppError> {

@@ -128,6 +128,11 @@ impl Problem {
         self
     }
 
+    /// What happened this time.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     fn row(&self) -> (u16, &'static str) {
         let known = CODES.iter().find(|(code, _, _)| *code == self.code);
         known.map_or((500, "Something went wrong on our side"), |(_, status, title)| (*status, *title))

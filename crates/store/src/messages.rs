@@ -237,3 +237,15 @@ impl MessageStore for Store {
         Ok(backlogs.collect())
     }
 }
+
+impl Store {
+    /// How many ids the outbox is ahead of the place up to which the relay knows every message.
+    pub async fn relay_lag(&self) -> Result<i64, AppError> {
+        sqlx::query_scalar!(
+            r#"select greatest(coalesce((select max(id) from outbox), 0) - known_id, 0) as "lag!" from relay"#
+        )
+        .fetch_one(&self.worker)
+        .await
+        .doing("measuring how far the relay is behind")
+    }
+}

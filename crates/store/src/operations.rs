@@ -1,7 +1,12 @@
-//! What operators see and do about a firm's jobs.
+//! What operators see and do about a firm's jobs and messages.
 
 use app::AppError;
-use app::operations::{Cancelling, Dead, JobState, MOST_JOBS, OperationStore, Queue, StoredJob};
+use app::events::Backlog;
+use app::jobs::Failure;
+use app::operations::{
+    Cancelling, Dead, FailedMessage, JobState, MOST_JOBS, MOST_MESSAGES, MessagePlace, OperationStore, Queue,
+    StoredJob,
+};
 use app::trading::AuditEntry;
 use async_trait::async_trait;
 use kernel::{FirmId, JobId, Timestamp};
@@ -60,8 +65,8 @@ impl OperationStore for Store {
         let mut tx = self.begin(firm).await?;
         let rows = sqlx::query_as!(
             JobRow,
-            r#"select id, number, queue, kind, payload, state, priority, run_at as "run_at: At", attempt, most_attempts,
-                      stop, enqueued_at as "enqueued_at: At", ended_at as "ended_at: At", errors
+            r#"select id, number, queue, kind, null::jsonb as payload, state, priority, run_at as "run_at: At", attempt,
+                      most_attempts, stop, enqueued_at as "enqueued_at: At", ended_at as "ended_at: At", errors
                from jobs
                where firm_id = $1 and state = $2 and number < coalesce($3, 9223372036854775807)
                order by number desc limit $4"#,
@@ -76,19 +81,27 @@ impl OperationStore for Store {
         rows.into_iter().map(|row| Ok(row.read()?)).collect()
     }
 
-    async fn job(&self, firm: FirmId, id: JobId) -> Result<Option<StoredJob>, AppError> {
+    async fn job(
+        &self,
+        firm: FirmId,
+        id: JobId,
+        audit: Option<&AuditEntry>,
+    ) -> Result<Option<StoredJob>, AppError> {
         let mut tx = self.begin(firm).await?;
         let row = sqlx::query_as!(
             JobRow,
-            r#"select id, number, queue, kind, payload, state, priority, run_at as "run_at: At", attempt, most_attempts,
-                      stop, enqueued_at as "enqueued_at: At", ended_at as "ended_at: At", errors
+            r#"select id, number, queue, kind, case when $3 then payload end as payload, state, priority,
+                      run_at as "run_at: At", attempt, most_attempts, stop, enqueued_at as "enqueued_at: At",
+                      ended_at as "ended_at: At", errors
                from jobs where firm_id = $1 and id = $2"#,
             firm.uuid(),
             id.uuid(),
+            audit.is_some(),
         )
         .fetch_optional(tx.connection())
         .await
         .doing("reading a job")?;
+        finish_reading(tx, audit.filter(|_| row.is_some())).await?;
         row.map(|row| Ok(row.read()?)).transpose()
     }
 
@@ -201,6 +214,130 @@ impl OperationStore for Store {
                 .doing("resuming a queue")?;
         finish_if(tx, audit, resumed.rows_affected()).await
     }
+
+    async fn groups(&self, firm: FirmId) -> Result<Vec<Backlog>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        let rows = sqlx::query!(
+            r#"select name, waiting.count as "waiting!", waiting.oldest as "oldest: At",
+                      failed.failing as "failing!", failed.dead as "dead!"
+               from consumer_groups,
+                    lateral (select count(*) as count, min(at) as oldest from outbox
+                             where firm_id = $1 and id > settled_id
+                               and not exists (select from inbox where group_name = name and message_id = id)
+                               and not exists (select from failed_messages
+                                               where group_name = name and message_id = id and dead_at is not null)) waiting,
+                    lateral (select count(*) filter (where dead_at is null) as failing,
+                                    count(*) filter (where dead_at is not null) as dead
+                             from failed_messages where firm_id = $1 and group_name = name) failed
+               order by name"#,
+            firm.uuid(),
+        )
+        .fetch_all(tx.connection())
+        .await
+        .doing("counting what waits")?;
+        let groups = rows.into_iter().map(|row| Backlog {
+            group: row.name,
+            waiting: row.waiting,
+            oldest: row.oldest.map(Timestamp::from),
+            failing: row.failing,
+            dead: row.dead,
+        });
+        Ok(groups.collect())
+    }
+
+    async fn failed_messages(
+        &self,
+        firm: FirmId,
+        group: Option<&str>,
+        after: Option<&MessagePlace>,
+        most: i64,
+    ) -> Result<Vec<FailedMessage>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        let rows = sqlx::query_as!(
+            MessageRow,
+            r#"select failed.group_name, failed.message_id, outbox.at as "at: At", outbox.aggregate, outbox.topic,
+                      null::jsonb as payload, failed.attempts, failed.next_at as "next_at: At",
+                      failed.dead_at as "dead_at: At", failed.sent_again_at as "sent_again_at: At", failed.errors
+               from failed_messages failed
+               join outbox on outbox.firm_id = failed.firm_id and outbox.id = failed.message_id
+               where failed.firm_id = $1 and ($2::text is null or failed.group_name = $2)
+                 and ($3::bigint is null or failed.message_id < $3
+                      or failed.message_id = $3 and failed.group_name > $4::text)
+               order by failed.message_id desc, failed.group_name limit $5"#,
+            firm.uuid(),
+            group,
+            after.map(|place| place.id),
+            after.map(|place| place.group.as_str()),
+            most,
+        )
+        .fetch_all(tx.connection())
+        .await
+        .doing("reading failed messages")?;
+        rows.into_iter().map(|row| Ok(row.read()?)).collect()
+    }
+
+    async fn failed_message(
+        &self,
+        firm: FirmId,
+        group: &str,
+        id: i64,
+        audit: Option<&AuditEntry>,
+    ) -> Result<Option<FailedMessage>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        let row = sqlx::query_as!(
+            MessageRow,
+            r#"select failed.group_name, failed.message_id, outbox.at as "at: At", outbox.aggregate, outbox.topic,
+                      case when $4 then outbox.payload end as payload, failed.attempts,
+                      failed.next_at as "next_at: At", failed.dead_at as "dead_at: At",
+                      failed.sent_again_at as "sent_again_at: At", failed.errors
+               from failed_messages failed
+               join outbox on outbox.firm_id = failed.firm_id and outbox.id = failed.message_id
+               where failed.firm_id = $1 and failed.group_name = $2 and failed.message_id = $3"#,
+            firm.uuid(),
+            group,
+            id,
+            audit.is_some(),
+        )
+        .fetch_optional(tx.connection())
+        .await
+        .doing("reading a failed message")?;
+        finish_reading(tx, audit.filter(|_| row.is_some())).await?;
+        row.map(|row| Ok(row.read()?)).transpose()
+    }
+
+    async fn send_again(
+        &self,
+        firm: FirmId,
+        group: &str,
+        id: Option<i64>,
+        audit: &AuditEntry,
+    ) -> Result<u64, AppError> {
+        let mut tx = self.begin(firm).await?;
+        // When it is due is measured by the database's clock, as every pause of a message is.
+        let sent = sqlx::query!(
+            "update failed_messages
+             set dead_at = null, attempts = 0, sent_again_at = $5, next_at = clock_timestamp()
+             where firm_id = $1 and group_name = $2 and message_id in
+                 (select message_id from failed_messages
+                  where firm_id = $1 and group_name = $2 and dead_at is not null
+                    and ($3::bigint is null or message_id = $3)
+                  order by message_id limit $4 for update)",
+            firm.uuid(),
+            group,
+            id,
+            MOST_MESSAGES,
+            At(audit.at) as _,
+        )
+        .execute(tx.connection())
+        .await
+        .doing("sending dead messages again")?
+        .rows_affected();
+        if sent > 0 {
+            let audit = AuditEntry { detail: serde_json::json!({ "messages": sent }), ..audit.clone() };
+            finish(tx, &audit).await?;
+        }
+        Ok(sent)
+    }
 }
 
 impl Store {
@@ -265,7 +402,7 @@ struct JobRow {
     number: i64,
     queue: String,
     kind: String,
-    payload: serde_json::Value,
+    payload: Option<serde_json::Value>,
     state: String,
     priority: i16,
     run_at: At,
@@ -298,6 +435,51 @@ impl JobRow {
     }
 }
 
+/// A row of `failed_messages` with its message.
+struct MessageRow {
+    group_name: String,
+    message_id: i64,
+    at: At,
+    aggregate: String,
+    topic: String,
+    payload: Option<serde_json::Value>,
+    attempts: i32,
+    next_at: At,
+    dead_at: Option<At>,
+    sent_again_at: Option<At>,
+    errors: serde_json::Value,
+}
+
+/// An entry of `failed_messages.errors`.
+#[derive(serde::Deserialize)]
+struct MessageError {
+    at: Timestamp,
+    error: String,
+}
+
+impl MessageRow {
+    fn read(self) -> Result<FailedMessage, Inconsistent> {
+        let errors: Vec<MessageError> =
+            serde_json::from_value(self.errors).map_err(Inconsistent::from("failed_messages"))?;
+        let numbered = (1..).zip(errors);
+        Ok(FailedMessage {
+            group: self.group_name,
+            id: self.message_id,
+            at: self.at.into(),
+            aggregate: self.aggregate,
+            topic: self.topic,
+            payload: self.payload,
+            attempts: self.attempts,
+            next_at: self.next_at.into(),
+            dead_at: self.dead_at.map(Timestamp::from),
+            sent_again_at: self.sent_again_at.map(Timestamp::from),
+            errors: numbered
+                .map(|(attempt, MessageError { at, error })| Failure { attempt, at, error })
+                .collect(),
+        })
+    }
+}
+
 fn read_state(word: &str) -> Result<JobState, Inconsistent> {
     let found = JobState::ALL.into_iter().find(|state| state.word() == word);
     found.ok_or_else(|| Inconsistent::new("jobs", format!("{word:?} is no state")))
@@ -307,6 +489,14 @@ async fn finish(mut tx: Tx, audit: &AuditEntry) -> Result<(), AppError> {
     record_in_tx(tx.connection(), std::slice::from_ref(audit), &[]).await?;
     let _proof = tx.commit().await?;
     Ok(())
+}
+
+/// Ends a transaction that only read, but for the entry that it did.
+async fn finish_reading(tx: Tx, audit: Option<&AuditEntry>) -> Result<(), AppError> {
+    match audit {
+        Some(audit) => finish(tx, audit).await,
+        None => Ok(()),
+    }
 }
 
 async fn finish_if(tx: Tx, audit: &AuditEntry, changed: u64) -> Result<bool, AppError> {

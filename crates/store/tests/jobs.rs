@@ -258,7 +258,7 @@ async fn pauses_grow_and_dead_jobs_keep_payload_and_every_error() {
     world.clock.advance(Span::from_seconds(100_000));
     assert!(claim(&world, "a", 1).await.is_empty());
     let dead = dead(&world, firm).await;
-    assert_eq!((dead.len(), &dead[0].payload), (1, &json!({ "letter": "ä\u{1F600}" })));
+    assert_eq!((dead.len(), &dead[0].payload), (1, &Some(json!({ "letter": "ä\u{1F600}" }))));
     let errors: Vec<_> = dead[0].errors.iter().map(|error| error.error.as_str()).collect();
     assert_eq!(errors, ["error 1", "error 2", "error 3"]);
 }
@@ -384,11 +384,16 @@ async fn a_job_that_fails_while_another_waits_under_its_key_waits_beside_it_with
     assert_eq!(count(&world, "jobs where unique_key is not null and state = 'waiting'").await, 1);
 }
 
-/// The firm's dead jobs, as its operators see them.
+/// The firm's dead jobs, as its operators see them one by one.
 async fn dead(world: &World, firm: FirmId) -> Vec<app::operations::StoredJob> {
-    let admin = world.admin(firm, "reader").await;
+    let admin = world.context_of(firm, &world.admin(firm, "reader").await);
     let operations = Operations::new(world.store.clone(), world.clock.clone());
-    operations.jobs(&world.context_of(firm, &admin), JobState::Dead, None, 100).await.unwrap()
+    let mut dead = Vec::new();
+    for listed in operations.jobs(&admin, JobState::Dead, None, 100).await.unwrap() {
+        assert_eq!(listed.payload, None, "a list does not say what its jobs are about");
+        dead.push(operations.job(&admin, listed.id).await.unwrap());
+    }
+    dead
 }
 
 #[tokio::test]
@@ -449,12 +454,21 @@ async fn operators_see_cancel_and_send_again_what_is_their_firms() {
     let job = operations.job(&risk, claimed[1].id).await.unwrap();
     assert_eq!((job.state, job.errors.len(), job.errors[0].error.as_str()), (JobState::Dead, 4, "broken"));
 
+    // What it is about is for those who operate, and that they saw it is written down.
+    assert_eq!(job.payload, None);
+    let seen = operations.job(&admin, claimed[1].id).await.unwrap();
+    assert_eq!(seen.payload, Some(claimed[1].payload.clone()));
+
     let audited: Vec<String> =
         sqlx::query_scalar("select action from audit_entries where action like 'job.%' order by id")
             .fetch_all(&mut world.database.superuser().await)
             .await
             .unwrap();
-    assert_eq!(audited, ["job.cancel", "job.cancel", "job.redrive"], "what changed nothing left no entry");
+    assert_eq!(
+        audited,
+        ["job.cancel", "job.cancel", "job.redrive", "job.read"],
+        "what changed or showed nothing left no entry"
+    );
 }
 
 #[tokio::test]

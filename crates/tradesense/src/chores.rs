@@ -7,7 +7,6 @@ use std::time::Duration;
 use app::latency::Meter;
 use app::receipts::Issuer;
 use app::trading::{Origin, ShardStore as _};
-use kernel::Clock;
 use providers::quote_log::Keeper;
 use store::Store;
 use tokio::sync::watch;
@@ -43,17 +42,12 @@ pub(crate) async fn store_latencies(meter: Meter, store: Arc<Store>, mut stop: w
     }
 }
 
-/// Archives the quote log and keeps it small until the platform stops.
-pub(crate) async fn keep_quotes(
-    mut keeper: Keeper,
-    store: Arc<Store>,
-    clock: Arc<dyn Clock>,
-    mut stop: watch::Receiver<bool>,
-) {
+/// Archives the quote log, keeps it small and tells how large it is, until the platform stops.
+pub(crate) async fn keep_quotes(mut keeper: Keeper, web: Web, mut stop: watch::Receiver<bool>) {
     loop {
-        match store.first_needed_quote().await {
+        match web.store.first_needed_quote().await {
             Ok(needed) => {
-                let now = clock.now();
+                let now = web.clock.now();
                 // Waits for the disk.
                 let round = tokio::task::spawn_blocking(move || {
                     let kept = keeper.keep(needed, now);
@@ -61,9 +55,15 @@ pub(crate) async fn keep_quotes(
                 });
                 let Ok((back, kept)) = round.await else { return };
                 keeper = back;
-                if let Err(error) = kept {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::error!(error, "the quote log could not be archived or kept small; trying again");
+                match kept {
+                    Ok(kept) => web.quote_log.set(kept.bytes, kept.segments),
+                    Err(error) => {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::error!(
+                            error,
+                            "the quote log could not be archived or kept small; trying again"
+                        );
+                    }
                 }
             }
             Err(error) => {

@@ -16,6 +16,7 @@ use app::jobs::JobHandler;
 use app::latency::Meter;
 use app::market::MarketHub;
 use app::notifications::{BounceKey, MAIL_QUEUE, Mailbox, Mailer, Notifications};
+use app::operations::Operations;
 use app::overrides::Overrides;
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
@@ -137,6 +138,8 @@ pub struct Shared {
 pub struct Platform {
     /// Where it listens, if it serves the API.
     pub address: Option<SocketAddr>,
+    /// Where the operator's machines ask, if they do.
+    pub ops_address: Option<SocketAddr>,
     /// Where boards and statistics are served, if they are.
     pub analytics_address: Option<SocketAddr>,
     /// To the shards.
@@ -302,6 +305,7 @@ impl Platform {
                 Arc::clone(clock),
                 Arc::clone(rng),
             )),
+            operations: Arc::new(Operations::new(store.clone(), Arc::clone(clock))),
             notifications: Arc::new(Notifications::new(
                 store.clone(),
                 Arc::clone(clock),
@@ -317,6 +321,7 @@ impl Platform {
             mailbox: settings.demo.then(|| Arc::new(Mailbox::new(Arc::clone(clock)))),
             hub: Arc::clone(&hub),
             meter: meter.clone(),
+            quote_log: web::ops::LogSize::default(),
             store: Arc::clone(&store),
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
@@ -333,9 +338,12 @@ impl Platform {
             let server = tokio::spawn(serve(listener, service, world.stopping()));
             world.tasks.push(("the server", tokio::spawn(async move { Ok(server.await??) })));
         }
+        let mut ops_address = None;
         if let Some(ops) = settings.listen_ops {
             let listener =
                 TcpListener::bind(ops).await.with_context(|| format!("listening on {ops} for operators"))?;
+            ops_address =
+                Some(listener.local_addr().context("reading the address listened on for operators")?);
             let service = web::ops::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
             // Ends with the process: it is asked to the very last.
             tokio::spawn(serve(listener, service, serving.stopping()));
@@ -372,7 +380,7 @@ impl Platform {
         }
         let keeper =
             Keeper::new(&settings.quotes, Some(Archive::new(&settings.archive)), Retention::default());
-        let keeper = chores::keep_quotes(keeper, store.clone(), Arc::clone(clock), serving.stopping());
+        let keeper = chores::keep_quotes(keeper, web.clone(), serving.stopping());
         serving.run("the keeper of the quote log", keeper);
         let mut consumers: Vec<Arc<dyn Consumer>> = Vec::new();
         if worker {
@@ -464,7 +472,7 @@ impl Platform {
             world.run(consumer.group(), taking.run(consumer, leader.leads(), world.stopping()));
         }
         serving.run("the leases of the groups", leader.run(serving.stopping()));
-        Ok(Self { address, analytics_address, desk, hub, web, sequencer, stages })
+        Ok(Self { address, ops_address, analytics_address, desk, hub, web, sequencer, stages })
     }
 
     /// The one who takes quotes where this process is alone; there is one, for whoever asks first.

@@ -38,15 +38,17 @@ async fn webhook(admin: &Trader) -> (String, String) {
 /// The status of an operation on these things. Only who calls is looked at; what an operation then says to its body is
 /// for others to test.
 async fn call(caller: &Trader, method: &str, path: &str, things: &Things) -> u16 {
-    let id = match path {
-        path if path.contains("purchases") => &things.purchase,
+    let id: &str = match path {
+        path if path.contains("purchases") => things.purchase.as_str(),
         path if path.contains("releases") => &things.release,
+        path if path.contains("messages") => "7",
         path if path.contains("notifications") => &things.notification,
         path if path.contains("webhooks") => &things.webhook,
         _ => &things.account,
     };
     let body = body(path, &things.version);
     let path = path.replace("{id}", id).replace("{ticket}", "2").replace("{number}", "1");
+    let path = path.replace("{queue}", "mail").replace("{group}", "webhooks");
     let path = path.replace("{delivery}", &things.delivery).replace("{token}", "a-token-that-nobody-made");
     let path = path.replace("{slug}", "plain").replace("{hash}", &things.version);
     let url = format!("{}{path}", caller.base);
@@ -71,6 +73,7 @@ fn body(path: &str, version: &str) -> Value {
         Some("webhooks") => json!({ "url": "https://hooks.example.com/in", "topics": ["account.*"] }),
         Some("recover") => json!({ "since": "2014-05-02T12:00:00Z" }),
         Some("releases") => json!({ "name": "GDP", "at": "2014-06-01T12:30:00Z", "currencies": ["USD"] }),
+        Some("send-again") => json!({ "kind": "mail.send" }),
         Some("purchases") => json!({ "program": "plain", "version": "0".repeat(64) }),
         _ => json!({}),
     }
@@ -90,6 +93,7 @@ async fn every_operation_lets_in_whom_the_table_says() {
     let stranger = stage.trader("stranger").await;
     let risk = stage.staff("risk@example.com", Role::Risk).await;
     let finance = stage.staff("finance@example.com", Role::Finance).await;
+    let admin = stage.staff("admin@example.com", Role::Admin).await;
 
     let release = json!({ "name": "CPI", "at": "2014-06-01T12:30:00Z", "currencies": ["USD"] });
     let (status, release) = risk.post("/v1/releases", None, &release).await;
@@ -141,6 +145,23 @@ async fn every_operation_lets_in_whom_the_table_says() {
             assert!((200..300).contains(&by_admin), "{name} by admin: {by_admin}");
             continue;
         }
+        if access == Access::Operations {
+            for (who, caller) in [("the owner", &owner), ("a stranger", &stranger), ("finance", &finance)] {
+                assert_eq!(at(caller).await, 403, "{name} by {who}");
+            }
+            // There is no job and no failed message, whoever asks.
+            let missing = path.contains("{id}");
+            let (by_risk, by_admin) = (at(&risk).await, at(&admin).await);
+            let expected = match (method, missing) {
+                ("GET", false) => by_risk == 200,
+                ("GET", true) => by_risk == 404,
+                _ => by_risk == 403,
+            };
+            assert!(expected, "{name} by risk: {by_risk}");
+            let expected = if missing { by_admin == 404 } else { (200..300).contains(&by_admin) };
+            assert!(expected, "{name} by the admin: {by_admin}");
+            continue;
+        }
         if path.contains("notifications/{id}") {
             for caller in [&owner, &stranger, &risk, &admin] {
                 assert_eq!(at(caller).await, 404, "{name}: there is none");
@@ -178,7 +199,8 @@ async fn every_operation_lets_in_whom_the_table_says() {
             | Access::OwnerOrStaff
             | Access::Risk
             | Access::Admin
-            | Access::Secret => {}
+            | Access::Secret
+            | Access::Operations => {}
         }
     }
     stage.close().await;

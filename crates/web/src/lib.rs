@@ -3,8 +3,8 @@
 //! **For:** turning requests into use cases and their answers into JSON. What every server of ours does the same way is in
 //! `serve`.
 //!
-//! **Must not know:** SQL (it reads screens through `store::read`, asks whether the store answers, and nothing else),
-//! which clock or feed is behind it, how a verdict is made.
+//! **Must not know:** SQL (it reads screens through `store::read`, asks whether the store answers and for the operator's
+//! figures, and nothing else), which clock or feed is behind it, how a verdict is made.
 //!
 //! **To add an endpoint:** see [`v1`].
 
@@ -22,6 +22,7 @@ use app::identity::Identity;
 use app::latency::Meter;
 use app::market::MarketHub;
 use app::notifications::{Mailbox, Notifications};
+use app::operations::Operations;
 use app::overrides::Overrides;
 use app::purchases::Purchases;
 use app::releases::Releases;
@@ -94,6 +95,8 @@ pub struct Parts {
     pub overrides: Arc<Overrides>,
     /// The calendars of releases.
     pub releases: Arc<Releases>,
+    /// What goes on behind the requests.
+    pub operations: Arc<Operations>,
     /// What people are told.
     pub notifications: Arc<Notifications>,
     /// What the firm's own systems are told.
@@ -104,6 +107,8 @@ pub struct Parts {
     pub hub: Arc<MarketHub>,
     /// How long everything took.
     pub meter: Meter,
+    /// How large the quote log is on this machine.
+    pub quote_log: ops::LogSize,
     /// Screens.
     pub store: Arc<Store>,
     /// The time.
@@ -166,6 +171,15 @@ pub fn router(web: Web) -> Router {
 }
 
 async fn ready(State(web): State<Web>) -> Result<&'static str, Problem> {
-    web.store.ready().await?;
+    readiness(&web).await?;
     Ok("ready\n")
+}
+
+/// Whether requests are to come here: the database answers, and nobody asked this process to stop. What waits for streams
+/// can wait; requests do not need them.
+async fn readiness(web: &Web) -> Result<(), Problem> {
+    if *web.stopping.borrow() {
+        return Err(Problem::new("unavailable", "This process is about to stop; ask another one."));
+    }
+    Ok(web.store.ready().await?)
 }

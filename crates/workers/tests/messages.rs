@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use app::AppError;
 use app::events::{Backlog, Consumer, Message, MessageStore as _, PARTS, stream};
+use app::operations::Operations;
 use app::streams::Streams;
 use async_trait::async_trait;
 use kernel::{FirmId, OwnerId};
@@ -238,10 +239,9 @@ async fn a_message_that_nobody_can_take_stops_nobody_and_is_taken_after_the_fix(
     watcher.poison.lock().unwrap().clear();
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(watcher.ids(), [before, after], "a dead one stays dead by itself");
-    told.run(
-        "update failed_messages set dead_at = null, attempts = 0, sent_again_at = now(), next_at = now()",
-    )
-    .await;
+    let operations = Operations::new(told.world.store.clone(), told.world.clock.clone());
+    let admin = told.world.admin(told.firm, "admin").await;
+    operations.send_again(&told.world.context_of(told.firm, &admin), GROUP, poison).await.unwrap();
     eventually(async || watcher.ids() == [before, poison, after]).await;
     let Backlog { waiting, failing, dead, .. } = told.backlog().await;
     assert_eq!((waiting, failing, dead), (0, 0, 0));

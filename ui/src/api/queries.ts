@@ -2,7 +2,7 @@ import { infiniteQueryOptions, QueryClient, queryOptions } from "@tanstack/react
 import { api, ask } from "./client";
 import { ApiError } from "./error";
 import { signatureOf } from "./signature";
-import type { DeliveryState, Forecast, Interval } from "./types";
+import type { DeliveryState, Forecast, Interval, JobState } from "./types";
 
 export const queryClient = new QueryClient({
   defaultOptions: {
@@ -183,6 +183,53 @@ export const releasesQuery = queryOptions({
   queryFn: async () => (await ask(api.GET("/v1/releases"))).items,
   staleTime: 0,
 });
+
+/** What goes on behind the requests is looked at again and again while somebody looks. */
+const WATCHED_MS = 3_000;
+
+export const operationsQuery = queryOptions({
+  queryKey: ["operations", "overview"],
+  queryFn: () => ask(api.GET("/v1/operations")),
+  staleTime: 0,
+  refetchInterval: WATCHED_MS,
+});
+
+export const jobsQuery = (state: JobState) =>
+  infiniteQueryOptions({
+    ...pages,
+    queryKey: ["operations", "jobs", state],
+    queryFn: ({ pageParam }) =>
+      ask(api.GET("/v1/operations/jobs", { params: { query: { state, cursor: pageParam || undefined } } })),
+    refetchInterval: WATCHED_MS,
+  });
+
+export const failedMessagesQuery = (group: string) =>
+  infiniteQueryOptions({
+    ...pages,
+    queryKey: ["operations", "messages", group],
+    queryFn: ({ pageParam }) => {
+      const query = { group: group || undefined, cursor: pageParam || undefined };
+      return ask(api.GET("/v1/operations/messages", { params: { query } }));
+    },
+    refetchInterval: WATCHED_MS,
+  });
+
+// Every reading of what a job or a message is about is written down: these are asked once for each opening.
+const onceEach = { staleTime: Number.POSITIVE_INFINITY, gcTime: 0 };
+
+export const jobQuery = (id: string) =>
+  queryOptions({
+    ...onceEach,
+    queryKey: ["job", id],
+    queryFn: () => ask(api.GET("/v1/operations/jobs/{id}", { params: { path: { id } } })),
+  });
+
+export const failedMessageQuery = (group: string, id: number) =>
+  queryOptions({
+    ...onceEach,
+    queryKey: ["message", group, id],
+    queryFn: () => ask(api.GET("/v1/operations/messages/{group}/{id}", { params: { path: { group, id } } })),
+  });
 
 export const notificationsQuery = infiniteQueryOptions({
   ...pages,

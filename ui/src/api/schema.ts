@@ -564,6 +564,210 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/operations": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Queues and groups with what waits, failed and was given up in them. */
+    get: operations["operations"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/jobs": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Jobs in one state, the newest first. */
+    get: operations["jobs"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/jobs/send-again": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Sends the dead jobs of a kind again, the oldest first. */
+    post: operations["send_jobs_again"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/jobs/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** One job with its payload and every error. */
+    get: operations["job"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/jobs/{id}/cancel": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Cancels a job that waits, or asks the worker of one that runs to stop it. */
+    post: operations["cancel_job"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/jobs/{id}/send-again": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Sends a dead job again, with all its attempts. */
+    post: operations["send_job_again"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/messages": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Messages that failed, and those that were given up, the newest first. */
+    get: operations["failed_messages"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/messages/{group}/send-again": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Lets a group try its dead messages again, the oldest first. */
+    post: operations["send_messages_again"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/messages/{group}/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** One message that failed with its payload and every error. */
+    get: operations["failed_message"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/messages/{group}/{id}/send-again": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Lets a group try a dead message again, with all its attempts. */
+    post: operations["send_message_again"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/queues/{queue}/pause": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Begins none of the firm's jobs of a queue any longer; what runs goes on. Doing it twice is doing it once. */
+    post: operations["pause_queue"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/queues/{queue}/resume": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Begins the firm's jobs of a queue again. Doing it twice is doing it once. */
+    post: operations["resume_queue"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/programs": {
     parameters: {
       query?: never;
@@ -1097,6 +1301,16 @@ export interface components {
        */
       took_us: number;
     };
+    /** @description What became of a wish to cancel. */
+    CancelledJob: {
+      /** @description Whether it is over already. */
+      outcome: components["schemas"]["Cancelling"];
+    };
+    /**
+     * @description What became of a wish to cancel.
+     * @enum {string}
+     */
+    Cancelling: "cancelled" | "asked";
     /** @description The bid over one interval. */
     Candle: {
       /** @description Last bid. */
@@ -1207,6 +1421,11 @@ export interface components {
       verdict_decided?: components["schemas"]["Latency"] | null;
       verdict_durable?: components["schemas"]["Latency"] | null;
     };
+    /** @description Which dead jobs to send again. */
+    DeadJobs: {
+      /** @description Those of this kind. */
+      kind: string;
+    };
     /** @description Who decided something. */
     DecidedBy: {
       /** @description Their id. */
@@ -1268,6 +1487,56 @@ export interface components {
       rule: string;
       /** @description Where they stand. */
       status: string;
+    };
+    /** @description An attempt that failed. */
+    FailedAttempt: {
+      /** @description When it ended. */
+      at: string;
+      /**
+       * Format: int32
+       * @description Which.
+       */
+      attempt: number;
+      /** @description Why. */
+      error: string;
+    };
+    /** @description A message that a group could not take. */
+    FailedMessage: {
+      /** @description What it is about, such as `account:0198…`. */
+      aggregate: string;
+      /** @description When it happened. */
+      at: string;
+      /**
+       * Format: int32
+       * @description How often it failed since it was sent, or sent again.
+       */
+      attempts: number;
+      /** @description When it was given up. */
+      dead_at: string | null;
+      /** @description The group. */
+      group: string;
+      /**
+       * Format: int64
+       * @description The message.
+       */
+      id: number;
+      /** @description Why the last attempt failed. */
+      last_error: string | null;
+      /** @description When it is tried again; nothing for a dead one. */
+      next_at: string | null;
+      /** @description When somebody sent it again last. */
+      sent_again_at: string | null;
+      /** @description What happened, such as `account.breached`. */
+      topic: string;
+    };
+    /** @description A message that a group could not take, with everything that is known of it. */
+    FailedMessageDetails: {
+      /** @description Every failed attempt, the oldest first. */
+      errors: components["schemas"]["FailedAttempt"][];
+      /** @description The message. */
+      message: components["schemas"]["FailedMessage"];
+      /** @description What it says, for whoever may operate; that they saw it is in the audit log. */
+      payload: Record<string, never> | null;
     };
     /** @description A verdict in short. */
     FateVerdict: {
@@ -1738,6 +2007,85 @@ export interface components {
         url: string;
       }[];
     };
+    /** @description A job. */
+    Job: {
+      /**
+       * Format: int32
+       * @description How often it was begun.
+       */
+      attempt: number;
+      /** @description When it ended. */
+      ended_at: string | null;
+      /** @description When it was enqueued. */
+      enqueued_at: string;
+      /** @description Its id. */
+      id: string;
+      /** @description What is to be done, such as `mail.send`. */
+      kind: string;
+      /** @description Why the last attempt failed; nothing if none did. */
+      last_error: string | null;
+      /**
+       * Format: int32
+       * @description How many attempts may fail.
+       */
+      most_attempts: number;
+      /**
+       * Format: int32
+       * @description Lower ones go first.
+       */
+      priority: number;
+      /** @description Its queue. */
+      queue: string;
+      /** @description Not before. */
+      run_at: string;
+      /** @description Where it stands. */
+      state: components["schemas"]["JobState"];
+      /** @description Whether somebody has cancelled it while it runs. */
+      stop: boolean;
+    };
+    /** @description A job with everything that is known of it. */
+    JobDetails: {
+      /** @description Every failed attempt, the oldest first. */
+      errors: components["schemas"]["FailedAttempt"][];
+      /** @description The job. */
+      job: components["schemas"]["Job"];
+      /** @description What it is about, for whoever may operate; that they saw it is in the audit log. */
+      payload: Record<string, never> | null;
+    };
+    /** @description A queue of jobs. */
+    JobQueue: {
+      /**
+       * Format: int64
+       * @description Jobs that were given up.
+       */
+      dead: number;
+      /** @description Its name. */
+      name: string;
+      /** @description Since when the longest waiting job is due; nothing if none is. */
+      oldest_at: string | null;
+      /**
+       * Format: int64
+       * @description For how many seconds that is.
+       */
+      oldest_seconds: number | null;
+      /** @description Whether nothing of it is begun. */
+      paused: boolean;
+      /**
+       * Format: int64
+       * @description Jobs that run.
+       */
+      running: number;
+      /**
+       * Format: int64
+       * @description Jobs that wait, also for their time.
+       */
+      waiting: number;
+    };
+    /**
+     * @description Where a job stands.
+     * @enum {string}
+     */
+    JobState: "waiting" | "running" | "done" | "dead" | "cancelled";
     /** @description A version that was judged again. */
     JudgedVersion: {
       /** @description For people. */
@@ -1823,6 +2171,33 @@ export interface components {
       message_id?: string | null;
       /** @description `hard`, `soft` or `complaint`. */
       type: string;
+    };
+    /** @description A group that takes messages. */
+    MessageGroup: {
+      /**
+       * Format: int64
+       * @description Messages that were given up.
+       */
+      dead: number;
+      /**
+       * Format: int64
+       * @description Messages that failed and are tried again; they are among those that wait.
+       */
+      failing: number;
+      /** @description Its name. */
+      name: string;
+      /** @description When the oldest of these was written; nothing if there is none. */
+      oldest_at: string | null;
+      /**
+       * Format: int64
+       * @description How many seconds ago that was.
+       */
+      oldest_seconds: number | null;
+      /**
+       * Format: int64
+       * @description Messages that it has neither taken nor given up.
+       */
+      waiting: number;
     };
     /** @description A new order. */
     NewOrder: {
@@ -1999,6 +2374,13 @@ export interface components {
       /** @description To reach: an amount or a count of days. */
       target: string;
     };
+    /** @description The firm's part of everything that goes on behind the requests. */
+    Operations: {
+      /** @description Who takes messages, by name. */
+      groups: components["schemas"]["MessageGroup"][];
+      /** @description Queues in which the firm has a job, or a pause, by name. */
+      queues: components["schemas"]["JobQueue"][];
+    };
     /** @description An order to trade. */
     Order: {
       /** @description When it stopped working. */
@@ -2104,6 +2486,40 @@ export interface components {
       next_cursor: string | null;
     };
     /** @description A page of a longer list. */
+    Page_FailedMessage: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What it is about, such as `account:0198…`. */
+        aggregate: string;
+        /** @description When it happened. */
+        at: string;
+        /**
+         * Format: int32
+         * @description How often it failed since it was sent, or sent again.
+         */
+        attempts: number;
+        /** @description When it was given up. */
+        dead_at: string | null;
+        /** @description The group. */
+        group: string;
+        /**
+         * Format: int64
+         * @description The message.
+         */
+        id: number;
+        /** @description Why the last attempt failed. */
+        last_error: string | null;
+        /** @description When it is tried again; nothing for a dead one. */
+        next_at: string | null;
+        /** @description When somebody sent it again last. */
+        sent_again_at: string | null;
+        /** @description What happened, such as `account.breached`. */
+        topic: string;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
     Page_Fill: {
       /** @description In the order the operation describes. */
       items: {
@@ -2138,6 +2554,47 @@ export interface components {
          * @description The position's ticket.
          */
         ticket: number;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
+    Page_Job: {
+      /** @description In the order the operation describes. */
+      items: {
+        /**
+         * Format: int32
+         * @description How often it was begun.
+         */
+        attempt: number;
+        /** @description When it ended. */
+        ended_at: string | null;
+        /** @description When it was enqueued. */
+        enqueued_at: string;
+        /** @description Its id. */
+        id: string;
+        /** @description What is to be done, such as `mail.send`. */
+        kind: string;
+        /** @description Why the last attempt failed; nothing if none did. */
+        last_error: string | null;
+        /**
+         * Format: int32
+         * @description How many attempts may fail.
+         */
+        most_attempts: number;
+        /**
+         * Format: int32
+         * @description Lower ones go first.
+         */
+        priority: number;
+        /** @description Its queue. */
+        queue: string;
+        /** @description Not before. */
+        run_at: string;
+        /** @description Where it stands. */
+        state: components["schemas"]["JobState"];
+        /** @description Whether somebody has cancelled it while it runs. */
+        stop: boolean;
       }[];
       /** @description Give it as `cursor` to read on; nothing at the end. */
       next_cursor: string | null;
@@ -2837,6 +3294,14 @@ export interface components {
       rule: string;
       /** @description What it means. */
       sentence: string;
+    };
+    /** @description What was sent again. */
+    SentAgain: {
+      /**
+       * Format: int64
+       * @description How many. The oldest go first, so many at a time; ask again for the rest.
+       */
+      sent: number;
     };
     /**
      * @description Which way.
@@ -3986,6 +4451,299 @@ export interface operations {
         content?: never;
       };
       401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  operations: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Operations"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+    };
+  };
+  jobs: {
+    parameters: {
+      query?: {
+        /** @description Dead ones if not said. */
+        state?: "waiting" | "running" | "done" | "dead" | "cancelled";
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_Job"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  send_jobs_again: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["DeadJobs"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["SentAgain"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  job: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["JobDetails"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  cancel_job: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["CancelledJob"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
+  send_job_again: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description It waits again */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
+  failed_messages: {
+    parameters: {
+      query?: {
+        /** @description Those of one group; of every group if not said. */
+        group?: string;
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_FailedMessage"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  send_messages_again: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        group: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["SentAgain"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+    };
+  };
+  failed_message: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        group: string;
+        id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["FailedMessageDetails"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  send_message_again: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        group: string;
+        id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description It is tried again */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
+  pause_queue: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        queue: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Nothing of it is begun */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  resume_queue: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        queue: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Its jobs are begun */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
     };
   };

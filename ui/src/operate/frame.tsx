@@ -23,6 +23,7 @@ export default function OperateFrame() {
         </NavLink>
         <NavLink to="/operate/releases">Releases</NavLink>
         <NavLink to="/operate/accounts">Overrides</NavLink>
+        <NavLink to="/operate/operations">Operations</NavLink>
         {may(me, "webhooks") && <NavLink to="/operate/webhooks">Webhooks</NavLink>}
       </nav>
       <Outlet />

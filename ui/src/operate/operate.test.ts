@@ -5,6 +5,7 @@ import { looksLikeJson, readJson } from "./json";
 import { parts } from "./report";
 import { may } from "./roles";
 import { topicsOf } from "./topics";
+import { ageWords, counted, firstLine, kindsOf, lateness, standing } from "./work";
 
 describe("who may open the desk's screens", () => {
   it("follows the roles", () => {
@@ -14,6 +15,8 @@ describe("who may open the desk's screens", () => {
     expect(may({ roles: ["trader"] }, "judge")).toBe(false);
     expect(may({ roles: ["support"] }, "judge")).toBe(false);
     expect(may(null, "judge")).toBe(false);
+    expect(may({ roles: ["admin"] }, "operate")).toBe(true);
+    expect(may({ roles: ["risk", "auditor"] }, "operate")).toBe(false);
     expect(may({ roles: ["admin"] }, "webhooks")).toBe(true);
     expect(may({ roles: ["risk", "auditor"] }, "webhooks")).toBe(false);
   });
@@ -118,6 +121,54 @@ describe("a what-if report", () => {
     const longer = parts({ ...report, under_other: column({ phases: [] }) });
     const rate = longer[1]?.lines.find((line) => line.label.startsWith("Pass rate"));
     expect(rate).toMatchObject({ own: "10.00 %", other: "–", differs: true });
+  });
+});
+
+describe("what waits and failed", () => {
+  it("tells an age in two units at most", () => {
+    expect([0, 0.9, 59, 60, 61, 3_599, 3_600, 7_500].map(ageWords)).toEqual([
+      "0 s",
+      "0 s",
+      "59 s",
+      "1 min",
+      "1 min 1 s",
+      "59 min 59 s",
+      "1 h",
+      "2 h 5 min",
+    ]);
+    expect(ageWords(86_400 * 6 + 3_600 * 3 + 59)).toBe("6 d 3 h");
+    expect(ageWords(86_400 + 59)).toBe("1 d");
+    expect(ageWords(-5)).toBe("0 s");
+  });
+  it("marks what waits for long", () => {
+    expect([null, 0, 59, 60, 599, 600].map(lateness)).toEqual([
+      "fine",
+      "fine",
+      "fine",
+      "late",
+      "late",
+      "very-late",
+    ]);
+  });
+  it("is counted in words", () => {
+    expect([0, 1, 1_204].map((count) => counted(count, "job"))).toEqual(["no jobs", "1 job", "1,204 jobs"]);
+  });
+  it("shows the first line of an error", () => {
+    expect(firstLine("connecting failed\nat line 3")).toBe("connecting failed");
+    expect(firstLine(null)).toBe("");
+    expect(firstLine("abcdef ghi", 8)).toBe("abcdef…");
+  });
+  it("names every kind once", () => {
+    expect(kindsOf([{ kind: "mail.send" }, { kind: "a" }, { kind: "mail.send" }])).toEqual([
+      "a",
+      "mail.send",
+    ]);
+  });
+  it("tells where a failed message stands", () => {
+    const at = "2026-01-01T00:00:00Z";
+    expect(standing({ dead_at: at, sent_again_at: at })).toBe("Dead");
+    expect(standing({ dead_at: null, sent_again_at: at })).toBe("Sent again");
+    expect(standing({ dead_at: null, sent_again_at: null })).toBe("Failing");
   });
 });
 

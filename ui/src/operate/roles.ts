@@ -6,6 +6,7 @@ type Role = Person["roles"][number];
 const grants = {
   judge: ["risk", "admin", "auditor"],
   edit: ["risk", "admin"],
+  operate: ["admin"],
   webhooks: ["admin"],
 } as const satisfies Record<string, readonly Role[]>;
 

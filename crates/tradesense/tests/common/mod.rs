@@ -187,7 +187,7 @@ impl Stage {
             quotes: directory.path().join("quotes"),
             archive: directory.path().join("quotes-archive"),
             listen: "127.0.0.1:0".parse().unwrap(),
-            listen_ops: None,
+            listen_ops: Some("127.0.0.1:0".parse().unwrap()),
             otherwise: Some(firm),
             demo: true,
             shards: 1,
@@ -263,6 +263,13 @@ impl Stage {
         let body = json!({ "email": email, "password": PASSWORD });
         assert_eq!(staff.post("/v1/auth/sign-in", None, &body).await.0, 200);
         staff
+    }
+
+    /// What the operator's machines get: the status and the text.
+    pub async fn ask_ops(&self, path: &str) -> (u16, String) {
+        let ops = self.platform.ops_address.unwrap();
+        let response = reqwest::get(format!("http://{ops}{path}")).await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
     }
 
     /// Plays the recorded ticks up to and including the first at or after an instant; the clock stands there then.

@@ -22,10 +22,12 @@ pub enum Access {
     Admin,
     /// Whoever has the address or the signature; for everybody else it is not found.
     Secret,
+    /// Those of the firm who see what goes on behind the requests; where something is done, of them whoever may operate.
+    Operations,
 }
 
 /// Method, path and who may, in the order of the paths.
-pub const ACCESS: [(&str, &str, Access); 65] = [
+pub const ACCESS: [(&str, &str, Access); 77] = [
     ("GET", "/v1/accounts/{id}", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/fills", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/forecast", Access::OwnerOrStaff),
@@ -62,6 +64,18 @@ pub const ACCESS: [(&str, &str, Access); 65] = [
     ("PUT", "/v1/notifications/preferences", Access::SignedIn),
     ("POST", "/v1/notifications/read-all", Access::SignedIn),
     ("POST", "/v1/notifications/{id}/read", Access::Owner),
+    ("GET", "/v1/operations", Access::Operations),
+    ("GET", "/v1/operations/jobs", Access::Operations),
+    ("POST", "/v1/operations/jobs/send-again", Access::Operations),
+    ("GET", "/v1/operations/jobs/{id}", Access::Operations),
+    ("POST", "/v1/operations/jobs/{id}/cancel", Access::Operations),
+    ("POST", "/v1/operations/jobs/{id}/send-again", Access::Operations),
+    ("GET", "/v1/operations/messages", Access::Operations),
+    ("POST", "/v1/operations/messages/{group}/send-again", Access::Operations),
+    ("GET", "/v1/operations/messages/{group}/{id}", Access::Operations),
+    ("POST", "/v1/operations/messages/{group}/{id}/send-again", Access::Operations),
+    ("POST", "/v1/operations/queues/{queue}/pause", Access::Operations),
+    ("POST", "/v1/operations/queues/{queue}/resume", Access::Operations),
     ("GET", "/v1/programs", Access::Public),
     ("POST", "/v1/programs/check", Access::Risk),
     ("GET", "/v1/programs/versions/{hash}", Access::Public),

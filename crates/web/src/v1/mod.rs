@@ -13,6 +13,7 @@ mod forecast;
 mod leaderboard;
 mod market;
 mod notifications;
+mod operations;
 mod overrides;
 mod programs;
 mod publishing;
@@ -48,6 +49,7 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(releases::router())
         .merge(notifications::router())
         .merge(webhooks::router())
+        .merge(operations::router())
 }
 
 /// A list that ends.

@@ -352,6 +352,57 @@ impl From<app::Role> for Role {
     }
 }
 
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// For its time, or for a worker.
+    Waiting,
+    /// In the hands of a worker.
+    Running,
+    /// Kept for a day.
+    Done,
+    /// Given up; waits for somebody who sends it again.
+    #[default]
+    Dead,
+    /// No longer wanted; kept for a day.
+    Cancelled,
+}
+
+impl From<app::operations::JobState> for JobState {
+    fn from(state: app::operations::JobState) -> Self {
+        match state {
+            app::operations::JobState::Waiting => Self::Waiting,
+            app::operations::JobState::Running => Self::Running,
+            app::operations::JobState::Done => Self::Done,
+            app::operations::JobState::Dead => Self::Dead,
+            app::operations::JobState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<JobState> for app::operations::JobState {
+    fn from(state: JobState) -> Self {
+        match state {
+            JobState::Waiting => Self::Waiting,
+            JobState::Running => Self::Running,
+            JobState::Done => Self::Done,
+            JobState::Dead => Self::Dead,
+            JobState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// What became of a wish to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cancelling {
+    /// It waited and will not run.
+    Cancelled,
+    /// It runs; its worker is asked to stop.
+    Asked,
+}
+
 /// How a rate was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

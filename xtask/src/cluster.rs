@@ -94,7 +94,7 @@ fn serve(wanted: &Wanted, program: &Path, dir: &Path, server: &Postgres) -> Outc
         let name = format!("{role}-{number}");
         let port = free_port()?;
         let mut member = logged(program.to_path_buf(), dir, &name)?;
-        member.args([role, "--demo", "--connections", "6", "--port", &port.to_string()]);
+        member.args([role, "--demo", "--connections", "4", "--port", &port.to_string()]);
         member.args(["--analytics-port", &port.to_string(), "--ops-port"]);
         member
             .arg(free_port()?.to_string())

@@ -216,7 +216,7 @@ impl Platform {
             } else {
                 3
             },
-            worker_connections: if worker { 6 } else { 2 },
+            worker_connections: if worker { 10 } else { 2 },
         })
         .await
         .context("connecting to the database")?;

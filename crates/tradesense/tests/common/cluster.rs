@@ -136,7 +136,7 @@ impl Cluster {
         let member = &mut self.members[place];
         assert!(member.child.is_none(), "{} runs", member.name);
         let child = Command::new(env!("CARGO_BIN_EXE_tradesense"))
-            .args([member.role, "--demo", "--shards", "4", "--speed", "5", "--connections", "6"])
+            .args([member.role, "--demo", "--shards", "4", "--speed", "5", "--connections", "4"])
             .args(["--port", &member.port.to_string(), "--ops-port", &member.ops_port.to_string()])
             .args(["--analytics-port", &member.port.to_string()])
             .arg("--data-dir")

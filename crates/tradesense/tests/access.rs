@@ -93,7 +93,6 @@ async fn every_operation_lets_in_whom_the_table_says() {
     let stranger = stage.trader("stranger").await;
     let risk = stage.staff("risk@example.com", Role::Risk).await;
     let finance = stage.staff("finance@example.com", Role::Finance).await;
-    let admin = stage.staff("admin@example.com", Role::Admin).await;
 
     let release = json!({ "name": "CPI", "at": "2014-06-01T12:30:00Z", "currencies": ["USD"] });
     let (status, release) = risk.post("/v1/releases", None, &release).await;

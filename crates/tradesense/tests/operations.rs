@@ -22,7 +22,7 @@ use store::Store;
 use tokio::sync::watch;
 use workers::runner::{Runner, RunnerSettings};
 
-/// A mail server and a subscriber of messages that work once they are mended.
+/// Does jobs and takes messages once it is mended; of a queue and a group that nobody else works for.
 struct Partner {
     store: Arc<Store>,
     mended: AtomicBool,
@@ -31,7 +31,7 @@ struct Partner {
 #[async_trait]
 impl JobHandler for Partner {
     fn kind(&self) -> &'static str {
-        "mail.send"
+        "post.send"
     }
 
     async fn run(&self, _: &Job) -> Result<(), JobError> {
@@ -42,7 +42,7 @@ impl JobHandler for Partner {
 #[async_trait]
 impl Consumer for Partner {
     fn group(&self) -> &'static str {
-        "webhooks"
+        "partners"
     }
 
     async fn take(&self, firm: FirmId, messages: &[Message]) -> Result<(), AppError> {
@@ -66,8 +66,8 @@ impl Partner {
 fn mail(stage: &Stage, number: i64) -> NewJob {
     NewJob {
         firm: Some(stage.firm),
-        queue: "mail",
-        kind: "mail.send",
+        queue: "post",
+        kind: "post.send",
         payload: json!({ "to": "somebody@example.com", "number": number }),
         run_at: stage.clock.now(),
         priority: 0,
@@ -126,7 +126,7 @@ async fn a_dead_job_is_seen_with_payload_and_errors_and_done_after_the_fix() {
     let partner = Partner::of(&stage);
     let store = Arc::clone(&stage.platform.web.store);
     let settings = RunnerSettings { poll: Duration::from_millis(20), ..RunnerSettings::default() };
-    let queues = vec![("mail".to_owned(), 2)];
+    let queues = vec![("post".to_owned(), 2)];
     let owner = OwnerId::derived(&[b"mailer"]);
     let runner =
         Runner::new(store.clone(), stage.clock.clone(), owner, settings, queues, vec![partner.clone()]);
@@ -140,13 +140,13 @@ async fn a_dead_job_is_seen_with_payload_and_errors_and_done_after_the_fix() {
         (items.len() == 2).then_some(items)
     })
     .await;
-    assert_eq!(dead[0]["kind"], "mail.send");
+    assert_eq!(dead[0]["kind"], "post.send");
     assert!(
         dead[0].get("payload").is_none() && dead[0]["last_error"].as_str().unwrap().contains("no such host")
     );
     let overview = seen(&risk, "/v1/operations").await;
     let queue = &overview["queues"][0];
-    assert_eq!((&queue["name"], &queue["dead"], &queue["waiting"]), (&json!("mail"), &json!(2), &json!(0)));
+    assert_eq!((&queue["name"], &queue["dead"], &queue["waiting"]), (&json!("post"), &json!(2), &json!(0)));
 
     // What it is about is for those who operate, and it is written down that they saw it.
     let path = format!("/v1/operations/jobs/{}", dead[1]["id"].as_str().unwrap());
@@ -166,7 +166,7 @@ async fn a_dead_job_is_seen_with_payload_and_errors_and_done_after_the_fix() {
     until("it is done", async || (seen(&risk, &path).await["job"]["state"] == "done").then_some(())).await;
     assert_eq!(do_it(&admin, &format!("{path}/send-again")).await, (409, json!("conflict")));
     let (status, sent) =
-        admin.post("/v1/operations/jobs/send-again", None, &json!({ "kind": "mail.send" })).await;
+        admin.post("/v1/operations/jobs/send-again", None, &json!({ "kind": "post.send" })).await;
     assert_eq!((status, sent), (200, json!({ "sent": 1 })));
     until("both are done", async || {
         let done = seen(&risk, "/v1/operations/jobs?state=done").await;
@@ -175,7 +175,7 @@ async fn a_dead_job_is_seen_with_payload_and_errors_and_done_after_the_fix() {
     .await;
 
     // Nothing of a paused queue is begun; what waits can be cancelled, and then no more.
-    assert_eq!(do_it(&admin, "/v1/operations/queues/mail/pause").await.0, 204);
+    assert_eq!(do_it(&admin, "/v1/operations/queues/post/pause").await.0, 204);
     store.enqueue(&[mail(&stage, 3)], stage.clock.now()).await.unwrap();
     let overview = seen(&risk, "/v1/operations").await;
     let queue = &overview["queues"][0];
@@ -186,7 +186,7 @@ async fn a_dead_job_is_seen_with_payload_and_errors_and_done_after_the_fix() {
     let cancelled = admin.post(&path, None, &json!({})).await;
     assert_eq!(cancelled, (200, json!({ "outcome": "cancelled" })));
     assert_eq!(do_it(&admin, &path).await, (409, json!("conflict")));
-    assert_eq!(do_it(&admin, "/v1/operations/queues/mail/resume").await.0, 204);
+    assert_eq!(do_it(&admin, "/v1/operations/queues/post/resume").await.0, 204);
     assert_eq!(do_it(&admin, "/v1/operations/queues/no%20queue/pause").await.0, 404);
     for wrong in ["jobs?state=lost", "jobs?cursor=x", "messages?cursor=7"] {
         let (status, answer) = admin.get(&format!("/v1/operations/{wrong}")).await;
@@ -204,13 +204,13 @@ async fn a_dead_message_is_seen_with_payload_and_errors_and_taken_after_the_fix(
     let risk = stage.staff("risk@example.com", Role::Risk).await;
     let partner = Partner::of(&stage);
     let store = Arc::clone(&stage.platform.web.store);
-    store.join("webhooks").await.unwrap();
+    store.join("partners").await.unwrap();
     let message = tell(&stage).await;
     let mut attempts = 0;
     loop {
         let error = partner.take(stage.firm, std::slice::from_ref(&message)).await.unwrap_err();
         let error = error.to_string();
-        let failed = Failed { group: "webhooks", firm: stage.firm, message: message.id, error: &error };
+        let failed = Failed { group: "partners", firm: stage.firm, message: message.id, error: &error };
         attempts += 1;
         if store.fail(failed).await.unwrap() {
             break;
@@ -220,14 +220,14 @@ async fn a_dead_message_is_seen_with_payload_and_errors_and_taken_after_the_fix(
     let group = async || {
         let overview = seen(&risk, "/v1/operations").await;
         let groups = overview["groups"].as_array().unwrap();
-        groups.iter().find(|group| group["name"] == "webhooks").unwrap().clone()
+        groups.iter().find(|group| group["name"] == "partners").unwrap().clone()
     };
     let figures = group().await;
     assert_eq!((&figures["dead"], &figures["waiting"]), (&json!(1), &json!(0)));
-    let page = seen(&risk, "/v1/operations/messages?group=webhooks").await;
+    let page = seen(&risk, "/v1/operations/messages?group=partners").await;
     assert_eq!((&page["items"][0]["id"], &page["next_cursor"]), (&json!(message.id), &Value::Null));
     assert_eq!(seen(&risk, "/v1/operations/messages?group=others").await["items"], json!([]));
-    let path = format!("/v1/operations/messages/webhooks/{}", message.id);
+    let path = format!("/v1/operations/messages/partners/{}", message.id);
     let told = seen(&risk, &path).await;
     assert_eq!((&told["payload"], told["errors"].as_array().unwrap().len()), (&Value::Null, attempts));
     let told = seen(&admin, &path).await;
@@ -249,7 +249,7 @@ async fn a_dead_message_is_seen_with_payload_and_errors_and_taken_after_the_fix(
         (&figures["dead"], &figures["failing"], &figures["waiting"]),
         (&json!(0), &json!(0), &json!(0))
     );
-    let sent = admin.post("/v1/operations/messages/webhooks/send-again", None, &json!({})).await;
+    let sent = admin.post("/v1/operations/messages/partners/send-again", None, &json!({})).await;
     assert_eq!(sent, (200, json!({ "sent": 0 })));
     stage.close().await;
 }
@@ -291,10 +291,10 @@ async fn scrape(stage: &Stage) -> BTreeMap<String, String> {
 async fn the_figures_tell_what_waits_and_are_counted_every_five_seconds_at_most() {
     let stage = Stage::open(&[]).await;
     let store = Arc::clone(&stage.platform.web.store);
-    store.join("webhooks").await.unwrap();
+    store.join("partners").await.unwrap();
     store.enqueue(&[mail(&stage, 1), mail(&stage, 2)], stage.clock.now()).await.unwrap();
     let message = tell(&stage).await;
-    let failed = Failed { group: "webhooks", firm: stage.firm, message: message.id, error: "no" };
+    let failed = Failed { group: "partners", firm: stage.firm, message: message.id, error: "no" };
     store.fail(failed).await.unwrap();
     stage.clock.advance(Span::from_seconds(90));
 
@@ -302,20 +302,20 @@ async fn the_figures_tell_what_waits_and_are_counted_every_five_seconds_at_most(
     let version = format!("tradesense_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
     for (name, value) in [
         (version.as_str(), "1"),
-        ("tradesense_stream_backlog{group=\"webhooks\"}", "1"),
-        ("tradesense_stream_oldest_age_seconds{group=\"webhooks\"}", "90.000000"),
-        ("tradesense_messages_failing{group=\"webhooks\"}", "1"),
-        ("tradesense_messages_dead{group=\"webhooks\"}", "0"),
-        ("tradesense_jobs{queue=\"mail\",state=\"waiting\"}", "2"),
-        ("tradesense_jobs{queue=\"mail\",state=\"dead\"}", "0"),
-        ("tradesense_jobs_oldest_age_seconds{queue=\"mail\"}", "90.000000"),
+        ("tradesense_stream_backlog{group=\"partners\"}", "1"),
+        ("tradesense_stream_oldest_age_seconds{group=\"partners\"}", "90.000000"),
+        ("tradesense_messages_failing{group=\"partners\"}", "1"),
+        ("tradesense_messages_dead{group=\"partners\"}", "0"),
+        ("tradesense_jobs{queue=\"post\",state=\"waiting\"}", "2"),
+        ("tradesense_jobs{queue=\"post\",state=\"dead\"}", "0"),
+        ("tradesense_jobs_oldest_age_seconds{queue=\"post\"}", "90.000000"),
     ] {
         assert_eq!(told.get(name).map(String::as_str), Some(value), "{name}");
     }
     assert!(told.contains_key("tradesense_outbox_known_lag"));
 
     // Asked again within five seconds, nothing is counted; after them it is.
-    let backlog = "tradesense_stream_backlog{group=\"webhooks\"}";
+    let backlog = "tradesense_stream_backlog{group=\"partners\"}";
     tell(&stage).await;
     stage.clock.advance(Span::from_seconds(4));
     assert_eq!(scrape(&stage).await[backlog], "1");

@@ -41,6 +41,7 @@ use streams::MemoryStreams;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use web::ops::Figures;
 use web::{Firms, Parts, Web};
 use workers::consume::{self, Taking};
 use workers::leader::Leader;
@@ -338,15 +339,14 @@ impl Platform {
             let server = tokio::spawn(serve(listener, service, world.stopping()));
             world.tasks.push(("the server", tokio::spawn(async move { Ok(server.await??) })));
         }
-        let mut ops_address = None;
+        let (mut ops_address, mut ops_listener) = (None, None);
+        let mut figures: Vec<Figures> = Vec::new();
         if let Some(ops) = settings.listen_ops {
             let listener =
                 TcpListener::bind(ops).await.with_context(|| format!("listening on {ops} for operators"))?;
             ops_address =
                 Some(listener.local_addr().context("reading the address listened on for operators")?);
-            let service = web::ops::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
-            // Ends with the process: it is asked to the very last.
-            tokio::spawn(serve(listener, service, serving.stopping()));
+            ops_listener = Some(listener);
         }
         if engine {
             let owner = Owner::new(
@@ -460,8 +460,15 @@ impl Platform {
             world.tasks.push(("the server of analytics", tokio::spawn(async move { Ok(server.await??) })));
             world.run("the boards", analytics::follow(boards.clone(), world.stopping()));
             world.run("the builder of boards", analytics::build(boards.clone(), world.stopping()));
-            world.run("the watch over replicas", analytics::watch_replicas(boards, world.stopping()));
+            world.run("the watch over replicas", analytics::watch_replicas(boards.clone(), world.stopping()));
+            figures.push(Arc::new(move || analytics::ops::figures(&boards)));
             consumers.push(Arc::new(Projection::new(Arc::clone(&store), cache, projected)));
+        }
+        if let Some(listener) = ops_listener {
+            let router = web::ops::router(web.clone(), figures);
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            // Ends with the process: it is asked to the very last.
+            tokio::spawn(serve(listener, service, serving.stopping()));
         }
         let names = consumers.iter().flat_map(|consumer| consume::leases(consumer.group())).collect();
         let leader = Leader::new(store.clone(), settings.owner, names);

@@ -151,6 +151,23 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// What was said has the form that is published for it.
+async fn every_message_has_its_form(store: &store::Store) {
+    let (mut after, mut topics) = (0, BTreeSet::new());
+    loop {
+        let some = store.outbox(after, &[], 1_000).await.unwrap().messages;
+        let Some(last) = some.last() else { break };
+        after = last.id;
+        assert_eq!(some.iter().find_map(app::events::fault), None);
+        topics.extend(some.into_iter().map(|message| message.topic));
+    }
+    for topic in
+        ["account.opened", "account.traded", "account.breached", "purchase.paid", "program.published"]
+    {
+        assert!(topics.contains(topic), "nobody said {topic}");
+    }
+}
+
 /// Every group has taken every message; none failed for good.
 async fn everybody_is_told(cluster: &Cluster) {
     let settings = store::Settings {
@@ -167,7 +184,7 @@ async fn everybody_is_told(cluster: &Cluster) {
         if backlogs.iter().all(|group| (group.waiting, group.failing, group.dead) == (0, 0, 0)) {
             let groups: Vec<&str> = backlogs.iter().map(|backlog| backlog.group.as_str()).collect();
             assert_eq!(groups, ["analytics", "notifications", "webhooks"]);
-            return;
+            return every_message_has_its_form(&store).await;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -60,19 +60,23 @@ struct Counted {
 /// When the database was counted last; nothing came of it if it did not answer.
 type Last = Option<(Timestamp, Option<Counted>)>;
 
+/// Figures of somebody else in this process, in Prometheus' text format.
+pub type Figures = Arc<dyn Fn() -> String + Send + Sync>;
+
 #[derive(Clone)]
 struct Ops {
     web: Web,
+    others: Arc<[Figures]>,
     last: Arc<Mutex<Last>>,
 }
 
-/// The operator's server.
-pub fn router(web: Web) -> Router {
+/// The operator's server; it tells the figures of others behind its own.
+pub fn router(web: Web, others: Vec<Figures>) -> Router {
     Router::new()
         .route("/health/live", axum::routing::get(|| async { "live\n" }))
         .route("/health/ready", axum::routing::get(ready))
         .route("/metrics", axum::routing::get(metrics))
-        .with_state(Ops { web, last: Arc::default() })
+        .with_state(Ops { web, others: others.into(), last: Arc::default() })
 }
 
 async fn ready(State(Ops { web, .. }): State<Ops>) -> Response {
@@ -83,7 +87,7 @@ async fn ready(State(Ops { web, .. }): State<Ops>) -> Response {
 }
 
 /// Prometheus' text format, version 0.0.4.
-async fn metrics(State(Ops { web, last }): State<Ops>) -> impl IntoResponse {
+async fn metrics(State(Ops { web, others, last }): State<Ops>) -> impl IntoResponse {
     let mut text = String::new();
     head(&mut text, "tradesense_build_info", "Which program this is.");
     line(&mut text, format_args!("tradesense_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")));
@@ -103,6 +107,7 @@ async fn metrics(State(Ops { web, last }): State<Ops>) -> impl IntoResponse {
     if let Some((_, Some(counted))) = &*last {
         write_counted(&mut text, counted, now);
     }
+    text.extend(others.iter().map(|figures| figures()));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 

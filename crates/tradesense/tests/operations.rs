@@ -264,7 +264,7 @@ fn samples(text: &str) -> BTreeMap<String, String> {
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             let (name, kind) = kind.split_once(' ').unwrap();
             assert_eq!(told, Some((name, false)), "{line}");
-            assert!(["gauge", "histogram"].contains(&kind), "{line}");
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
             told = Some((name, true));
         } else {
             let (sample, value) = line.rsplit_once(' ').unwrap();

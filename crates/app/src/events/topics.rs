@@ -18,7 +18,7 @@ pub enum Form {
     OptionalNumber,
     /// A text.
     Text,
-    /// Texts.
+    /// Texts; not there if there are none.
     Texts,
     /// An instant, RFC 3339.
     Instant,
@@ -128,8 +128,9 @@ pub fn fault(message: &Message) -> Option<String> {
     };
     let empty = Map::new();
     let said = payload.as_object().unwrap_or(&empty);
-    let missing =
-        topic.fields.iter().find(|(field, form)| !said.get(*field).is_some_and(|value| form.fits(value)));
+    let fits =
+        |field: &str, form: Form| said.get(field).map_or(form == Form::Texts, |value| form.fits(value));
+    let missing = topic.fields.iter().find(|(field, form)| !fits(field, *form));
     if let Some((field, form)) = missing {
         return Some(format!("{name} says no {field} of the form {form:?}"));
     }
@@ -142,7 +143,8 @@ pub fn schemas() -> Value {
     let topics = TOPICS.iter().map(|Topic { name, version, says, fields }| {
         let properties: Map<String, Value> =
             fields.iter().map(|(field, form)| ((*field).to_owned(), form.schema())).collect();
-        let required: Vec<&str> = fields.iter().map(|(field, _)| *field).collect();
+        let always = fields.iter().filter(|(_, form)| *form != Form::Texts);
+        let required: Vec<&str> = always.map(|(field, _)| *field).collect();
         json!({
             "topic": name,
             "version": version,

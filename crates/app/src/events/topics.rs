@@ -14,8 +14,6 @@ pub enum Form {
     OptionalId,
     /// An integer.
     Number,
-    /// An integer, or null.
-    OptionalNumber,
     /// A text.
     Text,
     /// Texts; not there if there are none.
@@ -40,8 +38,7 @@ pub struct Topic {
 }
 
 const ACCOUNT: &[(&str, Form)] = &[("account", Form::Id)];
-const VERDICT: &[(&str, Form)] =
-    &[("account", Form::Id), ("verdict", Form::Number), ("rule", Form::OptionalNumber)];
+const VERDICT: &[(&str, Form)] = &[("account", Form::Id), ("verdict", Form::Number), ("rule", Form::Text)];
 const SALE: &[(&str, Form)] = &[("slug", Form::Text), ("version", Form::Text), ("fee", Form::Money)];
 const SETTLEMENT: &[(&str, Form)] =
     &[("state", Form::Text), ("challenge", Form::OptionalId), ("fee", Form::Money)];
@@ -81,7 +78,6 @@ impl Form {
             Self::Id => uuid,
             Self::OptionalId => json!({ "anyOf": [uuid, { "type": "null" }] }),
             Self::Number => json!({ "type": "integer" }),
-            Self::OptionalNumber => json!({ "type": ["integer", "null"] }),
             Self::Text => json!({ "type": "string" }),
             Self::Texts => json!({ "type": "array", "items": { "type": "string" } }),
             Self::Instant => json!({ "type": "string", "format": "date-time" }),
@@ -102,7 +98,6 @@ impl Form {
             Self::Id => value.as_str().is_some_and(is_uuid),
             Self::OptionalId => value.is_null() || Self::Id.fits(value),
             Self::Number => value.is_i64() || value.is_u64(),
-            Self::OptionalNumber => value.is_null() || Self::Number.fits(value),
             Self::Text => value.is_string(),
             Self::Texts => value.as_array().is_some_and(|texts| texts.iter().all(Value::is_string)),
             Self::Instant => value.as_str().is_some_and(|text| kernel::Timestamp::parse(text).is_ok()),

@@ -136,14 +136,17 @@ impl Follower {
         if self.misses(&quotes).await? {
             quotes.clear();
         }
-        if let Some(last) = quotes.last() {
-            self.last = last.position;
+        if let Some(last) = quotes.last().map(|last| last.position) {
             let quotes: Arc<[LoggedQuote]> = quotes.into();
             if let Some(shards) = &self.shards {
+                // What could not be written is read again from the stream.
                 write(&shards.log, Arc::clone(&quotes)).await?;
-                if !shards.queues.tell_all(|| Message::Quotes(Arc::clone(&quotes))).await {
-                    return Err(Failure::Gone);
-                }
+            }
+            self.last = last;
+            if let Some(shards) = &self.shards
+                && !shards.queues.tell_all(|| Message::Quotes(Arc::clone(&quotes))).await
+            {
+                return Err(Failure::Gone);
             }
             self.hub.take(&quotes);
         }

@@ -155,7 +155,9 @@ impl Sequencer {
             Sink::Here { log, queues, hub } => hand_on(log, queues, hub, accepted, refused).await,
             Sink::Stream(feeding) => {
                 let at = self.now;
-                feeding.feed(Fed { token: feeding.token, at, quotes: accepted, refused }).await;
+                let token = feeding.token;
+                feeding.unsent.push_back(Fed { token, at, quotes: accepted, refused });
+                feeding.send().await;
                 Ok(())
             }
         }
@@ -174,12 +176,12 @@ impl Sequencer {
                 }
             }
             Sink::Stream(feeding) => {
-                // Time alone is old news once it can be told again.
-                if !feeding.away || !feeding.unsent.is_empty() {
-                    feeding
-                        .feed(Fed { token: feeding.token, at, quotes: Vec::new(), refused: Vec::new() })
-                        .await;
+                // Time alone is old news once it can be told again: only what waits is tried.
+                if !feeding.away {
+                    let token = feeding.token;
+                    feeding.unsent.push_back(Fed { token, at, quotes: Vec::new(), refused: Vec::new() });
                 }
+                feeding.send().await;
                 Ok(())
             }
         }
@@ -199,8 +201,7 @@ impl Sequencer {
 impl Feeding {
     /// Sends what there is to send. What the stream does not take stays for the next time: it may have taken some of it,
     /// and whoever follows passes over what they have.
-    async fn feed(&mut self, fed: Fed) {
-        self.unsent.push_back(fed);
+    async fn send(&mut self) {
         while !self.unsent.is_empty() {
             let some =
                 self.unsent.iter().take(MOST_AT_ONCE).map(serde_json::to_vec).collect::<Result<Vec<_>, _>>();
@@ -220,8 +221,11 @@ impl Feeding {
                 }
                 failed => {
                     if !std::mem::replace(&mut self.away, true) {
-                        let error =
-                            failed.err().map_or_else(|| "no answer".to_owned(), |error| error.to_string());
+                        let error: BoxError = match failed {
+                            Ok(answer) => answer.err().map_or_else(|| "no answer".into(), Into::into),
+                            Err(late) => late.into(),
+                        };
+                        let error: &(dyn std::error::Error + Send + Sync) = &*error;
                         tracing::error!(error, "the stream of quotes takes nothing; they wait");
                     }
                     let beyond = self.unsent.len().saturating_sub(MOST_UNSENT);

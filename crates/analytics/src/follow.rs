@@ -36,7 +36,7 @@ pub async fn follow(analytics: Analytics, mut stopping: watch::Receiver<bool>) {
     while !*stopping.borrow() {
         let rung = projected.notified();
         if let Err(error) = follow_once(&analytics).await {
-            tracing::warn!(error = %chain(&error), "the boards could not be brought up to date");
+            tracing::warn!(error = %app::with_causes(&error), "the boards could not be brought up to date");
         }
         tokio::select! {
             () = rung => {}
@@ -51,7 +51,7 @@ pub async fn build(analytics: Analytics, mut stopping: watch::Receiver<bool>) {
     let mut swept = BTreeMap::new();
     while !*stopping.borrow() {
         if let Err(error) = build_once(&analytics, &stopping, &mut swept).await {
-            tracing::warn!(error = %chain(&error), "a version of the read rows could not be made");
+            tracing::warn!(error = %app::with_causes(&error), "a version of the read rows could not be made");
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -236,15 +236,4 @@ fn full(rows: usize) -> bool {
 /// Beyond every account of a change.
 fn last_account() -> AccountId {
     AccountId::from_uuid(uuid::Uuid::max())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -77,3 +77,15 @@ impl AppError {
         move |source| Self::Bug { doing, source }
     }
 }
+
+/// An error with everything that caused it, for the operator.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

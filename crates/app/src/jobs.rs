@@ -305,14 +305,7 @@ pub fn pause(job: JobId, failures: i32) -> Span {
 
 /// An error with its causes, for operators.
 pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    shortened(&text)
+    shortened(&crate::with_causes(error))
 }
 
 /// As much of a text as is kept. PostgreSQL takes no NUL.

@@ -31,4 +31,4 @@ pub mod webhooks;
 pub mod what_if;
 
 pub use context::{Actor, Context, Permission, Role};
-pub use error::{AppError, BoxError, FieldError};
+pub use error::{AppError, BoxError, FieldError, with_causes};

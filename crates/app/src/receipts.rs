@@ -171,7 +171,13 @@ impl Issuer {
                 Err(error) => {
                     let error: &dyn std::error::Error = &*error;
                     tracing::error!(%firm, %account, number, error, "a receipt cannot be made; it is set aside");
-                    failed.push(SetAside { firm, account, number, at: now, fault: chain(error) });
+                    failed.push(SetAside {
+                        firm,
+                        account,
+                        number,
+                        at: now,
+                        fault: crate::with_causes(error),
+                    });
                 }
             }
         }
@@ -193,17 +199,6 @@ impl Issuer {
         let document = seal(&serde_json::to_value(&receipt)?, &self.key)?.text().to_owned();
         Ok(Issued { firm, account, number, issued_at: self.clock.now(), durable_at, document })
     }
-}
-
-/// An error with everything that caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn report(error: &AppError) {

@@ -667,21 +667,9 @@ fn faults(error: ProgramError) -> AppError {
                 .collect(),
         ),
         error @ (ProgramError::Unreadable { .. } | ProgramError::Encoding(_)) => {
-            AppError::field("/other", full(&error))
+            AppError::field("/other", crate::with_causes(&error))
         }
     }
-}
-
-/// An error with its causes.
-fn full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use app::{Context, Role};
 use kernel::{FirmId, ManualClock, PersonId, RequestId, SeededRng, Span, Timestamp};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use store::{Health, NewFirm, Replicas, Settings, Store, Token, analytics};
-use testkit::{PASSWORD, START, instruments};
+use testkit::{PASSWORD, START, free_port, instruments};
 
 /// A server of this test in a directory of its own.
 struct Server {
@@ -52,10 +52,6 @@ fn run(program: &str, args: &[&str]) {
         .stderr(Stdio::null())
         .status();
     assert!(status.unwrap().success(), "{program} {args:?} failed");
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Server {

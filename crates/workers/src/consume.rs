@@ -185,7 +185,7 @@ impl Taking {
 
     async fn fail(&self, consumer: &dyn Consumer, message: &Message, error: &AppError) {
         let group = consumer.group();
-        let text = with_causes(error);
+        let text = app::with_causes(error);
         let failed = Failed { group, firm: message.firm, message: message.id, error: &text };
         // That it failed must not get lost: the message would come again at once, and without end.
         match until_decided(|| self.store.fail(failed)).await {
@@ -225,15 +225,4 @@ async fn until_decided<T, F: Future<Output = Result<T, AppError>>>(
             decided => return decided,
         }
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

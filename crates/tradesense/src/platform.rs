@@ -45,7 +45,7 @@ use web::ops::Figures;
 use web::{Firms, Parts, Web};
 use workers::consume::{self, Taking};
 use workers::leader::Leader;
-use workers::notifications::{Forget, Notifier, SendMail, forgetting};
+use workers::notifications::{self, Forget, Notifier, SendMail, forgetting};
 use workers::relay::{self, Relay};
 use workers::runner::{Runner, RunnerSettings};
 use workers::schedules::{self, Schedules};
@@ -227,6 +227,9 @@ impl Platform {
             None => Arc::new(MemoryStreams::new()),
         };
 
+        let names = leases(settings.roles, settings.shared.is_some());
+        let leader = Leader::new(store.clone(), settings.owner, names);
+
         // Quotes: the log, what is shown of it, and whoever writes it.
         let log = DiskQuoteLog::open(&settings.quotes).context("opening the quote log")?;
         let hub = Arc::new(MarketHub::new(Arc::clone(&settings.instruments)));
@@ -254,7 +257,6 @@ impl Platform {
                 let copy = Shards { log: Arc::clone(&log), queues: queues.clone(), first_needed };
                 let follower = Follower::new(Arc::clone(&streams), Arc::clone(&hub), Some(copy));
                 if engine {
-                    let leader = Leader::new(store.clone(), settings.owner, vec![feeding::LEASE.to_owned()]);
                     let feeder = Feeder {
                         shared: shared.clone(),
                         instruments: Arc::clone(&settings.instruments),
@@ -265,7 +267,6 @@ impl Platform {
                         place: follower.place(),
                     };
                     world.run("the feeder of quotes", feeder.run(leader.leads(), world.stopping()));
-                    serving.run("the lease of the feeder", leader.run(serving.stopping()));
                 }
                 serving.run("the follower of quotes", follower.run(serving.stopping()));
                 (desk, None)
@@ -386,8 +387,6 @@ impl Platform {
         if worker {
             world.run("the opener", chores::open_paid_challenges(web.clone()));
             world.run("the teller of calendars", chores::tell_calendars(web.clone()));
-            let names = vec![relay::LEASE.to_owned(), schedules::LEASE.to_owned()];
-            let leader = Leader::new(store.clone(), settings.owner, names);
             let mailer: Arc<dyn Mailer> = match (&settings.smtp, &web.mailbox) {
                 (Some(smtp), _) => {
                     Arc::new(Smtp::new(smtp, Arc::clone(clock)).context("setting up the mail server")?)
@@ -432,7 +431,6 @@ impl Platform {
             world.run("the schedules", schedules.run(leader.leads(), world.stopping()));
             let relay = Relay { store: store.clone(), streams: Arc::clone(&streams) };
             world.run("the relay", relay.run(leader.leads(), world.stopping()));
-            serving.run("the leases of the worker", leader.run(serving.stopping()));
         }
         let mut analytics_address = None;
         if analytics {
@@ -470,15 +468,13 @@ impl Platform {
             // Ends with the process: it is asked to the very last.
             tokio::spawn(serve(listener, service, serving.stopping()));
         }
-        let names = consumers.iter().flat_map(|consumer| consume::leases(consumer.group())).collect();
-        let leader = Leader::new(store.clone(), settings.owner, names);
         for consumer in consumers {
             store.join(consumer.group()).await.context("joining the messages")?;
             let (streams, store, owner) = (Arc::clone(&streams), store.clone(), settings.owner);
             let taking = Taking { streams, store, owner };
             world.run(consumer.group(), taking.run(consumer, leader.leads(), world.stopping()));
         }
-        serving.run("the leases of the groups", leader.run(serving.stopping()));
+        serving.run("the leases", leader.run(serving.stopping()));
         Ok(Self { address, ops_address, analytics_address, desk, hub, web, sequencer, stages })
     }
 
@@ -512,6 +508,23 @@ impl Platform {
         }
         anyhow::bail!("the platform did not stop within {} s and was ended", LONGEST_STOP.as_secs())
     }
+}
+
+/// What a process of these roles leads when it is its turn. All is asked for at once.
+fn leases(roles: Roles, shared: bool) -> Vec<String> {
+    let mut names = Vec::new();
+    if roles.engine && shared {
+        names.push(feeding::LEASE.to_owned());
+    }
+    if roles.worker {
+        names.extend([relay::LEASE.to_owned(), schedules::LEASE.to_owned()]);
+        names.extend(consume::leases(notifications::GROUP));
+        names.extend(consume::leases(workers::webhooks::GROUP));
+    }
+    if roles.analytics {
+        names.extend(consume::leases(store::analytics::GROUP));
+    }
+    names
 }
 
 /// Where webhooks may lead: a demonstration's to this machine too.

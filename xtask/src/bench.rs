@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use embedded::{Postgres, Purpose, Settings};
 
 use crate::machine::{Need, postgresql, provide, root, target};
-use crate::process::{cargo, run as run_program};
+use crate::process::{adopt_orphans, cargo, run as run_program, sweep};
 use crate::{Failure, Outcome};
 
 /// What can be measured.
@@ -37,13 +37,23 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
 /// On a PostgreSQL as the product runs it; the Redis server is the measurement's own.
 fn events(rest: &[OsString]) -> Outcome {
     provide(&[Need::PostgreSql, Need::Redis])?;
-    let dir = target()?.join("bench-events");
+    adopt_orphans()?;
+    on_a_server_of_its_own("events", |server| {
+        let mut command = cargo(&root()?);
+        command.args(["bench", "--quiet", "--package", "workers", "--bench", "events", "--"]).args(rest);
+        run_program(command.env("TRADESENSE_TEST_DATABASE_URL", server.url("postgres")))
+    })
+}
+
+/// Measures on an empty PostgreSQL as the product runs it, and removes it.
+pub(crate) fn on_a_server_of_its_own(name: &str, measure: impl FnOnce(&Postgres) -> Outcome) -> Outcome {
+    let dir = target()?.join(format!("bench-{name}"));
     Postgres::erase(&dir)?;
-    let server = Postgres::start(&Settings::new(&dir, Purpose::Kept, postgresql()?))?;
-    let mut command = cargo(&root()?);
-    command.args(["bench", "--quiet", "--package", "workers", "--bench", "events", "--"]).args(rest);
-    let measured = run_program(command.env("TRADESENSE_TEST_DATABASE_URL", server.url("postgres")));
+    let server = Postgres::start(&Settings::new(dir, Purpose::Kept, postgresql()?))?;
+    let outcome = measure(&server);
+    sweep(&server.pid().map_or_else(Vec::new, |pid| vec![pid]));
+    let dir = server.dir().to_path_buf();
     let stopped = server.stop();
     let erased = Postgres::erase(&dir);
-    measured.and(stopped.map_err(Failure::from)).and(erased.map_err(Failure::from))
+    outcome.and(stopped.map_err(Failure::from)).and(erased.map_err(Failure::from))
 }

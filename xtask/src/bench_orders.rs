@@ -5,9 +5,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use embedded::{Postgres, Purpose, Settings};
+use embedded::Postgres;
 
-use crate::machine::{postgresql, psql, root, target};
+use crate::bench::on_a_server_of_its_own;
+use crate::machine::{psql, root};
 use crate::platform::Scratch;
 use crate::process::{adopt_orphans, cargo, command, on_path, output, run as run_program, sweep};
 use crate::{Failure, Outcome};
@@ -31,15 +32,7 @@ pub(crate) fn run(args: &[OsString]) -> Outcome {
         "orders",
         "--no-run",
     ]))?;
-    let dir = target()?.join("bench-orders");
-    Postgres::erase(&dir)?;
-    let server = Postgres::start(&Settings::new(dir, Purpose::Kept, postgresql()?))?;
-    let outcome = measure(&root, &server, &pgbench, args);
-    sweep(&server.pid().map_or_else(Vec::new, |pid| vec![pid]));
-    let dir = server.dir().to_path_buf();
-    let stopped = server.stop();
-    let erased = Postgres::erase(&dir);
-    outcome.and(stopped.map_err(Failure::from)).and(erased.map_err(Failure::from))
+    on_a_server_of_its_own("orders", |server| measure(&root, server, &pgbench, args))
 }
 
 fn measure(root: &Path, server: &Postgres, pgbench: &Path, args: &[OsString]) -> Outcome {

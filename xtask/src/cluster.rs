@@ -13,7 +13,8 @@ use lexopt::Arg;
 use crate::machine::{Need, postgresql, provide, root, target};
 use crate::platform::{free_port, is_ready};
 use crate::process::{
-    Server, adopt_orphans, cargo, command, interrupted, on_path, output, poll, run as run_program, sweep,
+    Server, adopt_orphans, cargo, command, interrupted, log_to, on_path, output, poll, run as run_program,
+    sweep,
 };
 use crate::ui::Ui;
 use crate::{Failure, Outcome};
@@ -147,12 +148,8 @@ fn serve(wanted: &Wanted, program: &Path, dir: &Path, server: &Postgres) -> Outc
 
 /// A program whose output goes into a file of its name.
 fn logged(program: PathBuf, dir: &Path, name: &str) -> Outcome<Command> {
-    let path = dir.join(format!("{name}.log"));
-    let opened = || Failure::of(format!("write {}", path.display()));
-    let out = fs::File::create(&path).map_err(opened())?;
-    let err = out.try_clone().map_err(opened())?;
     let mut command = command(program, dir);
-    command.stdout(out).stderr(err);
+    log_to(&mut command, &dir.join(format!("{name}.log")))?;
     Ok(command)
 }
 

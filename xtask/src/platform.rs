@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::machine::target;
-use crate::process::{Server, command, interrupted, poll};
+use crate::process::{Server, command, interrupted, log_to, poll};
 use crate::{Failure, Outcome};
 
 /// A first start makes a database cluster and its demo data.
@@ -16,13 +16,11 @@ const FIRST_START: Duration = Duration::from_mins(3);
 
 /// `tradesense up` with everything of its own below a directory; returns when it is ready to serve.
 pub(crate) fn start(dir: &Path, port: u16, log: &Path) -> Outcome<Server> {
-    let opened = || Failure::of(format!("write {}", log.display()));
-    let out = fs::File::create(log).map_err(opened())?;
-    let err = out.try_clone().map_err(opened())?;
     let mut up = command(target()?.join("debug/tradesense"), dir);
     up.arg("up").arg("--data-dir").arg(dir.join("data")).arg("--port").arg(port.to_string());
     up.args(["--ops-port", "0", "--analytics-port", "0"]);
-    let mut server = Server::start(up.stdout(out).stderr(err))?;
+    log_to(&mut up, log)?;
+    let mut server = Server::start(&mut up)?;
     let ready = poll(FIRST_START, || {
         if server.ended() || interrupted() { Some(false) } else { is_ready(port).then_some(true) }
     });

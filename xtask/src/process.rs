@@ -77,6 +77,15 @@ pub(crate) fn command(program: impl AsRef<OsStr>, dir: &Path) -> Command {
     command
 }
 
+/// Everything that it prints goes into a file of its own.
+pub(crate) fn log_to(command: &mut Command, log: &Path) -> Outcome {
+    let opened = || Failure::of(format!("write {}", log.display()));
+    let out = fs::File::create(log).map_err(opened())?;
+    let err = out.try_clone().map_err(opened())?;
+    command.stdout(out).stderr(err);
+    Ok(())
+}
+
 /// The cargo that runs us.
 pub(crate) fn cargo(root: &Path) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -4,7 +4,7 @@
 //! cases over a manual clock), [`trading`] (a quote log in memory, a store whose
 //! commits wait until they are let through), [`TestRedis`] (a server that may be killed), [`FaultProxy`] (a link that may be
 //! cut), a mail server ([`smtp`]) and an HTTP server ([`receiver`]) that answer as they are told, and the small [`instruments`]
-//! table and [`program`] they share.
+//! table and [`program`] they share; the [`operations`] of an API, so that none goes without a row of who may.
 //!
 //! **Must not know:** what is being tested. Nothing that ships depends on this crate.
 //!
@@ -13,6 +13,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::indexing_slicing,
     reason = "a test harness fails by panicking"
 )]
 
@@ -28,3 +29,15 @@ pub use database::TestDatabase;
 pub use proxy::{FaultProxy, Faults};
 pub use redis::{TestRedis, free_port};
 pub use world::{PASSWORD, START, World, instruments, program};
+
+/// Path and method of every operation of an OpenAPI document, in their order.
+pub fn operations(document: &str) -> Vec<(String, String)> {
+    let document: serde_json::Value = serde_json::from_str(document).unwrap();
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let methods = item.as_object().unwrap().keys();
+        operations.extend(methods.map(|method| (path.clone(), method.to_uppercase())));
+    }
+    operations.sort();
+    operations
+}

@@ -159,7 +159,7 @@ async fn staff(world: &World, firm: FirmId, role: Role) -> String {
 }
 
 fn short(account: AccountId) -> String {
-    store::read::number(account)
+    account.label()
 }
 
 /// The whole board over HTTP: rank, account, share.

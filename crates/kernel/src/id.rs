@@ -186,6 +186,12 @@ impl AccountId {
         let shards = u16::try_from(shards).unwrap_or(1).max(1);
         place.checked_rem(shards).and_then(|shard| i16::try_from(shard).ok()).unwrap_or_default()
     }
+
+    /// A short label for people, such as `A-3F9C21`. Not unique: never look anything up by it.
+    pub fn label(self) -> String {
+        let [first, second, third, ..] = *self.0.as_bytes();
+        format!("A-{first:02X}{second:02X}{third:02X}")
+    }
 }
 
 /// A UUID version 8 that follows from the parts. Each part is preceded by its length, so no two lists collide by

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::error::Doing;
 use crate::jobs::failures;
-use crate::records::record_in_tx;
+use crate::records::finish;
 use crate::row::At;
 use crate::{Inconsistent, Store, Tx};
 
@@ -143,7 +143,7 @@ impl OperationStore for Store {
         .execute(tx.connection())
         .await
         .doing(doing)?;
-        finish(tx, audit).await?;
+        finish(tx, audit, &[]).await?;
         Ok(Some(cancelling))
     }
 
@@ -185,7 +185,7 @@ impl OperationStore for Store {
         .rows_affected();
         if sent > 0 {
             let audit = AuditEntry { detail: serde_json::json!({ "jobs": sent }), ..audit.clone() };
-            finish(tx, &audit).await?;
+            finish(tx, &audit, &[]).await?;
         }
         Ok(sent)
     }
@@ -334,7 +334,7 @@ impl OperationStore for Store {
         .rows_affected();
         if sent > 0 {
             let audit = AuditEntry { detail: serde_json::json!({ "messages": sent }), ..audit.clone() };
-            finish(tx, &audit).await?;
+            finish(tx, &audit, &[]).await?;
         }
         Ok(sent)
     }
@@ -485,23 +485,17 @@ fn read_state(word: &str) -> Result<JobState, Inconsistent> {
     found.ok_or_else(|| Inconsistent::new("jobs", format!("{word:?} is no state")))
 }
 
-async fn finish(mut tx: Tx, audit: &AuditEntry) -> Result<(), AppError> {
-    record_in_tx(tx.connection(), std::slice::from_ref(audit), &[]).await?;
-    let _proof = tx.commit().await?;
-    Ok(())
-}
-
 /// Ends a transaction that only read, but for the entry that it did.
 async fn finish_reading(tx: Tx, audit: Option<&AuditEntry>) -> Result<(), AppError> {
     match audit {
-        Some(audit) => finish(tx, audit).await,
+        Some(audit) => finish(tx, audit, &[]).await,
         None => Ok(()),
     }
 }
 
 async fn finish_if(tx: Tx, audit: &AuditEntry, changed: u64) -> Result<bool, AppError> {
     if changed > 0 {
-        finish(tx, audit).await?;
+        finish(tx, audit, &[]).await?;
     }
     Ok(changed > 0)
 }

@@ -2,7 +2,6 @@
 //! who looks: what the viewer may not see is not there.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use app::latency::OfDay;
@@ -100,18 +99,8 @@ pub struct Owner {
 impl Account {
     /// A short label for people.
     pub fn number(&self) -> String {
-        number(self.id)
+        self.id.label()
     }
-}
-
-/// A short label of an account for people, such as `A-3F9C21`. Not unique: never look anything up by it.
-pub fn number(account: AccountId) -> String {
-    let mut label = "A-".to_owned();
-    for byte in account.uuid().as_bytes().iter().take(3) {
-        // Writing to a string cannot fail.
-        let _ = write!(label, "{byte:02X}");
-    }
-    label
 }
 
 /// A challenge with its accounts, the first phase first.

@@ -4,6 +4,7 @@ use app::AppError;
 use app::trading::{AuditEntry, OutboxEntry};
 use sqlx::PgConnection;
 
+use crate::Tx;
 use crate::error::Doing;
 use crate::row::{At, column};
 
@@ -56,6 +57,13 @@ pub(crate) async fn write_outbox_in_tx(
     )
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Writes down what a use case did, and makes it durable with it.
+pub(crate) async fn finish(mut tx: Tx, audit: &AuditEntry, outbox: &[OutboxEntry]) -> Result<(), AppError> {
+    record_in_tx(tx.connection(), std::slice::from_ref(audit), outbox).await?;
+    let _proof = tx.commit().await?;
     Ok(())
 }
 

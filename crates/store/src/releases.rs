@@ -8,7 +8,7 @@ use rules::NewsEvent;
 use uuid::Uuid;
 
 use crate::error::Doing;
-use crate::records::record_in_tx;
+use crate::records::finish;
 use crate::row::{At, column};
 use crate::shard::read_key;
 use crate::{Inconsistent, Store, Tx};
@@ -83,7 +83,7 @@ impl ReleaseStore for Store {
         .execute(tx.connection())
         .await
         .doing(doing)?;
-        finish(tx, change).await?;
+        finish(tx, &change.audit, std::slice::from_ref(&change.outbox)).await?;
         Ok(Added::New)
     }
 
@@ -102,7 +102,7 @@ impl ReleaseStore for Store {
         if removed.rows_affected() == 0 {
             return Ok(false);
         }
-        finish(tx, change).await?;
+        finish(tx, &change.audit, std::slice::from_ref(&change.outbox)).await?;
         Ok(true)
     }
 
@@ -203,13 +203,6 @@ async fn change_in_tx(tx: &mut Tx, change: &CalendarChange) -> Result<(), AppErr
     .execute(tx.connection())
     .await
     .doing("changing a calendar")?;
-    Ok(())
-}
-
-async fn finish(mut tx: Tx, change: &CalendarChange) -> Result<(), AppError> {
-    let (audit, outbox) = (std::slice::from_ref(&change.audit), std::slice::from_ref(&change.outbox));
-    record_in_tx(tx.connection(), audit, outbox).await?;
-    let _proof = tx.commit().await?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use kernel::{DeliveryId, FirmId, PersonId, Span, Timestamp, WebhookId};
 use uuid::Uuid;
 
 use crate::error::Doing;
-use crate::records::record_in_tx;
+use crate::records::{finish, record_in_tx};
 use crate::row::{At, by_word, column};
 use crate::{Inconsistent, Store, Tx};
 
@@ -146,12 +146,6 @@ async fn hold_in_tx(tx: &mut Tx, id: WebhookId) -> Result<bool, AppError> {
     Ok(held.is_some())
 }
 
-async fn finish(mut tx: Tx, audit: &AuditEntry) -> Result<(), AppError> {
-    record_in_tx(tx.connection(), std::slice::from_ref(audit), &[]).await?;
-    let _proof = tx.commit().await?;
-    Ok(())
-}
-
 async fn write_secret_in_tx(
     tx: &mut Tx,
     id: WebhookId,
@@ -253,7 +247,7 @@ impl WebhookStore for Store {
             return Ok(false);
         }
         write_secret_in_tx(&mut tx, endpoint.id, secret, endpoint.created_at).await?;
-        finish(tx, audit).await?;
+        finish(tx, audit, &[]).await?;
         Ok(true)
     }
 
@@ -283,7 +277,7 @@ impl WebhookStore for Store {
         if changed.rows_affected() == 0 {
             return Ok(false);
         }
-        finish(tx, audit).await?;
+        finish(tx, audit, &[]).await?;
         Ok(true)
     }
 
@@ -305,7 +299,7 @@ impl WebhookStore for Store {
         if removed.rows_affected() == 0 {
             return Ok(false);
         }
-        finish(tx, audit).await?;
+        finish(tx, audit, &[]).await?;
         Ok(true)
     }
 
@@ -342,7 +336,7 @@ impl WebhookStore for Store {
         .await
         .doing(doing)?;
         write_secret_in_tx(&mut tx, id, secret, at).await?;
-        finish(tx, audit).await?;
+        finish(tx, audit, &[]).await?;
         Ok(true)
     }
 
@@ -357,7 +351,7 @@ impl WebhookStore for Store {
             return Err(AppError::NotFound("webhook"));
         }
         tx.deliver(std::slice::from_ref(delivery)).await?;
-        finish(tx, audit).await
+        finish(tx, audit, &[]).await
     }
 
     async fn deliveries(
@@ -449,7 +443,7 @@ impl WebhookStore for Store {
         let Some(attempts) = attempts else { return Ok(false) };
         let job = attempt_job(firm, endpoint, id, attempts.saturating_add(1), at);
         tx.enqueue(&[job], at).await?;
-        finish(tx, audit).await?;
+        finish(tx, audit, &[]).await?;
         Ok(true)
     }
 
@@ -489,7 +483,7 @@ impl WebhookStore for Store {
         };
         let jobs: Vec<_> = rows.iter().map(|row| job(row.id, row.attempts)).collect();
         tx.enqueue(&jobs, at).await?;
-        finish(tx, audit).await?;
+        finish(tx, audit, &[]).await?;
         Ok(i64::try_from(jobs.len()).unwrap_or(i64::MAX))
     }
 

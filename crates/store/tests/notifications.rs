@@ -131,7 +131,7 @@ async fn a_message_tells_its_person_once_with_the_numbers_that_decided() {
     assert!(note.told.sentences.iter().any(|sentence| sentence.contains("USD")), "{:?}", note.told);
     assert_eq!(note.told.path(), format!("/accounts/{}/receipts/1", told.story.breached));
     assert!(note.told.local_time.ends_with("Europe/Prague"), "{}", note.told.local_time);
-    let number = store::read::number(told.story.breached);
+    let number = told.story.breached.label();
     assert!(
         told.titles().await.iter().any(|title| title.starts_with(&number)),
         "the label that screens show"

@@ -58,7 +58,7 @@ fn note(message: &Message, concerned: &Concerned) -> Option<Note> {
         Concerned::Account { id, person, program, phase, verdict } => {
             let account = AccountRef {
                 id: *id,
-                number: label(*id),
+                number: id.label(),
                 phase: program.phases.get(*phase).map(|phase| phase.name.clone()).unwrap_or_default(),
                 verdict: verdict.as_ref().map(|verdict| verdict.number),
             };
@@ -102,12 +102,6 @@ fn note(message: &Message, concerned: &Concerned) -> Option<Note> {
 fn local_time(program: &Program, message: &Message) -> String {
     let local = program.reset.local(message.at).unwrap_or_default();
     format!("{local} {}", program.reset.zone())
-}
-
-/// The label of an account, as screens have it.
-fn label(account: kernel::AccountId) -> String {
-    let [first, second, third, ..] = *account.uuid().as_bytes();
-    format!("A-{first:02X}{second:02X}{third:02X}")
 }
 
 /// Sends mails: the handler of jobs of kind [`SEND_MAIL`].

@@ -10,7 +10,6 @@ use kernel::{AccountId, FirmId, PersonId};
 use serde::{Deserialize, Serialize};
 use serve::extract::{Caller, Path, Query, SignedIn};
 use serve::problem::{Problem, ProblemBody};
-use store::read::number;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -175,7 +174,7 @@ impl Renderer {
         Ranked {
             rank: line.rank,
             trader: self.names.get(&shown.person).cloned().unwrap_or_default(),
-            account: number(shown.account),
+            account: shown.account.label(),
             status: shown.status.into(),
             profit: line.score.realised.text(shown.currency),
             profit_percent: percent(line.score.ppm),

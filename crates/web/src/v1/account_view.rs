@@ -6,8 +6,6 @@ use rules::Worth;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use store::read;
-
 use super::text::time;
 use super::words::{AccountStatus, Comparison, Effect, FillReason, OrderKind, OrderReason, OrderState, Side};
 use crate::problem::Problem;
@@ -285,7 +283,7 @@ pub fn account(view: &View, slug: &str) -> Result<Account, Problem> {
     let local = program.reset.local(account.track.next_reset).unwrap_or_default();
     Ok(Account {
         id: account.id.to_string(),
-        number: read::number(account.id),
+        number: account.id.label(),
         challenge_id: account.challenge.to_string(),
         program: ProgramRef {
             slug: slug.to_owned(),

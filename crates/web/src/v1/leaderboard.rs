@@ -93,7 +93,7 @@ async fn leaderboard(
     let render = |row: read::Ranked| -> Result<Ranked, Problem> {
         Ok(Ranked {
             rank: row.rank,
-            account: read::number(row.account),
+            account: row.account.label(),
             status: row.status.into(),
             profit: row.profit.text(currency),
             profit_percent: row

@@ -7,7 +7,6 @@ use engine::Status;
 use kernel::{AccountId, Amount, ChallengeId, Currency};
 use rules::{Program, VersionHash};
 use serde::{Deserialize, Serialize};
-use store::read;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -305,7 +304,7 @@ fn phase_column(phase: usize, count: &PhaseCount) -> PhaseColumn {
 fn difference(judged: &Judged, currency: Currency) -> AccountDifference {
     AccountDifference {
         account: judged.account,
-        number: read::number(judged.account),
+        number: judged.account.label(),
         challenge: judged.challenge,
         version: judged.version.clone(),
         phase: judged.phase,

@@ -1,6 +1,7 @@
 //! Instants in whole microseconds, because PostgreSQL keeps no more and a hash must read back the same.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -69,6 +70,20 @@ impl Timestamp {
 
     pub(crate) fn to_jiff(self) -> Result<jiff::Timestamp, TimeError> {
         jiff::Timestamp::from_microsecond(self.0).map_err(|_| TimeError)
+    }
+}
+
+/// The longest span for a longer time.
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        Self(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// No time at all for a negative span.
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        Self::from_micros(u64::try_from(span.0).unwrap_or_default())
     }
 }
 

@@ -173,9 +173,7 @@ pub async fn run(
             sequencer.accept(&incoming).await?;
         }
         let next = feeds.iter().filter_map(|feed| feed.next_due()).min();
-        let pause = next.and_then(|next| next.since(clock.now()).ok()).map_or(LONGEST_PAUSE, |span| {
-            Duration::from_micros(u64::try_from(span.micros()).unwrap_or_default())
-        });
+        let pause = next.and_then(|next| next.since(clock.now()).ok()).map_or(LONGEST_PAUSE, Duration::from);
         tokio::select! {
             () = tokio::time::sleep(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)) => {}
             _ = stop.wait_for(|stop| *stop) => return Ok(()),

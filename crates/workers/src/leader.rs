@@ -49,7 +49,7 @@ impl Leader {
         if self.names.is_empty() {
             return;
         }
-        let length = Span::from_micros(i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX));
+        let length = Span::from(LEASE);
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut valid_until = Instant::now();

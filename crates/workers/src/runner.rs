@@ -182,7 +182,7 @@ impl Runner {
     ) -> Option<usize> {
         let asked_at = Instant::now();
         let ours_until = asked_at.checked_add(self.settings.lease).unwrap_or(asked_at);
-        let lease = span(self.settings.lease);
+        let lease = Span::from(self.settings.lease);
         let claim = Claim { queue, most, owner: self.owner, lease, now: self.clock.now() };
         let claimed = match self.store.claim(claim).await {
             Ok(claimed) => claimed,
@@ -274,7 +274,7 @@ impl Runner {
             }
             let asked_at = Instant::now();
             let ours_until = asked_at.checked_add(self.settings.lease).unwrap_or(asked_at);
-            let renewing = self.store.renew(self.owner, &asked, span(self.settings.lease));
+            let renewing = self.store.renew(self.owner, &asked, self.settings.lease.into());
             match tokio::time::timeout(third, renewing).await {
                 Ok(Ok(renewed)) => {
                     let mut held = self.held();
@@ -345,7 +345,7 @@ async fn attempted(handler: Option<Arc<dyn JobHandler>>, job: Job) -> Outcome {
         tracing::warn!(job = %job.id, kind = job.kind, "nobody here does jobs of this kind");
         return Outcome::Later(UNKNOWN_AFTER);
     };
-    let longest = duration(handler.longest());
+    let longest = Duration::from(handler.longest());
     match tokio::time::timeout(longest, handler.run(&job)).await {
         Ok(said) => Outcome::of(said),
         Err(_) => {
@@ -388,12 +388,4 @@ fn said(panic: Box<dyn std::any::Any + Send>) -> String {
             panic.downcast::<&str>().map_or_else(|_| "no text".to_owned(), |text| (*text).to_owned())
         }
     }
-}
-
-pub(crate) fn span(duration: Duration) -> Span {
-    Span::from_micros(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
-}
-
-fn duration(span: Span) -> Duration {
-    Duration::from_micros(u64::try_from(span.micros()).unwrap_or_default())
 }

@@ -114,7 +114,7 @@ impl Answering {
         answers: &Answers,
         watching: &Watching,
     ) -> Result<(), StreamError> {
-        let oldest = Span::from_micros(i64::try_from(OLDEST.as_micros()).unwrap_or(i64::MAX));
+        let oldest = Span::from(OLDEST);
         let mut passed_over = Vec::new();
         for Entry { id: entry, bytes } in entries {
             let ask: Ask = match serde_json::from_slice(&bytes) {

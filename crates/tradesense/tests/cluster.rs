@@ -41,6 +41,7 @@ enum Fault {
     KillApi,
     KillEngine,
     KillWorker,
+    KillAnalytics,
     /// For longer than any lease.
     PauseEngine,
     /// One after the other, by SIGTERM, and started again.
@@ -58,10 +59,11 @@ enum Fault {
     CutLinks,
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 13] = [
     Fault::KillEngine,
     Fault::KillApi,
     Fault::KillWorker,
+    Fault::KillAnalytics,
     Fault::KillRedis,
     Fault::FlushRedis,
     Fault::FillRedis,
@@ -215,6 +217,7 @@ async fn strike(cluster: &mut Cluster, fault: Fault, chance: &SeededRng) {
         Fault::KillApi => kill_and_start(cluster, &one_of("api")).await,
         Fault::KillEngine => kill_and_start(cluster, &one_of("engine")).await,
         Fault::KillWorker => kill_and_start(cluster, &one_of("worker")).await,
+        Fault::KillAnalytics => kill_and_start(cluster, "analytics-1").await,
         Fault::PauseEngine => {
             let victim = cluster.place(&one_of("engine"));
             cluster.signal(victim, "-STOP");

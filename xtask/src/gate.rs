@@ -36,7 +36,9 @@ struct Gate {
 
 impl Gate {
     fn quick(&mut self) -> Outcome {
-        self.step("what the tests need", |_| provide(&[Need::PostgreSql, Need::Redis, Need::Python]))?;
+        self.step("what the tests need", |_| {
+            provide(&[Need::PostgreSql, Need::Redis, Need::Python, Need::Faketime])
+        })?;
         self.style()?;
         self.step("private PostgreSQL", Self::start_server)?;
         self.step("Rust tests", Self::rust_tests)
@@ -44,7 +46,14 @@ impl Gate {
 
     fn whole(&mut self) -> Outcome {
         self.step("what the tests need", |_| {
-            provide(&[Need::PostgreSql, Need::Redis, Need::Node, Need::Chromium, Need::Python])
+            provide(&[
+                Need::PostgreSql,
+                Need::Redis,
+                Need::Node,
+                Need::Chromium,
+                Need::Python,
+                Need::Faketime,
+            ])
         })?;
         self.style()?;
         let root = self.root.clone();

@@ -46,6 +46,8 @@ pub(crate) enum Need {
     Nginx,
     /// For the scripts that check the engine from outside.
     Python,
+    /// Gives a program another time of day.
+    Faketime,
 }
 
 impl Need {
@@ -57,6 +59,7 @@ impl Need {
             Self::Redis => on_path("redis-server").is_some() && on_path("redis-cli").is_some(),
             Self::Nginx => on_path("nginx").is_some() || Path::new("/usr/sbin/nginx").exists(),
             Self::Python => on_path("python3").is_some(),
+            Self::Faketime => cfg!(not(target_os = "linux")) || faketime().exists(),
         })
     }
 
@@ -68,6 +71,7 @@ impl Need {
             Self::Redis => &["redis-server"],
             Self::Nginx => &["nginx-light"],
             Self::Python => &["python3"],
+            Self::Faketime => &["libfaketime"],
         }
     }
 
@@ -79,8 +83,14 @@ impl Need {
             Self::Redis => "Redis 7 or newer with redis-server and redis-cli on the PATH",
             Self::Nginx => "nginx on the PATH",
             Self::Python => "python3 on the PATH",
+            Self::Faketime => "libfaketime where Debian puts it",
         }
     }
+}
+
+fn faketime() -> PathBuf {
+    let machine = format!("{}-linux-gnu", std::env::consts::ARCH);
+    Path::new("/usr/lib").join(machine).join("faketime/libfaketime.so.1")
 }
 
 /// The browser for the journey.

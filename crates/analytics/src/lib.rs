@@ -13,7 +13,6 @@
 //! the file's `router`, its row in [`v1::access`], then `cargo xtask codegen`.
 
 pub mod boards;
-mod cache;
 pub mod calendar;
 mod follow;
 mod names;
@@ -28,6 +27,7 @@ use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use app::AppError;
+use app::cache::Cache;
 use app::catalogue::Catalogue;
 use app::identity::Identity;
 use axum::Router;
@@ -36,14 +36,13 @@ use kernel::{Clock, FirmId, Rng, Timestamp};
 use serve::problem::{self, Problem};
 use serve::{Firms, Site};
 use store::{Replicas, Store};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use boards::Boards;
 use names::Names;
 
-pub use cache::{Cache, Cached, MemoryCache};
 pub use follow::{build, follow, follow_once, watch_replicas};
 pub use projection::Projection;
 
@@ -67,6 +66,8 @@ pub struct Parts {
     pub rng: Arc<dyn Rng>,
     /// Wakes whoever follows the rows; the consumer rings it.
     pub projected: Arc<Notify>,
+    /// Turns true when the server stops.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// How current the boards are.
@@ -210,6 +211,9 @@ pub fn openapi() -> Result<String, serde_json::Error> {
     Ok(text)
 }
 
+/// Everything that the role answers and the API does not.
+pub const PATHS: &str = "/v1/analytics/{*rest}";
+
 /// The whole server.
 pub fn router(analytics: Analytics) -> Router {
     let router = documented()
@@ -221,8 +225,11 @@ pub fn router(analytics: Analytics) -> Router {
     serve::finish(router, analytics)
 }
 
-/// Ready once the boards have been loaded and while the database answers.
+/// Ready once the boards have been loaded, while the database answers, and until it is to stop.
 async fn ready(State(analytics): State<Analytics>) -> Result<&'static str, Problem> {
+    if *analytics.stopping.borrow() {
+        return Err(Problem::new("unavailable", "This process is about to stop; ask another one."));
+    }
     analytics.as_of()?;
     analytics.store.ready().await?;
     Ok("ready\n")

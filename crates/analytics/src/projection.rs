@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use app::AppError;
+use app::cache::Cache;
 use app::events::{Consumer, Message};
 use async_trait::async_trait;
 use kernel::{AccountId, FirmId, PurchaseId};
@@ -12,7 +13,7 @@ use store::Store;
 use store::analytics::GROUP;
 use tokio::sync::Notify;
 
-use crate::Cache;
+use crate::v1::account_tag;
 
 /// Keeps `account_results` and its kin. Any number of processes may run it at once.
 pub struct Projection {
@@ -66,7 +67,7 @@ impl Consumer for Projection {
         }
         let _proof = tx.commit().await?;
         for account in accounts {
-            self.cache.invalidate(&crate::cache::account_tag(firm, account)).await;
+            self.cache.invalidate(&account_tag(firm, account)).await;
         }
         self.projected.notify_waiters();
         Ok(())

@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use analytics::v1::access::{ACCESS, Access};
-use analytics::{Analytics, Cache, MemoryCache, Parts, Projection};
+use analytics::{Analytics, Parts, Projection};
 use app::Role;
+use app::cache::Cache;
 use app::events::{Consumer, Message};
 use app::identity::{Password, Person, Registration};
 use common::{Owner, market, story};
@@ -21,6 +22,7 @@ use serde_json::Value;
 use serve::Firms;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use store::{Replicas, Store};
+use streams::MemoryCache;
 use testkit::{PASSWORD, START, World, program};
 use tokio::sync::Notify;
 
@@ -61,6 +63,7 @@ impl Stage {
             clock,
             rng: world.rng.clone(),
             projected,
+            stopping: tokio::sync::watch::Sender::default().subscribe(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

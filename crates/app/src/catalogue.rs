@@ -369,6 +369,7 @@ impl Catalogue {
                 aggregate: format!("program:{slug}"),
                 topic: "program.published",
                 payload: detail,
+                request: Some(context.request),
             },
             offer: Offer { slug, version, program: Arc::new(program), fee },
             position,

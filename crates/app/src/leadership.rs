@@ -12,6 +12,8 @@ use crate::AppError;
 #[async_trait]
 pub trait Leadership: Send + Sync {
     /// Renews of these what the owner has and takes what is free, for so long; gives what it has then, each with its token.
+    /// Names that are equal up to a colon are of one kind: of each kind nobody has more than its share among all who ask,
+    /// and lets go of what is beyond.
     async fn lead(
         &self,
         owner: OwnerId,

@@ -216,7 +216,7 @@ impl Purchases {
         let detail = serde_json::json!({ "slug": offer.slug, "version": offer.version, "fee": offer.fee });
         let new = NewPurchase {
             audit: audit(context, at, "purchase.create", id, detail.clone()),
-            outbox: outbox(context.firm, at, "purchase.created", id, detail),
+            outbox: outbox(context, at, "purchase.created", id, detail),
             purchase: Purchase {
                 id,
                 person,
@@ -297,7 +297,7 @@ impl Purchases {
                 at,
                 challenge,
                 audit: audit(context, at, action, id, detail.clone()),
-                outbox: outbox(context.firm, at, topic, id, detail),
+                outbox: outbox(context, at, topic, id, detail),
             }))
         };
         self.store.settle(context.firm, id, &decide).await?.ok_or(AppError::NotFound("purchase"))
@@ -342,13 +342,20 @@ fn audit(
 }
 
 fn outbox(
-    firm: FirmId,
+    context: &Context,
     at: Timestamp,
     topic: &'static str,
     id: PurchaseId,
     payload: serde_json::Value,
 ) -> OutboxEntry {
-    OutboxEntry { firm, at, aggregate: format!("purchase:{id}"), topic, payload }
+    OutboxEntry {
+        firm: context.firm,
+        at,
+        aggregate: format!("purchase:{id}"),
+        topic,
+        payload,
+        request: Some(context.request),
+    }
 }
 
 #[cfg(test)]

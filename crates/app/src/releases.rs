@@ -313,7 +313,14 @@ impl Releases {
                 request: Some(context.request),
                 detail: detail.clone(),
             },
-            outbox: OutboxEntry { firm, at, aggregate: format!("release:{id}"), topic, payload: detail },
+            outbox: OutboxEntry {
+                firm,
+                at,
+                aggregate: format!("release:{id}"),
+                topic,
+                payload: detail,
+                request: Some(context.request),
+            },
         })
     }
 }

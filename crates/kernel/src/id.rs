@@ -165,6 +165,16 @@ impl<K> Id<K> {
     }
 }
 
+impl RequestId {
+    /// The request as a trace (W3C's `traceparent`, version 00, sampled): its id names the trace, the last half of it the
+    /// span that everything else was caused in.
+    pub fn traceparent(self) -> String {
+        let trace = self.0.simple().to_string();
+        let span = trace.get(16..).unwrap_or_default();
+        format!("00-{trace}-{span}-01")
+    }
+}
+
 impl AccountId {
     /// The account of a phase of a challenge: always the same, so that opening it twice is opening it once. All accounts
     /// of a challenge end in the same two bytes, by which they lie in the same shard.

@@ -20,6 +20,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use kernel::{Clock, FirmId, RequestId, Rng};
+use tower::ServiceExt as _;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
@@ -71,6 +72,11 @@ pub fn finish<S: Site>(router: Router<S>, site: S) -> Router {
         .with_state(site)
 }
 
+/// A finished server at whose address another finished one answers for some paths, with its own limits and headers.
+pub fn beside(router: Router, paths: &str, other: Router) -> Router {
+    router.route(paths, axum::routing::any(async move |request: Request| other.oneshot(request).await))
+}
+
 /// There is nothing at the address.
 #[expect(clippy::unused_async, reason = "a handler is an async function")]
 pub async fn no_such_operation() -> Problem {
@@ -112,6 +118,8 @@ async fn outermost<S: Site>(State(site): State<S>, mut request: Request, next: N
     let id = RequestId::random(site.clock().now(), site.rng());
     request.extensions_mut().insert(id);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let caller =
+        request.headers().get("traceparent").and_then(|value| trace(value.to_str().ok()?)).map(str::to_owned);
     let started = site.clock().now();
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
@@ -123,13 +131,27 @@ async fn outermost<S: Site>(State(site): State<S>, mut request: Request, next: N
         headers.insert("x-request-id", value);
     }
     let took = site.clock().now().since(started).map_or(0, kernel::Span::micros);
-    let status = response.status();
-    if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
-        tracing::error!(request.id = %id, %method, path, status = status.as_u16(), took_us = took, "request");
+    let (status, caller) = (response.status().as_u16(), caller.as_deref());
+    if response.status().is_server_error() && response.status() != StatusCode::SERVICE_UNAVAILABLE {
+        tracing::error!(request.id = %id, trace.caller = caller, %method, path, status, took_us = took, "request");
     } else {
-        tracing::info!(request.id = %id, %method, path, status = status.as_u16(), took_us = took, "request");
+        tracing::info!(request.id = %id, trace.caller = caller, %method, path, status, took_us = took, "request");
     }
     response
+}
+
+/// The trace of whoever asks, from W3C's `traceparent`. It is named beside the request's own, which it does not replace:
+/// anybody may send any.
+fn trace(traceparent: &str) -> Option<&str> {
+    let mut parts = traceparent.split('-');
+    let (version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let some = |text: &str| text.bytes().any(|byte| byte != b'0');
+    let good =
+        hex(version, 2) && version != "ff" && hex(trace, 32) && some(trace) && hex(span, 16) && some(span);
+    (good && parts.next().is_some_and(|flags| hex(flags, 2))).then_some(trace)
 }
 
 fn set_security(headers: &mut HeaderMap) {
@@ -159,6 +181,25 @@ mod tests {
         assert!(!policy.contains("unsafe") && !policy.contains('*'));
         assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
         assert_eq!(headers[header::X_FRAME_OPTIONS], "DENY");
+    }
+
+    #[test]
+    fn a_caller_s_trace_is_read_as_the_standard_writes_it() {
+        let (id, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        assert_eq!(trace(&format!("00-{id}-{span}-01")), Some(id));
+        // A later version may say more.
+        assert_eq!(trace(&format!("01-{id}-{span}-00-more")), Some(id));
+        for wrong in [
+            String::new(),
+            format!("ff-{id}-{span}-01"),
+            format!("00-{}-{span}-01", "0".repeat(32)),
+            format!("00-{id}-{}-01", "0".repeat(16)),
+            format!("00-{}-{span}-01", id.to_uppercase()),
+            format!("00-{id}-{span}"),
+            format!("00-{id}-{span}-0é"),
+        ] {
+            assert_eq!(trace(&wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub enum StoreError {
         /// That of the oldest program that works.
         oldest: i64,
     },
+    /// One of the two clocks is wrong, and deadlines and leases go by both.
+    #[error("this machine's clock and the database's differ by {} s: set the wrong one right first", .0.micros().unsigned_abs().div_ceil(1_000_000))]
+    Clock(kernel::Span),
     /// The login of the running platform could not be made.
     #[error("making the login that the platform runs with")]
     Login(#[source] sqlx::Error),

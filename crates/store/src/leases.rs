@@ -1,4 +1,4 @@
-//! Who owns which shard. All times are the database's.
+//! Who owns which shard. All times are the database's; about leases from before its clock was set back see `leadership`.
 
 use app::trading::{LeaseStore, Leases, ShardError};
 use async_trait::async_trait;
@@ -43,10 +43,13 @@ impl LeaseStore for Store {
         .execute(&mut *tx)
         .await
         .map_err(storage)?;
-        sqlx::query!("delete from shard_owners where seen_until < clock_timestamp()")
-            .execute(&mut *tx)
-            .await
-            .map_err(storage)?;
+        sqlx::query!(
+            "delete from shard_owners
+             where seen_until not between clock_timestamp() and clock_timestamp() + interval '1 minute'",
+        )
+        .execute(&mut *tx)
+        .await
+        .map_err(storage)?;
         let kept = sqlx::query_scalar!(
             "update shards set leased_until = clock_timestamp() + $3::bigint * interval '1 microsecond'
              where owner_id = $1 and id = any($2)
@@ -70,7 +73,8 @@ impl LeaseStore for Store {
         let claimed = sqlx::query_scalar!(
             "update shards set owner_id = $1, leased_until = clock_timestamp() + $4::bigint * interval '1 microsecond'
              where id in (select id from shards
-                          where (owner_id is null or leased_until < clock_timestamp() or owner_id = $1)
+                          where (owner_id is null or owner_id = $1 or leased_until not between clock_timestamp()
+                                 and clock_timestamp() + interval '1 minute')
                             and id <> all($2)
                           order by id limit $3
                           for update skip locked)

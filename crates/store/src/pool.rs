@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use app::AppError;
 use engine::Instruments;
-use kernel::{AccountId, FirmId, Timestamp};
+use kernel::{AccountId, Clock, FirmId, Span, Timestamp};
 use rules::{Program, VersionHash};
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -19,6 +19,7 @@ use sqlx::{
 use crate::error::Doing;
 use crate::jobs::Marks;
 use crate::read::Owner;
+use crate::replicas::Place;
 use crate::row::At;
 use crate::{Inconsistent, StoreError, row};
 
@@ -37,6 +38,9 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 /// The last migration of the oldest program that works with this schema: raised with a migration that takes something away
 /// from programs before it.
 const OLDEST_PROGRAM: i64 = 15;
+
+/// How far a machine's clock may be from the database's. Networks keep them within milliseconds; a second is no accident.
+pub const MOST_CLOCK_DIFFERENCE: Span = Span::from_seconds(2);
 
 /// How to reach the database.
 #[derive(Debug, Clone)]
@@ -63,6 +67,7 @@ pub struct Store {
     programs: Mutex<BTreeMap<(FirmId, VersionHash), Arc<Program>>>,
     owners: Mutex<BTreeMap<(FirmId, AccountId), Owner>>,
     pub(crate) marks: Marks,
+    pub(crate) place: Place,
 }
 
 /// A transaction that sees and writes one firm. Dropped without a commit, it is rolled back.
@@ -143,6 +148,26 @@ impl Store {
         hex::encode(hash.finalize())
     }
 
+    /// Refuses a clock that differs from the database's by more than [`MOST_CLOCK_DIFFERENCE`]. For any login of the platform.
+    pub async fn check_clock(url: &str, clock: &dyn Clock) -> Result<(), StoreError> {
+        let mut login = engine_connection(url).await?;
+        let before = clock.now();
+        let theirs = sqlx::query_scalar!(r#"select clock_timestamp() as "at!: At""#)
+            .fetch_one(&mut login)
+            .await
+            .map_err(StoreError::Connect)?;
+        let theirs = Timestamp::from(theirs);
+        let after = clock.now();
+        login.close().await.map_err(StoreError::Connect)?;
+        // It was read between the two.
+        let difference = if theirs < before { theirs.since(before) } else { theirs.max(after).since(after) };
+        match difference {
+            Ok(off) if off.micros().abs() <= MOST_CLOCK_DIFFERENCE.micros() => Ok(()),
+            Ok(off) => Err(StoreError::Clock(off)),
+            Err(_) => Err(StoreError::Clock(Span::from_micros(i64::MAX))),
+        }
+    }
+
     /// Refuses a database whose schema is older than this program, or no longer made for it. For any login of the platform.
     pub async fn check_schema(url: &str) -> Result<(), StoreError> {
         let mut login = engine_connection(url).await?;
@@ -203,6 +228,7 @@ impl Store {
             programs: Mutex::default(),
             owners: Mutex::default(),
             marks: Marks::default(),
+            place: Place::default(),
         })
     }
 

@@ -44,16 +44,17 @@ pub(crate) async fn write_outbox_in_tx(
         return Ok(());
     }
     sqlx::query!(
-        "insert into outbox (firm_id, at, aggregate, topic, payload)
-         select firm_id, at, aggregate, topic, payload::jsonb
-         from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[]) with ordinality
-              as entry (firm_id, at, aggregate, topic, payload, number)
+        "insert into outbox (firm_id, at, aggregate, topic, payload, trace)
+         select firm_id, at, aggregate, topic, payload::jsonb, trace
+         from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[]) with ordinality
+              as entry (firm_id, at, aggregate, topic, payload, trace, number)
          order by number",
         &column(entries, |entry| entry.firm.uuid()),
         column(entries, |entry| At(entry.at)) as _,
         column(entries, |entry| entry.aggregate.as_str()) as _,
         column(entries, |entry| entry.topic) as _,
         &column(entries, |entry| entry.payload.to_string()),
+        column(entries, |entry| entry.request.map(kernel::RequestId::traceparent)) as _,
     )
     .execute(connection)
     .await?;

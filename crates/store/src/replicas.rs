@@ -110,11 +110,26 @@ impl fmt::Debug for Replicas {
 /// Reads in a transaction; run again on another server if one fails.
 pub type Read<T> = Box<dyn for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, AppError>> + Send + Sync>;
 
+/// The last answer to where the primary's log ends. Whoever asks while somebody else does waits for the next answer and shares
+/// it with all others who wait: one question at a time, however many write.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    asked: AtomicUsize,
+    /// With how many had asked before the question that it answers.
+    answer: tokio::sync::Mutex<(usize, i64)>,
+}
+
 impl Store {
     /// A token behind everything that was committed until now.
     pub async fn consistency_token(&self) -> Result<Token, AppError> {
-        let place = primary_place(&self.app).await.doing("asking for the place in the log")?;
-        Ok(Token(place))
+        let own = self.place.asked.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+        let mut answer = self.place.answer.lock().await;
+        if answer.0 < own {
+            let before = self.place.asked.load(Ordering::SeqCst);
+            let place = primary_place(&self.app).await.doing("asking for the place in the log")?;
+            *answer = (before, place);
+        }
+        Ok(Token(answer.1))
     }
 }
 

@@ -212,7 +212,7 @@ impl<'a> Happened<'a> {
         let (mut fills, mut entries) = (Vec::new(), Vec::new());
         let (mut resets, mut overrides) = (Vec::new(), Vec::new());
         let mut verdicts: Vec<(Row<'_, Verdict>, Timestamp)> = Vec::new();
-        for Decided { firm, at: decided_at, event: Event { account, at, what } } in &batch.events {
+        for Decided { firm, at: decided_at, event: Event { account, at, what }, .. } in &batch.events {
             let (firm, account, at) = (*firm, *account, *at);
             match what {
                 // The account is among those that changed.

@@ -22,8 +22,9 @@ use store::read::{self, Orders, Viewer};
 use testkit::World;
 
 /// What belongs to the installation and to no firm.
-const INSTALLATION: [&str; 10] = [
+const INSTALLATION: [&str; 11] = [
     "consumer_groups",
+    "lease_seekers",
     "leases",
     "refused_quotes",
     "relay",

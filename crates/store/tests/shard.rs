@@ -197,7 +197,7 @@ async fn the_ends_of_the_integers_survive() {
     };
     account.positions.insert(position.ticket, position.clone());
     let event = Event { account: account.id, at: latest, what: What::Position(position) };
-    batch.events.push(Decided { firm: story.firm, at: latest, event });
+    batch.events.push(Decided { firm: story.firm, at: latest, request: None, event });
     let stored = Some(owner.engine.account(account.id).unwrap().next);
     batch.accounts = vec![Changed { account: account.clone(), stored }];
     batch.quote_position = u64::try_from(i64::MAX).unwrap();
@@ -293,7 +293,7 @@ async fn every_end_of_an_order_is_taken_and_no_other() {
             position,
         };
         let event = Event { account: story.passed, at: batch.at, what: What::Order(order) };
-        batch.events.push(Decided { firm: story.firm, at: event.at, event });
+        batch.events.push(Decided { firm: story.firm, at: event.at, request: None, event });
     }
     let _proof = world.store.commit(&batch).await.unwrap();
 

@@ -28,6 +28,7 @@ struct Hooked {
     admin: Context,
     hooks: Webhooks,
     taker: WebhookTaker,
+    deliverer: Deliverer,
     handler: Deliver,
 }
 
@@ -47,7 +48,8 @@ async fn hooked() -> Hooked {
         admin,
         hooks: webhooks(&world),
         taker: WebhookTaker::new(world.store.clone(), world.clock.clone()),
-        handler: Deliver(deliverer),
+        handler: Deliver::new(deliverer.clone()),
+        deliverer,
         world,
     }
 }
@@ -127,9 +129,40 @@ async fn a_message_reaches_every_endpoint_that_asks_for_it_signed_once() {
     assert_eq!(attempts.iter().map(|attempt| attempt.status).collect::<Vec<_>>(), [Some(204)]);
     assert_eq!(hooked.work().await, 0);
     // A job that runs a second time, because its worker died, makes no second attempt.
-    let deliverer = &hooked.handler.0;
-    deliverer.attempt(hooked.firm, endpoint.id, delivery.id, 1).await.unwrap();
+    hooked.deliverer.attempt(hooked.firm, endpoint.id, delivery.id, 1).await.unwrap();
     assert_eq!(one.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_slow_holds_up_no_other() {
+    let hooked = hooked().await;
+    let (slow, quick) = (Receiver::open().await, Receiver::open().await);
+    slow.reply(Reply::Silent);
+    hook(&hooked.world, &hooked.admin, &slow.url(), &["account.breached"]).await;
+    hook(&hooked.world, &hooked.admin, &quick.url(), &["account.passed"]).await;
+    for id in 1..=10 {
+        hooked.happens(id, "account.breached").await;
+    }
+    hooked.happens(11, "account.passed").await;
+    let claim = Claim {
+        queue: QUEUE,
+        most: 100,
+        owner: somebody(),
+        lease: Span::from_seconds(60),
+        now: hooked.now(),
+    };
+    let jobs = hooked.world.store.claim(claim).await.unwrap();
+    let outcomes = futures_util::future::join_all(jobs.iter().map(|job| hooked.handler.run(job))).await;
+    let waits: Vec<i64> = outcomes
+        .iter()
+        .filter_map(|outcome| match outcome {
+            Err(app::jobs::JobError::Later(wait)) => Some(wait.micros()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((waits.len(), slow.sent().len(), quick.sent().len()), (6, 4, 1));
+    // They come back one after the other and not all at once.
+    assert!(waits.is_sorted() && waits[0] < waits[5], "{waits:?}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! **For:** [`TestDatabase`] (cloned from a migrated template, gone when dropped), [`World`] (the store with its use
 //! cases over a manual clock), [`trading`] (a quote log in memory, a store whose
 //! commits wait until they are let through), [`TestRedis`] (a server that may be killed), [`FaultProxy`] (a link that may be
-//! cut), a mail server ([`smtp`]) and an HTTP server ([`receiver`]) that answer as they are told, and the small [`instruments`]
+//! cut), [`Disk`] (one that may be full), a mail server ([`smtp`]) and an HTTP server ([`receiver`]) that answer as they are told, and the small [`instruments`]
 //! table and [`program`] they share; the [`operations`] of an API, so that none goes without a row of who may.
 //!
 //! **Must not know:** what is being tested. Nothing that ships depends on this crate.
@@ -18,6 +18,7 @@
 )]
 
 mod database;
+mod disk;
 mod proxy;
 pub mod receiver;
 mod redis;
@@ -26,6 +27,7 @@ pub mod trading;
 mod world;
 
 pub use database::TestDatabase;
+pub use disk::Disk;
 pub use proxy::{FaultProxy, Faults};
 pub use redis::{TestRedis, free_port};
 pub use world::{PASSWORD, START, World, instruments, program};

@@ -45,6 +45,12 @@ impl TestRedis {
         server
     }
 
+    /// One that keeps what it is told on a disk of the caller's.
+    pub fn on(disk: &std::path::Path) -> Self {
+        let disk = disk.to_str().expect("the directory of a test has a plain name");
+        Self::with(&["--appendonly", "yes", "--dir", disk])
+    }
+
     /// Starts it again where it was killed.
     pub fn restart(&mut self) {
         self.kill();

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use analytics::{Analytics, MemoryCache, Parts};
+use analytics::{Analytics, Parts};
 use anyhow::{Context as _, ensure};
 use app::Role;
 use app::catalogue::Catalogue;
@@ -25,6 +25,7 @@ use kernel::{AccountId, Clock, FirmId, RequestId, SeededRng};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use store::{NewFirm, Replicas, Settings, Store};
+use streams::MemoryCache;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -118,6 +119,7 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
         clock: clock.clone(),
         rng: rng.clone(),
         projected,
+        stopping: tokio::sync::watch::Sender::default().subscribe(),
     });
     let started = now();
     analytics::follow_once(&analytics).await?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use analytics::{Analytics, Projection};
 use anyhow::Context as _;
+use app::cache::Cache;
 use app::catalogue::Catalogue;
 use app::events::{Consumer, MessageStore as _};
 use app::identity::{Cost, Identity};
@@ -37,7 +38,7 @@ use providers::mail::{Smtp, SmtpSettings};
 use providers::quote_log::{DiskQuoteLog, Keeper, Retention};
 use providers::webhooks::WebhookClient;
 use store::{Replicas, Store};
-use streams::MemoryStreams;
+use streams::{MemoryCache, MemoryStreams};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -129,6 +130,8 @@ impl Roles {
 pub struct Shared {
     /// Through which they speak.
     pub streams: Arc<dyn Streams>,
+    /// What they keep for each other.
+    pub cache: Arc<dyn Cache>,
     /// Where whoever feeds has quotes from.
     pub market: MarketSettings,
     /// When the market began, so that each goes on where the last one was.
@@ -335,11 +338,6 @@ impl Platform {
             calendar_changed: Arc::new(Notify::new()),
             stopping: world.stopping(),
         });
-        if let Some(listener) = listener {
-            let service = web::router(web.clone()).into_make_service_with_connect_info::<SocketAddr>();
-            let server = tokio::spawn(serve(listener, service, world.stopping()));
-            world.tasks.push(("the server", tokio::spawn(async move { Ok(server.await??) })));
-        }
         let (mut ops_address, mut ops_listener) = (None, None);
         let mut figures: Vec<Figures> = Vec::new();
         if let Some(ops) = settings.listen_ops {
@@ -408,7 +406,7 @@ impl Platform {
             let forget = Forget { notifications, webhooks: Arc::clone(&web.webhooks) };
             let remover = Remover { store: store.clone(), clock: Arc::clone(clock) };
             let handlers: Vec<Arc<dyn JobHandler>> =
-                vec![Arc::new(remover), Arc::new(send), Arc::new(Deliver(deliverer)), Arc::new(forget)];
+                vec![Arc::new(remover), Arc::new(send), Arc::new(Deliver::new(deliverer)), Arc::new(forget)];
             consumers.push(Arc::new(Notifier::new(store.clone(), Arc::clone(clock))));
             consumers.push(Arc::new(WebhookTaker::new(store.clone(), Arc::clone(clock))));
             let runner = Runner::new(
@@ -432,12 +430,16 @@ impl Platform {
             let relay = Relay { store: store.clone(), streams: Arc::clone(&streams) };
             world.run("the relay", relay.run(leader.leads(), world.stopping()));
         }
+        let mut api = web::router(web.clone());
         let mut analytics_address = None;
         if analytics {
             let doing = || format!("listening on {}", settings.listen_analytics);
             let listener = TcpListener::bind(settings.listen_analytics).await.with_context(doing)?;
             analytics_address = Some(listener.local_addr().context("reading the address listened on")?);
-            let cache: Arc<dyn analytics::Cache> = Arc::new(analytics::MemoryCache::new(Arc::clone(clock)));
+            let cache: Arc<dyn Cache> = match &settings.shared {
+                Some(shared) => Arc::clone(&shared.cache),
+                None => Arc::new(MemoryCache::new(Arc::clone(clock))),
+            };
             let projected = Arc::new(Notify::new());
             let replicas = Replicas::new(Arc::clone(&store), &settings.replicas, 8, Arc::clone(clock));
             let parts = analytics::Parts {
@@ -450,10 +452,13 @@ impl Platform {
                 clock: Arc::clone(clock),
                 rng: Arc::clone(rng),
                 projected: Arc::clone(&projected),
+                stopping: world.stopping(),
             };
             let boards = Analytics::new(parts);
-            let service =
-                analytics::router(boards.clone()).into_make_service_with_connect_info::<SocketAddr>();
+            let router = analytics::router(boards.clone());
+            // Browsers find everything at one address, as behind a proxy that serves both roles.
+            api = serve::beside(api, analytics::PATHS, router.clone());
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
             let server = tokio::spawn(serve(listener, service, world.stopping()));
             world.tasks.push(("the server of analytics", tokio::spawn(async move { Ok(server.await??) })));
             world.run("the boards", analytics::follow(boards.clone(), world.stopping()));
@@ -461,6 +466,11 @@ impl Platform {
             world.run("the watch over replicas", analytics::watch_replicas(boards.clone(), world.stopping()));
             figures.push(Arc::new(move || analytics::ops::figures(&boards)));
             consumers.push(Arc::new(Projection::new(Arc::clone(&store), cache, projected)));
+        }
+        if let Some(listener) = listener {
+            let service = api.into_make_service_with_connect_info::<SocketAddr>();
+            let server = tokio::spawn(serve(listener, service, world.stopping()));
+            world.tasks.push(("the server", tokio::spawn(async move { Ok(server.await??) })));
         }
         if let Some(listener) = ops_listener {
             let router = web::ops::router(web.clone(), figures);

@@ -10,7 +10,7 @@ use app::identity::Cost;
 use clap::{Args, ValueEnum};
 use kernel::{Clock as _, OwnerId, Rng, Timestamp};
 use store::Store;
-use streams::RedisStreams;
+use streams::{RedisCache, RedisStreams};
 
 use crate::mail::MailArgs;
 use crate::market::MarketSettings;
@@ -62,6 +62,9 @@ pub struct Role {
     /// The Redis server: `redis://`, `rediss://`, `redis+cluster://HOST,HOST` or `redis+sentinel://HOST,HOST/MASTER`.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     redis_url: String,
+    /// Another Redis server for what is only kept for a while, such as answers of the analytics role; it may evict anything.
+    #[arg(long, env = "TRADESENSE_CACHE_URL", hide_env_values = true)]
+    cache_url: Option<String>,
     /// Where this process keeps its copy of the quote log; no other process uses it.
     #[arg(long, env = "TRADESENSE_DATA_DIR", default_value = "data")]
     data_dir: PathBuf,
@@ -134,6 +137,7 @@ async fn serve(part: Part, role: &Role) -> anyhow::Result<()> {
 
 async fn start(part: Part, role: &Role) -> anyhow::Result<Platform> {
     Store::check_schema(&role.database_url).await.context("looking at the database's schema")?;
+    Store::check_clock(&role.database_url, &SystemClock).await.context("looking at the clock")?;
     let firms = Store::firms(&role.database_url).await.context("reading the firms")?;
     let began = firms.iter().map(|(_, created_at)| *created_at).min().unwrap_or_else(|| SystemClock.now());
     // The only firm answers to every host name.
@@ -163,7 +167,7 @@ async fn start(part: Part, role: &Role) -> anyhow::Result<Platform> {
         smtp: role.mail.smtp()?,
         bounces: role.mail.bounce_key()?,
         public_url: role.mail.public_url(|| format!("http://{}:{}", role.host, role.port)),
-        shared: Some(shared(&role.redis_url, &market, began).await?),
+        shared: Some(shared(&role.redis_url, role.cache_url.as_deref(), &market, began).await?),
         shards: role.shards,
         owner: owner(&role.data_dir.join("owner"), &rng)?,
         password_cost: Cost::STANDARD,
@@ -175,13 +179,16 @@ async fn start(part: Part, role: &Role) -> anyhow::Result<Platform> {
 /// What is shared through a Redis server.
 pub(crate) async fn shared(
     redis_url: &str,
+    cache_url: Option<&str>,
     market: &MarketSettings,
     market_began: Timestamp,
 ) -> anyhow::Result<Shared> {
     // An error means that somebody was here before, with the same one.
     drop(rustls::crypto::ring::default_provider().install_default());
     let streams = RedisStreams::connect(redis_url).await.context("connecting to Redis")?;
-    Ok(Shared { streams: Arc::new(streams), market: market.clone(), market_began })
+    let cache = RedisCache::new(cache_url.unwrap_or(redis_url), Arc::new(SystemClock), Arc::new(SystemRng));
+    let cache = Arc::new(cache.context("reaching the cache")?);
+    Ok(Shared { streams: Arc::new(streams), cache, market: market.clone(), market_began })
 }
 
 /// A second signal ends the process at once.

@@ -228,7 +228,7 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         bounces: up.mail.bounce_key()?,
         public_url: up.mail.public_url(|| format!("http://{}:{}", up.host, up.port)),
         shared: match &up.redis_url {
-            Some(url) => Some(role::shared(url, &settings, began).await?),
+            Some(url) => Some(role::shared(url, None, &settings, began).await?),
             None => None,
         },
         owner: role::owner(&up.data_dir.join("owner"), &*rng)?,

@@ -24,7 +24,8 @@ use common::client::{
 };
 use common::cluster::Cluster;
 use kernel::SeededRng;
-use testkit::Faults;
+use sqlx::Connection as _;
+use testkit::{Disk, Faults};
 
 /// Rounds of an ordinary test run: each fault once.
 const ROUNDS: usize = FAULTS.len();
@@ -57,9 +58,22 @@ enum Fault {
     LossyLinks,
     /// One after the other, for two seconds each.
     CutLinks,
+    /// No table of the database can grow.
+    FullTables,
+    /// The database cannot write its log, ends, and is started again once there is room.
+    FullWal,
+    FullRedisDisk,
+    /// No quote can be logged.
+    FullMembersDisk,
+    /// The time of day of every member, an hour ahead and back again.
+    ClocksAhead,
+    /// An hour behind and back again.
+    ClocksBehind,
+    /// A day ahead and back again.
+    EngineClockAhead,
 }
 
-const FAULTS: [Fault; 13] = [
+const FAULTS: [Fault; 20] = [
     Fault::KillEngine,
     Fault::KillApi,
     Fault::KillWorker,
@@ -72,8 +86,40 @@ const FAULTS: [Fault; 13] = [
     Fault::LossyLinks,
     Fault::CutLinks,
     Fault::KillPostgres,
+    Fault::FullTables,
+    Fault::FullWal,
+    Fault::FullRedisDisk,
+    Fault::FullMembersDisk,
+    Fault::ClocksAhead,
+    Fault::ClocksBehind,
+    Fault::EngineClockAhead,
     Fault::RollingRestart,
 ];
+
+impl Fault {
+    /// Whether this machine can do it.
+    fn is_possible(self, cluster: &Cluster) -> bool {
+        match self {
+            Self::FullTables | Self::FullWal | Self::FullRedisDisk | Self::FullMembersDisk => {
+                cluster.disks.is_some()
+            }
+            Self::ClocksAhead | Self::ClocksBehind | Self::EngineClockAhead => cluster.has_clocks(),
+            Self::KillApi
+            | Self::KillEngine
+            | Self::KillWorker
+            | Self::KillAnalytics
+            | Self::PauseEngine
+            | Self::RollingRestart
+            | Self::KillRedis
+            | Self::FlushRedis
+            | Self::FillRedis
+            | Self::KillPostgres
+            | Self::SlowLinks
+            | Self::LossyLinks
+            | Self::CutLinks => true,
+        }
+    }
+}
 
 /// A trader who never gives up: every order is sent again under its key until somebody answers.
 struct Hand {
@@ -260,6 +306,52 @@ async fn strike(cluster: &mut Cluster, fault: Fault, chance: &SeededRng) {
             }
         }
         Fault::KillPostgres => cluster.kill_postgres(),
+        Fault::FullTables => while_full(&cluster.disks.as_ref().unwrap().tables).await,
+        Fault::FullWal => {
+            while_full(&cluster.disks.as_ref().unwrap().wal).await;
+            cluster.revive_postgres().await;
+        }
+        Fault::FullRedisDisk => while_full(&cluster.disks.as_ref().unwrap().redis).await,
+        Fault::FullMembersDisk => while_full(&cluster.disks.as_ref().unwrap().members).await,
+        Fault::ClocksAhead => while_set(cluster, |_| true, 3_600).await,
+        Fault::ClocksBehind => while_set(cluster, |_| true, -3_600).await,
+        Fault::EngineClockAhead => {
+            let victim = one_of("engine");
+            while_set(cluster, |name| name == victim, 86_400).await;
+        }
+    }
+}
+
+async fn while_full(disk: &Disk) {
+    disk.fill();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    disk.free();
+}
+
+async fn while_set(cluster: &Cluster, of: impl Fn(&str) -> bool, off: i64) {
+    for off in [off, 0] {
+        for member in cluster.members.iter().filter(|member| of(member.name)) {
+            cluster.set_clock(member.name, off);
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+}
+
+/// However wrong the clocks were: nothing happened in the future, and no trading day began early.
+async fn the_time_was_right(cluster: &Cluster) {
+    let mut database = sqlx::PgConnection::connect(&cluster.owner_url()).await.unwrap();
+    for (what, sql) in [
+        ("journal", "select count(*) from journal where at > clock_timestamp() + interval '5 seconds'"),
+        ("verdicts", "select count(*) from verdicts where at > clock_timestamp() + interval '5 seconds'"),
+        ("messages", "select count(*) from outbox where at > clock_timestamp() + interval '5 seconds'"),
+        ("notes", "select count(*) from notifications where at > clock_timestamp() + interval '5 seconds'"),
+        (
+            "days",
+            "select count(*) from trading_days where started_at > clock_timestamp() + interval '5 seconds'",
+        ),
+    ] {
+        let wrong: i64 = sqlx::query_scalar(sql).fetch_one(&mut database).await.unwrap();
+        assert_eq!(wrong, 0, "{what}");
     }
 }
 
@@ -269,8 +361,10 @@ async fn whatever_dies_nothing_acknowledged_is_lost_or_doubled() {
     let rounds = std::env::var("CLUSTER_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
     let only = std::env::var("CLUSTER_FAULTS").unwrap_or_default();
     let wanted = |fault: &Fault| only.is_empty() || only.split(',').any(|name| name == format!("{fault:?}"));
-    let faults: Vec<Fault> = FAULTS.into_iter().filter(wanted).collect();
     let mut cluster = Cluster::start().await;
+    let (faults, impossible): (Vec<Fault>, Vec<Fault>) =
+        FAULTS.into_iter().filter(wanted).partition(|fault| fault.is_possible(&cluster));
+    println!("not possible here: {impossible:?}");
     let chance = SeededRng::new(11);
     let bases = cluster.bases();
     publish(&client(), &bases[0], cluster.data()).await;
@@ -330,6 +424,7 @@ async fn whatever_dies_nothing_acknowledged_is_lost_or_doubled() {
     let board = format!("{}/v1/analytics/leaderboard?program=brief", cluster.analytics());
     let ranked = get(&http, board).await["of"].as_u64().unwrap();
     assert!(usize::try_from(ranked).unwrap() >= breached, "whoever lost stands on the board");
+    the_time_was_right(&cluster).await;
     let faults = store::Store::faults_at(&cluster.owner_url()).await.unwrap();
     assert_eq!(faults, [], "no row contradicts another");
     println!("{rounds} faults, {orders} orders, {breached} of {} brief accounts breached", gambled.len());

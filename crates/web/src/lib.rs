@@ -16,6 +16,7 @@ pub mod v1;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use app::catalogue::Catalogue;
 use app::identity::Identity;
@@ -31,7 +32,10 @@ use app::webhooks::Webhooks;
 use app::what_if::WhatIf;
 use audit::PublicKey;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use http::HeaderValue;
 use kernel::{Clock, Rng};
 use store::Store;
 use tokio::sync::{Notify, watch};
@@ -167,8 +171,33 @@ pub fn router(web: Web) -> Router {
         .route("/health/ready", axum::routing::get(ready))
         .route("/v1/{*rest}", axum::routing::any(serve::no_such_operation))
         .fallback(axum::routing::get(ui::serve).fallback(serve::no_such_operation));
-    serve::finish(router, web)
+    serve::finish(router.layer(middleware::from_fn_with_state(web.clone(), with_token)), web)
 }
+
+/// A change that was made goes with the place behind it, so that whoever reads elsewhere with it reads no less.
+async fn with_token(State(web): State<Web>, request: Request, next: Next) -> Response {
+    let changes = !request.method().is_safe();
+    let mut response = next.run(request).await;
+    if changes && (response.status().is_success() || response.status().is_redirection()) {
+        // The change stands, with a token or without.
+        match tokio::time::timeout(LONGEST_FOR_TOKEN, web.store.consistency_token()).await {
+            Ok(Ok(token)) => {
+                if let Ok(value) = HeaderValue::from_str(&token.to_string()) {
+                    response.headers_mut().insert("consistency-token", value);
+                }
+            }
+            Ok(Err(error)) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "an answer has no token");
+            }
+            Err(_) => tracing::warn!("an answer has no token: the database took too long"),
+        }
+    }
+    response
+}
+
+/// An answer waits no longer for its token.
+const LONGEST_FOR_TOKEN: Duration = Duration::from_millis(250);
 
 async fn ready(State(web): State<Web>) -> Result<&'static str, Problem> {
     readiness(&web).await?;

@@ -194,6 +194,7 @@ impl Taking {
                     group,
                     message = message.id,
                     topic = message.topic,
+                    trace = message.trace,
                     dead,
                     text,
                     "a message was not taken"

@@ -67,7 +67,7 @@ async fn a_purchase_is_told_to_its_buyer_and_to_the_firms_systems() {
     let forget = Forget { notifications, webhooks: webhooks.clone() };
     assert_eq!(forgetting().unwrap().name(), "forget-notes");
     let handlers: Vec<Arc<dyn JobHandler>> =
-        vec![Arc::new(send), Arc::new(Deliver(deliverer)), Arc::new(forget)];
+        vec![Arc::new(send), Arc::new(Deliver::new(deliverer)), Arc::new(forget)];
     let owner = OwnerId::random(clock.now(), &*rng);
     let queues = vec![(MAIL_QUEUE.to_owned(), 2), (QUEUE.to_owned(), 2)];
     let runner = Arc::new(Runner::new(

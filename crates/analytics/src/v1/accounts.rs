@@ -18,9 +18,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{AccountStatus, Consistency, out_of_range, percent, plain};
+use super::{AccountStatus, Consistency, account_tag, out_of_range, percent, plain};
 use crate::Analytics;
-use crate::cache::{Cached, account_tag};
 use crate::calendar::date;
 use crate::statistics::{self, Point, Trades};
 
@@ -347,28 +346,33 @@ async fn account(
     let firm = caller.context.firm;
     let viewer = viewer(&analytics, &caller, id).await?;
     let as_of = analytics.as_of()?;
-    let key = format!("{firm}:statistics:{id}");
-    let kept = analytics.cache.get(&key).await.filter(|kept| token.is_none_or(|token| kept.at > Some(token)));
+    let (tag, cache) = (account_tag(firm, id), &analytics.cache);
+    let kept = cache.get(&tag, STATISTICS).await.and_then(|kept| body_since(&kept, token));
     analytics.counted().answered(kept.is_some());
-    if let Some(kept) = kept {
-        return Ok(json(kept.body));
+    if let Some(body) = kept {
+        return Ok(json(body));
     }
-    let tags = [account_tag(firm, id)];
-    let generation = analytics.cache.generation(&tags).await;
+    let mark = cache.mark(&tag).await;
     let (raw, at) = read(&analytics, firm, viewer, id, token).await?;
     let body = serde_json::to_string(&render(&raw, as_of)?)
         .map_err(|_| Problem::new("internal", "The answer cannot be written."))?;
-    analytics
-        .cache
-        .put(
-            &key,
-            &tags,
-            generation,
-            Cached { body: body.clone(), at: raw.counted.current.then_some(at) },
-            KEPT,
-        )
-        .await;
+    if let Some(mark) = mark {
+        // One that may lack something for whoever carries a token is good for those only who carry none.
+        let at = if raw.counted.current { at.to_string() } else { String::new() };
+        cache.put(&tag, STATISTICS, mark, &format!("{at}\n{body}"), KEPT).await;
+    }
     Ok(json(body))
+}
+
+/// Statistics under the tag of their account.
+const STATISTICS: &str = "statistics";
+
+/// What is kept stands behind the place in the log that it was read at, so that nobody who hands in a token gets what is
+/// older than what they have written.
+fn body_since(kept: &str, token: Option<Token>) -> Option<String> {
+    let (at, body) = kept.split_once('\n')?;
+    let good = token.is_none_or(|token| at.parse().is_ok_and(|at: Token| at > token));
+    good.then(|| body.to_owned())
 }
 
 fn json(body: String) -> Response {

@@ -7,7 +7,7 @@ mod leaderboard;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use kernel::{Overflow, decimal};
+use kernel::{AccountId, FirmId, Overflow, decimal};
 use serve::problem::Problem;
 use store::Token;
 use utoipa::ToSchema;
@@ -84,6 +84,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Consistency {
         let bad = || Problem::new("validation_failed", "Send the Consistency-Token as an answer carried it.");
         token.map(|token| Self(Some(token))).ok_or_else(bad)
     }
+}
+
+/// The tag of what is kept about an account.
+pub(crate) fn account_tag(firm: FirmId, account: AccountId) -> String {
+    format!("{firm}:account:{account}")
 }
 
 /// Millionths as per cent, such as `3.4100`.

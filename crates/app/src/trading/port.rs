@@ -59,6 +59,8 @@ pub struct Decided {
     pub firm: FirmId,
     /// When the engine had decided it.
     pub at: Timestamp,
+    /// The request that caused it; none of a quote or the clock.
+    pub request: Option<RequestId>,
     /// What happened.
     pub event: Event,
 }
@@ -149,6 +151,8 @@ pub struct OutboxEntry {
     pub topic: &'static str,
     /// The message.
     pub payload: serde_json::Value,
+    /// The request that caused it, and with it the trace.
+    pub request: Option<RequestId>,
 }
 
 /// A shard's last committed state.

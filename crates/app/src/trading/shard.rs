@@ -10,7 +10,7 @@ use engine::{
     Act, Engine, EngineError, Event, Forecast, Input, Instruments, Open, Past, Quote, RestoreError, Restored,
     Resumed, View, What,
 };
-use kernel::{AccountId, Clock, OwnerId, Span, Timestamp};
+use kernel::{AccountId, Clock, OwnerId, RequestId, Span, Timestamp};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -333,7 +333,7 @@ impl Shard {
                 let at = at.max(state.engine.now());
                 let mut events = Vec::new();
                 state.engine.apply(at, &Input::Clock, &mut events)?;
-                self.decided(state, events);
+                self.decided(state, events, None);
             }
             Message::Command { command, origin, received_at, reply } => {
                 if let Act::Open(open) = &command.act {
@@ -344,7 +344,7 @@ impl Shard {
                 let mut events = Vec::new();
                 let answered = state.engine.apply(at, &input, &mut events)?;
                 let left = answered.as_ref().and_then(|answered| Left::of(&answered.outcome, &events));
-                self.decided(state, events);
+                self.decided(state, events, origin.request);
                 let Input::Command(command) = input else { return Ok(()) };
                 let Some(answered) = answered else { return Ok(()) };
                 if answered.fresh
@@ -379,12 +379,12 @@ impl Shard {
         let mut events = Vec::new();
         apply_quote(&mut state.engine, quote, &mut events)?;
         state.quote_position = quote.position;
-        self.decided(state, events);
+        self.decided(state, events, None);
         Ok(())
     }
 
-    /// Writes down when what happened was decided.
-    fn decided(&self, state: &mut State, events: Vec<Event>) {
+    /// Writes down when what happened was decided, and what request caused it.
+    fn decided(&self, state: &mut State, events: Vec<Event>, request: Option<RequestId>) {
         if events.is_empty() {
             return;
         }
@@ -397,7 +397,7 @@ impl Shard {
                 let passage = Passage { firm, account, received, received_at: event.at, decided_at: at };
                 state.pending.passages.push(passage);
             }
-            state.pending.events.push(Decided { firm, at, event });
+            state.pending.events.push(Decided { firm, at, request, event });
         }
     }
 

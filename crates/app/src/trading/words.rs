@@ -2,24 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use engine::{Event, VerdictKind, What};
-use kernel::FirmId;
+use engine::{VerdictKind, What};
 use serde_json::json;
 
 use super::port::{Decided, OutboxEntry};
 
 /// What the world is told.
 pub(super) fn outbox(events: &[Decided]) -> Vec<OutboxEntry> {
-    let message = |firm: FirmId, event: &Event, topic, payload| OutboxEntry {
-        firm,
+    let message = |Decided { firm, request, event, .. }: &Decided, topic, payload| OutboxEntry {
+        firm: *firm,
         at: event.at,
         aggregate: format!("account:{}", event.account),
         topic,
         payload,
+        request: *request,
     };
     // Accounts whose realised result changed, each once for all that changed it in the batch.
-    let traded = events.iter().filter_map(|Decided { firm, event, .. }| match &event.what {
-        What::Entry(_) => Some((event.account, (*firm, event))),
+    let traded = events.iter().filter_map(|decided| match &decided.event.what {
+        What::Entry(_) => Some((decided.event.account, decided)),
         What::Opened
         | What::Verdict(_)
         | What::Order(_)
@@ -31,9 +31,9 @@ pub(super) fn outbox(events: &[Decided]) -> Vec<OutboxEntry> {
     let traded: BTreeMap<_, _> = traded.collect();
     let traded = traded
         .into_values()
-        .map(|(firm, event)| message(firm, event, "account.traded", json!({ "account": event.account })));
-    let said = events.iter().filter_map(|Decided { firm, event, .. }| match &event.what {
-        What::Opened => Some(message(*firm, event, "account.opened", json!({ "account": event.account }))),
+        .map(|decided| message(decided, "account.traded", json!({ "account": decided.event.account })));
+    let said = events.iter().filter_map(|decided| match &decided.event.what {
+        What::Opened => Some(message(decided, "account.opened", json!({ "account": decided.event.account }))),
         What::Verdict(verdict) => {
             let topic = match verdict.kind {
                 VerdictKind::Breach => "account.breached",
@@ -47,8 +47,8 @@ pub(super) fn outbox(events: &[Decided]) -> Vec<OutboxEntry> {
                 VerdictKind::PayoutRefusal => "account.payout_refused",
             };
             let payload =
-                json!({ "account": event.account, "verdict": verdict.number, "rule": verdict.rule });
-            Some(message(*firm, event, topic, payload))
+                json!({ "account": decided.event.account, "verdict": verdict.number, "rule": verdict.rule });
+            Some(message(decided, topic, payload))
         }
         What::Order(_)
         | What::Position(_)

@@ -796,6 +796,7 @@ fn read_cursor(text: &str) -> Result<(Timestamp, DeliveryId), AppError> {
 }
 
 /// Makes attempts: what a worker does for a job of kind [`DELIVER`].
+#[derive(Clone)]
 pub struct Deliverer {
     store: Arc<dyn WebhookStore>,
     sender: Arc<dyn WebhookSender>,

@@ -124,6 +124,7 @@ impl<'a> Owner<'a> {
             .map(|event| Decided {
                 firm: self.engine.firm(event.account).unwrap(),
                 at: self.now.after(Span::from_millis(3)).unwrap(),
+                request: None,
                 event,
             })
             .collect();
@@ -133,6 +134,7 @@ impl<'a> Owner<'a> {
             aggregate: format!("account:{}", event.account),
             topic: "test",
             payload: serde_json::json!({}),
+            request: None,
         });
         Batch {
             shard: self.shard,
@@ -158,7 +160,7 @@ impl<'a> Owner<'a> {
         let batch = self.batch();
         let proof = self.world.store.commit(&batch).await?;
         let meter = Meter::default();
-        for Decided { firm, at, event } in &batch.events {
+        for Decided { firm, at, event, .. } in &batch.events {
             let (received, received_at) = (Received::Verdict, event.at);
             let passage =
                 Passage { firm: *firm, account: event.account, received, received_at, decided_at: *at };

@@ -89,9 +89,15 @@ pub async fn place(http: &reqwest::Client, base: &str, account: &str, key: &str)
     let request =
         http.post(format!("{base}/v1/accounts/{account}/orders")).header("Idempotency-Key", key).json(&order);
     let response = request.send().await.ok()?;
-    let status = response.status().as_u16();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.json().await.ok()?;
-    (status != 503).then_some((status, body))
+    if status == 503 {
+        // Whoever is told to come again is told when, and why in the form of every problem.
+        assert!(headers.contains_key("retry-after"), "{body}");
+        assert_eq!(headers["content-type"], "application/problem+json");
+        return None;
+    }
+    Some((status, body))
 }
 
 pub async fn cancel(http: &reqwest::Client, base: &str, account: &str, ticket: u64) -> Option<u16> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use embedded::{Binaries, Postgres, Purpose};
 use tempfile::TempDir;
-use testkit::{FaultProxy, TestRedis, free_port};
+use testkit::{Disk, FaultProxy, TestRedis, free_port};
 
 use super::client::{client, wait_for_market};
 
@@ -32,6 +32,32 @@ pub struct Member {
     child: Option<Child>,
 }
 
+/// The disks of an installation, each of a bounded size.
+#[derive(Debug)]
+pub struct Disks {
+    /// The database's tables.
+    pub tables: Disk,
+    /// Its write-ahead log.
+    pub wal: Disk,
+    pub redis: Disk,
+    /// Everything that the members write: their copies of the quote log.
+    pub members: Disk,
+}
+
+impl Disks {
+    fn mount() -> Option<Self> {
+        let (tables, wal) = (Disk::mount(512)?, Disk::mount(160)?);
+        Some(Self { tables, wal, redis: Disk::mount(128)?, members: Disk::mount(256)? })
+    }
+}
+
+/// The library by which a program is given another time of day, from Debian's package `libfaketime`.
+fn faketime() -> Option<PathBuf> {
+    let machine = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let library = Path::new("/usr/lib").join(machine).join("faketime/libfaketime.so.1");
+    library.exists().then_some(library)
+}
+
 /// The installation.
 #[derive(Debug)]
 pub struct Cluster {
@@ -45,6 +71,10 @@ pub struct Cluster {
     pub members: Vec<Member>,
     /// The platform's login.
     login: String,
+    /// None where nobody may mount.
+    pub disks: Option<Disks>,
+    /// None where the library is not installed.
+    faketime: Option<PathBuf>,
     directory: TempDir,
 }
 
@@ -54,16 +84,23 @@ impl Cluster {
         let directory = tempfile::tempdir().unwrap();
         let path = std::env::var_os("PATH");
         let binaries = Binaries::search(path.as_deref(), &[]);
-        let settings = embedded::Settings::new(directory.path().join("postgres"), Purpose::Kept, binaries);
+        let disks = Disks::mount();
+        let place = disks.as_ref().map_or(directory.path(), |disks| disks.tables.path());
+        let settings = embedded::Settings::new(place.join("postgres"), Purpose::Kept, binaries);
         let settings = embedded::Settings { port: Some(free_port()), ..settings };
-        let postgres = Postgres::start(&settings).unwrap();
+        let mut postgres = Postgres::start(&settings).unwrap();
+        if let Some(disks) = &disks {
+            postgres.stop().unwrap();
+            move_and_link(&place.join("postgres/data/pg_wal"), &disks.wal.path().join("pg_wal"));
+            postgres = Postgres::start(&settings).unwrap();
+        }
         let owner = postgres.url("postgres");
         let migrate =
             tradesense(&["migrate", "--login-password", "an open secret", "--database-url", &owner]);
         let to_postgres = FaultProxy::start(postgres.port());
         let direct = format!(":{}/", postgres.port());
         let login = migrate.lines().last().unwrap().replace(&direct, &format!(":{}/", to_postgres.port()));
-        let redis = TestRedis::start();
+        let redis = disks.as_ref().map_or_else(TestRedis::start, |disks| TestRedis::on(disks.redis.path()));
         let to_redis = FaultProxy::start(redis.port());
         tradesense(&["demo", "--database-url", &owner, "--data-dir", directory.path().to_str().unwrap()]);
         let members = PROCESSES.map(|(role, name)| Member {
@@ -81,9 +118,12 @@ impl Cluster {
             to_redis,
             members: members.into(),
             login,
+            disks,
+            faketime: faketime(),
             directory,
         };
         for place in 0..cluster.members.len() {
+            cluster.set_clock(cluster.members[place].name, 0);
             cluster.start_member(place);
         }
         for base in cluster.bases() {
@@ -100,7 +140,8 @@ impl Cluster {
 
     /// Where a member keeps what is its own.
     pub fn data_of(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        let disk = self.disks.as_ref().map_or(self.directory.path(), |disks| disks.members.path());
+        disk.join(name)
     }
 
     /// The owner's URL of the database.
@@ -133,6 +174,17 @@ impl Cluster {
             .unwrap();
         let data = self.data_of(self.members[place].name);
         let redis = format!("redis://127.0.0.1:{}", self.to_redis.port());
+        let disguise = self.faketime.as_ref().map(|library| {
+            let clock = self.clock_of(self.members[place].name);
+            [
+                ("LD_PRELOAD", library.clone()),
+                ("FAKETIME_TIMESTAMP_FILE", clock),
+                ("FAKETIME_CACHE_DURATION", "1".into()),
+                ("DONT_FAKE_MONOTONIC", "1".into()),
+                ("NO_FAKE_STAT", "1".into()),
+            ]
+        });
+        let disguise = disguise.into_iter().flatten();
         let member = &mut self.members[place];
         assert!(member.child.is_none(), "{} runs", member.name);
         let child = Command::new(env!("CARGO_BIN_EXE_tradesense"))
@@ -148,9 +200,26 @@ impl Cluster {
             .env("TRADESENSE_LOG", "info")
             .stdout(Stdio::null())
             .stderr(log)
+            .envs(disguise)
             .spawn()
             .unwrap();
         member.child = Some(child);
+    }
+
+    /// Whether [`Cluster::set_clock`] has an effect.
+    pub fn has_clocks(&self) -> bool {
+        self.faketime.is_some()
+    }
+
+    /// Sets the time of day of a member off by so many seconds, within a second.
+    pub fn set_clock(&self, name: &str, off: i64) {
+        let next = self.directory.path().join("clock.next");
+        std::fs::write(&next, format!("{off:+}\n")).unwrap();
+        std::fs::rename(next, self.clock_of(name)).unwrap();
+    }
+
+    fn clock_of(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("{name}.clock"))
     }
 
     /// Kills a member as a power cut would.
@@ -192,6 +261,22 @@ impl Cluster {
         kill.args(["-KILL", &pid]).args(children.split_whitespace()).stderr(Stdio::null());
         // One of them may have ended meanwhile.
         let _ended = kill.status().unwrap();
+        self.start_postgres();
+    }
+
+    /// Waits until the database answers; starts it again if it has ended, as whoever watches over it would.
+    pub async fn revive_postgres(&mut self) {
+        for _ in 0..20 {
+            if Postgres::find(&self.settings.dir).unwrap().is_some() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        drop(self.postgres.take());
+        self.start_postgres();
+    }
+
+    fn start_postgres(&mut self) {
         // A child may hold the shared memory for a moment longer.
         let mut last = None;
         for _ in 0..100 {
@@ -241,6 +326,12 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+/// Moves a directory to another disk and leaves a link to it.
+fn move_and_link(from: &Path, to: &Path) {
+    assert!(Command::new("mv").args([from, to]).status().unwrap().success());
+    std::os::unix::fs::symlink(to, from).unwrap();
 }
 
 /// Runs a one-shot command and gives what it printed.

@@ -1,0 +1,8 @@
+-- Who asks for which leases, so that nobody keeps more of a kind than its share. All times are the database's.
+create table lease_seekers (
+    owner_id uuid not null,
+    names text[] not null,
+    seen_until timestamptz not null,
+    constraint lease_seekers_key primary key (owner_id)
+);
+grant select, insert, update, delete on lease_seekers to tradesense_worker, tradesense_engine;

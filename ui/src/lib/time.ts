@@ -27,6 +27,11 @@ export function localShort(at: string): string {
   return `${day} ${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
 }
 
+/** "22 Nov" in the reader's zone. */
+export function localDay(at: string): string {
+  return new Date(at).toLocaleDateString("en-GB", { day: "2-digit", month: "short" });
+}
+
 /** "22 Nov 2026" in the reader's zone. */
 export function localDate(at: string): string {
   return new Date(at).toLocaleDateString("en-GB", { day: "2-digit", month: "short", year: "numeric" });

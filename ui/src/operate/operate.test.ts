@@ -20,6 +20,8 @@ describe("who may open the desk's screens", () => {
     expect(may({ roles: ["risk", "auditor"] }, "operate")).toBe(false);
     expect(may({ roles: ["admin"] }, "webhooks")).toBe(true);
     expect(may({ roles: ["risk", "auditor"] }, "webhooks")).toBe(false);
+    expect(may({ roles: ["finance"] }, "business")).toBe(true);
+    expect(may({ roles: ["trader", "support"] }, "business")).toBe(false);
   });
 });
 

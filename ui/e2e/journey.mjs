@@ -331,7 +331,7 @@ async function trade() {
 
 async function ranks() {
   const account = await check("my challenges lead to the account", async () => {
-    await page.getByRole("link", { name: "My challenges" }).click();
+    await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
     await see(page.getByRole("link", { name: /^Trade / }));
     return page.getByRole("link", { name: /^Trade / }).getAttribute("href");
   });
@@ -365,7 +365,7 @@ async function ranks() {
     await see(page.getByRole("region", { name: "Ranking" }).getByRole("columnheader", { name: "Currency" }));
   });
   await check("the statistics have what was just traded", async () => {
-    await page.getByRole("link", { name: "My challenges" }).click();
+    await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
     await page
       .getByRole("link", { name: /^Statistics of / })
       .first()
@@ -452,6 +452,8 @@ async function pays() {
     const before = troubles.length;
     await page.getByRole("button", { name: /^Ask for a payout/ }).click();
     await page.getByLabel(/^Amount that leaves the account/).fill("nothing");
+    // The form can be sent once the verdicts so far are known.
+    await see(page.locator("dialog .primary:enabled"));
     await page.keyboard.press("Enter");
     await see(page.locator("dialog .field-error"));
     await page.getByLabel(/^Amount that leaves the account/).fill("100");
@@ -508,7 +510,7 @@ async function pays() {
 
 async function breach() {
   await check("an oversized account is breached", async () => {
-    await page.getByRole("link", { name: "My challenges" }).click();
+    await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
     await page
       .getByRole("link", { name: /^Trade / })
       .first()

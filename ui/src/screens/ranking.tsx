@@ -1,4 +1,5 @@
 import type { Ranked } from "../api/types";
+import { dec, withScale } from "../lib/decimal";
 import { money, signed, tone } from "../lib/format";
 import { StatusTag } from "../parts/status";
 
@@ -10,6 +11,9 @@ interface RankingProps {
   /** Accounts of all programs may have several currencies. */
   currencies?: boolean;
 }
+
+/** With the four decimals that the finest have, so that the points stand above each other. */
+const percent = (text: string) => withScale(dec(text), 4) ?? text;
 
 /** Lines of a board. */
 export function Ranking({ caption, rows, own, currencies = false }: RankingProps) {
@@ -50,7 +54,7 @@ export function Ranking({ caption, rows, own, currencies = false }: RankingProps
               <td className="trader">
                 {row.trader} {row.you && <span className="tag demo">You</span>}
               </td>
-              <td className={`num ${tone(row.profit_percent)}`}>{signed(row.profit_percent)}</td>
+              <td className={`num ${tone(row.profit_percent)}`}>{signed(percent(row.profit_percent))}</td>
               <td className={`num ${tone(row.profit)}`}>{signed(row.profit)}</td>
               <td className="num">{money(row.balance)}</td>
               {currencies && <td>{row.currency}</td>}

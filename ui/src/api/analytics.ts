@@ -39,7 +39,7 @@ const watched = (everyMs: number) => ({ staleTime: 0, retry: false, refetchInter
 
 const BOARD_MS = 5_000;
 const STATISTICS_MS = 10_000;
-const AWAY_MS = 30_000;
+const AWAY_MS = 10_000;
 
 export const boardQuery = ({ program, phase, period, before }: Choice) => {
   const queryKey = ["board", program, phase, period, before] as const;

@@ -330,16 +330,67 @@ async function trade() {
 }
 
 async function ranks() {
-  await check("my challenges lead to the account", async () => {
-    await page.getByRole("link", { name: "My challenges" }).click();
+  const account = await check("my challenges lead to the account", async () => {
+    await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
     await see(page.getByRole("link", { name: /^Trade / }));
+    return page.getByRole("link", { name: /^Trade / }).getAttribute("href");
   });
   await screen("challenges");
-  await check("the leaderboard ranks", async () => {
+  await check("the leaderboard ranks, and shows where one stands", async () => {
     await page.getByRole("link", { name: "Leaderboard" }).click();
-    await see(page.locator(".ranking tbody tr"));
+    await see(page.getByRole("region", { name: "Ranking" }).locator("tbody tr"));
+    const { program } = await page.evaluate(
+      (path) => fetch(`/v1${path}`).then((found) => found.json()),
+      account,
+    );
+    await page.getByLabel("Program").selectOption(program.slug);
+    await see(page.locator('.standing tr.you[aria-current="true"]'));
+    expect(
+      /^Rank [\d,]+$/.test(await page.locator(".standing-line strong").innerText()),
+      "the standing has no rank",
+    );
+  });
+  await check("a period is chosen, and is in the address", async () => {
+    await page.getByLabel("Period").selectOption("week");
+    await page.waitForURL(/period=week/);
+    await see(page.getByText(/^Since \d{4}-\d{2}-\d{2}/));
+    await see(page.locator('.standing tr.you[aria-current="true"]'));
   });
   await screen("leaderboard");
+  await check("the board of all programs may have nobody yet, or ranks", async () => {
+    await page.getByLabel("Program").selectOption({ label: "All programs" });
+    await page.getByLabel("Period").selectOption("month-before");
+    await see(page.getByRole("heading", { name: "No result in this period" }).or(page.locator("#top")));
+    await page.getByLabel("Period").selectOption("all");
+    await see(page.getByRole("region", { name: "Ranking" }).getByRole("columnheader", { name: "Currency" }));
+  });
+  await check("the statistics have what was just traded", async () => {
+    await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
+    await page
+      .getByRole("link", { name: /^Statistics of / })
+      .first()
+      .click();
+    await heading(/^Statistics of /);
+    await see(page.getByRole("img", { name: "Equity and balance by trading day" }));
+    await see(page.getByRole("region", { name: "By symbol" }).locator("tbody tr"));
+    await see(page.getByText(/^As of/));
+    for (const text of await page.getByRole("region", { name: "By symbol" }).locator(".num").allInnerTexts())
+      expect(!/NaN|undefined|null/.test(text), `not a figure: ${text}`);
+  });
+  await screen("statistics");
+  await check("the curves are read by keyboard, and as a table", async () => {
+    await page.getByRole("slider", { name: "Moment on the curves" }).focus();
+    await page.keyboard.press("Home");
+    const opening = await page.locator(".readout").innerText();
+    await page.getByText("The curves as a table").focus();
+    await page.keyboard.press("Enter");
+    const values = page.getByRole("region", { name: "Values of the curves" });
+    await see(values);
+    const first = await values.locator("tbody tr").last().locator("td").first().innerText();
+    expect(opening.includes(first), `the table begins with ${first}, the curve with ${opening}`);
+    const violations = await axe();
+    expect(violations.length === 0, violations.join("\n"));
+  });
 }
 
 /** The receipt's page names the key that signed it and the command that checks it. */
@@ -401,6 +452,8 @@ async function pays() {
     const before = troubles.length;
     await page.getByRole("button", { name: /^Ask for a payout/ }).click();
     await page.getByLabel(/^Amount that leaves the account/).fill("nothing");
+    // The form can be sent once the verdicts so far are known.
+    await see(page.locator("dialog .primary:enabled"));
     await page.keyboard.press("Enter");
     await see(page.locator("dialog .field-error"));
     await page.getByLabel(/^Amount that leaves the account/).fill("100");
@@ -457,7 +510,7 @@ async function pays() {
 
 async function breach() {
   await check("an oversized account is breached", async () => {
-    await page.getByRole("link", { name: "My challenges" }).click();
+    await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
     await page
       .getByRole("link", { name: /^Trade / })
       .first()
@@ -530,6 +583,16 @@ async function operates(file) {
     await page.getByRole("button", { name: "Waiting", exact: true }).click();
     await see(page.getByRole("heading", { name: "No job is waiting" }).or(page.locator("tr[data-job]")));
   });
+  await check("the business is counted", async () => {
+    await page.getByRole("link", { name: "Business" }).click();
+    const paid = page.locator('[data-counter="paid"] dd').first();
+    await paid.waitFor();
+    expect(/^[1-9][\d,]*$/.test(await paid.innerText()), `nothing was paid: ${await paid.innerText()}`);
+    await see(page.getByRole("region", { name: "Accounts there are now" }).locator("tbody tr"));
+    await page.getByRole("button", { name: "7 days" }).click();
+    await see(page.getByRole("region", { name: "By day" }).locator("tbody tr"));
+  });
+  await screen("business");
 }
 
 try {

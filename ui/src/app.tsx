@@ -19,12 +19,14 @@ import { UnsubscribePage } from "./screens/unsubscribe";
 
 // The chart library is half of the code; only the trading page loads it.
 const TradingPage = lazy(() => import("./trading/page"));
+const StatisticsPage = lazy(() => import("./statistics/page"));
 // Few people open the screens of the firm's desk.
 const OperateFrame = lazy(() => import("./operate/frame"));
 const WhatIfPage = lazy(() => import("./operate/what-if"));
 const ReleasesPage = lazy(() => import("./operate/releases"));
 const OverridesPage = lazy(() => import("./operate/overrides"));
 const OperationsPage = lazy(() => import("./operate/operations"));
+const BusinessPage = lazy(() => import("./operate/business"));
 const WebhooksPage = lazy(() => import("./operate/webhooks"));
 const WebhookPage = lazy(() => import("./operate/webhook"));
 
@@ -86,6 +88,14 @@ export const router = createBrowserRouter([
             ),
           },
           {
+            path: "/accounts/:id/statistics",
+            element: (
+              <SignedIn>
+                <StatisticsPage />
+              </SignedIn>
+            ),
+          },
+          {
             path: "/accounts/:id/receipts/:number",
             element: (
               <SignedIn>
@@ -106,6 +116,7 @@ export const router = createBrowserRouter([
               { path: "accounts", element: <OverridesPage /> },
               { path: "accounts/:id", element: <OverridesPage /> },
               { path: "operations", element: <OperationsPage /> },
+              { path: "business", element: <BusinessPage /> },
               { path: "webhooks", element: <WebhooksPage /> },
               { path: "webhooks/:id", element: <WebhookPage /> },
             ],

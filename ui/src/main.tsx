@@ -10,6 +10,7 @@ import "./styles/base.css";
 import "./styles/parts.css";
 import "./styles/screens.css";
 import "./styles/trading.css";
+import "./styles/analytics.css";
 
 const root = document.getElementById("root");
 if (!root) throw new Error("index.html has no element with the id root");

@@ -70,7 +70,7 @@ pub(crate) fn check(root: &Path, ui: &Ui) -> Outcome {
     if changed.is_empty() {
         Ok(())
     } else {
-        Err(Failure::new(format!("{} do not match api/openapi.json; {ADVICE}", changed.join(", "))))
+        Err(Failure::new(format!("{} do not match the descriptions in api/; {ADVICE}", changed.join(", "))))
     }
 }
 

@@ -1,14 +1,23 @@
 import createClient from "openapi-fetch";
+import type { paths as AnalyticsPaths } from "./analytics-schema";
+import { noticed, withToken } from "./consistency";
 import { ApiError, problem, unreachable } from "./error";
 import { Intent } from "./intent";
 import type { paths } from "./schema";
 
-/** The typed client. Every path, parameter and body comes from api/openapi.json through `npm run codegen`. */
-export const api = createClient<paths>({
+const sameOrigin = {
   baseUrl: "",
   credentials: "same-origin",
   headers: { Accept: "application/json" },
-});
+} as const;
+
+/** The typed client. Every path, parameter and body comes from api/openapi.json through `npm run codegen`. */
+export const api = createClient<paths>(sameOrigin);
+api.use({ onResponse: ({ response }) => noticed(response.headers) });
+
+/** That of the analytics role, from api/analytics.openapi.json: it is told what this page has written. */
+export const analytics = createClient<AnalyticsPaths>(sameOrigin);
+analytics.use({ onRequest: ({ request }) => withToken(request) });
 
 interface Answer<T> {
   data?: T;

@@ -1,3 +1,4 @@
+import type { components as analytics } from "./analytics-schema";
 import type { components, operations } from "./schema";
 
 type Schemas = components["schemas"];
@@ -61,3 +62,15 @@ export type Tick = Pick<Quote, "symbol" | "bid" | "ask" | "at" | "stale">;
 
 export type Interval = operations["candles"]["parameters"]["query"]["interval"];
 export const intervals = ["5s", "1m", "5m", "15m"] as const satisfies readonly Interval[];
+
+type AnalyticsSchemas = analytics["schemas"];
+
+export type Board = AnalyticsSchemas["Leaderboard"];
+export type BoardPeriod = AnalyticsSchemas["Period"];
+export type MyRank = AnalyticsSchemas["MyRank"];
+export type Statistics = AnalyticsSchemas["Statistics"];
+export type Trades = AnalyticsSchemas["TradesView"];
+export type Curve = AnalyticsSchemas["Curve"];
+export type Business = AnalyticsSchemas["Business"];
+export type Happened = AnalyticsSchemas["Happened"];
+export type What = AnalyticsSchemas["What"];

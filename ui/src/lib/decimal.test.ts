@@ -7,8 +7,11 @@ import {
   isDecimal,
   isMultiple,
   moveBySteps,
+  percentOf,
   ratio,
   readDecimal,
+  rounded,
+  roundValues,
   sign,
   smallestStep,
   spreadPoints,
@@ -99,5 +102,24 @@ describe("what a gauge and a quote show", () => {
   test("the spread counts smallest price steps", () => {
     expect(spreadPoints(dec("1.38598"), dec("1.38606"))).toBe("8");
     expect(spreadPoints(dec("1284.60"), dec("1284.95"))).toBe("35");
+  });
+});
+
+describe("figures and scales", () => {
+  test("halves are rounded away from zero", () => {
+    expect(rounded(dec("1.005"), 2)).toBe("1.01");
+    expect(rounded(dec("-1.005"), 2)).toBe("-1.01");
+    expect(rounded(dec("-0.004"), 2)).toBe("0.00");
+    expect(rounded(dec("1.5"), 2)).toBe("1.50");
+    expect(rounded(dec("90071992547409930.019"), 2)).toBe("90071992547409930.02");
+  });
+  test("a share is a hundred times as many per cent", () => {
+    expect(percentOf(dec("-0.012345"))).toBe("-1.234500");
+  });
+  test("lines lie at round numbers between both ends", () => {
+    expect(roundValues(dec("99250.00"), dec("100875.50"), 4)).toEqual(["99500.00", "100000.00", "100500.00"]);
+    expect(roundValues(dec("-250.00"), dec("150.00"), 5)).toEqual(["-200.00", "-100.00", "0.00", "100.00"]);
+    expect(roundValues(dec("0.00"), dec("0.02"), 9)).toEqual(["0.00", "0.01", "0.02"]);
+    expect(roundValues(dec("5.00"), dec("5.00"), 4)).toEqual([]);
   });
 });

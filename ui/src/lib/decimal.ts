@@ -133,6 +133,41 @@ export function ratio(part: Decimal, whole: Decimal): number {
   return scaled < 0n ? 0 : scaled > 10_000n ? 10_000 : Number(scaled);
 }
 
+/** To `scale` decimals, halves away from zero. For figures that are no amounts: those are shown with every digit. */
+export function rounded(value: Decimal, scale: number): Decimal {
+  const { units, scale: has } = parts(value);
+  if (has <= scale) return print({ units: units * 10n ** BigInt(scale - has), scale });
+  const drop = 10n ** BigInt(has - scale);
+  const half = units < 0n ? -drop / 2n : drop / 2n;
+  return print({ units: (units + half) / drop, scale });
+}
+
+/** A share in per cent: 0.0125 gives 1.25. */
+export function percentOf(share: Decimal): Decimal {
+  const { units, scale } = parts(share);
+  return print({ units: units * 100n, scale });
+}
+
+/**
+ * At most `most` round numbers (1, 2 or 5 and zeros apart) between two values, for the lines of a scale. None are finer than
+ * the values' own last digit.
+ */
+export function roundValues(low: Decimal, high: Decimal, most: number): Decimal[] {
+  const { left, right, scale } = align(low, high);
+  for (let power = 1n; right > left; power *= 10n) {
+    for (const step of [power, 2n * power, 5n * power]) {
+      const first = (left / step) * step;
+      const from = first < left ? first + step : first;
+      const count = from > right ? 0n : (right - from) / step + 1n;
+      if (count <= BigInt(most))
+        return Array.from({ length: Number(count) }, (_, index) =>
+          print({ units: from + BigInt(index) * step, scale }),
+        );
+    }
+  }
+  return [];
+}
+
 /** How many of an instrument's smallest price steps lie between bid and ask. */
 export function spreadPoints(bid: Decimal, ask: Decimal): string {
   const { left, right } = align(ask, bid);

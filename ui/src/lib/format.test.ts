@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { dec } from "./decimal";
-import { group, money, moneyIn, priceParts, short, signed, tone, wordFor } from "./format";
+import { figure, group, money, moneyIn, priceParts, share, short, signed, tone, wordFor } from "./format";
 import { countdown, utcExact, utcSeconds } from "./time";
 
 test.each([
@@ -57,4 +57,13 @@ test("counts down and stops at zero", () => {
   expect(countdown(3_661_000, 0)).toBe("01:01:01");
   expect(countdown(90_000_000, 0)).toBe("1d 01:00:00");
   expect(countdown(0, 5_000)).toBe("00:00:00");
+});
+
+test("figures that are no amounts have two decimals, or a dash", () => {
+  expect(figure("1.428571")).toBe("1.43");
+  expect(figure("1234.5")).toBe("1,234.50");
+  expect(figure("33.3333", " %")).toBe("33.33 %");
+  expect(figure(null, " %")).toBe("–");
+  expect(share("-0.012345")).toBe("\u22121.23\u00a0%");
+  expect(share(null)).toBe("–");
 });

@@ -1,4 +1,4 @@
-import { type Decimal, dec, sign } from "./decimal";
+import { type Decimal, dec, percentOf, rounded, sign } from "./decimal";
 
 const MINUS = "\u2212";
 
@@ -30,6 +30,16 @@ export function signed(amount: string): string {
 export function short(amount: string): string {
   const text = group(dec(amount));
   return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
+}
+
+/** A figure that is no amount, to two decimals; a dash where it is not defined. */
+export function figure(value: string | null, unit = ""): string {
+  return value === null ? "–" : `${group(rounded(dec(value), 2))}${unit}`;
+}
+
+/** A share such as -0.0125 in per cent, to two decimals. */
+export function share(value: string | null): string {
+  return figure(value === null ? null : percentOf(dec(value)), "\u00a0%");
 }
 
 export function tone(amount: string): "gain" | "loss" | "flat" {

@@ -27,6 +27,11 @@ export function localShort(at: string): string {
   return `${day} ${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
 }
 
+/** "22 Nov" in the reader's zone. */
+export function localDay(at: string): string {
+  return new Date(at).toLocaleDateString("en-GB", { day: "2-digit", month: "short" });
+}
+
 /** "22 Nov 2026" in the reader's zone. */
 export function localDate(at: string): string {
   return new Date(at).toLocaleDateString("en-GB", { day: "2-digit", month: "short", year: "numeric" });
@@ -38,4 +43,31 @@ export function countdown(until: number, now: number): string {
   const days = Math.floor(total / 86_400);
   const clock = `${pad(Math.floor(total / 3600) % 24)}:${pad(Math.floor(total / 60) % 60)}:${pad(total % 60)}`;
   return days > 0 ? `${days}d ${clock}` : clock;
+}
+
+/** "3 s", "4 min 10 s", "2 h 5 min", "6 d 3 h": two units at most, because nobody acts on more. */
+export function ageWords(seconds: number): string {
+  const total = Math.max(0, Math.floor(seconds));
+  const units: readonly [number, string][] = [
+    [Math.floor(total / 86_400), "d"],
+    [Math.floor(total / 3_600) % 24, "h"],
+    [Math.floor(total / 60) % 60, "min"],
+    [total % 60, "s"],
+  ];
+  const first = units.findIndex(([count]) => count > 0);
+  if (first < 0) return "0 s";
+  return units
+    .slice(first, first + 2)
+    .filter(([count]) => count > 0)
+    .map(([count, unit]) => `${count} ${unit}`)
+    .join(" ");
+}
+
+/** How long something may wait before it is marked, in seconds. */
+const LATE = 60;
+const VERY_LATE = 600;
+
+export function lateness(seconds: number | null): "fine" | "late" | "very-late" {
+  if (seconds === null || seconds < LATE) return "fine";
+  return seconds < VERY_LATE ? "late" : "very-late";
 }

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { NavLink, Outlet } from "react-router-dom";
+import { NavLink, Outlet, useLocation } from "react-router-dom";
 import { meQuery } from "../api/queries";
 import { Empty } from "../parts/states";
 import { may } from "./roles";
@@ -7,6 +7,14 @@ import { may } from "./roles";
 /** What the firm's people see around each of their screens. */
 export default function OperateFrame() {
   const { data: me } = useQuery(meQuery);
+  const { pathname } = useLocation();
+  // The firm's bookkeepers see its business and nothing of its traders.
+  if (!may(me, "judge") && may(me, "business") && pathname === "/operate/business")
+    return (
+      <div className="page operate">
+        <Outlet />
+      </div>
+    );
   if (!may(me, "judge"))
     return (
       <div className="page">
@@ -24,6 +32,7 @@ export default function OperateFrame() {
         <NavLink to="/operate/releases">Releases</NavLink>
         <NavLink to="/operate/accounts">Overrides</NavLink>
         <NavLink to="/operate/operations">Operations</NavLink>
+        <NavLink to="/operate/business">Business</NavLink>
         {may(me, "webhooks") && <NavLink to="/operate/webhooks">Webhooks</NavLink>}
       </nav>
       <Outlet />

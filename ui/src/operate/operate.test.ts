@@ -1,11 +1,12 @@
 import { describe, expect, it } from "vitest";
 import type { ProgramColumn, WhatIf } from "../api/types";
+import { ageWords, lateness } from "../lib/time";
 import { instantOf, words } from "./calendar";
 import { looksLikeJson, readJson } from "./json";
 import { parts } from "./report";
 import { may } from "./roles";
 import { topicsOf } from "./topics";
-import { ageWords, counted, firstLine, kindsOf, lateness, standing } from "./work";
+import { counted, firstLine, kindsOf, standing } from "./work";
 
 describe("who may open the desk's screens", () => {
   it("follows the roles", () => {
@@ -19,6 +20,8 @@ describe("who may open the desk's screens", () => {
     expect(may({ roles: ["risk", "auditor"] }, "operate")).toBe(false);
     expect(may({ roles: ["admin"] }, "webhooks")).toBe(true);
     expect(may({ roles: ["risk", "auditor"] }, "webhooks")).toBe(false);
+    expect(may({ roles: ["finance"] }, "business")).toBe(true);
+    expect(may({ roles: ["trader", "support"] }, "business")).toBe(false);
   });
 });
 

@@ -4,7 +4,7 @@ import { api, ask } from "../api/client";
 import { asApiError } from "../api/error";
 import { failedMessagesQuery, jobsQuery, meQuery, operationsQuery } from "../api/queries";
 import type { FailedMessage, Job, JobQueue, JobState, MessageGroup } from "../api/types";
-import { utcSeconds } from "../lib/time";
+import { ageWords, lateness, utcSeconds } from "../lib/time";
 import { useTitle } from "../lib/title";
 import { Dialog } from "../parts/dialog";
 import { DownIcon } from "../parts/icons";
@@ -12,7 +12,7 @@ import { useNotify } from "../parts/notify";
 import { Empty, Failure, Skeleton } from "../parts/states";
 import { JobFacts, MessageFacts } from "./details";
 import { may } from "./roles";
-import { ageWords, counted, firstLine, kindsOf, lateness, standing, whole } from "./work";
+import { counted, firstLine, kindsOf, standing, whole } from "./work";
 
 /** What waits, runs and failed behind the requests. */
 export default function OperationsPage() {

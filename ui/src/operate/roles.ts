@@ -8,6 +8,7 @@ const grants = {
   edit: ["risk", "admin"],
   operate: ["admin"],
   webhooks: ["admin"],
+  business: ["risk", "finance", "admin", "auditor"],
 } as const satisfies Record<string, readonly Role[]>;
 
 export type Grant = keyof typeof grants;

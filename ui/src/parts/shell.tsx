@@ -108,7 +108,11 @@ export function Shell() {
           </NavLink>
           {me && <NavLink to="/challenges">My challenges</NavLink>}
           <NavLink to="/leaderboard">Leaderboard</NavLink>
-          {may(me, "judge") && <NavLink to="/operate">Operate</NavLink>}
+          {may(me, "judge") ? (
+            <NavLink to="/operate">Operate</NavLink>
+          ) : (
+            may(me, "business") && <NavLink to="/operate/business">Business</NavLink>
+          )}
         </nav>
         <div className="top-end">
           <ThemeButton />

@@ -73,7 +73,7 @@ function ChallengeCard({ challenge }: { challenge: Challenge }) {
                 <th scope="col">Opened</th>
                 <th scope="col">Closed</th>
                 <th scope="col">
-                  <span className="hidden">Open</span>
+                  <span className="hidden">Statistics, trade or view</span>
                 </th>
               </tr>
             </thead>
@@ -112,7 +112,11 @@ function AccountRow({ account }: { account: AccountSummary }) {
       <td className={`num ${tone(result)}`}>{signed(result)}</td>
       <td>{localDate(account.opened_at)}</td>
       <td>{account.closed_at ? localDate(account.closed_at) : "–"}</td>
-      <td className="num">
+      <td className="num row-actions">
+        <Link className="button small" to={`/accounts/${account.id}/statistics`}>
+          Statistics
+          <span className="hidden"> of {account.number}</span>
+        </Link>
         <Link
           className={account.status === "active" ? "button small primary" : "button small"}
           to={`/accounts/${account.id}`}

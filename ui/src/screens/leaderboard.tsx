@@ -1,12 +1,15 @@
-import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useSearchParams } from "react-router-dom";
+import { boardQuery, type Choice } from "../api/analytics";
 import { leaderboardQuery, programsQuery } from "../api/queries";
-import type { Program, Ranked } from "../api/types";
-import { money, signed, tone } from "../lib/format";
-import { utcSeconds } from "../lib/time";
+import type { Board, Program } from "../api/types";
 import { useTitle } from "../lib/title";
+import { whole } from "../operate/work";
+import { Freshness } from "../parts/freshness";
 import { Empty, Failure, Skeleton } from "../parts/states";
-import { StatusTag } from "../parts/status";
+import { ALL, choiceOf, periods, periodWord, phasesOf } from "./choice";
+import { Ranking } from "./ranking";
+import { Standing } from "./standing";
 
 export function Leaderboard() {
   useTitle("Leaderboard");
@@ -16,30 +19,30 @@ export function Leaderboard() {
       <h1>Leaderboard</h1>
       {programs.isPending && <Skeleton lines={8} height={32} label="Loading programs" />}
       {programs.isError && <Failure error={programs.error} retry={() => programs.refetch()} />}
-      {programs.data && <Ranking programs={programs.data} />}
+      {programs.data && <Boards programs={programs.data} />}
     </div>
   );
 }
 
-function Ranking({ programs }: { programs: readonly Program[] }) {
+function Boards({ programs }: { programs: readonly Program[] }) {
   const [search, setSearch] = useSearchParams();
-  const program = programs.find((found) => found.slug === search.get("program")) ?? programs[0];
-  const wanted = Number.parseInt(search.get("phase") ?? "0", 10);
-  const phase = program?.phases[wanted] ? wanted : 0;
-  const board = useQuery({
-    ...leaderboardQuery(program?.slug ?? "", phase),
-    enabled: program !== undefined,
-    placeholderData: keepPreviousData,
-  });
-  if (!program) return <Empty title="No programs, no ranking yet" />;
-  const choose = (slug: string, index: number) =>
-    setSearch({ program: slug, phase: String(index) }, { replace: true });
+  const choice = choiceOf(search, programs);
+  const board = useInfiniteQuery({ ...boardQuery(choice), placeholderData: keepPreviousData });
+  const first = board.data?.pages[0];
+  const away = first === null;
+  const choose = (name: "program" | "phase" | "period", value: string) => {
+    const next = { program: choice.program ?? ALL, phase: String(choice.phase), period: periodWord(choice) };
+    // Another program has other phases.
+    if (name === "program") next.phase = "0";
+    setSearch({ ...next, [name]: value }, { replace: true });
+  };
   return (
     <>
       <div className="filters">
         <label className="select">
           <span>Program</span>
-          <select value={program.slug} onChange={(event) => choose(event.target.value, 0)}>
+          <select value={choice.program ?? ALL} onChange={(event) => choose("program", event.target.value)}>
+            <option value={ALL}>All programs</option>
             {programs.map((option) => (
               <option key={option.slug} value={option.slug}>
                 {option.name}
@@ -49,81 +52,123 @@ function Ranking({ programs }: { programs: readonly Program[] }) {
         </label>
         <fieldset className="segments">
           <legend className="hidden">Phase</legend>
-          {program.phases.map((option, index) => (
+          {phasesOf(choice.program, programs).map((name, index) => (
             <button
-              key={option.name}
+              key={name}
               type="button"
-              aria-pressed={index === phase}
-              onClick={() => choose(program.slug, index)}
+              aria-pressed={index === choice.phase}
+              onClick={() => choose("phase", String(index))}
             >
-              {option.name}
+              {name}
             </button>
           ))}
         </fieldset>
-        {board.data && <span className="muted as-of">As of {utcSeconds(board.data.as_of)} UTC</span>}
+        {!away && (
+          <label className="select">
+            <span>Period</span>
+            <select value={periodWord(choice)} onChange={(event) => choose("period", event.target.value)}>
+              {periods.map(([word, label]) => (
+                <option key={word} value={word}>
+                  {label}
+                </option>
+              ))}
+            </select>
+          </label>
+        )}
+        {first && <Freshness asOf={first.as_of} failing={board.isError} />}
       </div>
       {board.isPending && <Skeleton lines={8} height={32} label="Loading the ranking" />}
-      {board.isError && <Failure error={board.error} retry={() => board.refetch()} />}
-      {board.data?.items.length === 0 && (
-        <Empty title="Nobody trades this phase yet">
-          <p>The first place is free.</p>
-          <Link className="button primary" to={`/programs/${program.slug}`}>
-            See the program
-          </Link>
-        </Empty>
-      )}
-      {board.data && board.data.items.length > 0 && (
-        <section className="panel table-scroll" tabIndex={0} aria-label="Ranking">
-          <table className="data ranking">
-            <thead>
-              <tr>
-                <th scope="col" className="num">
-                  Rank
-                </th>
-                <th scope="col">Trader</th>
-                <th scope="col" className="num">
-                  Profit %
-                </th>
-                <th scope="col" className="num">
-                  Profit
-                </th>
-                <th scope="col" className="num">
-                  Balance
-                </th>
-                <th scope="col" className="num">
-                  Trades
-                </th>
-                <th scope="col">Account</th>
-                <th scope="col">Status</th>
-              </tr>
-            </thead>
-            <tbody>
-              {board.data.items.map((row) => (
-                <Row key={row.account} row={row} />
-              ))}
-            </tbody>
-          </table>
-        </section>
+      {board.isError && !board.data && <Failure error={board.error} retry={() => board.refetch()} />}
+      {away && <Elsewhere choice={choice} />}
+      {first && (
+        <>
+          <Standing choice={choice} />
+          <Top
+            choice={choice}
+            first={first}
+            rows={board.data?.pages.flatMap((page) => page?.items ?? []) ?? []}
+            more={board}
+          />
+        </>
       )}
     </>
   );
 }
 
-function Row({ row }: { row: Ranked }) {
+interface TopProps {
+  choice: Choice;
+  first: Board;
+  rows: Board["items"];
+  more: { hasNextPage: boolean; isFetchingNextPage: boolean; fetchNextPage: () => unknown };
+}
+
+function Top({ choice, first, rows, more }: TopProps) {
+  if (rows.length === 0) return <Nobody choice={choice} />;
   return (
-    <tr className={row.you ? "you" : undefined}>
-      <td className="num rank">{row.rank}</td>
-      <td className="trader">
-        {row.trader} {row.you && <span className="tag demo">You</span>}
-      </td>
-      <td className={`num ${tone(row.profit_percent)}`}>{signed(row.profit_percent)}</td>
-      <td className={`num ${tone(row.profit)}`}>{signed(row.profit)}</td>
-      <td className="num">{money(row.balance)}</td>
-      <td className="num">{row.trades}</td>
-      <td>{row.account}</td>
-      <td>
-        <StatusTag status={row.status} />
-      </td>
-    </tr>
+    <section className="panel" aria-labelledby="top">
+      <div className="panel-head">
+        <h2 id="top">Who leads</h2>
+        <span className="muted tab">
+          {first.starts && `Since ${first.starts} · `}
+          {whole(rows.length)} of {whole(first.of)} {first.of === 1 ? "account" : "accounts"}
+        </span>
+      </div>
+      <Ranking caption="Ranking" rows={rows} currencies={choice.program === null} />
+      {more.hasNextPage && (
+        <p className="more">
+          <button
+            type="button"
+            className="button small"
+            disabled={more.isFetchingNextPage}
+            onClick={() => more.fetchNextPage()}
+          >
+            {more.isFetchingNextPage ? "Loading…" : "Load more"}
+          </button>
+        </p>
+      )}
+    </section>
+  );
+}
+
+function Nobody({ choice }: { choice: Choice }) {
+  return (
+    <Empty title={choice.period === "all" ? "Nobody trades this phase yet" : "No result in this period"}>
+      <p>The first place is free.</p>
+      <Link className="button primary" to={choice.program === null ? "/" : `/programs/${choice.program}`}>
+        {choice.program === null ? "See the programs" : "See the program"}
+      </Link>
+    </Empty>
+  );
+}
+
+/** The list of the accounts themselves, where nobody keeps boards: one program, one phase, all time. */
+function Elsewhere({ choice }: { choice: Choice }) {
+  const { program, phase } = choice;
+  const list = useQuery({
+    ...leaderboardQuery(program ?? "", phase),
+    enabled: program !== null,
+    placeholderData: keepPreviousData,
+  });
+  return (
+    <>
+      <p className="notice" role="status">
+        Boards by period and your own standing are not available at the moment.{" "}
+        {program === null
+          ? "Choose a program to see its list of all time."
+          : "This is the program’s list of all time, by balance."}
+      </p>
+      {program !== null && list.isPending && <Skeleton lines={8} height={32} label="Loading the ranking" />}
+      {list.isError && !list.data && <Failure error={list.error} retry={() => list.refetch()} />}
+      {list.data?.items.length === 0 && <Nobody choice={{ ...choice, period: "all" }} />}
+      {program !== null && list.data && list.data.items.length > 0 && (
+        <section className="panel" aria-labelledby="top">
+          <div className="panel-head">
+            <h2 id="top">Who leads</h2>
+            <Freshness asOf={list.data.as_of} failing={list.isError} />
+          </div>
+          <Ranking caption="Ranking" rows={list.data.items} />
+        </section>
+      )}
+    </>
   );
 }

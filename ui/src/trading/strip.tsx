@@ -20,7 +20,8 @@ export function Strip({ account, link, onShortcuts }: StripProps) {
         </h1>
         <p className="muted">
           <Link to="/challenges">{account.program.name}</Link> · {account.phase.name}{" "}
-          {account.phase.index + 1}/{account.phase.of} · {account.leverage}
+          {account.phase.index + 1}/{account.phase.of} · {account.leverage} ·{" "}
+          <Link to={`/accounts/${account.id}/statistics`}>Statistics</Link>
         </p>
       </div>
       <dl className="figures">

@@ -1,5 +1,5 @@
 //! What requests and answers carry beside what they say.
-#![expect(clippy::indexing_slicing, reason = "a test that cannot go on stops")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod common;
 

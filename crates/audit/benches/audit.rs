@@ -115,12 +115,12 @@ fn main() {
 
     // Verified, as often as it takes to see past a neighbour on the machine.
     let verify = || {
-        let (started, begun) = (now(), on_a_core());
+        let (started, had) = (now(), on_a_core());
         let mut verifier = Verifier::new(Trust { keys: keys.clone(), checkpoint: Some((ENTRIES, root)) });
         file.chunks(PART).for_each(|part| verifier.feed(part).unwrap());
-        let verified = verifier.finish().unwrap();
-        assert_eq!((verified.entries, verified.checkpoint.checkpoint.root), (ENTRIES, root));
-        (started.elapsed(), on_a_core().saturating_sub(begun))
+        let shown = verifier.finish().unwrap();
+        assert_eq!((shown.entries, shown.checkpoint.checkpoint.root), (ENTRIES, root));
+        (started.elapsed(), on_a_core().saturating_sub(had))
     };
     let (mut rounds, mut core): (Vec<Duration>, Vec<Duration>) = (0..5).map(|_| verify()).unzip();
     rounds.sort();

@@ -13,7 +13,8 @@
 //! | `Z` | nothing: the end |
 //!
 //! The entries `[first, end)` are in the file, without a gap, or those of one `firm` among them; of all others up to
-//! `size` only hashes are. So the [`Verifier`] comes to the root of every size at which a checkpoint stands, by itself
+//! `size` only hashes are. (That none of a firm's was left out, only the whole log can show: a hash does not say whose
+//! entry it is of.) So the [`Verifier`] comes to the root of every size at which a checkpoint stands, by itself
 //! and in one pass, whatever part the file is of. It holds one piece and one [`Frontier`].
 //!
 //! For every entry it is checked that its bytes are the one form of an entry, that they have the hash that stands
@@ -127,7 +128,9 @@ fn piece(letter: u8, parts: &[&[u8]], file: &mut Vec<u8>) {
     file.push(letter);
     // What is longer than 4 GiB is longer than any piece, and refused by the reader as such.
     file.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-    parts.iter().for_each(|part| file.extend_from_slice(part));
+    for part in parts {
+        file.extend_from_slice(part);
+    }
 }
 
 /// What a reader knows from elsewhere.
@@ -156,14 +159,20 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// What was shown, in a sentence.
+    /// What was shown, and what was not.
     pub fn sentence(&self) -> String {
         let Self { header: Header { first, end, size, firm, .. }, entries, checkpoints, .. } = self;
-        let whose = if firm.is_some() { "of the firm " } else { "" };
+        let (done, whose) = match firm {
+            None => ("changed, added, removed or moved", ""),
+            Some(_) => ("changed, added or moved", "of the firm "),
+        };
         let mut text = format!(
-            "Nothing was changed, added, removed or moved: {entries} entries {whose}from {first} up to but not \
-             {end}, under {checkpoints} checkpoints, the last of {size} entries."
+            "Nothing was {done}: {entries} entries {whose}from {first} up to but not {end}, under {checkpoints} checkpoints, \
+             the last of {size} entries."
         );
+        if firm.is_some() {
+            text.push_str(" Whether one of the firm's was left out, only an export of all firms can show.");
+        }
         // Writing to a string does not fail.
         let _written = match self.continues {
             Some(older) => write!(text, " They continue the checkpoint of {older} entries that you trust."),
@@ -400,6 +409,7 @@ impl<'a> Verifier<'a> {
     /// Compares every entry with the hash in a copy, where the copy has one: the hashes of level 0 of tiles that were
     /// kept elsewhere. It names the very entry where a changed one was given a new hash; without copies that shows at the
     /// next checkpoint.
+    #[must_use]
     pub fn with_copies(mut self, copies: impl FnMut(u64) -> Option<Hash> + 'a) -> Self {
         self.copies = Some(Box::new(copies));
         self

@@ -49,9 +49,9 @@ impl fmt::Display for Tile {
         } {}
         while let Some(group) = groups.pop() {
             if groups.is_empty() {
-                write!(formatter, "{group:03}")?
+                write!(formatter, "{group:03}")?;
             } else {
-                write!(formatter, "x{group:03}/")?
+                write!(formatter, "x{group:03}/")?;
             }
         }
         if self.width == WIDTH { Ok(()) } else { write!(formatter, ".p/{}", self.width) }

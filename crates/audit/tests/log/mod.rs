@@ -1,6 +1,12 @@
 //! A small log in memory, with every node of its tree.
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
-#![expect(dead_code, reason = "each test program uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unnecessary_wraps,
+    reason = "the helpers of tests fail them, and each test program uses a part of it"
+)]
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -91,17 +97,17 @@ pub fn entry(index: u64) -> Entry<'static> {
         id: IDS[usize::try_from(index % 4).unwrap()],
         firm: firm(index % 3),
         at: Timestamp::from_micros(1_790_000_000_000_000 + i64::try_from(index).unwrap()),
-        actor: (index % 2 == 0).then_some(person),
-        request: (index % 5 == 0).then(|| RequestId::from_uuid(Uuid::from_u128(u128::from(index)))),
+        actor: index.is_multiple_of(2).then_some(person),
+        request: index.is_multiple_of(5).then(|| RequestId::from_uuid(Uuid::from_u128(u128::from(index)))),
         action: "command.place",
-        purpose: if index % 7 == 0 { "a question of the trader" } else { "" },
+        purpose: if index.is_multiple_of(7) { "a question of the trader" } else { "" },
         object_kind: "account",
         object: "0197b2c4-53a1-7c3e-9c3b-5d2f8a11e0d4",
         detail: r#"{"key":"k","outcome":"placed"}"#,
-        before: (index % 4 == 0).then_some(hash),
+        before: index.is_multiple_of(4).then_some(hash),
         after: (index % 4 == 1).then_some(hash),
-        document: (index % 6 == 0).then_some(Document { length: 4_321, hash }),
-        personal: (index % 8 == 0).then_some(Personal { person, hash }),
+        document: index.is_multiple_of(6).then_some(Document { length: 4_321, hash }),
+        personal: index.is_multiple_of(8).then_some(Personal { person, hash }),
     }
 }
 

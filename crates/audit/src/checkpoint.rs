@@ -238,13 +238,13 @@ impl Keys {
     /// Reads a signed checkpoint and believes it, or says why not.
     pub fn open(&self, note: &str) -> Result<Opened, Unbelieved> {
         let note = Note::parse(note).map_err(Unbelieved::Note)?;
-        let mut signed = None;
+        let mut signed = Vec::new();
         for (place, log) in self.log.iter().enumerate() {
             if note.signed_by(&log.key)?.is_some() {
-                signed = signed.or(Some((place, log)));
+                signed.push((place, &log.key));
             }
         }
-        let (place, LogKey { key, after }) = signed.ok_or(Unbelieved::Unsigned)?;
+        let (_, first) = *signed.first().ok_or(Unbelieved::Unsigned)?;
         let mut witnesses = Vec::new();
         for witness in &self.witnesses {
             let at = note.signed_by(witness)?.and_then(|signed| signed.at);
@@ -255,19 +255,25 @@ impl Keys {
         if checkpoint.origin != self.origin {
             return Err(Unbelieved::OtherLog(checkpoint.origin));
         }
-        let place_after = place.saturating_add(1);
-        let until = self.log.get(place_after).and_then(|next| next.after);
-        let early =
-            after.is_some_and(|(after, root)| size < after || (size == after && root != checkpoint.root));
-        let late =
-            until.is_some_and(|(until, root)| size > until || (size == until && root != checkpoint.root));
-        if early || late {
-            return Err(Unbelieved::OutsideItsTime { key: key.to_string(), size });
-        }
+        let in_time = signed.into_iter().find(|(place, _)| self.may_sign(*place, &checkpoint));
+        let Some((_, key)) = in_time else {
+            return Err(Unbelieved::OutsideItsTime { key: first.to_string(), size });
+        };
         if witnesses.len() < self.witnesses_needed {
             return Err(Unbelieved::Witnesses { wanted: self.witnesses_needed, found: witnesses.len() });
         }
         Ok(Opened { checkpoint, key: key.clone(), witnesses })
+    }
+
+    /// Whether the key at this place had its time: from the checkpoint at which it took over to that at which it handed over,
+    /// both of which it may sign as well.
+    fn may_sign(&self, place: usize, checkpoint: &Checkpoint) -> bool {
+        let Checkpoint { size, root, .. } = checkpoint;
+        let after = self.log.get(place).and_then(|key| key.after);
+        let until = self.log.get(place.saturating_add(1)).and_then(|next| next.after);
+        let begun = after.is_none_or(|(after, at)| *size > after || (*size == after && *root == at));
+        let not_over = until.is_none_or(|(until, at)| *size < until || (*size == until && *root == at));
+        begun && not_over
     }
 }
 

@@ -11,6 +11,9 @@ use crate::tree::{Hash, Node};
 /// The hashes of a whole tile, and the entries of a whole bundle.
 pub const WIDTH: u16 = 256;
 
+/// The most tiles that [`Tiles`] keeps: more than any proof needs, and 2 MiB.
+const KEPT: usize = 256;
+
 /// A tree of 64-bit size has no tile above this level.
 const MOST_LEVEL: u8 = 7;
 
@@ -142,7 +145,7 @@ pub enum TileError<E> {
     },
 }
 
-/// Reads the nodes of a log of one size from its tiles, each tile once. The tiles need not be trusted: a proof that is
+/// Reads the nodes of a log of one size from its tiles, and keeps the last few of them. The tiles need not be trusted: a proof that is
 /// made of wrong ones is refused by its verification.
 #[derive(Debug)]
 pub struct Tiles<F> {
@@ -194,6 +197,9 @@ impl<E, F: FnMut(&Tile) -> Result<Vec<u8>, E>> Tiles<F> {
             let bytes = (self.fetch)(&tile).map_err(|source| TileError::Unread { tile, source })?;
             if tile.bytes() != Some(bytes.len()) {
                 return Err(TileError::Length { tile, found: bytes.len() });
+            }
+            if self.fetched.len() >= KEPT {
+                self.fetched.clear();
             }
             self.fetched.insert(tile, bytes);
         }

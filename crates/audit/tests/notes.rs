@@ -227,6 +227,10 @@ fn the_previous_key_signs_the_next() {
         let opened = known.open(&log.checkpoint(size, &signer(secret)));
         assert_eq!(opened.is_ok(), believed, "{size} by {secret}: {opened:?}");
     }
+    // Signed by both, it is the one whose time it is that counts.
+    let mut both = Note::parse(&log.checkpoint(11, &signer(1))).unwrap();
+    both.add(signer(2).sign(both.text()));
+    assert_eq!(known.open(&both.to_string()).unwrap().key, signer(2).public(Signs::Text));
     // At the place of the change both keys speak of the same root.
     let other_root = Checkpoint::new(ORIGIN, 10, log.root(9));
     for secret in [1, 2] {

@@ -416,6 +416,9 @@ fn a_wrong_tile_or_bundle_is_noticed() {
         let (level, index) = node;
         assert!(matches!(good.node(Node { level, index }), Err(TileError::NoNode { .. })), "{node:?}");
     }
+    for index in 0..600 {
+        assert_eq!(good.node(Node { level: 0, index }).unwrap(), leaf(&log, index));
+    }
     let mut unread = Tiles::new(600, |_: &Tile| Err("the bucket is away"));
     assert_eq!(
         unread.node(Node { level: 0, index: 3 }).unwrap_err().to_string(),

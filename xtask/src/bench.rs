@@ -9,7 +9,7 @@ use crate::process::{adopt_orphans, cargo, run as run_program, sweep};
 use crate::{Failure, Outcome};
 
 /// What can be measured.
-const MEASUREMENTS: &str = "analytics, engine, events, orders, quote-log, replay";
+const MEASUREMENTS: &str = "analytics, audit, engine, events, orders, quote-log, replay";
 
 pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
     let name = args.value().map_err(|_| Failure::new(format!("name a measurement: {MEASUREMENTS}")))?;
@@ -25,6 +25,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
             replay.args(["run", "--quiet", "--release", "--package", "tradesense", "--", "replay", "--json"]);
             run_program(replay.args(&rest))
         }
+        Some("audit") => bench("audit", "audit"),
         Some("engine") => bench("engine", "engine"),
         Some("quote-log") => bench("providers", "quote_log"),
         Some("events") => events(&rest),

@@ -29,6 +29,11 @@ impl SigningKey {
     pub fn sign(&self, purpose: &'static str, message: &[u8]) -> Signature {
         Signature(self.0.sign(&framed(purpose, self.public().id(), message)))
     }
+
+    /// Signs these bytes as they are, for formats of others that say themselves what is signed.
+    pub(crate) fn sign_bare(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
 }
 
 impl fmt::Debug for SigningKey {
@@ -50,9 +55,18 @@ pub struct PublicKey(ed25519_dalek::VerifyingKey);
 impl PublicKey {
     /// Reads 64 lower-case hexadecimal digits. A key under which anything would be validly signed is refused.
     pub fn parse(text: &str) -> Result<Self, WrittenKeyError> {
-        let key = ed25519_dalek::VerifyingKey::from_bytes(&digits::<32>(text)?)
-            .map_err(WrittenKeyError::NotAPublicKey)?;
+        Self::from_bytes(&digits(text)?)
+    }
+
+    /// The key with these bytes. A key under which anything would be validly signed is refused.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, WrittenKeyError> {
+        let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(WrittenKeyError::NotAPublicKey)?;
         if key.is_weak() { Err(WrittenKeyError::Weak) } else { Ok(Self(key)) }
+    }
+
+    /// As RFC 8032 writes it.
+    pub fn bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
     }
 
     /// Its short name.
@@ -72,6 +86,12 @@ impl PublicKey {
         signature: &Signature,
     ) -> Result<(), Unverified> {
         self.0.verify_strict(&framed(purpose, self.id(), message), &signature.0).map_err(|_| Unverified)
+    }
+
+    /// Whether exactly these bytes were signed, in formats of others.
+    pub(crate) fn verify_bare(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), Unverified> {
+        let signature = ed25519_dalek::Signature::from_bytes(signature);
+        self.0.verify_strict(message, &signature).map_err(|_| Unverified)
     }
 }
 

@@ -211,8 +211,8 @@ pub fn openapi() -> Result<String, serde_json::Error> {
     Ok(text)
 }
 
-/// Everything that the role answers and the API does not.
-pub const PATHS: &str = "/v1/analytics/{*rest}";
+/// What the role answers and the API does not is below this path.
+pub const PREFIX: &str = "/v1/analytics/";
 
 /// The whole server.
 pub fn router(analytics: Analytics) -> Router {

@@ -72,9 +72,13 @@ pub fn finish<S: Site>(router: Router<S>, site: S) -> Router {
         .with_state(site)
 }
 
-/// A finished server at whose address another finished one answers for some paths, with its own limits and headers.
-pub fn beside(router: Router, paths: &str, other: Router) -> Router {
-    router.route(paths, axum::routing::any(async move |request: Request| other.oneshot(request).await))
+/// Two finished servers at one address, each with its own limits and headers: whatever is below `prefix` is the second
+/// one's. No route of a third stands above them, whose parameters theirs would be added to.
+pub fn beside(first: Router, prefix: &'static str, second: Router) -> Router {
+    Router::new().fallback(async move |request: Request| {
+        let asked = if request.uri().path().starts_with(prefix) { second } else { first };
+        asked.oneshot(request).await
+    })
 }
 
 /// There is nothing at the address.

@@ -457,7 +457,7 @@ impl Platform {
             let boards = Analytics::new(parts);
             let router = analytics::router(boards.clone());
             // Browsers find everything at one address, as behind a proxy that serves both roles.
-            api = serve::beside(api, analytics::PATHS, router.clone());
+            api = serve::beside(api, analytics::PREFIX, router.clone());
             let service = router.into_make_service_with_connect_info::<SocketAddr>();
             let server = tokio::spawn(serve(listener, service, world.stopping()));
             world.tasks.push(("the server of analytics", tokio::spawn(async move { Ok(server.await??) })));

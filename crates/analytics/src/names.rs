@@ -37,8 +37,7 @@ impl Names {
             }
         }
         if !missing.is_empty() {
-            let mut tx = store.begin(firm).await?;
-            let read = analytics::names(&mut tx, &missing).await?;
+            let read = analytics::names(store, firm, &missing).await?;
             let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if known.len().saturating_add(read.len()) > MOST {
                 known.clear();

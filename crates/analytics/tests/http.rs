@@ -156,6 +156,7 @@ async fn staff(world: &World, firm: FirmId, role: Role) -> String {
         email: format!("{}@staff.example", role.word()),
         password: Password::new(PASSWORD),
         display_name: role.word().to_owned(),
+        region: None,
     };
     let person = world.identity.ensure_person(&world.context(firm), registration, vec![role]).await.unwrap();
     session(world, firm, &person).await

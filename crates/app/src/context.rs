@@ -62,6 +62,10 @@ pub enum Permission {
     Operate,
     /// See what the firm sells, earns and pays.
     ReadBusiness,
+    /// See who somebody is, for a reason that is written down.
+    ReadPeople,
+    /// Export, restrict, hold and erase what is known of somebody.
+    ManagePrivacy,
 }
 
 /// Somebody signed in.
@@ -90,7 +94,10 @@ impl Actor {
             }
             // Payloads may name people: nobody sees them who does not have to.
             Permission::ReadOperations => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
-            Permission::ManageWebhooks | Permission::Operate => matches!(role, Role::Admin),
+            Permission::ReadPeople => matches!(role, Role::Support | Role::Admin | Role::Auditor),
+            Permission::ManageWebhooks | Permission::Operate | Permission::ManagePrivacy => {
+                matches!(role, Role::Admin)
+            }
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Use cases: what a person may ask of TradeSense, decided once, whoever asks and however.
 //!
 //! **For:** identity, the catalogue, purchases, trading (the shard that owns the engine), overrides, releases, live
-//! streams, judging a history again by other rules, messages and jobs, and the ports that adapters fill. A use case locks or owns, reads, decides in pure code, writes everything in one
+//! streams, judging a history again by other rules, messages and jobs, privacy, and the ports that adapters fill. A use case locks or owns, reads, decides in pure code, writes everything in one
 //! transaction, and only then speaks to the world.
 //!
 //! **Must not know:** SQL, HTTP, files, which adapter fills a port. The clock and chance are handed in.
@@ -22,6 +22,7 @@ pub mod market;
 pub mod notifications;
 pub mod operations;
 pub mod overrides;
+pub mod privacy;
 pub mod purchases;
 pub mod receipts;
 pub mod releases;

@@ -16,11 +16,16 @@ pub enum Upkeep {
     Firings,
     /// Messages that every group has settled, 7 days after they were written.
     Outbox,
+    /// How long things took for accounts, 400 days later.
+    Measurements,
+    /// Quotes that the gate kept out, 90 days later.
+    RefusedQuotes,
 }
 
 impl Upkeep {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Sessions, Self::Jobs, Self::Firings, Self::Outbox];
+    pub const ALL: [Self; 6] =
+        [Self::Sessions, Self::Jobs, Self::Firings, Self::Outbox, Self::Measurements, Self::RefusedQuotes];
 
     /// The word in payloads and logs.
     pub const fn word(self) -> &'static str {
@@ -29,6 +34,8 @@ impl Upkeep {
             Self::Jobs => "jobs",
             Self::Firings => "firings",
             Self::Outbox => "outbox",
+            Self::Measurements => "measurements",
+            Self::RefusedQuotes => "refused_quotes",
         }
     }
 
@@ -44,6 +51,8 @@ impl Upkeep {
             Self::Jobs => 1,
             Self::Outbox => 7,
             Self::Firings => 30,
+            Self::RefusedQuotes => 90,
+            Self::Measurements => 400,
         };
         now.before(Span::from_days(days)?)
     }

@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::{ToResponse, ToSchema};
 
 /// Every code with its status and title. Each has a page `docs/errors/<code>.md`; a test compares the two lists.
-pub const CODES: [(&str, u16, &str); 38] = [
+pub const CODES: [(&str, u16, &str); 42] = [
     ("account_locked", 409, "The account is locked until the next reset"),
     ("account_not_active", 409, "The account no longer trades"),
     ("body_too_large", 413, "The body is too large"),
@@ -23,6 +23,7 @@ pub const CODES: [(&str, u16, &str); 38] = [
     ("instrument_not_in_program", 422, "The program does not trade this instrument"),
     ("insufficient_margin", 422, "The free margin does not cover the order"),
     ("internal", 500, "Something went wrong on our side"),
+    ("legal_hold", 409, "The data is under a legal hold"),
     ("malformed_json", 400, "The body is not valid JSON"),
     ("market_stale", 409, "The last quote is too old"),
     ("method_not_allowed", 405, "The method is not allowed here"),
@@ -34,12 +35,14 @@ pub const CODES: [(&str, u16, &str); 38] = [
     ("order_not_found", 404, "No such working order"),
     ("override_invalid", 422, "The phase has no such rule of this kind"),
     ("payment_settled", 409, "The payment has been settled"),
+    ("payout_open", 409, "A payout is under way"),
     ("payout_refused", 409, "A condition of the payout does not hold"),
     ("position_not_found", 404, "No such open position"),
     ("price_invalid", 422, "A price is on the wrong side of the market"),
     ("program_changed", 409, "The program has changed"),
     ("programs_not_comparable", 422, "The programs cannot be compared"),
     ("quantity_out_of_range", 422, "The size is outside what can be traded"),
+    ("reason_missing", 400, "A reason is needed"),
     ("too_many_orders", 409, "The account has too many orders and positions"),
     ("too_many_requests", 429, "Too many requests"),
     ("unauthenticated", 401, "Nobody is signed in"),
@@ -49,6 +52,7 @@ pub const CODES: [(&str, u16, &str); 38] = [
     ("validation_failed", 422, "The request has faults"),
     ("webhook_disabled", 409, "The webhook is disabled"),
     ("wrong_credentials", 401, "E-mail address or password is wrong"),
+    ("wrong_region", 421, "Another installation keeps the people of this region"),
 ];
 
 /// The pages behind the `type` of every problem.

@@ -8,6 +8,8 @@
 //! Writers of a firm go one after the other: each begins with the firm's row in `projections`, whose `change` numbers what
 //! it writes. Followers ask for what was written after the last number they know.
 
+use std::collections::BTreeMap;
+
 use app::AppError;
 use engine::Status;
 use kernel::{AccountId, Amount, Currency, FirmId, PersonId, PurchaseId, Timestamp};
@@ -741,18 +743,34 @@ fn currency(table: &'static str, code: &str) -> Result<Currency, Inconsistent> {
     Currency::parse(code).map_err(Inconsistent::from(table))
 }
 
-/// The names that people show, of those there are.
-pub async fn names(tx: &mut Tx, people: &[PersonId]) -> Result<Vec<(PersonId, String)>, AppError> {
-    let firm = tx.firm().uuid();
+/// The names that people show, of those there are; pseudonyms for those who were erased or whose data is only kept.
+pub async fn names(
+    store: &Store,
+    firm: FirmId,
+    people: &[PersonId],
+) -> Result<BTreeMap<PersonId, String>, AppError> {
+    let mut tx = store.begin(firm).await?;
+    let sealed = sealed_names(&mut tx, people).await?;
+    drop(tx);
+    store.vault.names(firm, sealed).await
+}
+
+/// The same as they are stored: sealed, and nothing for whoever has no name to show.
+pub async fn sealed_names(
+    tx: &mut Tx,
+    people: &[PersonId],
+) -> Result<Vec<(PersonId, Option<Vec<u8>>)>, AppError> {
+    let firm = tx.firm();
     let rows = sqlx::query!(
-        "select id, display_name from people where firm_id = $1 and id = any($2)",
-        firm,
+        "select id, case when restricted_at is null then name_sealed end as name_sealed
+         from people where firm_id = $1 and id = any($2)",
+        firm.uuid(),
         &column(people, |person| person.uuid()),
     )
     .fetch_all(tx.connection())
     .await
     .doing("reading names")?;
-    Ok(rows.into_iter().map(|row| (PersonId::from_uuid(row.id), row.display_name)).collect())
+    Ok(rows.into_iter().map(|row| (PersonId::from_uuid(row.id), row.name_sealed)).collect())
 }
 
 /// An account's row and up to where it is counted, if the account is known.

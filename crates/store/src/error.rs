@@ -103,7 +103,10 @@ impl<T> Doing<T> for Result<T, sqlx::Error> {
 /// The constraints that a person's request can meet. All others guard against ourselves.
 fn refusal(constraint: &str) -> Option<(&'static str, &'static str)> {
     match constraint {
-        "people_email_once" => Some(("email_taken", "Somebody has registered with this email.")),
+        "people_email_once" | "people_email_index_once" => {
+            Some(("email_taken", "Somebody has registered with this email."))
+        }
+        "people_region_here" => Some(("wrong_region", "This installation keeps people of another region.")),
         _ => None,
     }
 }

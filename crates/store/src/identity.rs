@@ -21,16 +21,18 @@ impl IdentityStore for Store {
         session: Option<&Session>,
         audit: &[AuditEntry],
     ) -> Result<(), AppError> {
-        let mut tx = self.begin(firm).await?;
         let person = &credentials.person;
         let roles: Vec<String> = person.roles.iter().map(|role| role.word().to_owned()).collect();
+        let (key, sealed) = self.vault.seal(firm, person.id, &person.email, &person.display_name).await?;
+        let mut tx = self.begin(firm).await?;
         sqlx::query!(
-            "insert into people (firm_id, id, email, display_name, password_hash, roles, created_at)
-             values ($1, $2, $3, $4, $5, $6, $7)",
+            "insert into people (firm_id, id, email_index, email_sealed, name_sealed, password_hash, roles, created_at, region)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, (select region from installation))",
             firm.uuid(),
             person.id.uuid(),
-            person.email,
-            person.display_name,
+            sealed.index.as_slice(),
+            sealed.email,
+            sealed.name,
             credentials.password_hash,
             &roles,
             At(person.created_at) as _,
@@ -42,24 +44,30 @@ impl IdentityStore for Store {
             insert_session_in_tx(&mut tx, session).await?;
         }
         record_in_tx(tx.connection(), audit, &[]).await?;
+        // Only now that the database takes the row, and before anybody can see it.
+        self.vault.keep(firm, person.id, &key).await?;
         let _proof = tx.commit().await?;
         Ok(())
     }
 
     async fn credentials(&self, firm: FirmId, email: &str) -> Result<Option<Credentials>, AppError> {
+        let index = self.vault.index(firm, email).await?;
         let mut tx = self.begin(firm).await?;
-        let found = sqlx::query!(
-            r#"select id, email, display_name, password_hash, roles, created_at as "created_at: At"
-               from people where firm_id = $1 and email = $2"#,
+        let found = sqlx::query_as!(
+            PersonRow,
+            r#"select id, email_sealed, name_sealed, password_hash, roles, created_at as "created_at: At"
+               from people where firm_id = $1 and email_index = $2"#,
             firm.uuid(),
-            email,
+            index.as_slice(),
         )
         .fetch_optional(tx.connection())
         .await
         .doing("reading a person")?;
+        drop(tx);
         let Some(row) = found else { return Ok(None) };
-        let person = person(row.id, row.email, row.display_name, &row.roles, row.created_at)?;
-        Ok(Some(Credentials { person, password_hash: row.password_hash }))
+        let password_hash = row.password_hash.clone();
+        let person = self.person(firm, row).await?;
+        Ok(person.map(|person| Credentials { person, password_hash }))
     }
 
     async fn add_session(
@@ -111,7 +119,8 @@ impl IdentityStore for Store {
         let found = sqlx::query!(
             r#"select session.id as session_id, session.created_at as "signed_in_at: At",
                       session.expires_at as "expires_at: At", session.ends_at as "ends_at: At",
-                      person.id, person.email, person.display_name, person.roles, person.created_at as "created_at: At"
+                      person.id, person.email_sealed, person.name_sealed, person.password_hash, person.roles,
+                      person.created_at as "created_at: At"
                from sessions session
                join people person on person.firm_id = session.firm_id and person.id = session.person_id
                where session.firm_id = $1 and session.token_hash = $2"#,
@@ -121,6 +130,7 @@ impl IdentityStore for Store {
         .fetch_optional(tx.connection())
         .await
         .doing("reading a session")?;
+        drop(tx);
         let Some(row) = found else { return Ok(None) };
         let session = Session {
             id: SessionId::from_uuid(row.session_id),
@@ -130,8 +140,15 @@ impl IdentityStore for Store {
             expires_at: row.expires_at.into(),
             ends_at: row.ends_at.into(),
         };
-        let person = person(row.id, row.email, row.display_name, &row.roles, row.created_at)?;
-        Ok(Some((session, person)))
+        let row = PersonRow {
+            id: row.id,
+            email_sealed: row.email_sealed,
+            name_sealed: row.name_sealed,
+            password_hash: row.password_hash,
+            roles: row.roles,
+            created_at: row.created_at,
+        };
+        Ok(self.person(firm, row).await?.map(|person| (session, person)))
     }
 
     async fn extend_session(
@@ -205,9 +222,11 @@ async fn insert_session_in_tx(tx: &mut Tx, session: &Session) -> Result<(), AppE
     .execute(tx.connection())
     .await
     .doing("clearing ended sessions away")?;
+    // None of somebody who is erased at this moment.
     sqlx::query!(
         "insert into sessions (firm_id, token_hash, id, person_id, created_at, expires_at, ends_at)
-         values ($1, $2, $3, $4, $5, $6, $7)",
+         select firm_id, $2::bytea, $3::uuid, id, $5::timestamptz, $6::timestamptz, $7::timestamptz
+         from people where firm_id = $1 and id = $4 and erased_at is null for key share",
         firm.uuid(),
         session.token_hash.as_slice(),
         session.id.uuid(),
@@ -222,19 +241,35 @@ async fn insert_session_in_tx(tx: &mut Tx, session: &Session) -> Result<(), AppE
     Ok(())
 }
 
-fn person(
+/// A row of `people` that says who somebody is.
+struct PersonRow {
     id: Uuid,
-    email: String,
-    display_name: String,
-    roles: &[String],
-    at: At,
-) -> Result<Person, Inconsistent> {
-    let roles = roles.iter().map(|word| by_word("people", &Role::ALL, Role::word, word));
-    Ok(Person {
-        id: PersonId::from_uuid(id),
-        email,
-        display_name,
-        roles: roles.collect::<Result<_, _>>()?,
-        created_at: at.into(),
-    })
+    email_sealed: Option<Vec<u8>>,
+    name_sealed: Option<Vec<u8>>,
+    password_hash: String,
+    roles: Vec<String>,
+    created_at: At,
+}
+
+impl Store {
+    /// Who it is; nobody who was erased.
+    async fn person(&self, firm: FirmId, row: PersonRow) -> Result<Option<Person>, AppError> {
+        let id = PersonId::from_uuid(row.id);
+        let (Some(email), Some(name)) = (row.email_sealed, row.name_sealed) else { return Ok(None) };
+        let Some((email, display_name)) = self.vault.identify(firm, id, &email, &name).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Person {
+            id,
+            email,
+            display_name,
+            roles: roles(&row.roles)?,
+            created_at: row.created_at.into(),
+        }))
+    }
+}
+
+/// What somebody is to the firm.
+pub(crate) fn roles(words: &[String]) -> Result<Vec<Role>, Inconsistent> {
+    words.iter().map(|word| by_word("people", &Role::ALL, Role::word, word)).collect()
 }

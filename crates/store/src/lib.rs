@@ -4,7 +4,7 @@
 //! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::LeaseStore`], [`app::trading::HistoryStore`],
 //! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`], [`app::jobs::JobStore`],
 //! [`app::jobs::ScheduleStore`], [`app::operations::OperationStore`], [`app::notifications::NotificationStore`],
-//! [`app::webhooks::WebhookStore`]), the read models of screens ([`read`]), and the migrations.
+//! [`app::webhooks::WebhookStore`], [`app::privacy::PrivacyStore`]), the read models of screens ([`read`]), and the migrations.
 //!
 //! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
 //! what may happen; it says whether it could be written.
@@ -14,12 +14,16 @@
 //! role of its own that cannot see people, sessions or purchases. A platform runs with a login that may take these two
 //! roles and nothing else ([`Store::ensure_login`]); only setting up needs the owner.
 //!
+//! Who people are is sealed before it is written and opened after it is read, under keys that are not here
+//! ([`app::privacy::Vault`]). What every column holds of people stands in `docs/compliance/data.toml`, and a test holds them to
+//! it.
+//!
 //! What is known by its hash (versions, verdicts) is kept as the text that was hashed and checked before it is parsed,
 //! so that a field more in the type changes nothing that is stored.
 //!
 //! **To add a table:** a new file in `migrations/` with the firm in the primary key and in every foreign key, named
-//! constraints, `enable` and `force row level security`, a policy and its grants; a test lists the tables and holds
-//! them to it. **To add a query:** `sqlx::query!` and its kin only, then `cargo xtask db prepare`. **To map a refusal
+//! constraints, `enable` and `force row level security`, a policy and its grants, and a line for each column in
+//! `docs/compliance/data.toml`; tests list the tables and hold them to it. **To add a query:** `sqlx::query!` and its kin only, then `cargo xtask db prepare`. **To map a refusal
 //! of the database to one of the business:** name the constraint in `error.rs`.
 
 pub mod analytics;
@@ -39,6 +43,7 @@ mod notifications;
 mod operations;
 mod overrides;
 mod pool;
+mod privacy;
 mod purchases;
 pub mod read;
 mod receipts;

@@ -6,7 +6,7 @@ use app::AppError;
 use app::events::Message;
 use app::notifications::{
     Concerned, Group, Kind, Note, Notification, NotificationStore, Preference, Queued, SECRET_BYTES, Secret,
-    Settled, Suppression, Told, Wording, address_hash, send_mail,
+    Settled, Suppression, Told, Wording, send_mail,
 };
 use async_trait::async_trait;
 use kernel::{AccountId, FirmId, MailId, NotificationId, PersonId, PurchaseId, Timestamp};
@@ -119,11 +119,21 @@ impl Tx {
         let doing = "telling people";
         let firm = self.firm();
         let people: BTreeSet<_> = notes.iter().map(|note| note.person.uuid()).collect();
+        // Locked, so that nobody is erased between this and the notes.
+        let people = sqlx::query_scalar!(
+            "select id from people where firm_id = $1 and id = any($2::uuid[]) and erased_at is null for key share",
+            firm.uuid(),
+            &people.into_iter().collect::<Vec<_>>(),
+        )
+        .fetch_all(self.connection())
+        .await
+        .doing(doing)?;
+        let notes: Vec<&Note> = notes.iter().filter(|note| people.contains(&note.person.uuid())).collect();
         let rows = sqlx::query!(
             "select person_id, group_name, in_app, mail from notification_preferences
              where firm_id = $1 and person_id = any($2::uuid[])",
             firm.uuid(),
-            &people.into_iter().collect::<Vec<_>>(),
+            &people,
         )
         .fetch_all(self.connection())
         .await
@@ -138,8 +148,11 @@ impl Tx {
             let group = note.kind.group();
             chosen.get(&(note.person, group)).copied().unwrap_or(Preference::of_nobody(group))
         };
-        let in_app: Vec<&Note> =
-            notes.iter().filter(|note| wish(note).in_app || note.kind.group().is_mandatory()).collect();
+        let in_app: Vec<&Note> = notes
+            .iter()
+            .copied()
+            .filter(|note| wish(note).in_app || note.kind.group().is_mandatory())
+            .collect();
         sqlx::query!(
             "insert into notifications (firm_id, person_id, id, kind, at, told)
              select $1, person_id, id, kind, at, told
@@ -157,7 +170,7 @@ impl Tx {
         .await
         .doing(doing)?;
 
-        let mailed: Vec<&Note> = notes.iter().filter(|note| wish(note).mail).collect();
+        let mailed: Vec<&Note> = notes.iter().copied().filter(|note| wish(note).mail).collect();
         let queued = sqlx::query_scalar!(
             "insert into mails (firm_id, id, person_id, kind, at, told, once_key, state)
              select $1, id, person_id, kind, at, told, once_key, 'queued'
@@ -340,7 +353,7 @@ impl NotificationStore for Store {
             "insert into notification_preferences (firm_id, person_id, group_name, in_app, mail)
              select person.firm_id, person.id, wish.group_name, wish.in_app, wish.mail
              from people person, unnest($3::text[], $4::bool[], $5::bool[]) as wish (group_name, in_app, mail)
-             where person.firm_id = $1 and person.id = $2
+             where person.firm_id = $1 and person.id = $2 and person.erased_at is null
              on conflict on constraint notification_preferences_key do update
              set in_app = excluded.in_app, mail = excluded.mail",
             firm.uuid(),
@@ -360,7 +373,7 @@ impl NotificationStore for Store {
         let mut tx = self.begin(firm).await?;
         let done = sqlx::query!(
             "insert into notification_preferences (firm_id, person_id, group_name, in_app, mail)
-             select firm_id, id, $3, true, false from people where firm_id = $1 and id = $2
+             select firm_id, id, $3, true, false from people where firm_id = $1 and id = $2 and erased_at is null
              on conflict on constraint notification_preferences_key do update set mail = false",
             firm.uuid(),
             person.uuid(),
@@ -405,12 +418,12 @@ impl NotificationStore for Store {
     async fn queued_mail(&self, firm: FirmId, id: MailId) -> Result<Option<Queued>, AppError> {
         let mut tx = self.begin(firm).await?;
         let row = sqlx::query!(
-            r#"select mail.person_id, mail.kind, mail.at as "at: At", mail.told, person.email, person.display_name,
-                      firm.name as firm_name,
+            r#"select mail.person_id, mail.kind, mail.at as "at: At", mail.told, person.email_sealed, person.name_sealed,
+                      person.restricted_at is not null as "restricted!", firm.name as firm_name,
                       (select domain from firm_domains where firm_id = mail.firm_id order by domain limit 1) as host,
                       exists (select from mail_suppressions suppressed
                               where suppressed.firm_id = mail.firm_id
-                                and suppressed.address_hash = sha256(convert_to(person.email, 'UTF8'))) as "suppressed!"
+                                and suppressed.address_hash = person.email_index) as "suppressed!"
                from mails mail
                join people person on person.firm_id = mail.firm_id and person.id = mail.person_id
                join firms firm on firm.firm_id = mail.firm_id
@@ -433,15 +446,24 @@ impl NotificationStore for Store {
         .fetch_optional(tx.connection())
         .await
         .doing("reading what somebody has chosen")?;
+        drop(tx);
+        let person = PersonId::from_uuid(row.person_id);
+        let known = match (row.email_sealed, row.name_sealed) {
+            (Some(email), Some(name)) => self.vault.identify(firm, person, &email, &name).await?,
+            _ => None,
+        };
+        // Nobody writes to somebody who was erased, or whose data is only kept.
+        let reachable = known.is_some() && !row.restricted;
+        let (email, name) = known.unwrap_or_default();
         Ok(Some(Queued {
             id,
-            person: PersonId::from_uuid(row.person_id),
-            email: row.email,
-            name: row.display_name,
+            person,
+            email,
+            name,
             kind,
             at: row.at.into(),
             told,
-            wanted: wanted.unwrap_or(true),
+            wanted: reachable && wanted.unwrap_or(true),
             suppressed: row.suppressed,
             firm_name: row.firm_name,
             host: row.host,
@@ -461,7 +483,10 @@ impl NotificationStore for Store {
             Settled::Refused { error, suppress } => (None, Some(error.as_str()), *suppress),
             Settled::Suppressed | Settled::Unwanted => (None, None, false),
         };
-        let address = address_hash(&mail.email);
+        let address = match mail.email.as_str() {
+            "" => None,
+            email => Some(self.vault.index(firm, email).await?),
+        };
         let mut tx = self.begin(firm).await?;
         sqlx::query!(
             "update mails set state = $3, address_hash = $4, provider_id = $5, error = $6, settled_at = $7
@@ -469,7 +494,7 @@ impl NotificationStore for Store {
             firm.uuid(),
             mail.id.uuid(),
             settled.word(),
-            address.as_slice(),
+            address.as_ref().map(<[u8; 32]>::as_slice),
             provider,
             error,
             At(at) as _,
@@ -477,11 +502,15 @@ impl NotificationStore for Store {
         .execute(tx.connection())
         .await
         .doing(doing)?;
-        if suppress {
+        if let Some(address) = address.filter(|_| suppress) {
             suppress_in_tx(&mut tx, address, Suppression::Refused, at).await?;
         }
         let _proof = tx.commit().await?;
         Ok(())
+    }
+
+    async fn address_index(&self, firm: FirmId, address: &str) -> Result<[u8; 32], AppError> {
+        self.vault.index(firm, address).await
     }
 
     async fn suppress(

@@ -1,5 +1,7 @@
 //! Rules that hold for one account, as they were decided by hand.
 
+use std::collections::BTreeMap;
+
 use app::AppError;
 use app::overrides::{Overridden, OverrideStore, Owned};
 use async_trait::async_trait;
@@ -38,7 +40,7 @@ impl OverrideStore for Store {
         let mut tx = self.begin(firm).await?;
         let rows = sqlx::query!(
             r#"select decided.at as "at: At", decided.rule_index, decided.rule::text as rule, decided.reason,
-                      decided.person_id, person.display_name
+                      decided.person_id, person.name_sealed
                from account_overrides decided
                join people person on person.firm_id = decided.firm_id and person.id = decided.person_id
                where decided.firm_id = $1 and decided.account_id = $2 order by decided.id"#,
@@ -48,15 +50,20 @@ impl OverrideStore for Store {
         .fetch_all(tx.connection())
         .await
         .doing("reading what was decided about an account")?;
+        drop(tx);
+        let people: BTreeMap<_, _> =
+            rows.iter().map(|row| (PersonId::from_uuid(row.person_id), row.name_sealed.clone())).collect();
+        let names = self.vault.names(firm, people.into_iter().collect()).await?;
         let mut decided = Vec::with_capacity(rows.len());
         for row in rows {
+            let by = PersonId::from_uuid(row.person_id);
             decided.push(Overridden {
                 at: row.at.into(),
                 place: size(table, row.rule_index)?,
                 rule: row.rule.map(|rule| from_json(table, &rule)).transpose()?,
                 reason: row.reason,
-                by: PersonId::from_uuid(row.person_id),
-                by_name: row.display_name,
+                by,
+                by_name: names.get(&by).cloned().unwrap_or_default(),
             });
         }
         Ok(decided)

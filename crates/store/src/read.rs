@@ -748,7 +748,8 @@ pub async fn leaderboard(
                limit $4
            )
            select ranked.rank as "rank!", ranked.id, ranked.status, ranked.balance_micros, ranked.initial_micros,
-                  ranked.person_id, person.display_name,
+                  ranked.person_id,
+                  case when person.restricted_at is null then person.name_sealed end as name_sealed,
                   (select count(*) from positions
                    where positions.firm_id = $1 and positions.account_id = ranked.id) as "trades!"
            from ranked
@@ -762,14 +763,19 @@ pub async fn leaderboard(
     .fetch_all(tx.connection())
     .await
     .doing("ranking accounts")?;
+    drop(tx);
+    let people: BTreeMap<_, _> =
+        rows.iter().map(|row| (PersonId::from_uuid(row.person_id), row.name_sealed.clone())).collect();
+    let names = store.vault.names(firm, people.into_iter().collect()).await?;
     let mut lines = Vec::with_capacity(rows.len());
     for row in rows {
         let (balance, initial) =
             (Amount::from_micros(row.balance_micros), Amount::from_micros(row.initial_micros));
+        let person = PersonId::from_uuid(row.person_id);
         lines.push(Ranked {
             rank: row.rank,
-            person: PersonId::from_uuid(row.person_id),
-            trader: row.display_name,
+            person,
+            trader: names.get(&person).cloned().unwrap_or_default(),
             account: AccountId::from_uuid(row.id),
             status: status(&row.status)?,
             balance,

@@ -22,6 +22,8 @@ impl UpkeepStore for Store {
             Upkeep::Jobs => self.remove_jobs(before).await,
             Upkeep::Firings => self.remove_firings(before).await,
             Upkeep::Outbox => self.remove_outbox(before).await,
+            Upkeep::Measurements => self.remove_measurements(before).await,
+            Upkeep::RefusedQuotes => self.remove_refused_quotes(before).await,
         }
     }
 }
@@ -93,6 +95,25 @@ impl Store {
             .execute(&self.worker)
             .await
             .doing("removing firings of schedules")?;
+        Ok(removed.rows_affected())
+    }
+
+    async fn remove_measurements(&self, before: Timestamp) -> Result<u64, AppError> {
+        let removed = sqlx::query!(
+            "delete from account_latencies where day < ($1::timestamptz at time zone 'UTC')::date",
+            At(before) as _,
+        )
+        .execute(&self.worker)
+        .await
+        .doing("removing old measurements")?;
+        Ok(removed.rows_affected())
+    }
+
+    async fn remove_refused_quotes(&self, before: Timestamp) -> Result<u64, AppError> {
+        let removed = sqlx::query!("delete from refused_quotes where at < $1", At(before) as _)
+            .execute(&self.worker)
+            .await
+            .doing("removing quotes that were kept out")?;
         Ok(removed.rows_affected())
     }
 

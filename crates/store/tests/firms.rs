@@ -22,8 +22,9 @@ use store::read::{self, Orders, Viewer};
 use testkit::World;
 
 /// What belongs to the installation and to no firm.
-const INSTALLATION: [&str; 11] = [
+const INSTALLATION: [&str; 12] = [
     "consumer_groups",
+    "installation",
     "lease_seekers",
     "leases",
     "refused_quotes",
@@ -418,7 +419,7 @@ async fn the_login_of_a_platform_can_do_nothing_but_take_its_three_roles() {
     }
     sqlx::query("set role tradesense_app").execute(&mut login).await.unwrap();
     enter(&mut login, &one.firm.to_string()).await;
-    assert_eq!(count(&mut login, "select count(*) from people").await, Ok(4));
+    assert_eq!(count(&mut login, "select count(*) from people").await, Ok(5));
 
     sqlx::query("reset role").execute(&mut login).await.unwrap();
     for sql in [
@@ -469,7 +470,13 @@ async fn every_role_does_its_own_work_only() {
         "insert into verdicts select * from verdicts",
         "delete from people",
         "update people set email = 'x@y.zz'",
+        "update people set email_index = null",
+        "update people set display_name = 'x'",
         "update people set roles = '{admin}'",
+        "update people set region = 'us'",
+        "update people set erased_at = null",
+        "update erasures set at = now()",
+        "update installation set region = 'us'",
         "update purchases set fee_minor = 0",
         "insert into firms values (gen_random_uuid(), 'x', 'x', now())",
         "select secret from webhook_secrets",
@@ -525,6 +532,7 @@ async fn every_role_does_its_own_work_only() {
         "program_versions",
         "program_publications",
         "account_overrides",
+        "erasures",
     ] {
         for sql in [
             format!("update {table} set firm_id = firm_id"),

@@ -91,6 +91,7 @@ async fn another(world: &World) -> Store {
         app_connections: 2,
         engine_connections: 1,
         worker_connections: 4,
+        vault: testkit::vault(),
     };
     Store::connect(&settings).await.unwrap()
 }

@@ -174,6 +174,7 @@ impl Stage {
             email: format!("person-{number}@one.example"),
             password: Password::new(PASSWORD),
             display_name: format!("Person {number}"),
+            region: None,
         };
         let at = Timestamp::parse(START).unwrap();
         let request = RequestId::derived(&[&number.to_be_bytes()]);
@@ -191,7 +192,7 @@ impl Stage {
                 Box::pin(async move {
                     // Long enough that servers go away in the middle of it.
                     tokio::time::sleep(Duration::from_millis(3)).await;
-                    analytics::names(tx, &[person]).await
+                    analytics::sealed_names(tx, &[person]).await
                 })
             }),
         );
@@ -239,6 +240,7 @@ async fn nobody_misses_their_own_write_while_replicas_stop_lag_and_are_promoted(
         app_connections: 8,
         engine_connections: 1,
         worker_connections: 1,
+        vault: testkit::vault(),
     };
     let store = Arc::new(Store::connect(&settings).await.unwrap());
     let clock = Arc::new(ManualClock::new(Timestamp::parse(START).unwrap()));

@@ -30,6 +30,7 @@ fn registration(email: &str) -> Registration {
         email: email.to_owned(),
         password: Password::new(PASSWORD),
         display_name: "Ada".to_owned(),
+        region: None,
     }
 }
 

@@ -1,6 +1,8 @@
 //! A database for one test.
 
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -21,18 +23,45 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// Clones the template, making it first if this schema has none yet. Panics where there is no server.
     pub async fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let server = server();
         let template =
             format!("ts_template_{}", Store::schema().get(..16).expect("a schema's name has 64 digits"));
-        let name = format!("ts_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
+        let server = server();
         let mut connection = PgConnection::connect(&server).await.expect("the test server answers");
         make_template(&mut connection, &server, &template).await;
+        connection.close().await.expect("a connection closes");
+        Self::made(server, &format!("template {template}")).await
+    }
+
+    async fn made(server: String, from: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("ts_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
+        let mut connection = PgConnection::connect(&server).await.expect("the test server answers");
         // What a killed run under the same process number has left.
         run(&mut connection, &format!("drop database if exists {name} with (force)")).await;
-        run(&mut connection, &format!("create database {name} template {template}")).await;
+        run(&mut connection, &format!("create database {name} {from}")).await;
         connection.close().await.expect("a connection closes");
         Self { server, name }
+    }
+
+    /// Everything in it as SQL, as a backup has it.
+    pub fn dump(&self) -> String {
+        let out = Command::new("pg_dump").arg("--dbname").arg(self.url()).output().expect("pg_dump starts");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).expect("a dump is text")
+    }
+
+    /// Another database on the same server, restored from such a backup.
+    pub async fn restored(dump: &str) -> Self {
+        let restored = Self::made(server(), "template template0").await;
+        let mut psql = Command::new("psql")
+            .args(["--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--output", "/dev/null", "--dbname"])
+            .arg(restored.url())
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("psql starts");
+        psql.stdin.take().expect("a pipe").write_all(dump.as_bytes()).expect("psql reads");
+        assert!(psql.wait().expect("psql ends").success(), "the dump was not restored");
+        restored
     }
 
     /// The superuser's URL of this database.

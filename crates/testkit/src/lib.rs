@@ -3,7 +3,8 @@
 //! **For:** [`TestDatabase`] (cloned from a migrated template, gone when dropped), [`World`] (the store with its use
 //! cases over a manual clock), [`trading`] (a quote log in memory, a store whose
 //! commits wait until they are let through), [`TestRedis`] (a server that may be killed), [`FaultProxy`] (a link that may be
-//! cut), [`Disk`] (one that may be full), a mail server ([`smtp`]) and an HTTP server ([`receiver`]) that answer as they are told, and the small [`instruments`]
+//! cut), [`Disk`] (one that may be full), a mail server ([`smtp`]) and an HTTP server ([`receiver`]) that answer as they are told,
+//! keys of people in memory ([`MemoryKeys`]), and the small [`instruments`]
 //! table and [`program`] they share; the [`operations`] of an API, so that none goes without a row of who may.
 //!
 //! **Must not know:** what is being tested. Nothing that ships depends on this crate.
@@ -19,6 +20,7 @@
 
 mod database;
 mod disk;
+mod keys;
 mod proxy;
 pub mod receiver;
 mod redis;
@@ -28,6 +30,7 @@ mod world;
 
 pub use database::TestDatabase;
 pub use disk::Disk;
+pub use keys::{MemoryKeys, vault, vault_over};
 pub use proxy::{FaultProxy, Faults};
 pub use redis::{TestRedis, free_port};
 pub use world::{PASSWORD, START, World, instruments, program};

@@ -6,15 +6,18 @@ use app::catalogue::{Catalogue, Publication};
 use app::identity::{Cost, Identity, Password, Person, Registration};
 use app::purchases::{Purchases, Unopened};
 use app::releases::Releases;
+use app::trading::AuditEntry;
 use app::{Context, Role};
 use engine::{Instrument, Instruments, Key};
 use kernel::{
-    Currency, FirmId, ManualClock, Money, Price, Quantity, RequestId, SeededRng, Span, Symbol, Timestamp,
+    Clock as _, Currency, FirmId, ManualClock, Money, Price, Quantity, RequestId, SeededRng, Span, Symbol,
+    Timestamp,
 };
 use rules::Program;
 use store::{NewFirm, Settings, Store};
 
 use crate::TestDatabase;
+use crate::keys::{MemoryKeys, vault_over};
 
 /// Where the clock stands at first: a Monday morning.
 pub const START: &str = "2026-01-05T10:00:00Z";
@@ -38,6 +41,8 @@ pub struct World {
     pub purchases: Purchases,
     /// Calendars.
     pub releases: Releases,
+    /// The keys of people.
+    pub keys: Arc<MemoryKeys>,
     /// Removed when the world is dropped.
     pub database: TestDatabase,
 }
@@ -46,12 +51,14 @@ impl World {
     /// An empty platform.
     pub async fn new() -> Self {
         let database = TestDatabase::new().await;
+        let keys = Arc::new(MemoryKeys::default());
         let settings = Settings {
             url: database.login_url().await,
             instruments: instruments(),
             app_connections: 5,
             engine_connections: 3,
             worker_connections: 3,
+            vault: vault_over(keys.clone()),
         };
         let store = Arc::new(Store::connect(&settings).await.expect("the store opens"));
         let clock = Arc::new(ManualClock::new(Timestamp::parse(START).unwrap()));
@@ -66,6 +73,7 @@ impl World {
             store,
             clock,
             rng,
+            keys,
             database,
         }
     }
@@ -98,6 +106,7 @@ impl World {
             email: email.to_owned(),
             password: Password::new(PASSWORD),
             display_name: email.split('@').next().unwrap_or_default().to_owned(),
+            region: None,
         };
         self.person_with(firm, registration, Role::Trader).await
     }
@@ -105,15 +114,29 @@ impl World {
     /// Somebody who watches the firm's risk.
     pub async fn risk(&self, firm: FirmId, email: &str) -> Person {
         let (email, password) = (email.to_owned(), Password::new(PASSWORD));
-        let registration = Registration { email, password, display_name: "Risk".to_owned() };
+        let registration = Registration { email, password, display_name: "Risk".to_owned(), region: None };
         self.person_with(firm, registration, Role::Risk).await
     }
 
     /// Somebody who runs the firm. People are named by firm, because each has an email of its own.
     pub async fn admin(&self, firm: FirmId, name: &str) -> Person {
         let (email, password) = (format!("{name}@{firm}.example"), Password::new(PASSWORD));
-        let registration = Registration { email, password, display_name: name.to_owned() };
+        let registration = Registration { email, password, display_name: name.to_owned(), region: None };
         self.person_with(firm, registration, Role::Admin).await
+    }
+
+    /// An entry of the audit log about somebody, by themselves.
+    pub fn entry(&self, firm: FirmId, action: &str, person: &Person) -> AuditEntry {
+        AuditEntry {
+            firm,
+            at: self.clock.now(),
+            actor: Some(person.id),
+            action: action.to_owned(),
+            object_kind: "person",
+            object: person.id.to_string(),
+            request: None,
+            detail: serde_json::json!({}),
+        }
     }
 
     async fn person_with(&self, firm: FirmId, registration: Registration, role: Role) -> Person {

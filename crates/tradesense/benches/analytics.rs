@@ -85,6 +85,7 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
         app_connections: 8,
         engine_connections: 2,
         worker_connections: 2,
+        vault: testkit::vault(),
     };
     let store = Arc::new(Store::connect(&settings).await?);
     let rng = Arc::new(SeededRng::new(args.seed));
@@ -95,6 +96,7 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
         email: "admin@bench.example".to_owned(),
         password: Password::new(PASSWORD),
         display_name: "Admin".to_owned(),
+        region: None,
     };
     identity.ensure_person(&context, registration, vec![Role::Admin]).await?;
     let password = Password::new(PASSWORD);

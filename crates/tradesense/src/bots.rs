@@ -66,7 +66,7 @@ pub async fn start(web: &Web, firm: FirmId, seed: u64) -> anyhow::Result<Vec<Joi
         let email = format!("{}@bots.example", name.to_lowercase().replace(' ', "."));
         // Nobody signs in as a bot: its password is thrown away.
         let password = Password::new(crate::demo::password(&*web.rng));
-        let registration = Registration { email, password, display_name: name.to_owned() };
+        let registration = Registration { email, password, display_name: name.to_owned(), region: None };
         let person = web.identity.ensure_person(&context, registration, vec![Role::Trader]).await;
         let person = person.with_context(|| format!("registering {name}"))?;
         context.actor = Some(Actor { person: person.id, roles: person.roles });

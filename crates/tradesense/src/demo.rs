@@ -9,14 +9,15 @@ use app::Context;
 use app::Role;
 use app::catalogue::{Catalogue, Publication};
 use app::identity::{Cost, Identity, Password, Registration};
+use app::privacy::Vault;
 use clap::Args;
 use kernel::{Clock, Currency, FirmId, Money, RequestId, Rng, Timestamp};
 use rules::Program;
 use serde::{Deserialize, Serialize};
 use store::{NewFirm, Store};
 
-use crate::instruments;
 use crate::system::{SystemClock, SystemRng};
+use crate::{instruments, keys};
 
 /// Slug, text and price in US dollars of every program on sale, in the catalogue's order.
 const PROGRAMS: [(&str, &str, &str); 4] = [
@@ -126,6 +127,9 @@ pub struct Demo {
     /// Where the passwords are kept.
     #[arg(long, env = "TRADESENSE_DATA_DIR", default_value = "data")]
     data_dir: PathBuf,
+    /// Where the keys of people are, if not in the data directory.
+    #[arg(long, env = "TRADESENSE_KEYS_DIR")]
+    keys_dir: Option<PathBuf>,
 }
 
 /// Fills a migrated database with what a demonstration starts with, and prints the passwords.
@@ -151,6 +155,10 @@ async fn fill(demo: &Demo) -> anyhow::Result<Vec<Login>> {
         app_connections: 1,
         engine_connections: 1,
         worker_connections: 1,
+        vault: Vault::new(
+            keys::people_keys(demo.keys_dir.as_ref().unwrap_or(&demo.data_dir))?,
+            Arc::clone(&rng),
+        ),
     };
     let store = Arc::new(Store::connect(&settings).await.context("connecting to the database")?);
     let logins = logins(&demo.data_dir.join("logins.json"), &*rng)?;
@@ -187,6 +195,7 @@ pub async fn seed(
             email: login.email.clone(),
             password: Password::new(&login.password),
             display_name: login.display_name.clone(),
+            region: None,
         };
         identity
             .ensure_person(&context, registration, login.roles.clone())

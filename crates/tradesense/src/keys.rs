@@ -1,50 +1,101 @@
-//! The key that signs receipts, as a file of the data directory.
+//! The secrets of an installation that are files: the key that signs receipts, and the one that wraps the keys of people.
 //!
-//! `receipt.key` holds the secret as 64 lower-case hexadecimal digits and a line feed, mode 0600. Whoever reads it can
-//! sign in the platform's name; who loses it can no longer sign under the public key that traders know. It belongs
-//! into a backup, and `--fresh` leaves it.
+//! Each file holds a secret as 64 lower-case hexadecimal digits and a line feed, mode 0600, and belongs into a backup of its
+//! own. `receipt.key`: whoever reads it can sign in the platform's name; who loses it can no longer sign under the public key
+//! that traders know. `people.kek`: who loses it loses the name and address of everybody; whoever has it and the directory
+//! `people` beside it can read them in every copy of the database. `--fresh` leaves both.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use app::privacy::{DataKey, KeyStore};
 use audit::SigningKey;
+use providers::people_keys::DirectoryKeys;
 use zeroize::Zeroizing;
 
-/// The file's name in the data directory.
+/// The name of the file with the key that signs receipts.
 pub const RECEIPT_KEY: &str = "receipt.key";
+/// The name of the file with the key that wraps the keys of people.
+pub const PEOPLE_KEK: &str = "people.kek";
+/// The directory of the keys of people.
+pub const PEOPLE_DIR: &str = "people";
 
 /// Digits and line feed.
 const FILE_LENGTH: usize = 65;
+
+/// A kind of secret, in words for whoever must mend its file.
+struct Kind {
+    file: &'static str,
+    is: &'static str,
+    /// What to do where others may have read it.
+    if_read: &'static str,
+    /// What must never have happened for a new one to be no loss.
+    if_new: &'static str,
+}
+
+const RECEIPTS: Kind = Kind {
+    file: RECEIPT_KEY,
+    is: "the key that signs receipts",
+    if_read: "no receipt signed by it proves anything: take a new key and publish that",
+    if_new: "signed a receipt",
+};
+
+const PEOPLE: Kind = Kind {
+    file: PEOPLE_KEK,
+    is: "the key that wraps the keys of people",
+    if_read: "whoever has the directory of keys as well can read who people are: see docs/guides/privacy.md",
+    if_new: "wrapped a key",
+};
 
 /// Reads the key that signs receipts; the first start makes it from the operating system's chance.
 ///
 /// A file that somebody else than its owner may use, or that holds anything else than a key, is refused and left as
 /// it is: a new key would make receipts that no trader can check.
 pub fn receipt_key(data_dir: &Path) -> anyhow::Result<SigningKey> {
-    let path = data_dir.join(RECEIPT_KEY);
+    Ok(SigningKey::from_secret(&secret(data_dir, &RECEIPTS)?))
+}
+
+/// The keys of people: the directory `people` of a directory, wrapped under the file `people.kek` beside it. The first start
+/// makes both.
+pub fn people_keys(keys_dir: &Path) -> anyhow::Result<Arc<dyn KeyStore>> {
+    let directory = keys_dir.join(PEOPLE_DIR);
+    if !keys_dir.join(PEOPLE_KEK).exists() && directory.exists() {
+        anyhow::bail!(
+            "{} holds keys of people, but {PEOPLE_KEK} that wraps them is gone: put it back from a backup",
+            directory.display()
+        );
+    }
+    let kek = DataKey::from_bytes(&secret(keys_dir, &PEOPLE)?);
+    let keys = DirectoryKeys::open(&directory, kek).context("opening the keys of people")?;
+    Ok(Arc::new(keys))
+}
+
+fn secret(data_dir: &Path, kind: &Kind) -> anyhow::Result<Zeroizing<[u8; 32]>> {
+    let path = data_dir.join(kind.file);
     match File::open(&path) {
-        Ok(file) => read(&file),
+        Ok(file) => read(&file, kind),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            make(data_dir, &path)
-                .with_context(|| format!("making the key that signs receipts, {}", path.display()))?;
+            make(data_dir, &path).with_context(|| format!("making {}, {}", kind.is, path.display()))?;
             // Whoever made it: of two first starts at once, both take the one file that there is.
-            File::open(&path).map_err(anyhow::Error::from).and_then(|file| read(&file))
+            File::open(&path).map_err(anyhow::Error::from).and_then(|file| read(&file, kind))
         }
         Err(error) => Err(error.into()),
     }
-    .with_context(|| format!("reading the key that signs receipts, {}", path.display()))
+    .with_context(|| format!("reading {}, {}", kind.is, path.display()))
 }
 
-fn read(file: &File) -> anyhow::Result<SigningKey> {
+fn read(file: &File, kind: &Kind) -> anyhow::Result<Zeroizing<[u8; 32]>> {
+    let Kind { if_read, if_new, .. } = kind;
     let mode = file.metadata()?.permissions().mode() & 0o7777;
     let of_others = mode & 0o077;
     ensure!(
         of_others == 0,
         "others than its owner may use this file (mode {mode:04o}): if nobody did, make it private (chmod 600); \
-         if somebody may have, no receipt signed by it proves anything: take a new key and publish that"
+         if somebody may have, {if_read}"
     );
     // Room for one byte more than belongs there, and as much again so that reading never moves the secret elsewhere.
     let mut text = Zeroizing::new(Vec::with_capacity(FILE_LENGTH.saturating_mul(2)));
@@ -58,9 +109,9 @@ fn read(file: &File) -> anyhow::Result<SigningKey> {
     ensure!(
         decoded,
         "this file is no key (64 digits, 0-9 and a-f, on one line): put it back from a backup; only if it never \
-         signed a receipt, remove it and start again"
+         {if_new}, remove it and start again"
     );
-    Ok(SigningKey::from_secret(&secret))
+    Ok(secret)
 }
 
 /// Makes a key under its name unless there is one. It is complete and on the disk before it gets its name, so that a
@@ -74,7 +125,11 @@ fn make(data_dir: &Path, path: &Path) -> anyhow::Result<()> {
 
     let mut name = [0; 8];
     getrandom::fill(&mut name).context("asking the operating system for random bytes")?;
-    let unfinished = data_dir.join(format!("{RECEIPT_KEY}.unfinished-{}", hex::encode(name)));
+    let unfinished = data_dir.join(format!(
+        "{}.unfinished-{}",
+        path.file_name().unwrap_or_default().display(),
+        hex::encode(name)
+    ));
     let written = File::options()
         .write(true)
         .create_new(true)

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod mail;
 pub mod market;
 pub mod platform;
+pub mod privacy;
 pub mod quotes;
 pub mod receipt;
 pub mod replay;

@@ -1,13 +1,14 @@
 //! `tradesense`: one binary, many roles.
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tradesense::replay::{self, Found};
 use tradesense::role::Part;
 use tradesense::system::SystemClock;
-use tradesense::{demo, quotes, receipt, role, rules, up};
+use tradesense::{demo, keys, privacy, quotes, receipt, role, rules, up};
 
 /// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
 #[derive(Debug, Parser)]
@@ -47,6 +48,11 @@ enum Command {
         /// Make the login that the platform works under, with this password, and print its URL.
         #[arg(long, env = "TRADESENSE_LOGIN_PASSWORD", hide_env_values = true)]
         login_password: Option<String>,
+        /// Where the keys of people are. Needed once, where there are people from before release 0019.
+        #[arg(long, env = "TRADESENSE_KEYS_DIR")]
+        keys_dir: Option<PathBuf>,
+        #[command(flatten)]
+        region: privacy::RegionArgs,
     },
     /// Looks for rows of the trading tables that contradict each other. Ends with 0 only if there are none.
     Check {
@@ -66,6 +72,9 @@ enum Command {
     /// Checks receipts.
     #[command(subcommand)]
     Receipt(receipt::Receipts),
+    /// Tells a restored database who was erased, and checks archives of somebody's data.
+    #[command(subcommand)]
+    Privacy(privacy::Command),
 }
 
 fn main() -> ExitCode {
@@ -85,14 +94,16 @@ fn main() -> ExitCode {
         Command::Demo(demo) => demo::run(&demo).map(|()| Found::Equal),
         Command::Topics => topics().map(|()| Found::Equal),
         Command::Openapi { analytics } => openapi(analytics).map(|()| Found::Equal),
-        Command::Migrate { database_url, login_password } => {
-            migrate(&database_url, login_password.as_deref()).map(|()| Found::Equal)
+        Command::Migrate { database_url, login_password, keys_dir, region } => {
+            migrate(&database_url, login_password.as_deref(), keys_dir.as_deref(), &region)
+                .map(|()| Found::Equal)
         }
         Command::Check { database_url } => check(&database_url),
         Command::Replay(replay) => replay::run(&replay, &SystemClock),
         Command::Rules(command) => rules::run(&command, &mut std::io::stdout().lock()),
         Command::Quotes(command) => quotes::run(&command, &mut std::io::stdout().lock()),
         Command::Receipt(command) => receipt::run(&command, &mut std::io::stdout().lock()),
+        Command::Privacy(command) => privacy::run(&command, &SystemClock, &mut std::io::stdout().lock()),
     };
     match ran {
         Ok(Found::Equal) => ExitCode::SUCCESS,
@@ -127,9 +138,16 @@ fn check(url: &str) -> anyhow::Result<Found> {
     Ok(if faults.is_empty() { Found::Equal } else { Found::Different })
 }
 
-fn migrate(url: &str, login_password: Option<&str>) -> anyhow::Result<()> {
+fn migrate(
+    url: &str,
+    login_password: Option<&str>,
+    keys_dir: Option<&Path>,
+    region: &privacy::RegionArgs,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(store::Store::migrate(url))?;
+    let keys = keys_dir.map(keys::people_keys).transpose()?;
+    runtime.block_on(privacy::prepare(url, keys.as_ref(), region))?;
     if let Some(password) = login_password {
         let login = runtime.block_on(store::Store::ensure_login(url, password))?;
         writeln!(std::io::stdout().lock(), "{login}")?;

@@ -19,6 +19,7 @@ use app::market::MarketHub;
 use app::notifications::{BounceKey, MAIL_QUEUE, Mailbox, Mailer, Notifications};
 use app::operations::Operations;
 use app::overrides::Overrides;
+use app::privacy::{Homes, KeyStore, Privacy, Vault};
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
 use app::releases::Releases;
@@ -104,6 +105,10 @@ pub struct Settings {
     pub password_cost: Cost,
     /// Signs receipts.
     pub receipt_key: Arc<SigningKey>,
+    /// Under which people's data is sealed.
+    pub people_keys: Arc<dyn KeyStore>,
+    /// Where the rows of people may lie.
+    pub homes: Homes,
 }
 
 /// What a process does of all there is to do.
@@ -209,6 +214,11 @@ impl Platform {
         };
         let address = listener.as_ref().map(TcpListener::local_addr).transpose();
         let address = address.context("reading the address listened on")?;
+        let unsealed = Store::has_unsealed_people(&settings.database_url).await;
+        anyhow::ensure!(
+            !unsealed.context("looking at the people")?,
+            "there are people in clear in the database: seal them first, by `tradesense migrate --keys-dir`"
+        );
         let store = Store::connect(&store::Settings {
             url: settings.database_url.clone(),
             instruments: Arc::clone(&settings.instruments),
@@ -221,10 +231,19 @@ impl Platform {
                 3
             },
             worker_connections: if worker { 10 } else { 2 },
+            vault: Vault::new(Arc::clone(&settings.people_keys), Arc::clone(rng)),
         })
         .await
         .context("connecting to the database")?;
         let store = Arc::new(store);
+        let region = store.region().await.context("reading the region of the installation")?;
+        let here = settings.homes.here.as_ref().map(|region| region.as_str().to_owned());
+        anyhow::ensure!(
+            region == here,
+            "the database keeps people of the region {}, and this process was told {}: see --region",
+            region.as_deref().unwrap_or("(none)"),
+            here.as_deref().unwrap_or("(none)")
+        );
         let streams = match &settings.shared {
             Some(shared) => Arc::clone(&shared.streams),
             None => Arc::new(MemoryStreams::new()),
@@ -278,14 +297,24 @@ impl Platform {
         let (stored, meter) = (Stored::default(), Meter::default());
         let by_host = store.domains().await.context("reading the firms' host names")?.into_iter().collect();
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let identity =
+            Identity::new(store.clone(), Arc::clone(clock), Arc::clone(rng), threads, settings.password_cost);
+        let identity = Arc::new(identity.at_home(settings.homes.clone()));
+        let privacy = Arc::new(Privacy::new(
+            store.clone(),
+            Arc::clone(&identity),
+            Arc::clone(&settings.people_keys),
+            Arc::clone(clock),
+            Arc::clone(&settings.receipt_key),
+        ));
+        // Before anybody is answered: the database may have come back from a backup.
+        let again = privacy.replay().await.context("telling the database who was erased")?;
+        if again > 0 {
+            tracing::warn!(people = again, "people were erased again whom the database still told of");
+        }
         let web = Web::new(Parts {
-            identity: Arc::new(Identity::new(
-                store.clone(),
-                Arc::clone(clock),
-                Arc::clone(rng),
-                threads,
-                settings.password_cost,
-            )),
+            identity,
+            privacy,
             catalogue: Arc::new(Catalogue::new(
                 store.clone(),
                 Arc::clone(&settings.instruments),

@@ -38,7 +38,7 @@ pub fn run(receipts: &Receipts, out: &mut dyn Write) -> anyhow::Result<Found> {
     verify(&text, key.as_ref(), out)
 }
 
-fn public_key(text: &str) -> anyhow::Result<PublicKey> {
+pub(crate) fn public_key(text: &str) -> anyhow::Result<PublicKey> {
     let from_file = Path::new(text).is_file();
     let read = if from_file {
         std::fs::read_to_string(text).with_context(|| format!("reading {text}"))?

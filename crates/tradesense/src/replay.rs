@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use app::privacy::{NoKeys, Vault};
 use app::trading::{
     By, Compared, Comparison, HistoryStore as _, Places, ReadQuotes, Told, Whereabouts, Whose, Witness,
     answer_text, compare,
@@ -21,6 +22,7 @@ use rules::{Program, VersionHash};
 use serde_json::{Value, json};
 use store::Store;
 
+use crate::system::SystemRng;
 use crate::up::{Database, start_postgres};
 use crate::{census, instruments};
 
@@ -119,6 +121,8 @@ async fn go(replay: &Replay, url: &str, clock: &dyn Clock) -> anyhow::Result<Fou
         app_connections: 1,
         engine_connections: 2,
         worker_connections: 1,
+        // Nobody's name is read.
+        vault: Vault::new(Arc::new(NoKeys), Arc::new(SystemRng)),
     })
     .await
     .context("connecting to the database")?;

@@ -15,6 +15,7 @@ use streams::{RedisCache, RedisStreams};
 use crate::mail::MailArgs;
 use crate::market::MarketSettings;
 use crate::platform::{Platform, Roles, Settings, Shared};
+use crate::privacy::RegionArgs;
 use crate::system::{SystemClock, SystemRng};
 use crate::{instruments, keys, up};
 
@@ -68,7 +69,7 @@ pub struct Role {
     /// Where this process keeps its copy of the quote log; no other process uses it.
     #[arg(long, env = "TRADESENSE_DATA_DIR", default_value = "data")]
     data_dir: PathBuf,
-    /// Where the key lies that signs receipts; the same for all processes.
+    /// Where the key lies that signs receipts, and the keys of people; the same for all processes.
     #[arg(long, env = "TRADESENSE_KEYS_DIR")]
     keys_dir: PathBuf,
     /// The address to listen on.
@@ -86,6 +87,8 @@ pub struct Role {
     /// Replicas of the database, under the same login, which the analytics role reads.
     #[arg(long, env = "TRADESENSE_REPLICA_URLS", hide_env_values = true, value_delimiter = ',')]
     replica_urls: Vec<String>,
+    #[command(flatten)]
+    region: RegionArgs,
     #[command(flatten)]
     mail: MailArgs,
     /// Connections to the database for use cases and screens.
@@ -172,6 +175,8 @@ async fn start(part: Part, role: &Role) -> anyhow::Result<Platform> {
         owner: owner(&role.data_dir.join("owner"), &rng)?,
         password_cost: Cost::STANDARD,
         receipt_key: Arc::new(keys::receipt_key(&role.keys_dir)?),
+        people_keys: keys::people_keys(&role.keys_dir)?,
+        homes: role.region.homes()?,
     })
     .await
 }

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use crate::mail::MailArgs;
 use crate::market::{self, MarketSettings};
 use crate::platform::{Platform, Settings};
+use crate::privacy::{self, RegionArgs};
 use crate::role::{self, Part};
 use crate::system::{SystemClock, SystemRng};
 use crate::{bots, demo, instruments, keys};
@@ -39,6 +40,8 @@ pub struct Up {
     /// The port for boards and statistics; 0 takes a free one.
     #[arg(long, env = "TRADESENSE_ANALYTICS_PORT", default_value_t = 8001)]
     analytics_port: u16,
+    #[command(flatten)]
+    region: RegionArgs,
     #[command(flatten)]
     mail: MailArgs,
     /// The port for health and metrics; 0 takes a free one.
@@ -138,7 +141,7 @@ fn forget(up: &Up, postgres_dir: &Path) -> anyhow::Result<()> {
         "--fresh does not empty a database of yours; empty it yourself"
     );
     Postgres::erase(postgres_dir).context("removing the private PostgreSQL")?;
-    for name in ["quotes", "quotes-archive", "logins.json", "market-began"] {
+    for name in ["quotes", "quotes-archive", "logins.json", "market-began", keys::PEOPLE_DIR] {
         let path = up.data_dir.join(name);
         let removed =
             if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
@@ -196,6 +199,8 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
     Store::migrate(url).await.context("bringing the database's schema up to date")?;
+    let people_keys = keys::people_keys(&up.data_dir)?;
+    privacy::prepare(url, Some(&people_keys), &up.region).await?;
     let firm =
         store::NewFirm { slug: demo::FIRM.to_owned(), name: demo::FIRM_NAME.to_owned(), domains: Vec::new() };
     let firm = Store::ensure_firm(url, &firm, clock.now()).await.context("making the firm")?;
@@ -234,6 +239,8 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         owner: role::owner(&up.data_dir.join("owner"), &*rng)?,
         password_cost: Cost::STANDARD,
         receipt_key: Arc::new(keys::receipt_key(&up.data_dir)?),
+        people_keys,
+        homes: up.region.homes()?,
     })
     .await?;
     demo::seed(firm, &platform.web.catalogue, &platform.web.identity, &logins, clock.now(), &*rng).await?;

@@ -1,6 +1,6 @@
 //! Every operation of the API by everybody who might call it, as the table `web::v1::access` says.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test that cannot go on stops")]
 
 mod common;
 
@@ -20,10 +20,34 @@ struct Things {
     notification: String,
     webhook: String,
     delivery: String,
+    /// Somebody, whose email begins with their name.
+    person: (String, String),
+    /// Why somebody looks at them.
+    reason: Option<&'static str>,
+}
+
+/// Somebody new.
+async fn somebody(stage: &Stage, number: usize) -> (String, String) {
+    let name = format!("somebody-{number}");
+    let (status, person) = stage.trader(&name).await.get("/v1/me").await;
+    assert_eq!(status, 200, "{person}");
+    (person["id"].as_str().unwrap().to_owned(), format!("{name}@example.com"))
+}
+
+/// What the audit log says was done to a person, by whom and why.
+async fn said_of(stage: &Stage, person: &str) -> Vec<(String, Option<String>)> {
+    sqlx::query_as(
+        "select action, detail->>'reason' from audit_entries
+         where object_kind = 'person' and object = $1 and action like 'privacy.%' order by id",
+    )
+    .bind(person)
+    .fetch_all(&mut stage.database.superuser().await)
+    .await
+    .unwrap()
 }
 
 /// A webhook with a delivery, of nobody else's.
-async fn webhook(admin: &Trader) -> (String, String) {
+async fn new_webhook(admin: &Trader) -> (String, String) {
     let new = json!({ "url": "https://hooks.example.com/in", "topics": ["account.*"] });
     let (status, added) = admin.post("/v1/webhooks", None, &new).await;
     assert_eq!(status, 201, "{added}");
@@ -44,9 +68,10 @@ async fn call(caller: &Trader, method: &str, path: &str, things: &Things) -> u16
         path if path.contains("messages") => "7",
         path if path.contains("notifications") => &things.notification,
         path if path.contains("webhooks") => &things.webhook,
+        path if path.contains("people") => &things.person.0,
         _ => &things.account,
     };
-    let body = body(path, &things.version);
+    let body = if path.contains("people") { of_people(path, things) } else { body(path, &things.version) };
     let path = path.replace("{id}", id).replace("{ticket}", "2").replace("{number}", "1");
     let path = path.replace("{queue}", "mail").replace("{group}", "webhooks");
     let path = path.replace("{delivery}", &things.delivery).replace("{token}", "a-token-that-nobody-made");
@@ -54,8 +79,20 @@ async fn call(caller: &Trader, method: &str, path: &str, things: &Things) -> u16
     let url = format!("{}{path}", caller.base);
     let request =
         caller.http.request(method.parse::<Method>().unwrap(), url).header("Idempotency-Key", "walk");
+    let request = match things.reason {
+        Some(reason) => request.header("Reason", reason),
+        None => request,
+    };
     let request = if method == "GET" || method == "DELETE" { request } else { request.json(&body) };
     request.send().await.unwrap().status().as_u16()
+}
+
+fn of_people(path: &str, things: &Things) -> Value {
+    match path.rsplit('/').next() {
+        Some("find") => json!({ "email": things.person.1, "reason": things.reason }),
+        Some("hold" | "restriction") => json!({ "on": true, "reason": things.reason }),
+        _ => json!({ "reason": things.reason }),
+    }
 }
 
 /// A body that can be read, so that the answer depends on the caller.
@@ -103,14 +140,20 @@ async fn every_operation_lets_in_whom_the_table_says() {
     let admin = stage.staff("admin@example.com", Role::Admin).await;
     // Nobody has been told anything yet, so that there is no notification to mark, whoever asks.
     let notification = RequestId::derived(&[b"none"]).to_string();
-    let (webhook_id, delivery) = webhook(&admin).await;
+    let (webhook_id, delivery) = new_webhook(&admin).await;
+    let support = stage.staff("support@example.com", Role::Support).await;
+    let (webhook, person) = (webhook_id, somebody(&stage, 0).await);
+    let reason = Some("A test");
     let mut things =
-        Things { account, purchase, release, version, notification, webhook: webhook_id, delivery };
+        Things { account, purchase, release, version, notification, webhook, delivery, person, reason };
 
     let things_of_their_owner = [Access::Owner, Access::OwnerOrStaff];
-    for (method, path, access) in ACCESS {
+    for (number, (method, path, access)) in ACCESS.into_iter().enumerate() {
+        if access == Access::People {
+            things.person = somebody(&stage, number).await;
+        }
         if access == Access::Admin {
-            (things.webhook, things.delivery) = webhook(&admin).await;
+            (things.webhook, things.delivery) = new_webhook(&admin).await;
         }
         let at = |caller| call(caller, method, path, &things);
         let name = format!("{method} {path}");
@@ -142,6 +185,31 @@ async fn every_operation_lets_in_whom_the_table_says() {
             }
             let by_admin = at(&admin).await;
             assert!((200..300).contains(&by_admin), "{name} by admin: {by_admin}");
+            continue;
+        }
+        if access == Access::People {
+            let others =
+                [("the owner", &owner), ("a stranger", &stranger), ("finance", &finance), ("risk", &risk)];
+            for (who, caller) in others {
+                assert_eq!(at(caller).await, 403, "{name} by {who}");
+            }
+            let id = things.person.0.clone();
+            assert_eq!(said_of(&stage, &id).await, [], "{name}: nobody has seen anything");
+            let looks = ["/v1/people/find", "/v1/people/{id}"].contains(&path);
+            assert_eq!(at(&support).await, if looks { 200 } else { 403 }, "{name} by support");
+            let by_support = said_of(&stage, &id).await;
+            assert_eq!(by_support.len(), usize::from(looks), "{name} by support: {by_support:?}");
+            // Nobody looks without a reason, and every look is written down with its own.
+            things.reason = None;
+            assert_eq!(call(&admin, method, path, &things).await, 400, "{name} without a reason");
+            assert_eq!(said_of(&stage, &id).await, by_support, "{name} without a reason");
+            things.reason = Some("Ticket 17");
+            let by_admin = call(&admin, method, path, &things).await;
+            assert!((200..300).contains(&by_admin), "{name} by admin: {by_admin}");
+            let said = said_of(&stage, &id).await;
+            assert_eq!(said.len(), by_support.len() + 1, "{name}: {said:?}");
+            assert_eq!(said.last().unwrap().1.as_deref(), Some("Ticket 17"), "{name}: {said:?}");
+            things.reason = Some("A test");
             continue;
         }
         if access == Access::Operations {
@@ -199,6 +267,7 @@ async fn every_operation_lets_in_whom_the_table_says() {
             | Access::Risk
             | Access::Admin
             | Access::Secret
+            | Access::People
             | Access::Operations => {}
         }
     }

@@ -224,6 +224,7 @@ async fn everybody_is_told(cluster: &Cluster) {
         app_connections: 1,
         engine_connections: 1,
         worker_connections: 1,
+        vault: testkit::vault(),
     };
     let store = store::Store::connect(&settings).await.unwrap();
     let mut backlogs = Vec::new();

@@ -25,6 +25,7 @@ use app::market::MarketHub;
 use app::notifications::{Mailbox, Notifications};
 use app::operations::Operations;
 use app::overrides::Overrides;
+use app::privacy::Privacy;
 use app::purchases::Purchases;
 use app::releases::Releases;
 use app::trading::Desk;
@@ -87,6 +88,8 @@ impl Site for Web {
 pub struct Parts {
     /// Registering and signing in.
     pub identity: Arc<Identity>,
+    /// What people may ask of their data.
+    pub privacy: Arc<Privacy>,
     /// What is on sale.
     pub catalogue: Arc<Catalogue>,
     /// Buying.

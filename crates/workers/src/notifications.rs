@@ -150,10 +150,13 @@ impl SendMail {
             let base =
                 mail.host.as_ref().map_or_else(|| self.otherwise.clone(), |host| format!("https://{host}"));
             match self.mailer.send(&letter(firm, &mail, &Site { base, unsubscribe_token })).await {
-                Ok(said) => Settled::Sent(said),
-                Err(MailError::Refused { say, suppress }) => Settled::Refused { error: say, suppress },
+                Ok(said) => Settled::Sent(without(&said, &mail.email)),
+                Err(MailError::Refused { say, suppress }) => {
+                    Settled::Refused { error: without(&say, &mail.email), suppress }
+                }
                 Err(error @ MailError::Later(_)) => {
-                    return Err(JobError::Again { after: None, source: Box::new(error) });
+                    let source = without(&app::with_causes(&error), &mail.email).into();
+                    return Err(JobError::Again { after: None, source });
                 }
             }
         };
@@ -163,6 +166,20 @@ impl SendMail {
             Settled::Sent(_) | Settled::Suppressed | Settled::Unwanted => Ok(()),
         }
     }
+}
+
+/// What a mail server says often names the address, which stands nowhere in clear.
+fn without(say: &str, address: &str) -> String {
+    let (lower, address) = (say.to_ascii_lowercase(), address.to_ascii_lowercase());
+    let mut text = String::with_capacity(say.len());
+    let mut from = 0;
+    for (place, found) in lower.match_indices(&address) {
+        text.push_str(say.get(from..place).unwrap_or_default());
+        text.push_str("(the address)");
+        from = place.saturating_add(found.len());
+    }
+    text.push_str(say.get(from..).unwrap_or_default());
+    text
 }
 
 #[async_trait]
@@ -215,5 +232,17 @@ impl JobHandler for Forget {
         let deliveries = self.webhooks.forget().await?;
         tracing::info!(notes, deliveries, "old notes, mails and deliveries were taken away");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_out_of_what_a_server_says() {
+        let say = without("550 5.1.1 <Ann@Example.com>: no ann@example.com here", "ann@example.com");
+        assert_eq!(say, "550 5.1.1 <(the address)>: no (the address) here");
+        assert_eq!(without("250 Grüße, taken", "ann@example.com"), "250 Grüße, taken");
     }
 }

@@ -270,5 +270,7 @@ pub fn platform() -> Result<Vec<Schedule>, NoSchedule> {
         removing("remove-jobs", "17 * * * *", Upkeep::Jobs)?,
         removing("remove-outbox", "37 * * * *", Upkeep::Outbox)?,
         removing("remove-firings", "47 3 * * *", Upkeep::Firings)?,
+        removing("remove-measurements", "27 4 * * *", Upkeep::Measurements)?,
+        removing("remove-refused-quotes", "33 4 * * *", Upkeep::RefusedQuotes)?,
     ])
 }

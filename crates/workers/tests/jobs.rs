@@ -387,6 +387,7 @@ async fn the_work_of_another_process(url: String) {
         app_connections: 1,
         engine_connections: 1,
         worker_connections: 3,
+        vault: testkit::vault(),
     };
     let store = Arc::new(Store::connect(&settings).await.unwrap());
     // An hour ahead of the parent, so that what fails is due again at once.

@@ -75,7 +75,15 @@ fn what_is_no_schedule_is_refused_with_its_reason() {
         assert!(made.is_err(), "{expression} {zone}");
     }
     let names: Vec<_> = platform().unwrap().iter().map(Schedule::name).collect();
-    assert_eq!(names, ["remove-sessions", "remove-jobs", "remove-outbox", "remove-firings"]);
+    let wanted = [
+        "remove-sessions",
+        "remove-jobs",
+        "remove-outbox",
+        "remove-firings",
+        "remove-measurements",
+        "remove-refused-quotes",
+    ];
+    assert_eq!(names, wanted);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use kernel::{Clock, FirmId, Overflow, PersonId, Rng, SessionId, Span, Timestamp};
 use sha2::{Digest, Sha256};
 
+use crate::privacy::{Homes, Region};
 use crate::trading::AuditEntry;
 use crate::{Actor, AppError, Context, FieldError, Role};
 
@@ -98,6 +99,8 @@ pub struct Registration {
     pub password: Password,
     /// 1 to 40 characters.
     pub display_name: String,
+    /// Where their rows are to lie; this installation's region if they do not say.
+    pub region: Option<Region>,
 }
 
 /// A stored person with their password's hash.
@@ -120,7 +123,7 @@ pub trait IdentityStore: Send + Sync {
         session: Option<&Session>,
         audit: &[AuditEntry],
     ) -> Result<(), AppError>;
-    /// A person by email in lower case.
+    /// A person by email in lower case; nobody who was erased.
     async fn credentials(&self, firm: FirmId, email: &str) -> Result<Option<Credentials>, AppError>;
     /// Adds a session, clears some away that have ended by then, and puts a stronger hash in place of the old one if
     /// there is one.
@@ -139,7 +142,7 @@ pub trait IdentityStore: Send + Sync {
         hash: &str,
         audit: &[AuditEntry],
     ) -> Result<(), AppError>;
-    /// A session and its person, whether it still lives or not.
+    /// A session and its person, whether it still lives or not; none of somebody who was erased.
     async fn session(
         &self,
         firm: FirmId,
@@ -169,6 +172,7 @@ pub struct Identity {
     hashing: Hashing,
     limiter: Limiter,
     sessions: Sessions,
+    homes: Homes,
 }
 
 impl fmt::Debug for Identity {
@@ -193,10 +197,18 @@ impl Identity {
             hashing: Hashing::new(workers, cost),
             limiter: Limiter::default(),
             sessions: Sessions::default(),
+            homes: Homes::default(),
         }
     }
 
-    /// Registers a trader and signs them in. Refused with `validation_failed`, `email_taken`, `too_many_requests`.
+    /// The same in an installation that keeps the people of a region, and knows where others are.
+    #[must_use]
+    pub fn at_home(self, homes: Homes) -> Self {
+        Self { homes, ..self }
+    }
+
+    /// Registers a trader and signs them in. Refused with `validation_failed`, `wrong_region`, `email_taken`,
+    /// `too_many_requests`.
     /// `address` is the caller's network address: registrations are counted for it and for the email.
     pub async fn register(
         &self,
@@ -204,6 +216,7 @@ impl Identity {
         registration: Registration,
         address: &str,
     ) -> Result<(Person, Token), AppError> {
+        self.homes.admit(registration.region.as_ref())?;
         let (email, display_name) = checked(&registration)?;
         self.limiter.register(context.firm, &email, address, self.clock.now())?;
         let password_hash = self.hashing.hash(registration.password, self.salt()).await?;
@@ -295,6 +308,7 @@ impl Identity {
         registration: Registration,
         roles: Vec<Role>,
     ) -> Result<Person, AppError> {
+        self.homes.admit(registration.region.as_ref())?;
         let (email, display_name) = checked(&registration)?;
         if let Some(credentials) = self.store.credentials(context.firm, &email).await? {
             return Ok(credentials.person);
@@ -332,6 +346,35 @@ impl Identity {
         let set = self.store.set_password(context.firm, person.id, &hash, &audit).await;
         self.sessions.end_all(context.firm, person.id);
         set.map(|()| true)
+    }
+
+    /// Whether whoever asks knows their password, before something that cannot be undone; gives who they are. Refused as a
+    /// sign-in is, and counted with those.
+    pub async fn prove(
+        &self,
+        context: &Context,
+        email: &str,
+        password: Password,
+        address: &str,
+    ) -> Result<PersonId, AppError> {
+        let person = context.actor()?.person;
+        let email = normal(email);
+        self.limiter.sign_in(context.firm, &email, address, self.clock.now())?;
+        let found = self.store.credentials(context.firm, &email).await?;
+        let found = found.filter(|credentials| credentials.person.id == person);
+        let stored = found.map(|credentials| credentials.password_hash);
+        match self.hashing.verify(password, stored, self.salt()).await? {
+            Some(_) => {
+                self.limiter.signed_in(context.firm, &email, address);
+                Ok(person)
+            }
+            None => Err(AppError::refused("wrong_credentials", "The password is wrong.")),
+        }
+    }
+
+    /// Somebody is no longer known, or is about to be: their sessions have ended, as far as this process remembers any.
+    pub fn forget(&self, firm: FirmId, person: PersonId) {
+        self.sessions.end_all(firm, person);
     }
 
     fn salt(&self) -> [u8; 16] {
@@ -466,6 +509,7 @@ mod tests {
             email: "nobody".to_owned(),
             password: Password::new("short"),
             display_name: " \u{7}".to_owned(),
+            region: None,
         };
         let Err(AppError::Invalid(faults)) = checked(&registration) else { panic!("expected faults") };
         let pointers: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();

@@ -22,7 +22,6 @@ use kernel::{
 };
 use rules::Program;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::events::Message;
 use crate::jobs::NewJob;
@@ -420,11 +419,6 @@ impl Suppression {
     }
 }
 
-/// What an address is known by where it must not stand.
-pub fn address_hash(email: &str) -> [u8; 32] {
-    Sha256::digest(email.trim().to_lowercase()).into()
-}
-
 /// Sends mail. Adapters speak SMTP or keep mails for a page.
 #[async_trait]
 pub trait Mailer: Send + Sync {
@@ -540,6 +534,8 @@ pub trait NotificationStore: Send + Sync {
         settled: &Settled,
         at: Timestamp,
     ) -> Result<(), AppError>;
+    /// What an address is known by where it must not stand: [`crate::privacy::Vault::index`].
+    async fn address_index(&self, firm: FirmId, address: &str) -> Result<[u8; 32], AppError>;
     /// Suppresses an address.
     async fn suppress(
         &self,
@@ -701,7 +697,7 @@ impl Notifications {
         let bounce = key.read(token, signature, body)?;
         let Some(why) = bounce.suppression() else { return Ok(Bounced::Noted) };
         let address = match (&bounce.address, bounce.mail()) {
-            (Some(address), _) => Some(address_hash(address)),
+            (Some(address), _) => Some(self.store.address_index(firm, address).await?),
             (None, Some(mail)) => self.store.mailed_address(firm, mail).await?,
             (None, None) => None,
         };
@@ -748,11 +744,5 @@ mod tests {
             assert_eq!(Group::of_word(group.word()), Some(group));
             assert_eq!(serde_json::to_value(group).unwrap(), group.word());
         }
-    }
-
-    #[test]
-    fn an_address_is_one_however_it_is_written() {
-        assert_eq!(address_hash(" Ann@Example.COM"), address_hash("ann@example.com"));
-        assert_ne!(address_hash("ann@example.com"), address_hash("bob@example.com"));
     }
 }

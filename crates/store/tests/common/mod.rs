@@ -8,6 +8,7 @@ use app::jobs::NewJob;
 use app::latency::{Meter, Passage, Received};
 use app::notifications::{Group, NotificationStore as _, Preference, SECRET_BYTES, Secret, Suppression};
 use app::operations::Operations;
+use app::privacy::{Erased, PrivacyStore as _};
 use app::purchases::Unopened;
 use app::receipts::{Issued, ReceiptStore as _};
 use app::releases::NewRelease;
@@ -180,7 +181,7 @@ pub fn somebody() -> OwnerId {
 /// Leases every shard to one owner, however they were leased before, and takes one over.
 pub async fn take_over(world: &World, shard: i16) -> Loaded {
     world.store.shards(10).await.unwrap();
-    world.store.lease(somebody(), &[], Span::from_seconds(3_600)).await.unwrap();
+    world.store.lease(somebody(), &[], Span::from_seconds(50)).await.unwrap();
     world.store.take_over(shard, somebody()).await.unwrap()
 }
 
@@ -282,6 +283,11 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
         symbols: Vec::new(),
     };
     world.releases.add(&world.context_of(firm, &risk), release).await.unwrap();
+    // Somebody who was there and is erased.
+    let gone = world.person(firm, &format!("gone@{slug}.example")).await;
+    let erased = Erased { firm, person: gone.id, at: owner.now, by: None };
+    let entry = world.entry(firm, "privacy.erase", &gone);
+    world.store.erase(&erased, &entry).await.unwrap();
     work(world, firm).await;
     telling(world, firm, &trader).await;
     while !world.store.rebuild_some(firm, 100).await.unwrap() {}

@@ -114,6 +114,7 @@ pub async fn replays_to_the_stored_state(database: &TestDatabase, directory: &Pa
         app_connections: 1,
         engine_connections: 1,
         worker_connections: 1,
+        vault: testkit::vault(),
     })
     .await
     .unwrap();
@@ -201,6 +202,8 @@ impl Stage {
             owner: OwnerId::derived(&[b"test"]),
             password_cost: Cost { memory: 64, passes: 1, lanes: 1 },
             receipt_key: Arc::new(audit::SigningKey::from_secret(&[7; 32])),
+            people_keys: tradesense::keys::people_keys(directory.path()).unwrap(),
+            homes: app::privacy::Homes::default(),
         })
         .await
         .unwrap();
@@ -257,6 +260,7 @@ impl Stage {
             email: email.to_owned(),
             password: Password::new(PASSWORD),
             display_name: "Staff".to_owned(),
+            region: None,
         };
         self.platform.web.identity.ensure_person(&context, registration, roles.to_vec()).await.unwrap();
         let staff = self.visitor();

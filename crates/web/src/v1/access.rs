@@ -24,10 +24,13 @@ pub enum Access {
     Secret,
     /// Those of the firm who see what goes on behind the requests; where something is done, of them whoever may operate.
     Operations,
+    /// Those of the firm who look after people; where something is done or everything is given, whoever runs the firm. Each says
+    /// why, and it is written into the audit log before they see anything.
+    People,
 }
 
 /// Method, path and who may, in the order of the paths.
-pub const ACCESS: [(&str, &str, Access); 77] = [
+pub const ACCESS: [(&str, &str, Access); 85] = [
     ("GET", "/v1/accounts/{id}", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/fills", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/forecast", Access::OwnerOrStaff),
@@ -59,6 +62,8 @@ pub const ACCESS: [(&str, &str, Access); 77] = [
     ("GET", "/v1/market/quotes", Access::Public),
     ("GET", "/v1/market/stream", Access::Public),
     ("GET", "/v1/me", Access::SignedIn),
+    ("POST", "/v1/me/erasure", Access::SignedIn),
+    ("GET", "/v1/me/export", Access::SignedIn),
     ("GET", "/v1/notifications", Access::SignedIn),
     ("GET", "/v1/notifications/preferences", Access::SignedIn),
     ("PUT", "/v1/notifications/preferences", Access::SignedIn),
@@ -76,6 +81,12 @@ pub const ACCESS: [(&str, &str, Access); 77] = [
     ("POST", "/v1/operations/messages/{group}/{id}/send-again", Access::Operations),
     ("POST", "/v1/operations/queues/{queue}/pause", Access::Operations),
     ("POST", "/v1/operations/queues/{queue}/resume", Access::Operations),
+    ("POST", "/v1/people/find", Access::People),
+    ("GET", "/v1/people/{id}", Access::People),
+    ("POST", "/v1/people/{id}/erasure", Access::People),
+    ("GET", "/v1/people/{id}/export", Access::People),
+    ("PUT", "/v1/people/{id}/hold", Access::People),
+    ("PUT", "/v1/people/{id}/restriction", Access::People),
     ("GET", "/v1/programs", Access::Public),
     ("POST", "/v1/programs/check", Access::Risk),
     ("GET", "/v1/programs/versions/{hash}", Access::Public),

@@ -1,6 +1,8 @@
 //! Registering, signing in and out.
 
+use app::AppError;
 use app::identity::{Password, Person as PersonOf, Registration, Token};
+use app::privacy::Region;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -57,6 +59,8 @@ pub struct Register {
     password: String,
     /// 1 to 40 characters, shown on leaderboards.
     display_name: String,
+    /// Where what is stored about them is to lie, such as `eu`; where this installation keeps it if not said.
+    region: Option<String>,
 }
 
 /// Proof of who one is.
@@ -76,15 +80,17 @@ pub struct Empty {}
 
 /// Registers a trader and signs them in.
 #[utoipa::path(post, path = "/v1/auth/register", tag = "auth", request_body = Register, responses(
-    (status = 201, body = Person), (status = 409, response = ProblemBody), (status = 422, response = ProblemBody),
-    (status = 429, response = ProblemBody)))]
+    (status = 201, body = Person), (status = 409, response = ProblemBody), (status = 421, response = ProblemBody),
+    (status = 422, response = ProblemBody), (status = 429, response = ProblemBody)))]
 async fn register(
     State(web): State<Web>,
     caller: Caller,
     Body(body): Body<Register>,
 ) -> Result<Response, Problem> {
-    let Register { email, password, display_name } = body;
-    let registration = Registration { email, password: Password::new(password), display_name };
+    let Register { email, password, display_name, region } = body;
+    let region = region.map(|region| region.parse::<Region>()).transpose();
+    let region = region.map_err(|error| AppError::field("/region", format!("{error}.")))?;
+    let registration = Registration { email, password: Password::new(password), display_name, region };
     let (person, token) = web.identity.register(&caller.context, registration, &caller.address).await?;
     Ok((StatusCode::CREATED, signed_in(&web, &token)?, Json(Person::from(person))).into_response())
 }

@@ -15,6 +15,7 @@ mod market;
 mod notifications;
 mod operations;
 mod overrides;
+mod privacy;
 mod programs;
 mod publishing;
 mod purchases;
@@ -50,6 +51,7 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(notifications::router())
         .merge(webhooks::router())
         .merge(operations::router())
+        .merge(privacy::router())
 }
 
 /// A list that ends.

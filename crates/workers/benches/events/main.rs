@@ -88,6 +88,7 @@ impl Bench {
             app_connections: 20,
             engine_connections: 1,
             worker_connections: 16,
+            vault: testkit::vault(),
         };
         let store = Arc::new(Store::connect(&settings).await.unwrap());
         let new = NewFirm { slug: "bench".to_owned(), name: "Bench".to_owned(), domains: Vec::new() };

@@ -56,7 +56,8 @@ const PEOPLE: Kind = Kind {
 /// A file that somebody else than its owner may use, or that holds anything else than a key, is refused and left as
 /// it is: a new key would make receipts that no trader can check.
 pub fn receipt_key(data_dir: &Path) -> anyhow::Result<SigningKey> {
-    Ok(SigningKey::from_secret(&secret(data_dir, &RECEIPTS)?))
+    let secret = secret(data_dir, &RECEIPTS)?;
+    Ok(SigningKey::from_secret(&secret))
 }
 
 /// The keys of people: the directory `people` of a directory, wrapped under the file `people.kek` beside it. The first start
@@ -69,7 +70,8 @@ pub fn people_keys(keys_dir: &Path) -> anyhow::Result<Arc<dyn KeyStore>> {
             directory.display()
         );
     }
-    let kek = DataKey::from_bytes(&secret(keys_dir, &PEOPLE)?);
+    let kek = secret(keys_dir, &PEOPLE)?;
+    let kek = DataKey::from_bytes(&kek);
     let keys = DirectoryKeys::open(&directory, kek).context("opening the keys of people")?;
     Ok(Arc::new(keys))
 }

@@ -1,11 +1,6 @@
 //! What people do about their data over HTTP, and what is left of them on the disk.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::expect_used,
-    reason = "a test that cannot go on stops"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
 mod common;
 

@@ -62,6 +62,8 @@ pub enum Permission {
     Operate,
     /// See what the firm sells, earns and pays.
     ReadBusiness,
+    /// Search, export and prove what is in the firm's audit log.
+    ReadAudit,
 }
 
 /// Somebody signed in.
@@ -90,6 +92,7 @@ impl Actor {
             }
             // Payloads may name people: nobody sees them who does not have to.
             Permission::ReadOperations => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
+            Permission::ReadAudit => matches!(role, Role::Admin | Role::Auditor),
             Permission::ManageWebhooks | Permission::Operate => matches!(role, Role::Admin),
         })
     }

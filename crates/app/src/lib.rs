@@ -9,6 +9,7 @@
 //! **To add a use case:** a plain async function in the module of its area that takes the [`Context`] and a checked
 //! request, a method on that area's port if it needs a new read or write, one test over the real store.
 
+pub mod auditing;
 pub mod cache;
 pub mod catalogue;
 mod context;

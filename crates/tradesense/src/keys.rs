@@ -1,8 +1,9 @@
-//! The key that signs receipts, as a file of the data directory.
+//! The keys that sign receipts and the audit log, as files of the data directory.
 //!
 //! `receipt.key` holds the secret as 64 lower-case hexadecimal digits and a line feed, mode 0600. Whoever reads it can
 //! sign in the platform's name; who loses it can no longer sign under the public key that traders know. It belongs
-//! into a backup, and `--fresh` leaves it.
+//! into a backup, and `--fresh` leaves it. `audit.key` is the same for the audit log; `audit-2.key`, `audit-3.key` and so on, made by
+//! `tradesense audit new-key`, take over from one another.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -11,10 +12,16 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use audit::SigningKey;
+use audit::note::NoteSigner;
 use zeroize::Zeroizing;
 
 /// The file's name in the data directory.
 pub const RECEIPT_KEY: &str = "receipt.key";
+
+/// The file of the first key of the audit log.
+pub const AUDIT_KEY: &str = "audit.key";
+
+const AUDIT_LOG: &str = "the audit log";
 
 /// Digits and line feed.
 const FILE_LENGTH: usize = 65;
@@ -24,27 +31,65 @@ const FILE_LENGTH: usize = 65;
 /// A file that somebody else than its owner may use, or that holds anything else than a key, is refused and left as
 /// it is: a new key would make receipts that no trader can check.
 pub fn receipt_key(data_dir: &Path) -> anyhow::Result<SigningKey> {
-    let path = data_dir.join(RECEIPT_KEY);
+    key(data_dir, RECEIPT_KEY, "receipts")
+}
+
+/// Reads the keys that sign the audit log, in the order in which they take over; the first start makes the first one.
+pub fn audit_keys(data_dir: &Path) -> anyhow::Result<Vec<SigningKey>> {
+    let mut keys = vec![key(data_dir, AUDIT_KEY, AUDIT_LOG)?];
+    for number in 2_u32.. {
+        let name = audit_key(number);
+        if !data_dir.join(&name).try_exists().with_context(|| format!("looking for {name}"))? {
+            break;
+        }
+        keys.push(key(data_dir, &name, AUDIT_LOG)?);
+    }
+    Ok(keys)
+}
+
+/// Makes the next key of the audit log; the sealer hands over to it when it starts again. Gives the file's name.
+pub fn new_audit_key(data_dir: &Path) -> anyhow::Result<String> {
+    let number = u32::try_from(audit_keys(data_dir)?.len())?.saturating_add(1);
+    let name = audit_key(number);
+    key(data_dir, &name, AUDIT_LOG)?;
+    Ok(name)
+}
+
+/// The log's keys with its name, which follows from the first.
+pub fn audit_signers(keys: Vec<SigningKey>) -> anyhow::Result<Vec<NoteSigner>> {
+    let first = keys.first().context("the audit log has no key")?;
+    let origin = format!("tradesense/{}", first.public().id());
+    let signer = |key| NoteSigner::new(&origin, key).context("naming a key of the audit log");
+    keys.into_iter().map(signer).collect()
+}
+
+fn audit_key(number: u32) -> String {
+    if number == 1 { AUDIT_KEY.to_owned() } else { format!("audit-{number}.key") }
+}
+
+/// Reads a key, or makes it; `what` it signs.
+fn key(data_dir: &Path, name: &str, what: &str) -> anyhow::Result<SigningKey> {
+    let path = data_dir.join(name);
     match File::open(&path) {
-        Ok(file) => read(&file),
+        Ok(file) => read(&file, what),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             make(data_dir, &path)
-                .with_context(|| format!("making the key that signs receipts, {}", path.display()))?;
+                .with_context(|| format!("making the key that signs {what}, {}", path.display()))?;
             // Whoever made it: of two first starts at once, both take the one file that there is.
-            File::open(&path).map_err(anyhow::Error::from).and_then(|file| read(&file))
+            File::open(&path).map_err(anyhow::Error::from).and_then(|file| read(&file, what))
         }
         Err(error) => Err(error.into()),
     }
-    .with_context(|| format!("reading the key that signs receipts, {}", path.display()))
+    .with_context(|| format!("reading the key that signs {what}, {}", path.display()))
 }
 
-fn read(file: &File) -> anyhow::Result<SigningKey> {
+fn read(file: &File, what: &str) -> anyhow::Result<SigningKey> {
     let mode = file.metadata()?.permissions().mode() & 0o7777;
     let of_others = mode & 0o077;
     ensure!(
         of_others == 0,
         "others than its owner may use this file (mode {mode:04o}): if nobody did, make it private (chmod 600); \
-         if somebody may have, no receipt signed by it proves anything: take a new key and publish that"
+         if somebody may have, nothing signed by it proves anything about {what}: take a new key and publish that"
     );
     // Room for one byte more than belongs there, and as much again so that reading never moves the secret elsewhere.
     let mut text = Zeroizing::new(Vec::with_capacity(FILE_LENGTH.saturating_mul(2)));
@@ -58,7 +103,7 @@ fn read(file: &File) -> anyhow::Result<SigningKey> {
     ensure!(
         decoded,
         "this file is no key (64 digits, 0-9 and a-f, on one line): put it back from a backup; only if it never \
-         signed a receipt, remove it and start again"
+         signed {what}, remove it and start again"
     );
     Ok(SigningKey::from_secret(&secret))
 }
@@ -74,7 +119,7 @@ fn make(data_dir: &Path, path: &Path) -> anyhow::Result<()> {
 
     let mut name = [0; 8];
     getrandom::fill(&mut name).context("asking the operating system for random bytes")?;
-    let unfinished = data_dir.join(format!("{RECEIPT_KEY}.unfinished-{}", hex::encode(name)));
+    let unfinished = data_dir.join(format!("key.unfinished-{}", hex::encode(name)));
     let written = File::options()
         .write(true)
         .create_new(true)

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use tradesense::replay::{self, Found};
 use tradesense::role::Part;
 use tradesense::system::SystemClock;
-use tradesense::{demo, quotes, receipt, role, rules, up};
+use tradesense::{audit_log, demo, quotes, receipt, role, rules, up};
 
 /// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
 #[derive(Debug, Parser)]
@@ -63,6 +63,9 @@ enum Command {
     /// Lists, checks, reads and archives the quote log.
     #[command(subcommand)]
     Quotes(quotes::Quotes),
+    /// Verifies and exports the audit log.
+    #[command(subcommand)]
+    Audit(audit_log::AuditLog),
     /// Checks receipts.
     #[command(subcommand)]
     Receipt(receipt::Receipts),
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::Replay(replay) => replay::run(&replay, &SystemClock),
         Command::Rules(command) => rules::run(&command, &mut std::io::stdout().lock()),
         Command::Quotes(command) => quotes::run(&command, &mut std::io::stdout().lock()),
+        Command::Audit(command) => audit_log::run(&command, &mut std::io::stdout().lock()),
         Command::Receipt(command) => receipt::run(&command, &mut std::io::stdout().lock()),
     };
     match ran {

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod account_view;
 mod accounts;
+mod auditing;
 mod auth;
 mod challenges;
 mod forecast;
@@ -50,6 +51,7 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(notifications::router())
         .merge(webhooks::router())
         .merge(operations::router())
+        .merge(auditing::router())
 }
 
 /// A list that ends.

@@ -3,7 +3,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::indexing_slicing,
     clippy::similar_names,
     reason = "a test that cannot go on stops"
 )]
@@ -128,7 +127,7 @@ async fn an_auditor_searches_proves_and_exports_and_a_stranger_verifies() {
         .collect();
     let root = |checkpoint: &Value| Hash::parse_base64(word(checkpoint, "root")).unwrap();
     verify_consistency(older, newer, &hashes, &root(&before), &root(&after)).unwrap();
-    assert_eq!(visitor.get(&format!("/v1/audit/consistency?from={}&to={older}", newer)).await.0, 422);
+    assert_eq!(visitor.get(&format!("/v1/audit/consistency?from={newer}&to={older}")).await.0, 422);
     assert_eq!(visitor.get("/v1/audit/checkpoints/1000000").await.0, 404);
 
     // A witness cosigns; what it has not signed is refused.
@@ -210,10 +209,7 @@ async fn an_auditor_searches_proves_and_exports_and_a_stranger_verifies() {
     assert!(holds, "{said}");
     let mut owner = database.superuser().await;
     owner.execute("set session_replication_role = replica").await.unwrap();
-    owner
-        .execute("update journal set outcome = replace(outcome, '2', '3') where act like '%place%'")
-        .await
-        .unwrap();
+    owner.execute("update journal set key = key || 'x'").await.unwrap();
     let (holds, said) = command(&["audit", "verify", "--database-url", &url, "--copies", copies]);
     assert!(!holds && said.starts_with("NOT WHAT WAS SIGNED: entry "), "{said}");
     owner.execute("update audit_state set size = 3").await.unwrap();

@@ -23,9 +23,10 @@ use common::client::{
     all_tickets, buy, cancel, client, gamble, get, place, publish, sign_in, verdicts, wait_for_market,
 };
 use common::cluster::Cluster;
-use kernel::SeededRng;
+use kernel::{Clock as _, SeededRng};
 use sqlx::Connection as _;
 use testkit::{Disk, Faults};
+use tradesense::system::SystemClock;
 
 /// Rounds of an ordinary test run: each fault once.
 const ROUNDS: usize = FAULTS.len();
@@ -354,8 +355,10 @@ async fn while_set(cluster: &Cluster, of: impl Fn(&str) -> bool, off: i64) {
         tokio::time::sleep(Duration::from_secs(3)).await;
         // Set back, an answer goes on with its date until the time of day has come there again.
         for name in names.iter().filter(|_| off > 0) {
-            let shown = cluster.time_of_day(name).await.duration_since(jiff::Timestamp::now()).as_secs();
-            assert!((shown - off).abs() < 60, "the clock of {name} is {shown} s off");
+            let shown = cluster.time_of_day(name).await.as_second();
+            let right = SystemClock.now().micros().div_euclid(1_000_000);
+            let set = right.saturating_add(off);
+            assert!(shown.abs_diff(set) < 60, "the clock of {name} is at {shown} and not {set}");
         }
     }
 }

@@ -69,6 +69,9 @@ fn events(rest: &[OsString]) -> Outcome {
     on_a_server_of_its_own("events", |server| {
         let mut command = cargo(&root()?);
         command.args(["bench", "--quiet", "--package", "workers", "--bench", "events", "--"]).args(rest);
+        if let Some(pgbench) = crate::bench_orders::pgbench() {
+            command.env("TRADESENSE_BENCH_PGBENCH", pgbench);
+        }
         run_program(command.env("TRADESENSE_TEST_DATABASE_URL", server.url("postgres")))
     })
 }

@@ -512,7 +512,7 @@ impl Platform {
             tokio::spawn(serve(listener, service, serving.stopping()));
         }
         for consumer in consumers {
-            store.join(consumer.group()).await.context("joining the messages")?;
+            store.join(consumer.group(), consumer.passes_over()).await.context("joining the messages")?;
             let (streams, store, owner) = (Arc::clone(&streams), store.clone(), settings.owner);
             let taking = Taking { streams, store, owner };
             world.run(consumer.group(), taking.run(consumer, leader.leads(), world.stopping()));

@@ -183,7 +183,7 @@ pub fn somebody() -> OwnerId {
 /// Leases every shard to one owner, however they were leased before, and takes one over.
 pub async fn take_over(world: &World, shard: i16) -> Loaded {
     world.store.shards(10).await.unwrap();
-    world.store.lease(somebody(), &[], Span::from_seconds(59)).await.unwrap();
+    world.store.lease(somebody(), &[], Span::from_seconds(60)).await.unwrap();
     world.store.take_over(shard, somebody()).await.unwrap()
 }
 

@@ -661,7 +661,7 @@ async fn sixty_four_writers_leave_a_sequence_without_gaps_and_one_chain() {
             sealing.seal().await.unwrap();
             rounds += 1;
             // Another process takes over now and then, in the middle of everything.
-            if rounds % 20 == 0 {
+            if rounds.is_multiple_of(20) {
                 sealing.sign().await.unwrap();
                 let token = i64::try_from(rounds).unwrap();
                 let next = sealer.take_over(token).await.unwrap();
@@ -845,12 +845,12 @@ async fn a_sealer_may_die_before_and_after_every_step() {
     let mut log = Log::new().await;
     let mut token = 0;
     for after in [false, true] {
-        for crash_at in 0.. {
+        for crash_at in 0_usize.. {
             assert!(crash_at < 100, "it dies for ever");
             log.acts(7).await;
             token += 1;
             // Every dozen lives the log gets its next key, so that handing over is interrupted too.
-            if crash_at % 12 == 0 {
+            if crash_at.is_multiple_of(12) {
                 log.secrets.push(u8::try_from(20 + token).unwrap());
             }
             let (store, copies) = (log.store(), log.folder());
@@ -859,7 +859,7 @@ async fn a_sealer_may_die_before_and_after_every_step() {
             match lived {
                 Ok(()) => break,
                 Err(Failure::Log(LogError::App(error))) => {
-                    assert_eq!(error.to_string(), "being killed failed")
+                    assert_eq!(error.to_string(), "being killed failed");
                 }
                 Err(other) => panic!("after {crash_at}: {other:?}"),
             }

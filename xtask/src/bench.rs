@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use embedded::{Postgres, Purpose, Settings};
 
 use crate::machine::{Need, postgresql, provide, root, target};
-use crate::process::{adopt_orphans, cargo, run as run_program, sweep};
+use crate::process::{adopt_orphans, cargo, output, run as run_program, sweep};
 use crate::{Failure, Outcome};
 
 /// What can be measured.
@@ -25,7 +25,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
             replay.args(["run", "--quiet", "--release", "--package", "tradesense", "--", "replay", "--json"]);
             run_program(replay.args(&rest))
         }
-        Some("audit") => bench("audit", "audit"),
+        Some("audit") => audit(),
         Some("engine") => bench("engine", "engine"),
         Some("quote-log") => bench("providers", "quote_log"),
         Some("events") => events(&rest),
@@ -35,6 +35,33 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
     }
 }
 
+/// The pure part alone, then the sealer on a PostgreSQL as the product runs it; one JSON object of both.
+fn audit() -> Outcome {
+    provide(&[Need::PostgreSql])?;
+    adopt_orphans()?;
+    let root = root()?;
+    let bench = |package: &str, name: &str| {
+        let mut command = cargo(&root);
+        command.args(["bench", "--quiet", "--package", package, "--bench", name]);
+        command
+    };
+    run_program(bench("workers", "sealing").arg("--no-run"))?;
+    let pure = text(output(&mut bench("audit", "audit"))?)?;
+    on_a_server_of_its_own("audit", |server| {
+        let url = server.url("postgres");
+        let sealing = text(output(bench("workers", "sealing").env("TRADESENSE_TEST_DATABASE_URL", url))?)?;
+        let (pure, sealing) = (pure.trim_end_matches('}'), sealing.trim_start_matches('{'));
+        println!("{pure},{sealing}");
+        Ok(())
+    })
+}
+
+/// The last line of what a measurement printed.
+fn text(printed: Vec<u8>) -> Outcome<String> {
+    let printed = String::from_utf8(printed).map_err(Failure::of("reading what was measured"))?;
+    Ok(printed.trim().lines().last().unwrap_or_default().to_owned())
+}
+
 /// On a PostgreSQL as the product runs it; the Redis server is the measurement's own.
 fn events(rest: &[OsString]) -> Outcome {
     provide(&[Need::PostgreSql, Need::Redis])?;
@@ -42,6 +69,9 @@ fn events(rest: &[OsString]) -> Outcome {
     on_a_server_of_its_own("events", |server| {
         let mut command = cargo(&root()?);
         command.args(["bench", "--quiet", "--package", "workers", "--bench", "events", "--"]).args(rest);
+        if let Some(pgbench) = crate::bench_orders::pgbench() {
+            command.env("TRADESENSE_BENCH_PGBENCH", pgbench);
+        }
         run_program(command.env("TRADESENSE_TEST_DATABASE_URL", server.url("postgres")))
     })
 }

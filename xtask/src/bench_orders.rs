@@ -67,7 +67,7 @@ fn measure(root: &Path, server: &Postgres, pgbench: &Path, args: &[OsString]) ->
 }
 
 /// On the PATH, or the newest beside Debian's server programs.
-fn pgbench() -> Option<PathBuf> {
+pub(crate) fn pgbench() -> Option<PathBuf> {
     on_path("pgbench").or_else(|| {
         let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
         let mut found: Vec<PathBuf> = versions

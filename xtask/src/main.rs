@@ -63,8 +63,8 @@ Developer commands of TradeSense
   cargo xtask bench orders [--concurrency 1,8,32,64] [--seconds 10] [--accounts 64] [--seed S]
       Measure durable orders per second over HTTP beside pgbench on the same private PostgreSQL, and print
       one JSON object. docs/PERFORMANCE.md explains it.
-  cargo xtask bench events [SECONDS]
-      Measure messages and jobs per second and how long each waits, beside bare commits and bare appends to
+  cargo xtask bench events [SECONDS] [--held SECONDS]
+      Measure messages and jobs per second and how long each waits, beside pgbench and bare appends to
       Redis on the same private servers, and print one JSON object.
   cargo xtask bench analytics [--accounts 1000000] [--seconds 10] [--connections 8] [--positions 100000]
       Measure the rank of anyone and the top 100 over HTTP beside PostgreSQL's window function on the same

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use app::AppError;
@@ -30,6 +31,9 @@ const SWEPT: i64 = 2_000;
 /// News are looked for so often, also if nobody rings.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// However often somebody rings, they are so far apart.
+const APART: Duration = Duration::from_millis(50);
+
 /// Follows until the process stops.
 pub async fn follow(analytics: Analytics, mut stopping: watch::Receiver<bool>) {
     let projected = Arc::clone(&analytics.projected);
@@ -38,6 +42,7 @@ pub async fn follow(analytics: Analytics, mut stopping: watch::Receiver<bool>) {
         if let Err(error) = follow_once(&analytics).await {
             tracing::warn!(error = %app::with_causes(&error), "the boards could not be brought up to date");
         }
+        tokio::time::sleep(APART).await;
         tokio::select! {
             () = rung => {}
             () = tokio::time::sleep(EVERY) => {}
@@ -91,7 +96,8 @@ async fn build_once(
 /// Brings the boards up to date once.
 pub async fn follow_once(analytics: &Analytics) -> Result<(), AppError> {
     // Asked before the rows are read: what was taken by then is in them.
-    let backlog = analytics.store.backlog().await?;
+    let backlog = analytics.store.backlog(analytics.0.taken_through.load(Ordering::Relaxed)).await?;
+    analytics.0.taken_through.store(backlog.taken_through, Ordering::Relaxed);
     let today = day_of(analytics.clock.now());
     let standings = analytics.store.standings().await?;
     for standing in &standings {

@@ -24,6 +24,7 @@ pub mod v1;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use app::AppError;
@@ -92,6 +93,8 @@ struct Known {
     fresh: RwLock<Option<Freshness>>,
     names: Names,
     counted: ops::Counted,
+    /// Up to here everything is on the boards, and no further message comes to light.
+    taken_through: AtomicI64,
 }
 
 /// Everything the handlers use; every request takes some clones of it.
@@ -121,6 +124,7 @@ impl Analytics {
             fresh: RwLock::default(),
             names: Names::default(),
             counted: ops::Counted::default(),
+            taken_through: AtomicI64::default(),
         }))
     }
 

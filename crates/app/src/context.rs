@@ -62,6 +62,8 @@ pub enum Permission {
     Operate,
     /// See what the firm sells, earns and pays.
     ReadBusiness,
+    /// Search, export and prove what is in the firm's audit log.
+    ReadAudit,
     /// See who somebody is, for a reason that is written down.
     ReadPeople,
     /// Export, restrict, hold and erase what is known of somebody.
@@ -94,6 +96,7 @@ impl Actor {
             }
             // Payloads may name people: nobody sees them who does not have to.
             Permission::ReadOperations => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
+            Permission::ReadAudit => matches!(role, Role::Admin | Role::Auditor),
             Permission::ReadPeople => matches!(role, Role::Support | Role::Admin | Role::Auditor),
             Permission::ManageWebhooks | Permission::Operate | Permission::ManagePrivacy => {
                 matches!(role, Role::Admin)

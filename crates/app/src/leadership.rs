@@ -11,7 +11,7 @@ use crate::AppError;
 /// the token, which rises with every new holder, or by something better.
 #[async_trait]
 pub trait Leadership: Send + Sync {
-    /// Renews of these what the owner has and takes what is free, for so long; gives what it has then, each with its token.
+    /// Renews of these what the owner has and takes what is free, for so long, a minute at most; gives what it has then, each with its token.
     /// Names that are equal up to a colon are of one kind: of each kind nobody has more than its share among all who ask,
     /// and lets go of what is beyond.
     async fn lead(

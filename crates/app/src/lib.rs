@@ -1,7 +1,7 @@
 //! Use cases: what a person may ask of TradeSense, decided once, whoever asks and however.
 //!
 //! **For:** identity, the catalogue, purchases, trading (the shard that owns the engine), overrides, releases, live
-//! streams, judging a history again by other rules, messages and jobs, privacy, and the ports that adapters fill. A use case locks or owns, reads, decides in pure code, writes everything in one
+//! streams, judging a history again by other rules, messages and jobs, privacy, the audit log, and the ports that adapters fill. A use case locks or owns, reads, decides in pure code, writes everything in one
 //! transaction, and only then speaks to the world.
 //!
 //! **Must not know:** SQL, HTTP, files, which adapter fills a port. The clock and chance are handed in.
@@ -9,6 +9,7 @@
 //! **To add a use case:** a plain async function in the module of its area that takes the [`Context`] and a checked
 //! request, a method on that area's port if it needs a new read or write, one test over the real store.
 
+pub mod auditing;
 pub mod cache;
 pub mod catalogue;
 mod context;

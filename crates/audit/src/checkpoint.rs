@@ -199,6 +199,14 @@ impl Keys {
         Ok(self)
     }
 
+    /// The same without what the first key and its successors have said: for a reader who is told that on the way.
+    #[must_use]
+    pub fn first_alone(&self) -> Self {
+        let mut first = self.clone();
+        first.log.truncate(1);
+        first
+    }
+
     /// The log's name.
     pub fn origin(&self) -> &str {
         &self.origin

@@ -361,7 +361,7 @@ impl std::fmt::Display for Range {
     }
 }
 
-type Copies<'a> = Box<dyn FnMut(u64) -> Option<Hash> + 'a>;
+type Copies<'a> = Box<dyn FnMut(u64) -> Option<Hash> + Send + 'a>;
 
 /// Checks a file in one pass, as it comes: [`Verifier::feed`] with any parts of it, then [`Verifier::finish`].
 pub struct Verifier<'a> {
@@ -410,7 +410,7 @@ impl<'a> Verifier<'a> {
     /// kept elsewhere. It names the very entry where a changed one was given a new hash; without copies that shows at the
     /// next checkpoint.
     #[must_use]
-    pub fn with_copies(mut self, copies: impl FnMut(u64) -> Option<Hash> + 'a) -> Self {
+    pub fn with_copies(mut self, copies: impl FnMut(u64) -> Option<Hash> + Send + 'a) -> Self {
         self.copies = Some(Box::new(copies));
         self
     }

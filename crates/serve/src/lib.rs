@@ -12,6 +12,7 @@ pub mod extract;
 pub mod problem;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use app::identity::Identity;
 use axum::Router;
@@ -20,6 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use kernel::{Clock, FirmId, RequestId, Rng};
+use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -28,6 +30,10 @@ use problem::Problem;
 
 /// The largest body of a request.
 pub const MOST_BODY_BYTES: usize = 64 * 1_024;
+
+/// Requests of a server that are worked on at once. What comes beyond is refused in no time, so that what was accepted is answered
+/// soon however much is asked: at some thousand requests a second the last of so many waits for a fraction of one.
+pub const MOST_AT_ONCE: usize = 1_000;
 
 /// What a server knows that answers requests; the state of its router.
 pub trait Site: Clone + Send + Sync + 'static {
@@ -68,6 +74,7 @@ pub fn finish<S: Site>(router: Router<S>, site: S) -> Router {
         .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
         .layer(middleware::from_fn(same_origin))
         .layer(CompressionLayer::new().compress_when(compressible))
+        .layer(middleware::from_fn_with_state(Arc::new(Semaphore::new(MOST_AT_ONCE)), bounded))
         .layer(middleware::from_fn_with_state(site.clone(), outermost::<S>))
         .with_state(site)
 }
@@ -89,6 +96,17 @@ pub async fn no_such_operation() -> Problem {
 
 async fn wrong_method() -> Problem {
     Problem::new("method_not_allowed", "This address does not know the method.")
+}
+
+/// Refuses what is too much at once. Whoever asks whether the server lives is always answered; what is streamed counts until it
+/// begins.
+async fn bounded(State(room): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let is_health = request.uri().path().starts_with("/health/");
+    match room.try_acquire() {
+        Ok(_worked_on) => next.run(request).await,
+        Err(_) if is_health => next.run(request).await,
+        Err(_) => Problem::new("unavailable", "Too much is asked at once. Try again.").into_response(),
+    }
 }
 
 /// Refuses what another site made a browser send. `SameSite=Lax` keeps the cookie away from such requests already;
@@ -185,6 +203,41 @@ mod tests {
         assert!(!policy.contains("unsafe") && !policy.contains('*'));
         assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
         assert_eq!(headers[header::X_FRAME_OPTIONS], "DENY");
+    }
+
+    #[tokio::test]
+    async fn what_is_too_much_at_once_is_refused_and_the_rest_is_answered() {
+        let go = Arc::new(Semaphore::new(0));
+        let work = {
+            let go = Arc::clone(&go);
+            async move || drop(go.acquire().await.unwrap())
+        };
+        let room = Arc::new(Semaphore::new(MOST_AT_ONCE));
+        let server = Router::new()
+            .route("/work", axum::routing::get(work))
+            .route("/health/live", axum::routing::get(async || "live"))
+            .layer(middleware::from_fn_with_state(room, bounded));
+        let ask = |path: &str| {
+            let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+            tokio::spawn(server.clone().oneshot(request))
+        };
+        let accepted: Vec<_> = (0..MOST_AT_ONCE).map(|_| ask("/work")).collect();
+        let refused = loop {
+            // Until all of them are being worked on.
+            let asked = ask("/work");
+            tokio::task::yield_now().await;
+            if asked.is_finished() {
+                break asked.await.unwrap().unwrap();
+            }
+            asked.abort();
+        };
+        let problem = refused.into_parts().0.extensions.remove::<Problem>().unwrap();
+        let answer = problem.render(RequestId::derived(&[b"one"]));
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()["retry-after"], "1");
+        assert_eq!(ask("/health/live").await.unwrap().unwrap().status(), StatusCode::OK);
+        go.close();
+        drop(accepted);
     }
 
     #[test]

@@ -162,7 +162,9 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(seconds) = self.retry_after_seconds {
+        // What is not available now may be at once.
+        let unavailable = (status == 503).then_some(1);
+        if let Some(seconds) = self.retry_after_seconds.or(unavailable) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response

@@ -123,7 +123,8 @@ create function tradesense_open_payouts(person uuid) returns bigint
            or exists (select from outbox message
                       where message.firm_id = account.firm_id and message.topic = 'account.paid'
                         and message.aggregate = 'account:' || account.id
-                        and message.id > (select min(settled_id) from consumer_groups)))
+                        and message.id > (select min(settled_id) from consumer_groups
+                                          where 'account.paid' <> all (passes_over))))
 $$;
 revoke all on function tradesense_open_payouts(uuid) from public;
 grant execute on function tradesense_open_payouts(uuid) to tradesense_app;
@@ -207,9 +208,10 @@ create function tradesense_rows_of(person uuid) returns table (kind text, conten
     select 'program_publications', to_jsonb(own) from program_publications own, firm
     where own.firm_id = firm.id and own.person_id = person
     union all
-    select 'audit_entries', to_jsonb(own) from audit_entries own, firm
+    select 'audit_entries', to_jsonb(own) - 'personal' from audit_entries own, firm
     where own.firm_id = firm.id
-      and (own.actor_id = person or (own.object_kind = 'person' and own.object = person::text))
+      and (own.actor_id = person or own.personal_of = person
+           or (own.object_kind = 'person' and own.object = person::text))
 $$;
 revoke all on function tradesense_rows_of(uuid) from public;
 grant execute on function tradesense_rows_of(uuid) to tradesense_app;

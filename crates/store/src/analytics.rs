@@ -74,6 +74,8 @@ pub struct Backlog {
     pub waiting: Option<(i64, Timestamp)>,
     /// How many wait, counted up to [`MOST_COUNTED`].
     pub count: i64,
+    /// Up to here all are taken for good, and no further one comes to light.
+    pub taken_through: i64,
     /// The database's clock.
     pub now: Timestamp,
 }
@@ -595,13 +597,14 @@ impl Store {
         Ok(rows.last().map(|row| AccountId::from_uuid(row.id)))
     }
 
-    /// How far the group has taken messages.
-    pub async fn backlog(&self) -> Result<Backlog, AppError> {
+    /// How far the group has taken messages. `known` is what an earlier answer said of `taken_through`, or 0: what lies below
+    /// is not looked at again.
+    pub async fn backlog(&self, known: i64) -> Result<Backlog, AppError> {
         let row = sqlx::query!(
             r#"with waiting as (
                    select outbox.id, outbox.at
                    from outbox
-                   where outbox.id > coalesce((select settled_id from consumer_groups where name = $1), 0)
+                   where outbox.id > greatest($3, (select settled_id from consumer_groups where name = $1))
                      and not exists (select from inbox where inbox.group_name = $1 and inbox.message_id = outbox.id
                                                          and inbox.firm_id = outbox.firm_id)
                      -- Given up: `project_behind` makes good what it would have done.
@@ -611,10 +614,13 @@ impl Store {
                    order by outbox.id limit $2
                )
                select coalesce((select max(id) from outbox), 0) as "newest!", first.id as "id?", first.at as "at?: At",
-                      (select count(*) from waiting) as "count!", clock_timestamp() as "now!: At"
+                      (select count(*) from waiting) as "count!",
+                      greatest($3, least(first.id - 1, (select known_id from relay))) as "taken_through!",
+                      clock_timestamp() as "now!: At"
                from (values (0)) one left join (select id, at from waiting order by id limit 1) first on true"#,
             GROUP,
             MOST_COUNTED,
+            known,
         )
         .fetch_one(&self.worker)
         .await
@@ -623,6 +629,7 @@ impl Store {
             newest: row.newest,
             waiting: row.id.zip(row.at.map(Timestamp::from)),
             count: row.count,
+            taken_through: row.taken_through,
             now: row.now.into(),
         })
     }

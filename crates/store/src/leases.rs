@@ -45,7 +45,8 @@ impl LeaseStore for Store {
         .map_err(storage)?;
         sqlx::query!(
             "delete from shard_owners
-             where seen_until not between clock_timestamp() and clock_timestamp() + interval '1 minute'",
+             where id <> $1 and seen_until not between clock_timestamp() and clock_timestamp() + interval '1 minute'",
+            owner.uuid(),
         )
         .execute(&mut *tx)
         .await

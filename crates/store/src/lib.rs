@@ -4,7 +4,8 @@
 //! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::LeaseStore`], [`app::trading::HistoryStore`],
 //! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`], [`app::jobs::JobStore`],
 //! [`app::jobs::ScheduleStore`], [`app::operations::OperationStore`], [`app::notifications::NotificationStore`],
-//! [`app::webhooks::WebhookStore`], [`app::privacy::PrivacyStore`]), the read models of screens ([`read`]), and the migrations.
+//! [`app::webhooks::WebhookStore`], [`app::auditing::AuditStore`], [`app::privacy::PrivacyStore`]), the read models of screens
+//! ([`read`]), and the migrations.
 //!
 //! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
 //! what may happen; it says whether it could be written.
@@ -27,6 +28,7 @@
 //! of the database to one of the business:** name the constraint in `error.rs`.
 
 pub mod analytics;
+mod auditing;
 mod batch;
 mod catalogue;
 mod error;

@@ -87,12 +87,14 @@ impl MessageStore for Store {
         })
     }
 
-    async fn join(&self, group: &str) -> Result<(), AppError> {
+    async fn join(&self, group: &str, passes_over: &[&str]) -> Result<(), AppError> {
         sqlx::query!(
-            "insert into consumer_groups (name, settled_id, settled_at)
-             select $1, known_id, clock_timestamp() from relay
-             on conflict on constraint consumer_groups_key do nothing",
-            group
+            "insert into consumer_groups (name, settled_id, settled_at, passes_over)
+             select $1, known_id, clock_timestamp(), $2 from relay
+             on conflict on constraint consumer_groups_key do update set passes_over = excluded.passes_over
+             where consumer_groups.passes_over <> excluded.passes_over",
+            group,
+            passes_over as _,
         )
         .execute(&self.worker)
         .await
@@ -114,6 +116,7 @@ impl MessageStore for Store {
                from outbox
                where id > (select settled_id from consumer_groups where name = $1)
                  and id <= (select known_id from relay)
+                 and topic <> all (select unnest(passes_over) from consumer_groups where name = $1)
                  and not exists (select from inbox where group_name = $1 and message_id = id)
                  and not exists (select from failed_messages where group_name = $1 and message_id = id)
                order by id
@@ -195,6 +198,7 @@ impl MessageStore for Store {
                  settled_id = greatest($2, coalesce(
                      (select min(id) - 1 from outbox
                       where id > $2 and id <= (select known_id from relay)
+                        and topic <> all (select unnest(passes_over) from consumer_groups where name = $1)
                         and not exists (select from inbox where group_name = $1 and message_id = id)
                         and not exists (select from failed_messages
                                         where group_name = $1 and message_id = id and dead_at is not null)),
@@ -215,7 +219,7 @@ impl MessageStore for Store {
                       failed.failing as "failing!", failed.dead as "dead!"
                from consumer_groups,
                     lateral (select count(*) as count, min(at) as oldest from outbox
-                             where id > settled_id
+                             where id > settled_id and topic <> all (passes_over)
                                and not exists (select from inbox where group_name = name and message_id = id)
                                and not exists (select from failed_messages
                                                where group_name = name and message_id = id and dead_at is not null)) waiting,

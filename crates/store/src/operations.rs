@@ -222,7 +222,7 @@ impl OperationStore for Store {
                       failed.failing as "failing!", failed.dead as "dead!"
                from consumer_groups,
                     lateral (select count(*) as count, min(at) as oldest from outbox
-                             where firm_id = $1 and id > settled_id
+                             where firm_id = $1 and id > settled_id and topic <> all (passes_over)
                                and not exists (select from inbox where group_name = name and message_id = id)
                                and not exists (select from failed_messages
                                                where group_name = name and message_id = id and dead_at is not null)) waiting,

@@ -448,8 +448,8 @@ async fn write_login(owner: &mut PgConnection, password: &str) -> Result<String,
     }
     let verb = if login.exists { "alter" } else { "create" };
     run(&mut tx, &format!("{verb} role %1$I login noinherit password %2$L"), &login.name, password).await?;
-    run(&mut tx, "grant tradesense_app, tradesense_engine, tradesense_worker to %1$I", &login.name, "")
-        .await?;
+    let roles = "tradesense_app, tradesense_engine, tradesense_worker, tradesense_sealer, tradesense_auditor";
+    run(&mut tx, &format!("grant {roles} to %1$I"), &login.name, "").await?;
     run(&mut tx, "grant connect on database %3$I to %1$I", &login.name, "").await?;
     tx.commit().await?;
     Ok(login.name)

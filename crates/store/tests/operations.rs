@@ -20,7 +20,7 @@ impl Desk {
         let world = World::new().await;
         let operations = Operations::new(world.store.clone(), world.clock.clone());
         for group in ["mail", "webhooks"] {
-            world.store.join(group).await.unwrap();
+            world.store.join(group, &[]).await.unwrap();
         }
         let connection = world.database.superuser().await;
         Self { world, operations, connection }

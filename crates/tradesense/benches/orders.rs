@@ -59,6 +59,10 @@ struct Args {
     /// Accounts that stake everything at half load, for the time from a quote to the durable verdict that it caused.
     #[arg(long, default_value_t = 100)]
     stakes: usize,
+    /// In place of everything else: three times what was done at the last concurrency is asked for from so many connections,
+    /// one account each.
+    #[arg(long)]
+    overload: bool,
     /// Of the simulated market and of the pace at half load.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -111,6 +115,9 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
     acknowledged = acknowledged.saturating_add(warm_up.latencies.len());
     pgbench(args, args.accounts.min(HEADLINE), WARM_UP.as_secs())?;
 
+    if args.overload {
+        return overload(args, platform.address, &mut accounts).await;
+    }
     let mut rows: Vec<Row> = args.concurrency.iter().map(|concurrency| Row::new(*concurrency)).collect();
     let run = Duration::from_secs(args.seconds);
     for _ in 0..args.rounds {
@@ -170,6 +177,49 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
         "server": server_settings(&args.pgbench_url).await?,
     });
     Ok(result)
+}
+
+/// What becomes of three times as many orders as can be done, and how soon one is done as before once that is over.
+async fn overload(args: &Args, platform: SocketAddr, accounts: &mut Vec<Account>) -> anyhow::Result<Value> {
+    let run = Duration::from_secs(args.seconds);
+    let mut row = Row::new(args.concurrency.last().copied().unwrap_or(HEADLINE));
+    row.ours = closed_loop(platform, accounts, row.concurrency, run).await?;
+    row.seconds = args.seconds;
+    let mut before = row.ours.latencies.clone();
+    let asked = row.orders_per_kilosecond().saturating_mul(3);
+    let connections = accounts.len();
+    let mut flood = flood(platform, accounts, asked, run).await?;
+    let over = now();
+    let mut http = Connection::open(platform, Ipv4Addr::LOCALHOST).await?;
+    let normal = Duration::from_micros(percentile(&mut before, 99));
+    let account = accounts.first_mut().context("nobody trades")?;
+    let mut recovered = over;
+    // Ten in a row as quick as before.
+    let mut quick = 0_usize;
+    while quick < 10 {
+        let sent = now();
+        let acknowledged = account.trade(&mut http).await?;
+        recovered = now();
+        quick = if acknowledged && recovered.duration_since(sent) <= normal {
+            quick.saturating_add(1)
+        } else {
+            0
+        };
+        ensure!(recovered.duration_since(over) < Duration::from_mins(1), "it does not recover");
+    }
+    let accepted = u64::try_from(flood.latencies.len())?;
+    Ok(json!({
+        "capacity_per_second": thousandths(row.orders_per_kilosecond())?,
+        "capacity_p99_ms": thousandths(percentile(&mut before, 99))?,
+        "connections": connections,
+        "asked_per_second": accepted.saturating_add(flood.refused).checked_div(args.seconds),
+        "accepted_per_second": accepted.checked_div(args.seconds),
+        "refused_per_second": flood.refused.checked_div(args.seconds),
+        "accepted_p50_ms": thousandths(percentile(&mut flood.latencies, 50))?,
+        "accepted_p99_ms": thousandths(percentile(&mut flood.latencies, 99))?,
+        "accepted_max_ms": thousandths(percentile(&mut flood.latencies, 100))?,
+        "recovered_after_ms": u64::try_from(recovered.duration_since(over).as_millis())?,
+    }))
 }
 
 /// The result at one concurrency.
@@ -542,6 +592,39 @@ async fn paced(
                     let acknowledged = account.trade(&mut http).await?;
                     answers.count(acknowledged, now().duration_since(started).saturating_sub(due));
                     due = due.saturating_add(Duration::from_micros(apart));
+                }
+            }
+            anyhow::Ok((own, answers))
+        });
+    }
+    gather(accounts, hands).await
+}
+
+/// Every connection asks at its own even pace, or as soon as it was answered if that is later, so many in a thousand seconds
+/// together. Latency counts from when an order was sent.
+async fn flood(
+    platform: SocketAddr,
+    accounts: &mut Vec<Account>,
+    orders_per_kilosecond: u64,
+    length: Duration,
+) -> anyhow::Result<Answers> {
+    let connections = accounts.len();
+    let apart = u64::try_from(connections)?.saturating_mul(1_000_000_000);
+    let apart = Duration::from_micros(apart.checked_div(orders_per_kilosecond).unwrap_or_default());
+    let mut hands = Vec::with_capacity(connections);
+    for mut own in deal(accounts, connections) {
+        let mut http = Connection::open(platform, Ipv4Addr::LOCALHOST).await?;
+        hands.push(async move {
+            let mut answers = Answers::default();
+            let started = now();
+            let mut due = started;
+            while now().duration_since(started) < length {
+                for account in &mut own {
+                    tokio::time::sleep_until(due.into()).await;
+                    let sent = now();
+                    let acknowledged = account.trade(&mut http).await?;
+                    answers.count(acknowledged, now().duration_since(sent));
+                    due = due.checked_add(apart).map_or_else(now, |next| next.max(now()));
                 }
             }
             anyhow::Ok((own, answers))

@@ -1,9 +1,11 @@
-//! The secrets of an installation that are files: the key that signs receipts, and the one that wraps the keys of people.
+//! The secrets of an installation that are files: the keys that sign receipts and the audit log, and the one that wraps the keys
+//! of people.
 //!
 //! Each file holds a secret as 64 lower-case hexadecimal digits and a line feed, mode 0600, and belongs into a backup of its
 //! own. `receipt.key`: whoever reads it can sign in the platform's name; who loses it can no longer sign under the public key
-//! that traders know. `people.kek`: who loses it loses the name and address of everybody; whoever has it and the directory
-//! `people` beside it can read them in every copy of the database. `--fresh` leaves both.
+//! that traders know. `audit.key` is the same for the audit log; `audit-2.key`, `audit-3.key` and so on, made by `tradesense audit
+//! new-key`, take over from one another. `people.kek`: who loses it loses the name and address of everybody; whoever has it and
+//! the directory `people` beside it can read them in every copy of the database. `--fresh` leaves all of these files.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -14,11 +16,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use app::privacy::{DataKey, KeyStore};
 use audit::SigningKey;
+use audit::note::NoteSigner;
 use providers::people_keys::DirectoryKeys;
 use zeroize::Zeroizing;
 
 /// The name of the file with the key that signs receipts.
 pub const RECEIPT_KEY: &str = "receipt.key";
+/// The name of the file with the first key that signs the audit log.
+pub const AUDIT_KEY: &str = "audit.key";
 /// The name of the file with the key that wraps the keys of people.
 pub const PEOPLE_KEK: &str = "people.kek";
 /// The directory of the keys of people.
@@ -29,7 +34,6 @@ const FILE_LENGTH: usize = 65;
 
 /// A kind of secret, in words for whoever must mend its file.
 struct Kind {
-    file: &'static str,
     is: &'static str,
     /// What to do where others may have read it.
     if_read: &'static str,
@@ -38,14 +42,18 @@ struct Kind {
 }
 
 const RECEIPTS: Kind = Kind {
-    file: RECEIPT_KEY,
     is: "the key that signs receipts",
     if_read: "no receipt signed by it proves anything: take a new key and publish that",
     if_new: "signed a receipt",
 };
 
+const AUDIT_LOG: Kind = Kind {
+    is: "the key that signs the audit log",
+    if_read: "nothing signed by it proves anything about the audit log: take a new key and publish that",
+    if_new: "signed the audit log",
+};
+
 const PEOPLE: Kind = Kind {
-    file: PEOPLE_KEK,
     is: "the key that wraps the keys of people",
     if_read: "whoever has the directory of keys as well can read who people are: see docs/guides/privacy.md",
     if_new: "wrapped a key",
@@ -56,8 +64,40 @@ const PEOPLE: Kind = Kind {
 /// A file that somebody else than its owner may use, or that holds anything else than a key, is refused and left as
 /// it is: a new key would make receipts that no trader can check.
 pub fn receipt_key(data_dir: &Path) -> anyhow::Result<SigningKey> {
-    let secret = secret(data_dir, &RECEIPTS)?;
-    Ok(SigningKey::from_secret(&secret))
+    signing_key(data_dir, RECEIPT_KEY, &RECEIPTS)
+}
+
+/// Reads the keys that sign the audit log, in the order in which they take over; the first start makes the first one.
+pub fn audit_keys(data_dir: &Path) -> anyhow::Result<Vec<SigningKey>> {
+    let mut keys = vec![signing_key(data_dir, AUDIT_KEY, &AUDIT_LOG)?];
+    for number in 2_u32.. {
+        let name = audit_key(number);
+        if !data_dir.join(&name).try_exists().with_context(|| format!("looking for {name}"))? {
+            break;
+        }
+        keys.push(signing_key(data_dir, &name, &AUDIT_LOG)?);
+    }
+    Ok(keys)
+}
+
+/// Makes the next key of the audit log; the sealer hands over to it when it starts again. Gives the file's name.
+pub fn new_audit_key(data_dir: &Path) -> anyhow::Result<String> {
+    let number = u32::try_from(audit_keys(data_dir)?.len())?.saturating_add(1);
+    let name = audit_key(number);
+    signing_key(data_dir, &name, &AUDIT_LOG)?;
+    Ok(name)
+}
+
+/// The log's keys with its name, which follows from the first.
+pub fn audit_signers(keys: Vec<SigningKey>) -> anyhow::Result<Vec<NoteSigner>> {
+    let first = keys.first().context("the audit log has no key")?;
+    let origin = format!("tradesense/{}", first.public().id());
+    let signer = |key| NoteSigner::new(&origin, key).context("naming a key of the audit log");
+    keys.into_iter().map(signer).collect()
+}
+
+fn audit_key(number: u32) -> String {
+    if number == 1 { AUDIT_KEY.to_owned() } else { format!("audit-{number}.key") }
 }
 
 /// The keys of people: the directory `people` of a directory, wrapped under the file `people.kek` beside it. The first start
@@ -70,18 +110,24 @@ pub fn people_keys(keys_dir: &Path) -> anyhow::Result<Arc<dyn KeyStore>> {
             directory.display()
         );
     }
-    let kek = secret(keys_dir, &PEOPLE)?;
+    let kek = secret(keys_dir, PEOPLE_KEK, &PEOPLE)?;
     let kek = DataKey::from_bytes(&kek);
     let keys = DirectoryKeys::open(&directory, kek).context("opening the keys of people")?;
     Ok(Arc::new(keys))
 }
 
-fn secret(data_dir: &Path, kind: &Kind) -> anyhow::Result<Zeroizing<[u8; 32]>> {
-    let path = data_dir.join(kind.file);
+fn signing_key(data_dir: &Path, name: &str, kind: &Kind) -> anyhow::Result<SigningKey> {
+    let secret = secret(data_dir, name, kind)?;
+    Ok(SigningKey::from_secret(&secret))
+}
+
+/// Reads a secret, or makes it.
+fn secret(data_dir: &Path, name: &str, kind: &Kind) -> anyhow::Result<Zeroizing<[u8; 32]>> {
+    let path = data_dir.join(name);
     match File::open(&path) {
         Ok(file) => read(&file, kind),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            make(data_dir, &path).with_context(|| format!("making {}, {}", kind.is, path.display()))?;
+            make(data_dir, name).with_context(|| format!("making {}, {}", kind.is, path.display()))?;
             // Whoever made it: of two first starts at once, both take the one file that there is.
             File::open(&path).map_err(anyhow::Error::from).and_then(|file| read(&file, kind))
         }
@@ -118,20 +164,16 @@ fn read(file: &File, kind: &Kind) -> anyhow::Result<Zeroizing<[u8; 32]>> {
 
 /// Makes a key under its name unless there is one. It is complete and on the disk before it gets its name, so that a
 /// start that is cut off leaves no half of a key.
-fn make(data_dir: &Path, path: &Path) -> anyhow::Result<()> {
+fn make(data_dir: &Path, name: &str) -> anyhow::Result<()> {
     let mut secret = Zeroizing::new([0; 32]);
     getrandom::fill(secret.as_mut_slice()).context("asking the operating system for random bytes")?;
     let mut text = Zeroizing::new([b'\n'; FILE_LENGTH]);
     let (digits, _line_feed) = text.split_at_mut(FILE_LENGTH.saturating_sub(1));
     hex::encode_to_slice(secret.as_slice(), digits)?;
 
-    let mut name = [0; 8];
-    getrandom::fill(&mut name).context("asking the operating system for random bytes")?;
-    let unfinished = data_dir.join(format!(
-        "{}.unfinished-{}",
-        path.file_name().unwrap_or_default().display(),
-        hex::encode(name)
-    ));
+    let mut chance = [0; 8];
+    getrandom::fill(&mut chance).context("asking the operating system for random bytes")?;
+    let unfinished = data_dir.join(format!("{name}.unfinished-{}", hex::encode(chance)));
     let written = File::options()
         .write(true)
         .create_new(true)
@@ -139,7 +181,7 @@ fn make(data_dir: &Path, path: &Path) -> anyhow::Result<()> {
         .open(&unfinished)
         .and_then(|mut file| file.write_all(text.as_slice()).and_then(|()| file.sync_all()))
         // Like O_EXCL, a link never replaces what is there.
-        .and_then(|()| match fs::hard_link(&unfinished, path) {
+        .and_then(|()| match fs::hard_link(&unfinished, data_dir.join(name)) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             linked => linked,
         });
@@ -147,7 +189,7 @@ fn make(data_dir: &Path, path: &Path) -> anyhow::Result<()> {
     let removed = fs::remove_file(&unfinished);
     written?;
     removed.with_context(|| format!("removing {}", unfinished.display()))?;
-    // The name, too, must outlive a power cut: the first receipt may be signed a moment later.
+    // The name, too, must outlive a power cut: the first signature may be given a moment later.
     File::open(data_dir)?.sync_all()?;
     Ok(())
 }

@@ -6,6 +6,7 @@
 //!
 //! **To add a command:** a variant in `main.rs`, its module here with a plain `run`.
 
+pub mod audit_log;
 pub mod bots;
 pub mod census;
 mod chores;

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use tradesense::replay::{self, Found};
 use tradesense::role::Part;
 use tradesense::system::SystemClock;
-use tradesense::{demo, keys, privacy, quotes, receipt, role, rules, up};
+use tradesense::{audit_log, demo, keys, privacy, quotes, receipt, role, rules, up};
 
 /// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
 #[derive(Debug, Parser)]
@@ -69,6 +69,9 @@ enum Command {
     /// Lists, checks, reads and archives the quote log.
     #[command(subcommand)]
     Quotes(quotes::Quotes),
+    /// Verifies and exports the audit log.
+    #[command(subcommand)]
+    Audit(audit_log::AuditLog),
     /// Checks receipts.
     #[command(subcommand)]
     Receipt(receipt::Receipts),
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
         Command::Replay(replay) => replay::run(&replay, &SystemClock),
         Command::Rules(command) => rules::run(&command, &mut std::io::stdout().lock()),
         Command::Quotes(command) => quotes::run(&command, &mut std::io::stdout().lock()),
+        Command::Audit(command) => audit_log::run(&command, &mut std::io::stdout().lock()),
         Command::Receipt(command) => receipt::run(&command, &mut std::io::stdout().lock()),
         Command::Privacy(command) => privacy::run(&command, &SystemClock, &mut std::io::stdout().lock()),
     };

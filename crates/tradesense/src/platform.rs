@@ -31,10 +31,12 @@ use app::trading::{
 use app::webhooks::{self, Deliverer, UrlPolicy, Webhooks};
 use app::what_if::WhatIf;
 use audit::SigningKey;
+use audit::note::{NoteSigner, Signs};
 use axum::serve::ListenerExt as _;
 use engine::Instruments;
 use kernel::{Clock, FirmId, OwnerId, Rng, Timestamp};
 use providers::archive::Archive;
+use providers::copies::Folder;
 use providers::mail::{Smtp, SmtpSettings};
 use providers::quote_log::{DiskQuoteLog, Keeper, Retention};
 use providers::webhooks::WebhookClient;
@@ -51,7 +53,9 @@ use workers::notifications::{self, Forget, Notifier, SendMail, forgetting};
 use workers::relay::{self, Relay};
 use workers::runner::{Runner, RunnerSettings};
 use workers::schedules::{self, Schedules};
+use workers::sealer::{self, Sealer};
 use workers::upkeep::{self, Remover};
+use workers::verifier::{self, Health, LogVerifier, PartitionMaker, making_partitions};
 use workers::webhooks::{Deliver, WebhookTaker};
 
 use crate::chores;
@@ -105,6 +109,10 @@ pub struct Settings {
     pub password_cost: Cost,
     /// Signs receipts.
     pub receipt_key: Arc<SigningKey>,
+    /// Sign the audit log, in the order in which they take over.
+    pub audit_signers: Arc<Vec<NoteSigner>>,
+    /// Where copies of the audit log go.
+    pub audit_copies: PathBuf,
     /// Under which people's data is sealed.
     pub people_keys: Arc<dyn KeyStore>,
     /// Where the rows of people may lie.
@@ -434,8 +442,14 @@ impl Platform {
             let send = SendMail::new(mails, Arc::clone(&notifications), mailer, clocks, public_url);
             let forget = Forget { notifications, webhooks: Arc::clone(&web.webhooks) };
             let remover = Remover { store: store.clone(), clock: Arc::clone(clock) };
-            let handlers: Vec<Arc<dyn JobHandler>> =
-                vec![Arc::new(remover), Arc::new(send), Arc::new(Deliver::new(deliverer)), Arc::new(forget)];
+            let partitions = PartitionMaker { store: store.clone() };
+            let handlers: Vec<Arc<dyn JobHandler>> = vec![
+                Arc::new(remover),
+                Arc::new(send),
+                Arc::new(Deliver::new(deliverer)),
+                Arc::new(forget),
+                Arc::new(partitions),
+            ];
             consumers.push(Arc::new(Notifier::new(store.clone(), Arc::clone(clock))));
             consumers.push(Arc::new(WebhookTaker::new(store.clone(), Arc::clone(clock))));
             let runner = Runner::new(
@@ -454,10 +468,29 @@ impl Platform {
             world.run("the jobs", Arc::new(runner).run(world.stopping()));
             let mut platform = schedules::platform().context("reading the platform's schedules")?;
             platform.push(forgetting().context("reading the platform's schedules")?);
+            platform.push(making_partitions().context("reading the platform's schedules")?);
             let schedules = Schedules::new(store.clone(), Arc::clone(clock), platform);
             world.run("the schedules", schedules.run(leader.leads(), world.stopping()));
             let relay = Relay { store: store.clone(), streams: Arc::clone(&streams) };
             world.run("the relay", relay.run(leader.leads(), world.stopping()));
+            let health = Arc::new(Health::default());
+            let signers = Arc::clone(&settings.audit_signers);
+            let copies = Arc::new(Folder::new(&settings.audit_copies));
+            let key = signers.first().context("the audit log has no key")?.public(Signs::Text);
+            let sealer = Sealer {
+                store: store.clone(),
+                copies: copies.clone(),
+                signers,
+                clock: Arc::clone(clock),
+                health: Arc::clone(&health),
+            };
+            // What the shards write last is sealed too.
+            serving.run("the sealer of the audit log", sealer.run(leader.leads(), serving.stopping()));
+            let (store, clock) = (store.clone(), Arc::clone(clock));
+            let verifier = LogVerifier { store, copies, key, clock, health: Arc::clone(&health) };
+            world.run("the verifier of the audit log", verifier.run(leader.leads(), world.stopping()));
+            let clock = Arc::clone(&settings.clock);
+            figures.push(Arc::new(move || health.figures(clock.now())));
         }
         let mut api = web::router(web.clone());
         let mut analytics_address = None;
@@ -508,7 +541,7 @@ impl Platform {
             tokio::spawn(serve(listener, service, serving.stopping()));
         }
         for consumer in consumers {
-            store.join(consumer.group()).await.context("joining the messages")?;
+            store.join(consumer.group(), consumer.passes_over()).await.context("joining the messages")?;
             let (streams, store, owner) = (Arc::clone(&streams), store.clone(), settings.owner);
             let taking = Taking { streams, store, owner };
             world.run(consumer.group(), taking.run(consumer, leader.leads(), world.stopping()));
@@ -556,7 +589,7 @@ fn leases(roles: Roles, shared: bool) -> Vec<String> {
         names.push(feeding::LEASE.to_owned());
     }
     if roles.worker {
-        names.extend([relay::LEASE.to_owned(), schedules::LEASE.to_owned()]);
+        names.extend([relay::LEASE, schedules::LEASE, sealer::LEASE, verifier::LEASE].map(str::to_owned));
         names.extend(consume::leases(notifications::GROUP));
         names.extend(consume::leases(workers::webhooks::GROUP));
     }

@@ -69,9 +69,12 @@ pub struct Role {
     /// Where this process keeps its copy of the quote log; no other process uses it.
     #[arg(long, env = "TRADESENSE_DATA_DIR", default_value = "data")]
     data_dir: PathBuf,
-    /// Where the key lies that signs receipts, and the keys of people; the same for all processes.
+    /// Where the keys lie that sign receipts and the audit log, and the keys of people; the same for all processes.
     #[arg(long, env = "TRADESENSE_KEYS_DIR")]
     keys_dir: PathBuf,
+    /// Where copies of the audit log go: a folder that all workers share and the database's owner cannot write.
+    #[arg(long, env = "TRADESENSE_AUDIT_COPIES")]
+    audit_copies: Option<PathBuf>,
     /// The address to listen on.
     #[arg(long, env = "TRADESENSE_HOST", default_value = "127.0.0.1")]
     host: IpAddr,
@@ -175,6 +178,8 @@ async fn start(part: Part, role: &Role) -> anyhow::Result<Platform> {
         owner: owner(&role.data_dir.join("owner"), &rng)?,
         password_cost: Cost::STANDARD,
         receipt_key: Arc::new(keys::receipt_key(&role.keys_dir)?),
+        audit_signers: Arc::new(keys::audit_signers(keys::audit_keys(&role.keys_dir)?)?),
+        audit_copies: role.audit_copies.clone().unwrap_or_else(|| role.data_dir.join("audit-copies")),
         people_keys: keys::people_keys(&role.keys_dir)?,
         homes: role.region.homes()?,
     })

@@ -34,6 +34,9 @@ pub struct Up {
     /// Where everything is kept.
     #[arg(long, env = "TRADESENSE_DATA_DIR", default_value = "data")]
     data_dir: PathBuf,
+    /// Where copies of the audit log go, beside the data if not said; better on another machine.
+    #[arg(long, env = "TRADESENSE_AUDIT_COPIES")]
+    audit_copies: Option<PathBuf>,
     /// The port to listen on; 0 takes a free one.
     #[arg(long, env = "TRADESENSE_PORT", default_value_t = 8000)]
     port: u16,
@@ -141,7 +144,8 @@ fn forget(up: &Up, postgres_dir: &Path) -> anyhow::Result<()> {
         "--fresh does not empty a database of yours; empty it yourself"
     );
     Postgres::erase(postgres_dir).context("removing the private PostgreSQL")?;
-    for name in ["quotes", "quotes-archive", "logins.json", "market-began", keys::PEOPLE_DIR] {
+    for name in ["quotes", "quotes-archive", "audit-copies", "logins.json", "market-began", keys::PEOPLE_DIR]
+    {
         let path = up.data_dir.join(name);
         let removed =
             if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
@@ -239,6 +243,8 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         owner: role::owner(&up.data_dir.join("owner"), &*rng)?,
         password_cost: Cost::STANDARD,
         receipt_key: Arc::new(keys::receipt_key(&up.data_dir)?),
+        audit_signers: Arc::new(keys::audit_signers(keys::audit_keys(&up.data_dir)?)?),
+        audit_copies: up.audit_copies.clone().unwrap_or_else(|| up.data_dir.join("audit-copies")),
         people_keys,
         homes: up.region.homes()?,
     })

@@ -1,6 +1,6 @@
 //! Every operation of the API by everybody who might call it, as the table `web::v1::access` says.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
 
 mod common;
 
@@ -20,10 +20,23 @@ struct Things {
     notification: String,
     webhook: String,
     delivery: String,
+    checkpoint: String,
     /// Somebody, whose email begins with their name.
     person: (String, String),
     /// Why somebody looks at them.
     reason: Option<&'static str>,
+}
+
+/// The size of the first checkpoint that is signed.
+async fn checkpoint(visitor: &Trader) -> String {
+    for _ in 0..1_000 {
+        let (status, checkpoint) = visitor.get("/v1/audit/checkpoint").await;
+        if status == 200 {
+            return checkpoint.pointer("/size").unwrap().to_string();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("nothing was ever signed")
 }
 
 /// Somebody new.
@@ -74,6 +87,7 @@ async fn call(caller: &Trader, method: &str, path: &str, things: &Things) -> u16
     let body = if path.contains("people") { of_people(path, things) } else { body(path, &things.version) };
     let path = path.replace("{id}", id).replace("{ticket}", "2").replace("{number}", "1");
     let path = path.replace("{queue}", "mail").replace("{group}", "webhooks");
+    let path = path.replace("{size}", &things.checkpoint).replace("{index}", "0");
     let path = path.replace("{delivery}", &things.delivery).replace("{token}", "a-token-that-nobody-made");
     let path = path.replace("{slug}", "plain").replace("{hash}", &things.version);
     let url = format!("{}{path}", caller.base);
@@ -110,6 +124,7 @@ fn body(path: &str, version: &str) -> Value {
         Some("webhooks") => json!({ "url": "https://hooks.example.com/in", "topics": ["account.*"] }),
         Some("recover") => json!({ "since": "2014-05-02T12:00:00Z" }),
         Some("releases") => json!({ "name": "GDP", "at": "2014-06-01T12:30:00Z", "currencies": ["USD"] }),
+        Some("cosignatures") => json!({ "key": "witness.example+00000000+AA==", "line": "none" }),
         Some("send-again") => json!({ "kind": "mail.send" }),
         Some("purchases") => json!({ "program": "plain", "version": "0".repeat(64) }),
         _ => json!({}),
@@ -138,14 +153,25 @@ async fn every_operation_lets_in_whom_the_table_says() {
     let word = |value: &Value, field: &str| value[field].as_str().unwrap().to_owned();
     let (release, version) = (word(&release, "id"), word(&offer, "version"));
     let admin = stage.staff("admin@example.com", Role::Admin).await;
+    let auditor = stage.staff("auditor@example.com", Role::Auditor).await;
     // Nobody has been told anything yet, so that there is no notification to mark, whoever asks.
     let notification = RequestId::derived(&[b"none"]).to_string();
-    let (webhook_id, delivery) = new_webhook(&admin).await;
+    let (webhook, delivery) = new_webhook(&admin).await;
+    let checkpoint = checkpoint(&visitor).await;
     let support = stage.staff("support@example.com", Role::Support).await;
-    let (webhook, person) = (webhook_id, somebody(&stage, 0).await);
-    let reason = Some("A test");
-    let mut things =
-        Things { account, purchase, release, version, notification, webhook, delivery, person, reason };
+    let person = somebody(&stage, 0).await;
+    let mut things = Things {
+        account,
+        purchase,
+        release,
+        version,
+        notification,
+        webhook,
+        delivery,
+        checkpoint,
+        person,
+        reason: Some("A test"),
+    };
 
     let things_of_their_owner = [Access::Owner, Access::OwnerOrStaff];
     for (number, (method, path, access)) in ACCESS.into_iter().enumerate() {
@@ -229,6 +255,20 @@ async fn every_operation_lets_in_whom_the_table_says() {
             assert!(expected, "{name} by the admin: {by_admin}");
             continue;
         }
+        if access == Access::Audit {
+            let others =
+                [("the owner", &owner), ("a stranger", &stranger), ("finance", &finance), ("risk", &risk)];
+            for (who, caller) in others {
+                assert_eq!(at(caller).await, 403, "{name} by {who}");
+            }
+            for (who, caller) in [("the admin", &admin), ("the auditor", &auditor)] {
+                let answer = at(caller).await;
+                // The signature of a witness is none.
+                let expected = if method == "POST" { 422 } else { 200 };
+                assert_eq!(answer, expected, "{name} by {who}");
+            }
+            continue;
+        }
         if path.contains("notifications/{id}") {
             for caller in [&owner, &stranger, &risk, &admin] {
                 assert_eq!(at(caller).await, 404, "{name}: there is none");
@@ -267,6 +307,7 @@ async fn every_operation_lets_in_whom_the_table_says() {
             | Access::Risk
             | Access::Admin
             | Access::Secret
+            | Access::Audit
             | Access::People
             | Access::Operations => {}
         }

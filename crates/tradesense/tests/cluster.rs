@@ -23,9 +23,10 @@ use common::client::{
     all_tickets, buy, cancel, client, gamble, get, place, publish, sign_in, verdicts, wait_for_market,
 };
 use common::cluster::Cluster;
-use kernel::SeededRng;
+use kernel::{Clock as _, SeededRng};
 use sqlx::Connection as _;
 use testkit::{Disk, Faults};
+use tradesense::system::SystemClock;
 
 /// Rounds of an ordinary test run: each fault once.
 const ROUNDS: usize = FAULTS.len();
@@ -309,7 +310,11 @@ async fn strike(cluster: &mut Cluster, fault: Fault, chance: &SeededRng) {
         Fault::KillPostgres => cluster.kill_postgres(),
         Fault::FullTables => while_full(&cluster.disks.as_ref().unwrap().tables).await,
         Fault::FullWal => {
-            while_full(&cluster.disks.as_ref().unwrap().wal).await;
+            let disk = &cluster.disks.as_ref().unwrap().wal;
+            disk.fill();
+            use_up_wal(cluster).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            disk.free();
             cluster.revive_postgres().await;
         }
         Fault::FullRedisDisk => while_full(&cluster.disks.as_ref().unwrap().redis).await,
@@ -323,6 +328,19 @@ async fn strike(cluster: &mut Cluster, fault: Fault, chance: &SeededRng) {
     }
 }
 
+/// Uses up the files that are left, until the database cannot go on.
+async fn use_up_wal(cluster: &Cluster) {
+    let mut database = sqlx::PgConnection::connect(&cluster.owner_url()).await.unwrap();
+    for _ in 0..400 {
+        let switched = sqlx::query("select pg_switch_wal()").execute(&mut database).await;
+        if switched.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("the database goes on without room for its log");
+}
+
 async fn while_full(disk: &Disk) {
     disk.fill();
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -330,11 +348,19 @@ async fn while_full(disk: &Disk) {
 }
 
 async fn while_set(cluster: &Cluster, of: impl Fn(&str) -> bool, off: i64) {
+    let names: Vec<&str> = cluster.members.iter().map(|member| member.name).filter(|name| of(name)).collect();
     for off in [off, 0] {
-        for member in cluster.members.iter().filter(|member| of(member.name)) {
-            cluster.set_clock(member.name, off);
+        for name in &names {
+            cluster.set_clock(name, off);
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
+        // Set back, an answer goes on with its date until the time of day has come there again.
+        for name in names.iter().filter(|_| off > 0) {
+            let shown = cluster.time_of_day(name).await.as_second();
+            let right = SystemClock.now().micros().div_euclid(1_000_000);
+            let set = right.saturating_add(off);
+            assert!(shown.abs_diff(set) < 60, "the clock of {name} is at {shown} and not {set}");
+        }
     }
 }
 

@@ -204,7 +204,7 @@ async fn a_dead_message_is_seen_with_payload_and_errors_and_taken_after_the_fix(
     let risk = stage.staff("risk@example.com", Role::Risk).await;
     let partner = Partner::of(&stage);
     let store = Arc::clone(&stage.platform.web.store);
-    store.join("partners").await.unwrap();
+    store.join("partners", &[]).await.unwrap();
     let message = tell(&stage).await;
     let mut attempts = 0;
     loop {
@@ -291,7 +291,7 @@ async fn scrape(stage: &Stage) -> BTreeMap<String, String> {
 async fn the_figures_tell_what_waits_and_are_counted_every_five_seconds_at_most() {
     let stage = Stage::open(&[]).await;
     let store = Arc::clone(&stage.platform.web.store);
-    store.join("partners").await.unwrap();
+    store.join("partners", &[]).await.unwrap();
     store.enqueue(&[mail(&stage, 1), mail(&stage, 2)], stage.clock.now()).await.unwrap();
     let message = tell(&stage).await;
     let failed = Failed { group: "partners", firm: stage.firm, message: message.id, error: "no" };

@@ -140,8 +140,12 @@ impl Taking {
     ) -> Result<(), StreamError> {
         let group = consumer.group();
         let mut by_firm: Vec<(FirmId, Vec<Given>)> = Vec::new();
+        let mut passed_over = Vec::new();
         for entry in entries {
             match serde_json::from_slice::<Message>(&entry.bytes) {
+                Ok(message) if consumer.passes_over().contains(&message.topic.as_str()) => {
+                    passed_over.push(entry.id);
+                }
                 Ok(message) => {
                     let found = by_firm.iter_mut().find(|(firm, _)| *firm == message.firm);
                     match found {
@@ -156,6 +160,7 @@ impl Taking {
                 }
             }
         }
+        self.streams.acknowledge(stream, group, &passed_over).await?;
         for (firm, given) in by_firm {
             let (ids, mut messages): (Vec<EntryId>, Vec<Message>) = given.into_iter().unzip();
             // One that was published again is in it twice. Ids rise within an aggregate.

@@ -2,7 +2,8 @@
 //!
 //! **For:** the leases of a process ([`leader`]), the relay from the outbox to the streams ([`relay`]), the groups that take
 //! messages from there ([`consume`]); doing jobs ([`runner`]), firing schedules ([`schedules`]), removing what nobody needs any
-//! longer ([`upkeep`]); what people ([`notifications`]) and the firms' own systems ([`webhooks`]) are told.
+//! longer ([`upkeep`]); what people ([`notifications`]) and the firms' own systems ([`webhooks`]) are told; sealing the audit log ([`sealer`]) and
+//! verifying it again and again ([`verifier`]).
 //!
 //! **Must not know:** SQL, Redis, HTTP; which adapter fills a port.
 //!
@@ -10,12 +11,15 @@
 //! [`app::jobs::JobHandler`] and a line there. **To add a schedule:** a line in [`schedules::platform`].
 
 pub mod consume;
+mod gaps;
 pub mod leader;
 pub mod notifications;
 pub mod relay;
 pub mod runner;
 pub mod schedules;
+pub mod sealer;
 pub mod upkeep;
+pub mod verifier;
 pub mod webhooks;
 
 /// For the log.

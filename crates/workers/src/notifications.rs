@@ -46,6 +46,10 @@ impl Consumer for Notifier {
         GROUP
     }
 
+    fn passes_over(&self) -> &'static [&'static str] {
+        &[app::webhooks::WITH_EVERY_TRADE]
+    }
+
     async fn take(&self, firm: FirmId, messages: &[Message]) -> Result<(), AppError> {
         self.store.take_notes(firm, GROUP, messages, &note, self.clock.now()).await
     }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::as_error;
+use crate::gaps::Numbers;
 use crate::leader::{Leads, led, lost};
 
 /// The lease of whoever relays.
@@ -28,8 +29,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// The place is written, and what was lost or failed is looked for, this often.
 const MEND_EVERY: Duration = Duration::from_secs(2);
-/// So long after a gap was seen everybody who was given an id has begun to write; then the transactions are looked at.
-const BEGUN_WITHIN: Duration = Duration::from_secs(2);
 /// A stream that holds more than these loses its oldest entries; a group that had not taken them gets them again.
 const MOST_IN_STREAM: u64 = 200_000;
 
@@ -54,50 +53,15 @@ enum Failure {
     Deposed,
 }
 
-/// An id that nobody has seen a message under.
-#[derive(Debug, Clone, Copy)]
-struct Gap {
-    since: Instant,
-    /// No transaction from here on can fill it; known a while after it was seen.
-    next_transaction: Option<u64>,
-}
-
 /// How far one holder of the lease has come.
 struct Progress {
     token: i64,
     written: i64,
-    published: i64,
-    gaps: BTreeMap<i64, Gap>,
+    /// The ids that were published.
+    ids: Numbers,
     mended_at: Instant,
     /// Groups that had nothing before them in the streams the last time.
     idle: Vec<String>,
-}
-
-impl Progress {
-    /// Every id up to here was published or will never be.
-    fn known(&self) -> i64 {
-        self.gaps.first_key_value().map_or(self.published, |(gap, _)| gap.saturating_sub(1))
-    }
-
-    fn saw(&mut self, messages: &[Message], now: Instant) {
-        for message in messages {
-            self.gaps.remove(&message.id);
-            let skipped = self.published.saturating_add(1)..message.id;
-            self.gaps.extend(skipped.map(|id| (id, Gap { since: now, next_transaction: None })));
-            self.published = self.published.max(message.id);
-        }
-    }
-
-    fn forget_gaps(&mut self, oldest_running: u64, next_transaction: u64, now: Instant) {
-        self.gaps.retain(|_, gap| {
-            let Some(next) = gap.next_transaction else {
-                let begun = now.saturating_duration_since(gap.since) >= BEGUN_WITHIN;
-                gap.next_transaction = begun.then_some(next_transaction);
-                return true;
-            };
-            oldest_running < next
-        });
-    }
 }
 
 impl std::fmt::Debug for Relay {
@@ -126,21 +90,14 @@ impl Relay {
     async fn relay(&self, token: i64) -> Result<(), Failure> {
         let known = self.store.known().await?;
         let now = Instant::now();
-        let mut progress = Progress {
-            token,
-            written: known,
-            published: known,
-            gaps: BTreeMap::new(),
-            mended_at: now,
-            idle: Vec::new(),
-        };
+        let ids = Numbers::after(known);
+        let mut progress = Progress { token, written: known, ids, mended_at: now, idle: Vec::new() };
         loop {
-            let gaps: Vec<i64> = progress.gaps.keys().copied().collect();
-            let read = self.store.outbox(progress.published, &gaps, MOST).await?;
+            let read = self.store.outbox(progress.ids.seen(), &progress.ids.gaps(), MOST).await?;
             self.publish(&read.messages).await?;
             let now = Instant::now();
-            progress.saw(&read.messages, now);
-            progress.forget_gaps(read.oldest_running, read.next_transaction, now);
+            progress.ids.saw(read.messages.iter().map(|message| message.id), now);
+            progress.ids.forget(read.oldest_running, read.next_transaction, now);
             if now.saturating_duration_since(progress.mended_at) >= MEND_EVERY {
                 self.mend(&mut progress).await?;
                 progress.mended_at = now;
@@ -166,7 +123,7 @@ impl Relay {
     /// Writes down how far it has come, publishes again what was lost and what is to be tried again, and removes what
     /// everybody has taken.
     async fn mend(&self, progress: &mut Progress) -> Result<(), Failure> {
-        let known = progress.known();
+        let known = progress.ids.known();
         if known > progress.written {
             if !self.store.set_known(known, progress.token).await? {
                 return Err(Failure::Deposed);
@@ -215,51 +172,5 @@ impl Relay {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use app::events::Message;
-    use kernel::{FirmId, Timestamp};
-
-    use super::*;
-
-    fn message(id: i64) -> Message {
-        Message {
-            id,
-            firm: FirmId::derived(&[b"firm"]),
-            at: Timestamp::EPOCH,
-            aggregate: "account:1".to_owned(),
-            topic: "account.opened".to_owned(),
-            version: 1,
-            payload: serde_json::Value::Null,
-            trace: None,
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_place_moves_past_a_gap_only_once_nobody_can_fill_it() {
-        let mut progress = Progress {
-            token: 1,
-            written: 0,
-            published: 0,
-            gaps: BTreeMap::new(),
-            mended_at: Instant::now(),
-            idle: Vec::new(),
-        };
-        progress.saw(&[message(1), message(2), message(5)], Instant::now());
-        assert_eq!((progress.published, progress.known()), (5, 2));
-        progress.saw(&[message(4)], Instant::now());
-        assert_eq!((progress.published, progress.known()), (5, 2));
-        // Nobody runs, but whoever was given the id may not have begun to write.
-        progress.forget_gaps(90, 90, Instant::now());
-        assert_eq!(progress.known(), 2);
-        tokio::time::advance(BEGUN_WITHIN).await;
-        progress.forget_gaps(90, 100, Instant::now());
-        progress.forget_gaps(99, 120, Instant::now());
-        assert_eq!(progress.known(), 2, "the transaction 99 may fill it");
-        progress.forget_gaps(100, 120, Instant::now());
-        assert_eq!(progress.known(), 5);
     }
 }

@@ -129,7 +129,7 @@ impl Told {
         let world = World::new().await;
         let firm = world.firm("one").await;
         let connection = world.database.superuser().await;
-        world.store.join(GROUP).await.unwrap();
+        world.store.join(GROUP, &[]).await.unwrap();
         Self { world, firm, connection }
     }
 

@@ -251,6 +251,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/accounts/{id}/receipts/{number}/proof": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The proof that a receipt's verdict is in the audit log: `tradesense receipt verify FILE --proof PROOF --audit-key KEY`. */
+    get: operations["receipt_proof"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/accounts/{id}/stream": {
     parameters: {
       query?: never;
@@ -280,6 +297,145 @@ export interface paths {
     };
     /** Verdicts, the newest first. */
     get: operations["verdicts"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/audit/checkpoint": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The newest checkpoint of the audit log. Keep it: whatever is shown later has to continue it. */
+    get: operations["newest"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/audit/checkpoints/{size}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The checkpoint of one size. */
+    get: operations["checkpoint"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/audit/checkpoints/{size}/cosignatures": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Keeps what a witness has signed, beside the checkpoint. Whom to trust everybody decides for themselves. */
+    post: operations["cosign"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/audit/consistency": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Proves that the log is the continuation of what it was. */
+    get: operations["consistency"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/audit/entries": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The firm's entries, the newest first. */
+    get: operations["entries"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/audit/entries/{index}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** One entry of the firm's with the proof that it is in the log. */
+    get: operations["entry"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/audit/export": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * The firm's entries as one file that `tradesense audit verify --export` checks without the database. Of other firms' entries
+     *     it holds hashes alone.
+     */
+    get: operations["export"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/audit/keys": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The keys of the audit log. Keep the first: a proof proves something only with a key that did not come with it. */
+    get: operations["keys"];
     put?: never;
     post?: never;
     delete?: never;
@@ -1301,6 +1457,90 @@ export interface components {
        */
       took_us: number;
     };
+    /** @description What was signed for the log at one size. */
+    AuditCheckpoint: {
+      /** @description When it was signed. */
+      at: string;
+      /** @description The signed note, letter by letter, with the lines of those who have cosigned it: C2SP `tlog-checkpoint`. */
+      note: string;
+      /** @description The root of their tree, in base64. */
+      root: string;
+      /**
+       * Format: int64
+       * @description How many entries the log had.
+       */
+      size: number;
+      /** @description The keys of those who have cosigned it. */
+      witnesses: string[];
+    };
+    /** @description A proof that the log continues what it was. */
+    AuditConsistency: {
+      /** @description The checkpoint of the size after. */
+      checkpoint: components["schemas"]["AuditCheckpoint"];
+      /**
+       * Format: int64
+       * @description The size before.
+       */
+      from: number;
+      /** @description The hashes of RFC 9162, section 2.1.4, in base64. */
+      proof: string[];
+      /**
+       * Format: int64
+       * @description The size after.
+       */
+      to: number;
+    };
+    /** @description One of the log's keys. */
+    AuditKey: {
+      /**
+       * Format: int64
+       * @description The size of the log at which it took over.
+       */
+      after_size: number;
+      /** @description The key, as C2SP `signed-note` writes it. */
+      key: string;
+      /**
+       * Format: int32
+       * @description Its place among them, from 1.
+       */
+      number: number;
+      /** @description What the key before has signed of it; nothing of the first. */
+      statement: string | null;
+    };
+    /** @description An entry of the log. */
+    AuditLogEntry: {
+      /** @description What, such as `command.place`. */
+      action: string;
+      /** @description Who; nobody for the platform itself. */
+      actor: string | null;
+      /** @description SHA-256 of the state after, in hexadecimal. */
+      after: string | null;
+      /** @description When it happened. */
+      at: string;
+      /** @description SHA-256 of the state before, in hexadecimal. */
+      before: string | null;
+      /** @description What exactly: the text that is hashed. */
+      detail: string;
+      /** @description The hash under which it stands in the tree, in base64. */
+      hash: string;
+      /** @description The row. */
+      id: string;
+      /**
+       * Format: int64
+       * @description Its place in the log.
+       */
+      index: number;
+      /** @description To which. */
+      object: string;
+      /** @description To what. */
+      object_kind: string;
+      /** @description What for, where a reason is asked; else empty. */
+      purpose: string;
+      /** @description The request it came with. */
+      request_id: string | null;
+      /** @description The kind of row it is: act, command or verdict. */
+      source: string;
+    };
     /** @description What became of a wish to cancel. */
     CancelledJob: {
       /** @description Whether it is over already. */
@@ -1721,6 +1961,26 @@ export interface components {
       quote_currency: string;
       /** @description Its name. */
       symbol: string;
+    };
+    /** @description A list that ends. */
+    Items_AuditKey: {
+      /** @description In the order the operation describes. */
+      items: {
+        /**
+         * Format: int64
+         * @description The size of the log at which it took over.
+         */
+        after_size: number;
+        /** @description The key, as C2SP `signed-note` writes it. */
+        key: string;
+        /**
+         * Format: int32
+         * @description Its place among them, from 1.
+         */
+        number: number;
+        /** @description What the key before has signed of it; nothing of the first. */
+        statement: string | null;
+      }[];
     };
     /** @description A list that ends. */
     Items_Candle: {
@@ -2199,6 +2459,13 @@ export interface components {
        */
       waiting: number;
     };
+    /** @description What somebody else has signed. */
+    NewCosignature: {
+      /** @description The witness's key (C2SP `signed-note`, type 4). */
+      key: string;
+      /** @description The line below the checkpoint: C2SP `tlog-cosignature`, version 1. */
+      line: string;
+    };
     /** @description A new order. */
     NewOrder: {
       /** @description How. */
@@ -2457,6 +2724,45 @@ export interface components {
       reason: string;
       /** @description The rule that held from then on, as programs are written; nothing if it was the program's own again. */
       rule: Record<string, never> | null;
+    };
+    /** @description A page of a longer list. */
+    Page_AuditLogEntry: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What, such as `command.place`. */
+        action: string;
+        /** @description Who; nobody for the platform itself. */
+        actor: string | null;
+        /** @description SHA-256 of the state after, in hexadecimal. */
+        after: string | null;
+        /** @description When it happened. */
+        at: string;
+        /** @description SHA-256 of the state before, in hexadecimal. */
+        before: string | null;
+        /** @description What exactly: the text that is hashed. */
+        detail: string;
+        /** @description The hash under which it stands in the tree, in base64. */
+        hash: string;
+        /** @description The row. */
+        id: string;
+        /**
+         * Format: int64
+         * @description Its place in the log.
+         */
+        index: number;
+        /** @description To which. */
+        object: string;
+        /** @description To what. */
+        object_kind: string;
+        /** @description What for, where a reason is asked; else empty. */
+        purpose: string;
+        /** @description The request it came with. */
+        request_id: string | null;
+        /** @description The kind of row it is: act, command or verdict. */
+        source: string;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
     };
     /** @description A page of a longer list. */
     Page_Delivery: {
@@ -2983,6 +3289,18 @@ export interface components {
     Promoted: {
       /** @description Always true. */
       passed: boolean;
+    };
+    /** @description An entry with the proof that it is in the log. */
+    ProvenEntry: {
+      /** @description Its bytes, in hexadecimal: what is hashed. */
+      bytes: string;
+      /** @description The entry. */
+      entry: components["schemas"]["AuditLogEntry"];
+      /**
+       * @description C2SP `tlog-proof`: its place, the hashes beside its way to the root, the signed checkpoint. Nothing until a checkpoint
+       *     covers it, moments after it was written.
+       */
+      proof: string | null;
     };
     /** @description A version that is or was on sale. */
     PublishedVersion: {
@@ -4025,6 +4343,30 @@ export interface operations {
       404: components["responses"]["ProblemBody"];
     };
   };
+  receipt_proof: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+        number: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ProvenEntry"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
   account_stream: {
     parameters: {
       query?: never;
@@ -4069,6 +4411,211 @@ export interface operations {
       };
       401: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+    };
+  };
+  newest: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AuditCheckpoint"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  checkpoint: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        size: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AuditCheckpoint"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  cosign: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        size: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewCosignature"];
+      };
+    };
+    responses: {
+      /** @description It is kept */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  consistency: {
+    parameters: {
+      query: {
+        /** @description The size before. */
+        from: number;
+        /** @description The size after, of which there is a checkpoint; the newest if not said. */
+        to?: number;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AuditConsistency"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  entries: {
+    parameters: {
+      query?: {
+        /** @description An action, such as `command.place`, or the beginning of several with its point, such as `command.`. */
+        action?: string;
+        /** @description A kind of object, such as `account`. */
+        object_kind?: string;
+        /** @description An object. */
+        object?: string;
+        /** @description Who. */
+        actor?: string;
+        /** @description From this instant on. */
+        since?: string;
+        /** @description Before this instant. */
+        until?: string;
+        /** @description `next_cursor` of the page before. A page may be short or empty and still have a next one. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_AuditLogEntry"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  entry: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        index: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ProvenEntry"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  export: {
+    parameters: {
+      query?: {
+        /** @description From this entry on; the log's first if not said. */
+        from?: number;
+        /** @description Up to and with this entry; up to the newest checkpoint if not said. */
+        to?: number;
+        /** @description The size of a checkpoint that the reader trusts: the file shows then that the log continues it. */
+        trusted?: number;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The file: `tradesense.audit-export/1` */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  keys: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_AuditKey"];
+        };
+      };
     };
   };
   register: {

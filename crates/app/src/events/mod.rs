@@ -43,6 +43,11 @@ pub trait Consumer: Send + Sync {
     /// The group it belongs to; every group takes every message once.
     fn group(&self) -> &'static str;
 
+    /// Topics that mean nothing to this group: whoever carries messages leaves them out, and nobody waits for them.
+    fn passes_over(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Takes messages of one firm, in their order, in one transaction: it keeps those that the group has not taken yet,
     /// does with them what is to be done, and writes down that they are taken. After an error none of them counts as
     /// taken, and they come again one by one.
@@ -114,8 +119,8 @@ pub trait MessageStore: Send + Sync {
     async fn set_known(&self, id: i64, token: i64) -> Result<bool, AppError>;
     /// Messages behind a place, at most so many, and those of `gaps` that have come to light.
     async fn outbox(&self, after: i64, gaps: &[i64], most: i64) -> Result<Outbox, AppError>;
-    /// Makes a group known. It begins with what is published from now on.
-    async fn join(&self, group: &str) -> Result<(), AppError>;
+    /// Makes a group known, or what it passes over from now on. It begins with what is published from now on.
+    async fn join(&self, group: &str, passes_over: &[&str]) -> Result<(), AppError>;
     /// The groups that joined.
     async fn groups(&self) -> Result<Vec<String>, AppError>;
     /// Messages that were published and that the group has neither taken nor failed at, at most so many.

@@ -216,7 +216,7 @@ pub struct Leases {
 pub trait LeaseStore: Send + Sync {
     /// The number of shards of this installation; at the very first call it becomes `at_first`, for good.
     async fn shards(&self, at_first: i16) -> Result<i16, ShardError>;
-    /// Renews the leases an owner holds and claims free ones up to its share, for so long.
+    /// Renews the leases an owner holds and claims free ones up to its share, for so long, a minute at most.
     async fn lease(&self, owner: OwnerId, held: &[i16], length: Span) -> Result<Leases, ShardError>;
     /// Gives a shard back; one that is somebody else's already stays theirs.
     async fn release(&self, owner: OwnerId, shard: i16) -> Result<(), ShardError>;

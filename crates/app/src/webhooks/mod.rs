@@ -104,8 +104,8 @@ impl Endpoint {
     }
 }
 
-/// A family does not take it in.
-const WITH_EVERY_TRADE: &str = "account.traded";
+/// It comes with every trade: a family does not take it in.
+pub const WITH_EVERY_TRADE: &str = "account.traded";
 
 fn takes(topics: &[String], topic: &str) -> bool {
     topics.iter().any(|asked| match asked.strip_suffix('*') {

@@ -19,10 +19,13 @@ use app::trading::{
 use app::webhooks::{
     Attempt, Came, Endpoint, NewDelivery, NewEndpoint, Next, UrlPolicy, WebhookStore as _, Webhooks,
 };
+use audit::SigningKey;
+use audit::note::NoteSigner;
 use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Ticket};
 use kernel::{AccountId, FirmId, OwnerId, Price, Quantity, Side, Span, Symbol, Timestamp};
 use testkit::{START, World, instruments, program};
 use workers::notifications::Notifier;
+use workers::sealer::Sealer;
 use workers::webhooks::WebhookTaker;
 
 pub struct Owner<'a> {
@@ -291,7 +294,23 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     work(world, firm).await;
     telling(world, firm, &trader).await;
     while !world.store.rebuild_some(firm, 100).await.unwrap() {}
+    let copies = tempfile::tempdir().unwrap();
+    let sealer = sealer(world, &[9], copies.path());
+    assert!(sealer.take_over(1).await.unwrap().seal().await.unwrap() > 0);
     Story { firm, trader, token: token.reveal().to_owned(), passed, breached, decided: next }
+}
+
+/// The sealer of a test, whose keys have these secrets.
+pub fn sealer(world: &World, secrets: &[u8], copies: &std::path::Path) -> Sealer {
+    let origin = "audit.example.com/main";
+    let signer = |secret: &u8| NoteSigner::new(origin, SigningKey::from_secret(&[*secret; 32])).unwrap();
+    Sealer {
+        store: world.store.clone(),
+        copies: std::sync::Arc::new(providers::copies::Folder::new(copies)),
+        signers: std::sync::Arc::new(secrets.iter().map(signer).collect()),
+        clock: world.clock.clone(),
+        health: std::sync::Arc::default(),
+    }
 }
 
 /// A message that was taken and one that failed, a job that waits, a queue that is paused.

@@ -218,6 +218,14 @@ impl Cluster {
         std::fs::rename(next, self.clock_of(name)).unwrap();
     }
 
+    /// The time of day of a member, as its answers carry it.
+    pub async fn time_of_day(&self, name: &str) -> jiff::Timestamp {
+        let url = format!("http://127.0.0.1:{}/health/live", self.members[self.place(name)].ops_port);
+        let answer = client().get(url).send().await.unwrap();
+        let date = answer.headers()["date"].to_str().unwrap();
+        jiff::fmt::rfc2822::parse(date).unwrap().timestamp()
+    }
+
     fn clock_of(&self, name: &str) -> PathBuf {
         self.directory.path().join(format!("{name}.clock"))
     }

@@ -202,6 +202,10 @@ impl Stage {
             owner: OwnerId::derived(&[b"test"]),
             password_cost: Cost { memory: 64, passes: 1, lanes: 1 },
             receipt_key: Arc::new(audit::SigningKey::from_secret(&[7; 32])),
+            audit_signers: Arc::new(
+                tradesense::keys::audit_signers(vec![audit::SigningKey::from_secret(&[8; 32])]).unwrap(),
+            ),
+            audit_copies: directory.path().join("audit-copies"),
             people_keys: tradesense::keys::people_keys(directory.path()).unwrap(),
             homes: app::privacy::Homes::default(),
         })

@@ -20,6 +20,8 @@ pub enum Access {
     Risk,
     /// Whoever runs the firm.
     Admin,
+    /// Those of the firm who read its audit log.
+    Audit,
     /// Whoever has the address or the signature; for everybody else it is not found.
     Secret,
     /// Those of the firm who see what goes on behind the requests; where something is done, of them whoever may operate.
@@ -30,7 +32,7 @@ pub enum Access {
 }
 
 /// Method, path and who may, in the order of the paths.
-pub const ACCESS: [(&str, &str, Access); 85] = [
+pub const ACCESS: [(&str, &str, Access); 94] = [
     ("GET", "/v1/accounts/{id}", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/fills", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/forecast", Access::OwnerOrStaff),
@@ -48,8 +50,17 @@ pub const ACCESS: [(&str, &str, Access); 85] = [
     ("POST", "/v1/accounts/{id}/promotion", Access::Owner),
     ("GET", "/v1/accounts/{id}/receipts/{number}", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/receipts/{number}/document", Access::OwnerOrStaff),
+    ("GET", "/v1/accounts/{id}/receipts/{number}/proof", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/stream", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/verdicts", Access::OwnerOrStaff),
+    ("GET", "/v1/audit/checkpoint", Access::Public),
+    ("GET", "/v1/audit/checkpoints/{size}", Access::Public),
+    ("POST", "/v1/audit/checkpoints/{size}/cosignatures", Access::Audit),
+    ("GET", "/v1/audit/consistency", Access::Public),
+    ("GET", "/v1/audit/entries", Access::Audit),
+    ("GET", "/v1/audit/entries/{index}", Access::Audit),
+    ("GET", "/v1/audit/export", Access::Audit),
+    ("GET", "/v1/audit/keys", Access::Public),
     ("POST", "/v1/auth/register", Access::Public),
     ("POST", "/v1/auth/sign-in", Access::Public),
     ("POST", "/v1/auth/sign-out", Access::Public),

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod account_view;
 mod accounts;
+mod auditing;
 mod auth;
 mod challenges;
 mod forecast;
@@ -51,6 +52,7 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(notifications::router())
         .merge(webhooks::router())
         .merge(operations::router())
+        .merge(auditing::router())
         .merge(privacy::router())
 }
 

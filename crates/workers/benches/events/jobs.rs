@@ -167,8 +167,8 @@ fn told(rates: &[u64]) -> Value {
     json!({ "overall": overall, "median": sorted.get(sorted.len() / 2), "all": rates })
 }
 
-/// Everything about jobs.
-pub async fn measure(seconds: u64) -> Value {
+/// Everything about jobs. The snapshot is held for so long at least.
+pub async fn measure(seconds: u64, held_for: Duration) -> Value {
     let (free, held) = (Bench::new(seconds).await, Bench::new(seconds).await);
     let jobs = usize::try_from(seconds * 2_000).unwrap();
     let one_by_one = free.enqueue_one_by_one().await;
@@ -176,6 +176,7 @@ pub async fn measure(seconds: u64) -> Value {
     let latency = free.latency().await;
 
     // The horizon is that of a database: the other one goes on as always.
+    let began = Instant::now();
     let mut old = held.database.superuser().await;
     old.execute("begin isolation level repeatable read").await.unwrap();
     sqlx::query("select count(*) from firms").fetch_all(&mut old).await.unwrap();
@@ -185,7 +186,9 @@ pub async fn measure(seconds: u64) -> Value {
     }
     let mut enqueued = [Vec::new(), Vec::new()];
     let mut done = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
-    for _ in 0..PAIRS {
+    let mut pairs = 0;
+    while pairs < PAIRS || began.elapsed() < held_for {
+        pairs += 1;
         for (runners, done) in [1, 4].into_iter().zip(&mut done) {
             for ((bench, enqueued), done) in [&free, &held].into_iter().zip(&mut enqueued).zip(done) {
                 enqueued.push(bench.enqueue_many(jobs).await);
@@ -200,6 +203,7 @@ pub async fn measure(seconds: u64) -> Value {
     .fetch_one(&mut held.database.superuser().await)
     .await
     .unwrap();
+    let held_seconds = began.elapsed().as_secs();
     old.execute("rollback").await.unwrap();
     let [[free_by_1, held_by_1], [free_by_4, held_by_4]] = &done;
     let [free_enqueued, held_enqueued] = &enqueued;
@@ -217,6 +221,7 @@ pub async fn measure(seconds: u64) -> Value {
             "done_by_1_runner_per_s": told(held_by_1),
             "done_by_4_runners_per_s": told(held_by_4),
             "enqueue_to_start": held_latency,
+            "held_seconds": held_seconds,
             "dead_rows": bloat.0,
             "bytes_of_jobs": bloat.1,
         },

@@ -1,21 +1,19 @@
-//! Messages and jobs per second and how long each waits, beside bare commits and bare appends to Redis on the same servers. Prints one
-//! JSON object. `cargo xtask bench events` starts what it needs and runs it.
+//! Messages and jobs per second and how long each waits, beside pgbench and bare appends to Redis on the same servers. Prints one
+//! JSON object. `cargo xtask bench events [SECONDS] [--held SECONDS]` starts what it needs and runs it.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement ends where it cannot go on")]
 #![expect(clippy::arithmetic_side_effects, reason = "counts and durations of a run")]
 
 mod jobs;
 mod messages;
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kernel::{Clock, FirmId, Timestamp};
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor, PgConnection};
 use store::{NewFirm, Settings, Store};
 use testkit::TestDatabase;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 /// The real time.
 #[derive(Debug)]
@@ -49,34 +47,31 @@ fn percentiles(mut micros: Vec<i64>) -> Value {
 }
 
 impl Bench {
-    fn length(&self) -> Duration {
-        Duration::from_secs(self.seconds)
+    /// Transactions a second of pgbench (simple-update, scale 10, prepared), by 1 and by 16 at once.
+    fn pgbench(&self) -> Value {
+        let run = |arguments: &[&str]| {
+            let program = std::env::var_os("TRADESENSE_BENCH_PGBENCH").unwrap_or_else(|| "pgbench".into());
+            let mut command = Command::new(program);
+            let ran = command.args(arguments).arg(self.database.url()).output().unwrap();
+            assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+            String::from_utf8(ran.stdout).unwrap()
+        };
+        run(&["--initialize", "--quiet", "--scale", "10"]);
+        let seconds = self.seconds.to_string();
+        let rate = |clients: &str, threads: &str| {
+            let measured =
+                ["--no-vacuum", "--skip-some-updates", "--protocol", "prepared", "--time", &seconds];
+            let told = run(&[&measured[..], &["--client", clients, "--jobs", threads]].concat());
+            let rate = told
+                .lines()
+                .find_map(|line| line.strip_prefix("tps = ")?.split('.').next()?.parse::<u64>().ok());
+            rate.unwrap()
+        };
+        json!({ "by_1_per_s": rate("1", "1"), "by_16_per_s": rate("16", "2") })
     }
 
-    /// Single-row commits, as pgbench would make them, by so many connections.
-    async fn bare_commits(&self, connections: usize) -> u64 {
-        let mut owner = self.database.superuser().await;
-        owner.execute("create table if not exists bare (id bigint, at timestamptz)").await.unwrap();
-        let (start, length) = (Instant::now(), self.length());
-        let mut all = JoinSet::new();
-        for _ in 0..connections {
-            let url = self.database.url();
-            all.spawn(async move {
-                let mut connection = PgConnection::connect(&url).await.unwrap();
-                let mut count = 0;
-                while start.elapsed() < length {
-                    sqlx::query("insert into bare values ($1, now())")
-                        .bind(1_i64)
-                        .execute(&mut connection)
-                        .await
-                        .unwrap();
-                    count += 1;
-                }
-                count
-            });
-        }
-        let count: usize = all.join_all().await.into_iter().sum();
-        rate(count, start.elapsed())
+    fn length(&self) -> Duration {
+        Duration::from_secs(self.seconds)
     }
 
     /// A database of its own.
@@ -98,16 +93,20 @@ impl Bench {
 }
 
 fn main() {
-    let seconds = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(5);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |text: &String| text.parse().ok();
+    let seconds = arguments.first().and_then(number).unwrap_or(5);
+    let held = arguments.iter().position(|argument| argument == "--held");
+    let held = held.and_then(|place| arguments.get(place + 1)).and_then(number).unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    println!("{}", runtime.block_on(measure(seconds)));
+    println!("{}", runtime.block_on(measure(seconds, Duration::from_secs(held))));
 }
 
-async fn measure(seconds: u64) -> Value {
+async fn measure(seconds: u64, held: Duration) -> Value {
     let bench = Bench::new(seconds).await;
-    let commits = json!({ "by_1": bench.bare_commits(1).await, "by_16": bench.bare_commits(16).await });
+    let pgbench = bench.pgbench();
     drop(bench);
     let messages = messages::measure(seconds).await;
-    let jobs = jobs::measure(seconds).await;
-    json!({ "bench": "events", "seconds": seconds, "bare_commits_per_s": commits, "messages": messages, "jobs": jobs })
+    let jobs = jobs::measure(seconds, held).await;
+    json!({ "bench": "events", "seconds": seconds, "pgbench": pgbench, "messages": messages, "jobs": jobs })
 }

@@ -118,7 +118,7 @@ pub async fn measure(seconds: u64) -> Value {
         "one_by_one_by_50": appends(&bench, &streams, 50, 1).await,
         "by_the_500": appends(&bench, &streams, 1, 500).await,
     });
-    bench.store.join(GROUP).await.unwrap();
+    bench.store.join(GROUP, &[]).await.unwrap();
     for part in 0..PARTS {
         streams.join(&stream(part), GROUP).await.unwrap();
     }

@@ -6,3 +6,6 @@ create table lease_seekers (
     constraint lease_seekers_key primary key (owner_id)
 );
 grant select, insert, update, delete on lease_seekers to tradesense_worker, tradesense_engine;
+
+-- Topics that mean nothing to a group; nobody waits until it has taken them.
+alter table consumer_groups add column passes_over text[] not null default '{}';

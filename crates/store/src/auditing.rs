@@ -1,0 +1,833 @@
+//! The audit log: rows that become entries, the tree they are sealed into, what was signed for it.
+//!
+//! Everything here is done under two roles that nothing else has: the sealer's, which reads the rows of every firm and alone
+//! writes the tree, and the auditors', which reads one firm's.
+
+use std::collections::{BTreeMap, HashMap};
+
+use app::AppError;
+use app::auditing::{
+    AuditStore, Batch, Cosignature, Found, Leaf, LogRow, Places, Search, Standing, StoredCheckpoint,
+    StoredKey, Stretch, Unsealed,
+};
+use app::trading::AuditEntry;
+use async_trait::async_trait;
+use audit::entry::{Document, Personal, Source};
+use audit::tree::Hash;
+use kernel::{AccountId, FirmId, PersonId, RequestId};
+use sqlx::{PgConnection, Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::error::Doing;
+use crate::records::finish;
+use crate::row::{At, column, place, to_place};
+use crate::{Inconsistent, Store, Tx};
+
+/// Leaves that a search looks at before it shows what it has found.
+const MOST_LOOKED_AT: i64 = 20_000;
+/// Of which so many are read in one go.
+const LOOKED_AT_ONCE: i64 = 1_000;
+/// Of rows that never became entries so many are told.
+const MOST_TOLD: i64 = 20;
+/// Partitions are made for so many months ahead.
+const MONTHS_AHEAD: i32 = 3;
+
+struct ActRow {
+    id: i64,
+    firm_id: Uuid,
+    at: At,
+    actor_id: Option<Uuid>,
+    request_id: Option<Uuid>,
+    action: String,
+    purpose: String,
+    object_kind: String,
+    object: String,
+    detail: String,
+    before: Option<Vec<u8>>,
+    after: Option<Vec<u8>>,
+    document_length: Option<i32>,
+    document_hash: Option<Vec<u8>>,
+    personal_of: Option<Uuid>,
+    personal_hash: Option<Vec<u8>>,
+}
+
+struct CommandRow {
+    firm_id: Uuid,
+    shard: i16,
+    seq: i64,
+    at: At,
+    after_quote: i64,
+    account_id: Uuid,
+    key: String,
+    act: String,
+    outcome: String,
+    person_id: Option<Uuid>,
+    request_id: Option<Uuid>,
+}
+
+struct VerdictRow {
+    firm_id: Uuid,
+    entry: i64,
+    account_id: Uuid,
+    number: i64,
+    at: At,
+    decided_at: At,
+    kind: String,
+    rule: String,
+    phase: i32,
+    length: i32,
+    hash: Vec<u8>,
+}
+
+struct LeafRow {
+    leaf: i64,
+    firm_id: Uuid,
+    source: i16,
+    part: i16,
+    number: i64,
+    hash: Vec<u8>,
+}
+
+struct CheckpointRow {
+    size: i64,
+    at: At,
+    root: Vec<u8>,
+    note: String,
+}
+
+fn hash(table: &'static str, bytes: &[u8]) -> Result<Hash, Inconsistent> {
+    Hash::from_slice(bytes)
+        .ok_or_else(|| Inconsistent::new(table, format!("a hash of {} bytes", bytes.len())))
+}
+
+fn optional_hash(table: &'static str, bytes: Option<Vec<u8>>) -> Result<Option<Hash>, Inconsistent> {
+    bytes.map(|bytes| hash(table, &bytes)).transpose()
+}
+
+impl ActRow {
+    fn read(self) -> Result<LogRow, Inconsistent> {
+        let table = "audit_entries";
+        let document = match (self.document_length, self.document_hash) {
+            (Some(length), Some(bytes)) => Some(Document {
+                length: u32::try_from(length).map_err(Inconsistent::from(table))?,
+                hash: hash(table, &bytes)?,
+            }),
+            _ => None,
+        };
+        let personal = match (self.personal_of, self.personal_hash) {
+            (Some(person), Some(bytes)) => {
+                Some(Personal { person: PersonId::from_uuid(person), hash: hash(table, &bytes)? })
+            }
+            _ => None,
+        };
+        Ok(LogRow {
+            source: Source::Act,
+            part: 0,
+            number: self.id,
+            firm: FirmId::from_uuid(self.firm_id),
+            at: self.at.0,
+            actor: self.actor_id.map(PersonId::from_uuid),
+            request: self.request_id.map(RequestId::from_uuid),
+            action: self.action,
+            purpose: self.purpose,
+            object_kind: self.object_kind,
+            object: self.object,
+            detail: self.detail,
+            before: optional_hash(table, self.before)?,
+            after: optional_hash(table, self.after)?,
+            document,
+            personal,
+        })
+    }
+}
+
+impl CommandRow {
+    fn read(self) -> LogRow {
+        let Self { after_quote, key, act, outcome, .. } = self;
+        // As JSON names it: `{"place":{..}}` or `"promote"`.
+        let name = act.split('"').nth(1).unwrap_or_default();
+        let action = format!("command.{name}");
+        let key = serde_json::Value::from(key);
+        LogRow {
+            source: Source::Command,
+            part: self.shard,
+            number: self.seq,
+            firm: FirmId::from_uuid(self.firm_id),
+            at: self.at.0,
+            actor: self.person_id.map(PersonId::from_uuid),
+            request: self.request_id.map(RequestId::from_uuid),
+            action,
+            purpose: String::new(),
+            object_kind: "account".to_owned(),
+            object: self.account_id.to_string(),
+            // Written out, so that the order of the fields is decided here and for good.
+            detail: format!(r#"{{"act":{act},"after_quote":{after_quote},"key":{key},"outcome":{outcome}}}"#),
+            before: None,
+            after: None,
+            document: None,
+            personal: None,
+        }
+    }
+}
+
+impl VerdictRow {
+    fn read(self) -> Result<LogRow, Inconsistent> {
+        let table = "verdicts";
+        let Self { number, phase, .. } = self;
+        let (rule, decided_at) = (serde_json::Value::from(self.rule), self.decided_at.0.micros());
+        Ok(LogRow {
+            source: Source::Verdict,
+            part: 0,
+            number: self.entry,
+            firm: FirmId::from_uuid(self.firm_id),
+            at: self.at.0,
+            actor: None,
+            request: None,
+            action: format!("verdict.{}", self.kind),
+            purpose: String::new(),
+            object_kind: "account".to_owned(),
+            object: self.account_id.to_string(),
+            detail: format!(
+                r#"{{"decided_at_us":{decided_at},"number":{number},"phase":{phase},"rule":{rule}}}"#
+            ),
+            before: None,
+            after: None,
+            document: Some(Document {
+                length: u32::try_from(self.length).map_err(Inconsistent::from(table))?,
+                hash: hash(table, &self.hash)?,
+            }),
+            personal: None,
+        })
+    }
+}
+
+impl LeafRow {
+    fn read(self) -> Result<Leaf, Inconsistent> {
+        let table = "audit_leaves";
+        Ok(Leaf {
+            index: place(table, self.leaf)?,
+            firm: FirmId::from_uuid(self.firm_id),
+            source: source(self.source)?,
+            part: self.part,
+            number: self.number,
+            hash: hash(table, &self.hash)?,
+        })
+    }
+}
+
+impl CheckpointRow {
+    fn read(self) -> Result<StoredCheckpoint, Inconsistent> {
+        let table = "audit_checkpoints";
+        let root = hash(table, &self.root)?;
+        Ok(StoredCheckpoint { size: place(table, self.size)?, at: self.at.0, root, note: self.note })
+    }
+}
+
+fn source(code: i16) -> Result<Source, Inconsistent> {
+    let known = u8::try_from(code).ok().and_then(Source::from_code);
+    known.ok_or_else(|| Inconsistent::new("audit_leaves", format!("a table {code}")))
+}
+
+fn read_all<R, T>(rows: Vec<R>, read: impl Fn(R) -> Result<T, Inconsistent>) -> Result<Vec<T>, AppError> {
+    Ok(rows.into_iter().map(read).collect::<Result<_, _>>()?)
+}
+
+type Key = (Source, i16, i64);
+
+/// The rows of leaves, as far as whoever asks may see them.
+async fn rows_of(connection: &mut PgConnection, leaves: &[Leaf]) -> Result<HashMap<Key, LogRow>, AppError> {
+    let doing = "reading entries of the audit log";
+    let numbers = |source: Source| -> Vec<i64> {
+        leaves.iter().filter(|leaf| leaf.source == source).map(|leaf| leaf.number).collect()
+    };
+    let mut rows = HashMap::with_capacity(leaves.len());
+    let mut keep = |found: Vec<LogRow>| {
+        rows.extend(found.into_iter().map(|row| ((row.source, row.part, row.number), row)));
+    };
+    let acts = numbers(Source::Act);
+    if !acts.is_empty() {
+        let found = sqlx::query_as!(
+            ActRow,
+            r#"select id, firm_id, at as "at: At", actor_id, request_id, action, purpose, object_kind, object,
+                      detail::text as "detail!", before, after, document_length, document_hash, personal_of,
+                      sha256(personal) as personal_hash
+               from audit_entries where id = any($1)"#,
+            &acts,
+        )
+        .fetch_all(&mut *connection)
+        .await
+        .doing(doing)?;
+        keep(read_all(found, ActRow::read)?);
+    }
+    let verdicts = numbers(Source::Verdict);
+    if !verdicts.is_empty() {
+        let found = sqlx::query_as!(
+            VerdictRow,
+            r#"select firm_id, entry, account_id, number, at as "at: At", decided_at as "decided_at: At", kind, rule,
+                      phase, octet_length(evidence) as "length!", sha256(convert_to(evidence, 'UTF8')) as "hash!"
+               from verdicts where entry = any($1)"#,
+            &verdicts,
+        )
+        .fetch_all(&mut *connection)
+        .await
+        .doing(doing)?;
+        keep(read_all(found, VerdictRow::read)?);
+    }
+    let commands = numbers(Source::Command);
+    if !commands.is_empty() {
+        let of = leaves.iter().filter(|leaf| leaf.source == Source::Command);
+        let shards: Vec<i16> = of.map(|leaf| leaf.part).collect();
+        let found = sqlx::query_as!(
+            CommandRow,
+            r#"select firm_id, journal.shard, journal.seq, at as "at: At", after_quote, account_id, key, act, outcome, person_id,
+                      request_id
+               from unnest($1::smallint[], $2::bigint[]) as wanted (shard, seq)
+               join journal on journal.shard = wanted.shard and journal.seq = wanted.seq"#,
+            &shards,
+            &commands,
+        )
+        .fetch_all(&mut *connection)
+        .await
+        .doing(doing)?;
+        keep(found.into_iter().map(CommandRow::read).collect());
+    }
+    Ok(rows)
+}
+
+impl Store {
+    /// A transaction of the sealer's role.
+    async fn as_sealer(&self, doing: &'static str) -> Result<Transaction<'static, Postgres>, AppError> {
+        self.worker.begin_with("begin; set local role tradesense_sealer").await.doing(doing)
+    }
+
+    /// A transaction of the auditors' role, which sees one firm.
+    async fn as_auditor(&self, firm: FirmId) -> Result<Tx, AppError> {
+        let mut tx = self.begin(firm).await?;
+        sqlx::query!("select set_config('role', 'tradesense_auditor', true)")
+            .fetch_one(tx.connection())
+            .await
+            .doing("reading the audit log")?;
+        Ok(tx)
+    }
+}
+
+#[async_trait]
+impl AuditStore for Store {
+    async fn take_over_log(&self, token: i64) -> Result<Option<Standing>, AppError> {
+        let doing = "taking the audit log over";
+        self.make_partitions().await?;
+        let mut tx = self.as_sealer(doing).await?;
+        // Waits for whoever is just sealing, and lets nobody before us seal after it.
+        let size = sqlx::query_scalar!(
+            "update audit_state set token = $1 where one and token <= $1 returning size",
+            token
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .doing(doing)?;
+        let Some(size) = size else { return Ok(None) };
+        let mut standing = Standing { size: place("audit_state", size)?, ..Standing::default() };
+        let marks = sqlx::query!("select source, part, number from audit_marks")
+            .fetch_all(&mut *tx)
+            .await
+            .doing(doing)?;
+        for mark in marks {
+            match source(mark.source)? {
+                Source::Command => drop(standing.commands.insert(mark.part, mark.number)),
+                Source::Act => standing.acts.settled = mark.number,
+                Source::Verdict => standing.verdicts.settled = mark.number,
+            }
+        }
+        for (source, numbered) in
+            [(Source::Act, &mut standing.acts), (Source::Verdict, &mut standing.verdicts)]
+        {
+            numbered.sealed = sqlx::query_scalar!(
+                "select number from audit_leaves where source = $1 and part = 0 and number > $2 order by number",
+                i16::from(source.code()),
+                numbered.settled,
+            )
+            .fetch_all(&mut *tx)
+            .await
+            .doing(doing)?;
+        }
+        tx.commit().await.doing(doing)?;
+        Ok(Some(standing))
+    }
+
+    async fn unsealed(&self, places: &Places, most: i64) -> Result<Unsealed, AppError> {
+        let doing = "reading what is to be sealed";
+        let mut tx = self.as_sealer(doing).await?;
+        // Read before the rows: a transaction that is not among those running here shows its rows below, or never.
+        let running = sqlx::query!(
+            r#"select pg_snapshot_xmin(now.snapshot)::text as "oldest!", pg_snapshot_xmax(now.snapshot)::text as "next!"
+               from (select pg_current_snapshot() as snapshot) now"#
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .doing(doing)?;
+        let shards: Vec<i16> = places.commands.keys().copied().collect();
+        let seqs: Vec<i64> = places.commands.values().copied().collect();
+        let commands = sqlx::query_as!(
+            CommandRow,
+            r#"select firm_id as "firm_id!", journal.shard as "shard!", journal.seq as "seq!", journal.at as "at!: At",
+                      after_quote as "after_quote!", account_id as "account_id!", key as "key!", act as "act!",
+                      outcome as "outcome!", person_id, request_id
+               from shards
+               left join unnest($1::smallint[], $2::bigint[]) as sealed (shard, last) on sealed.shard = shards.id
+               cross join lateral (select * from journal
+                                   where journal.shard = shards.id and journal.seq > coalesce(sealed.last, 0)
+                                   order by journal.seq limit $3) journal
+               order by journal.shard, journal.seq"#,
+            &shards,
+            &seqs,
+            most,
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .doing(doing)?;
+        let (seen, gaps) = &places.verdicts;
+        let verdicts = sqlx::query_as!(
+            VerdictRow,
+            r#"select firm_id as "firm_id!", entry as "entry!", account_id as "account_id!", number as "number!",
+                      at as "at!: At", decided_at as "decided_at!: At", kind as "kind!", rule as "rule!", phase as "phase!",
+                      octet_length(evidence) as "length!", sha256(convert_to(evidence, 'UTF8')) as "hash!"
+               from ((select * from verdicts where entry = any($2))
+                     union all (select * from verdicts where entry > $1 order by entry limit $3)) verdicts
+               order by entry"#,
+            seen,
+            gaps,
+            most,
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .doing(doing)?;
+        let (seen, gaps) = &places.acts;
+        let acts = sqlx::query_as!(
+            ActRow,
+            r#"select id as "id!", firm_id as "firm_id!", at as "at!: At", actor_id, request_id, action as "action!",
+                      purpose as "purpose!", object_kind as "object_kind!", object as "object!",
+                      detail::text as "detail!", before, after, document_length, document_hash, personal_of,
+                      sha256(personal) as personal_hash
+               from ((select * from audit_entries where id = any($2))
+                     union all (select * from audit_entries where id > $1 order by id limit $3)) acts
+               order by id"#,
+            seen,
+            gaps,
+            most,
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .doing(doing)?;
+        tx.commit().await.doing(doing)?;
+        let mut rows: Vec<LogRow> = commands.into_iter().map(CommandRow::read).collect();
+        rows.extend(read_all(verdicts, VerdictRow::read)?);
+        rows.extend(read_all(acts, ActRow::read)?);
+        let number = |text: &str| text.parse::<u64>().map_err(Inconsistent::from("pg_current_snapshot"));
+        Ok(Unsealed {
+            rows,
+            oldest_running: number(&running.oldest)?,
+            next_transaction: number(&running.next)?,
+        })
+    }
+
+    async fn seal(&self, batch: &Batch) -> Result<bool, AppError> {
+        let doing = "sealing entries of the audit log";
+        let leaves = &batch.leaves;
+        let Some(first) = leaves.first().map(|leaf| leaf.index) else { return Ok(true) };
+        let end = leaves.last().map_or(first, |leaf| leaf.index.saturating_add(1));
+        let mut tx = self.as_sealer(doing).await?;
+        // Here and nowhere else it is decided that the log has one continuation.
+        let moved = sqlx::query!(
+            "update audit_state set size = $3 where one and size = $1 and token = $2",
+            to_place("audit_state", first)?,
+            batch.token,
+            to_place("audit_state", end)?,
+        )
+        .execute(&mut *tx)
+        .await
+        .doing(doing)?;
+        if moved.rows_affected() != 1 {
+            return Ok(false);
+        }
+        let indices = leaves.iter().map(|leaf| to_place("audit_leaves", leaf.index));
+        sqlx::query!(
+            "insert into audit_leaves (leaf, firm_id, sealed_at, source, part, number, hash)
+             select leaf, firm_id, clock_timestamp(), source, part, number, hash
+             from unnest($1::bigint[], $2::uuid[], $3::smallint[], $4::smallint[], $5::bigint[], $6::bytea[])
+                  as leaves (leaf, firm_id, source, part, number, hash)",
+            &indices.collect::<Result<Vec<i64>, _>>()?,
+            &column(leaves, |leaf| leaf.firm.uuid()),
+            &column(leaves, |leaf| i16::from(leaf.source.code())),
+            &column(leaves, |leaf| leaf.part),
+            &column(leaves, |leaf| leaf.number),
+            &column(leaves, |leaf| leaf.hash.bytes().to_vec()),
+        )
+        .execute(&mut *tx)
+        .await
+        .doing(doing)?;
+        let nodes = &batch.nodes;
+        if !nodes.is_empty() {
+            let places = nodes.iter().map(|(_, place, _)| to_place("audit_nodes", *place));
+            sqlx::query!(
+                "insert into audit_nodes (level, place, hash)
+                 select level, place, hash from unnest($1::smallint[], $2::bigint[], $3::bytea[])
+                      as nodes (level, place, hash)",
+                &column(nodes, |(level, ..)| i16::from(*level)),
+                &places.collect::<Result<Vec<i64>, _>>()?,
+                &column(nodes, |(.., hash)| hash.bytes().to_vec()),
+            )
+            .execute(&mut *tx)
+            .await
+            .doing(doing)?;
+        }
+        sqlx::query!(
+            "insert into audit_marks (source, part, number)
+             select source, part, number from unnest($1::smallint[], $2::smallint[], $3::bigint[])
+                  as marks (source, part, number)
+             on conflict on constraint audit_marks_key do update set number = excluded.number",
+            &column(&batch.marks, |(source, ..)| i16::from(source.code())),
+            &column(&batch.marks, |(_, part, _)| *part),
+            &column(&batch.marks, |(.., number)| *number),
+        )
+        .execute(&mut *tx)
+        .await
+        .doing(doing)?;
+        tx.commit().await.doing(doing)?;
+        Ok(true)
+    }
+
+    async fn keep_checkpoint(&self, token: i64, checkpoint: &StoredCheckpoint) -> Result<bool, AppError> {
+        let doing = "keeping a checkpoint of the audit log";
+        let mut tx = self.as_sealer(doing).await?;
+        let kept = sqlx::query!(
+            "insert into audit_checkpoints (size, at, root, note)
+             select $1, $2, $3, $4 from (select from audit_state where one and token = $5 and size >= $1 for update) ours",
+            to_place("audit_checkpoints", checkpoint.size)?,
+            At(checkpoint.at) as _,
+            checkpoint.root.bytes().as_slice(),
+            checkpoint.note,
+            token,
+        )
+        .execute(&mut *tx)
+        .await
+        .doing(doing)?;
+        tx.commit().await.doing(doing)?;
+        Ok(kept.rows_affected() == 1)
+    }
+
+    async fn keep_key(&self, token: i64, key: &StoredKey) -> Result<bool, AppError> {
+        let doing = "keeping a key of the audit log";
+        let mut tx = self.as_sealer(doing).await?;
+        let kept = sqlx::query!(
+            "insert into audit_keys (number, key, after_size, statement)
+             select $1, $2, $3, $4 from (select from audit_state where one and token = $5 and size >= $3 for update) ours",
+            i32::try_from(key.number).map_err(Inconsistent::from("audit_keys"))?,
+            key.key,
+            to_place("audit_keys", key.after_size)?,
+            key.statement,
+            token,
+        )
+        .execute(&mut *tx)
+        .await
+        .doing(doing)?;
+        tx.commit().await.doing(doing)?;
+        Ok(kept.rows_affected() == 1)
+    }
+
+    async fn log_size(&self) -> Result<u64, AppError> {
+        let doing = "reading how long the audit log is";
+        let mut tx = self.as_sealer(doing).await?;
+        let size = sqlx::query_scalar!("select size from audit_state where one")
+            .fetch_one(&mut *tx)
+            .await
+            .doing(doing)?;
+        Ok(place("audit_state", size)?)
+    }
+
+    async fn hashes(&self, stretches: &[Stretch]) -> Result<Vec<Vec<Hash>>, AppError> {
+        let doing = "reading the tree of the audit log";
+        let mut tx = self.as_sealer(doing).await?;
+        let mut found: BTreeMap<i64, Vec<Hash>> = BTreeMap::new();
+        let numbered = |wanted: bool| -> Result<(Vec<i64>, Vec<i16>, Vec<i64>, Vec<i64>), AppError> {
+            let (mut numbers, mut levels, mut firsts, mut ends) =
+                (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            for (number, stretch) in
+                (0..).zip(stretches).filter(|(_, stretch)| (stretch.level == 0) == wanted)
+            {
+                numbers.push(number);
+                levels.push(i16::from(stretch.level));
+                firsts.push(to_place("audit_nodes", stretch.first)?);
+                ends.push(to_place("audit_nodes", stretch.first.saturating_add(stretch.count))?);
+            }
+            Ok((numbers, levels, firsts, ends))
+        };
+        let (numbers, _, firsts, ends) = numbered(true)?;
+        if !numbers.is_empty() {
+            let leaves = sqlx::query!(
+                r#"select wanted.number as "number!", hash
+                   from unnest($1::bigint[], $2::bigint[], $3::bigint[]) as wanted (number, first, until)
+                   join audit_leaves on leaf >= first and leaf < until
+                   order by wanted.number, leaf"#,
+                &numbers,
+                &firsts,
+                &ends,
+            )
+            .fetch_all(&mut *tx)
+            .await
+            .doing(doing)?;
+            for row in leaves {
+                found.entry(row.number).or_default().push(hash("audit_leaves", &row.hash)?);
+            }
+        }
+        let (numbers, levels, firsts, ends) = numbered(false)?;
+        if !numbers.is_empty() {
+            let nodes = sqlx::query!(
+                r#"select wanted.number as "number!", hash
+                   from unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bigint[]) as wanted (number, level, first, until)
+                   join audit_nodes on audit_nodes.level = wanted.level and place >= first and place < until
+                   order by wanted.number, place"#,
+                &numbers,
+                &levels,
+                &firsts,
+                &ends,
+            )
+            .fetch_all(&mut *tx)
+            .await
+            .doing(doing)?;
+            for row in nodes {
+                found.entry(row.number).or_default().push(hash("audit_nodes", &row.hash)?);
+            }
+        }
+        let numbers = (0..).take(stretches.len());
+        Ok(numbers.map(|number| found.remove(&number).unwrap_or_default()).collect())
+    }
+
+    async fn leaves(&self, first: u64, end: u64) -> Result<Vec<(Leaf, Option<LogRow>)>, AppError> {
+        let doing = "reading entries of the audit log";
+        let mut tx = self.as_sealer(doing).await?;
+        let leaves = sqlx::query_as!(
+            LeafRow,
+            "select leaf, firm_id, source, part, number, hash from audit_leaves
+             where leaf >= $1 and leaf < $2 order by leaf",
+            to_place("audit_leaves", first)?,
+            to_place("audit_leaves", end)?,
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .doing(doing)?;
+        let leaves = read_all(leaves, LeafRow::read)?;
+        let mut rows = rows_of(&mut tx, &leaves).await?;
+        let with_row = |leaf: Leaf| {
+            let row = rows.remove(&(leaf.source, leaf.part, leaf.number));
+            (leaf, row)
+        };
+        Ok(leaves.into_iter().map(with_row).collect())
+    }
+
+    async fn newest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, AppError> {
+        let doing = "reading checkpoints of the audit log";
+        let mut tx = self.as_sealer(doing).await?;
+        let row = sqlx::query_as!(
+            CheckpointRow,
+            r#"select size, at as "at: At", root, note from audit_checkpoints order by size desc limit 1"#
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .doing(doing)?;
+        Ok(row.map(CheckpointRow::read).transpose()?)
+    }
+
+    async fn checkpoints(&self, from: u64, most: i64) -> Result<Vec<StoredCheckpoint>, AppError> {
+        let doing = "reading checkpoints of the audit log";
+        let mut tx = self.as_sealer(doing).await?;
+        let rows = sqlx::query_as!(
+            CheckpointRow,
+            r#"select size, at as "at: At", root, note from audit_checkpoints where size >= $1 order by size limit $2"#,
+            to_place("audit_checkpoints", from)?,
+            most,
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .doing(doing)?;
+        read_all(rows, CheckpointRow::read)
+    }
+
+    async fn log_keys(&self) -> Result<Vec<StoredKey>, AppError> {
+        let doing = "reading the keys of the audit log";
+        let mut tx = self.as_sealer(doing).await?;
+        let rows = sqlx::query!("select number, key, after_size, statement from audit_keys order by number")
+            .fetch_all(&mut *tx)
+            .await
+            .doing(doing)?;
+        read_all(rows, |row| {
+            Ok(StoredKey {
+                number: u32::try_from(row.number).map_err(Inconsistent::from("audit_keys"))?,
+                key: row.key,
+                after_size: place("audit_keys", row.after_size)?,
+                statement: row.statement,
+            })
+        })
+    }
+
+    async fn cosignatures(&self, size: u64) -> Result<Vec<Cosignature>, AppError> {
+        let doing = "reading who else has signed the audit log";
+        let mut tx = self.as_sealer(doing).await?;
+        let rows = sqlx::query!(
+            r#"select witness, at as "at: At", line from audit_cosignatures where size = $1 order by witness"#,
+            to_place("audit_cosignatures", size)?,
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .doing(doing)?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Cosignature { size, witness: row.witness, at: row.at.0, line: row.line })
+            .collect())
+    }
+
+    async fn never_sealed(&self) -> Result<Vec<(Source, i16, i64)>, AppError> {
+        let doing = "looking for rows that are no entries";
+        let mut tx = self.as_sealer(doing).await?;
+        let rows = sqlx::query!(
+            r#"select source as "source!", part as "part!", number as "number!" from (
+                 (select 1::smallint as source, 0::smallint as part, id as number from audit_entries
+                  where id <= (select number from audit_marks where source = 1)
+                    and not exists (select from audit_leaves where source = 1 and part = 0 and number = id)
+                  order by id limit $1)
+                 union all
+                 (select 3::smallint, 0::smallint, entry from verdicts
+                  where entry <= (select number from audit_marks where source = 3)
+                    and not exists (select from audit_leaves
+                                    where source = 3 and part = 0 and audit_leaves.number = entry)
+                  order by entry limit $1)
+                 union all
+                 (select 2::smallint, shard, seq from journal
+                  where seq <= (select number from audit_marks where source = 2 and part = shard)
+                    and not exists (select from audit_leaves where source = 2 and part = shard and number = seq)
+                  order by shard, seq limit $1)) never"#,
+            MOST_TOLD,
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .doing(doing)?;
+        read_all(rows, |row| Ok((source(row.source)?, row.part, row.number)))
+    }
+
+    async fn search_log(&self, firm: FirmId, search: &Search, most: usize) -> Result<Found, AppError> {
+        let doing = "searching the audit log";
+        let mut tx = self.as_auditor(firm).await?;
+        let below = search.below.map(|below| to_place("audit_leaves", below)).transpose()?;
+        let (mut below, mut looked_at) = (below.unwrap_or(i64::MAX), 0_i64);
+        let mut found = Found::default();
+        loop {
+            let leaves = sqlx::query_as!(
+                LeafRow,
+                "select leaf, firm_id, source, part, number, hash from audit_leaves
+                 where firm_id = $1 and leaf < $2 order by leaf desc limit $3",
+                firm.uuid(),
+                below,
+                LOOKED_AT_ONCE,
+            )
+            .fetch_all(tx.connection())
+            .await
+            .doing(doing)?;
+            let Some(last) = leaves.last().map(|leaf| leaf.leaf) else {
+                found.below = None;
+                return Ok(found);
+            };
+            let leaves = read_all(leaves, LeafRow::read)?;
+            let mut rows = rows_of(tx.connection(), &leaves).await?;
+            for leaf in leaves {
+                found.below = Some(leaf.index);
+                let row = rows.remove(&(leaf.source, leaf.part, leaf.number));
+                found.entries.extend(row.filter(|row| search.is_for(row)).map(|row| (leaf, row)));
+                if found.entries.len() >= most {
+                    return Ok(found);
+                }
+            }
+            below = last;
+            looked_at = looked_at.saturating_add(LOOKED_AT_ONCE);
+            if looked_at >= MOST_LOOKED_AT {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn log_entry(&self, firm: FirmId, index: u64) -> Result<Option<(Leaf, LogRow)>, AppError> {
+        let doing = "reading entries of the audit log";
+        let mut tx = self.as_auditor(firm).await?;
+        let leaf = sqlx::query_as!(
+            LeafRow,
+            "select leaf, firm_id, source, part, number, hash from audit_leaves where firm_id = $1 and leaf = $2",
+            firm.uuid(),
+            to_place("audit_leaves", index)?,
+        )
+        .fetch_optional(tx.connection())
+        .await
+        .doing(doing)?;
+        let leaf = leaf.map(LeafRow::read).transpose()?;
+        with_its_row(&mut tx, leaf).await
+    }
+
+    async fn verdict_entry(
+        &self,
+        firm: FirmId,
+        account: AccountId,
+        number: u32,
+    ) -> Result<Option<(Leaf, LogRow)>, AppError> {
+        let doing = "reading entries of the audit log";
+        let mut tx = self.as_auditor(firm).await?;
+        let leaf = sqlx::query_as!(
+            LeafRow,
+            r#"select leaf, audit_leaves.firm_id, source, part, audit_leaves.number, hash
+               from verdicts
+               join audit_leaves on source = 3 and part = 0 and audit_leaves.number = entry
+               where verdicts.firm_id = $1 and account_id = $2 and verdicts.number = $3"#,
+            firm.uuid(),
+            account.uuid(),
+            i64::from(number),
+        )
+        .fetch_optional(tx.connection())
+        .await
+        .doing(doing)?;
+        let leaf = leaf.map(LeafRow::read).transpose()?;
+        with_its_row(&mut tx, leaf).await
+    }
+
+    async fn keep_cosignature(&self, firm: FirmId, cosignature: &Cosignature) -> Result<(), AppError> {
+        let doing = "keeping a cosignature";
+        let mut tx = self.as_auditor(firm).await?;
+        sqlx::query!(
+            "insert into audit_cosignatures (size, witness, at, line) values ($1, $2, $3, $4)
+             on conflict on constraint audit_cosignatures_key do nothing",
+            to_place("audit_cosignatures", cosignature.size)?,
+            cosignature.witness,
+            At(cosignature.at) as _,
+            cosignature.line,
+        )
+        .execute(tx.connection())
+        .await
+        .doing(doing)?;
+        let _proof = tx.commit().await?;
+        Ok(())
+    }
+
+    async fn record_act(&self, act: &AuditEntry) -> Result<(), AppError> {
+        finish(self.begin(act.firm).await?, act, &[]).await
+    }
+
+    async fn make_partitions(&self) -> Result<u64, AppError> {
+        let doing = "making partitions of the audit log";
+        let made = sqlx::query_scalar!(r#"select tradesense_audit_partitions($1) as "made!""#, MONTHS_AHEAD)
+            .fetch_one(&self.worker)
+            .await
+            .doing(doing)?;
+        Ok(u64::try_from(made).map_err(Inconsistent::from("audit_leaves"))?)
+    }
+}
+
+async fn with_its_row(tx: &mut Tx, leaf: Option<Leaf>) -> Result<Option<(Leaf, LogRow)>, AppError> {
+    let Some(leaf) = leaf else { return Ok(None) };
+    let mut rows = rows_of(tx.connection(), &[leaf]).await?;
+    Ok(rows.remove(&(leaf.source, leaf.part, leaf.number)).map(|row| (leaf, row)))
+}

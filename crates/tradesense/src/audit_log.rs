@@ -1,0 +1,318 @@
+//! `tradesense audit`: whether the audit log is what was sealed, signed and copied; exports of it; the next key.
+
+use std::fs::File;
+use std::io::{Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use app::auditing::{self, AuditStore, Exporter, LogError, NEWEST, Wanted};
+use app::privacy::{NoKeys, Vault};
+use audit::checkpoint::{Keys, Unbelieved};
+use audit::export::{Refused, Trust, Verified, Verifier};
+use audit::note::NoteKey;
+use audit::tree::Hash;
+use clap::{Args, Subcommand};
+use kernel::FirmId;
+use providers::copies::Folder;
+use store::Store;
+
+use crate::replay::Found;
+use crate::system::SystemRng;
+use crate::{instruments, keys};
+
+/// How much of a file is read in one go.
+const PART: usize = 1 << 20;
+
+/// What to do with the audit log.
+#[derive(Debug, Subcommand)]
+pub enum AuditLog {
+    /// Verifies the log in a database or in an export. Ends with 0 if it is what was signed, with 1 if it is not, and names the entry
+    /// or the checkpoint.
+    Verify(Verify),
+    /// Writes the log, or a part of it, as a file that anybody verifies without the database.
+    Export(Export),
+    /// Makes the next key; the sealer hands over to it when it starts again.
+    NewKey {
+        /// Where the keys lie.
+        #[arg(long, env = "TRADESENSE_KEYS_DIR")]
+        keys_dir: PathBuf,
+    },
+    /// Prints the log's first key as others know it.
+    Key {
+        /// Where the keys lie.
+        #[arg(long, env = "TRADESENSE_KEYS_DIR")]
+        keys_dir: PathBuf,
+    },
+}
+
+/// What to verify, and what to believe.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The database, as its owner or under the login of the platform.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// An export in place of the database.
+    #[arg(long)]
+    export: Option<PathBuf>,
+    #[command(flatten)]
+    known: Known,
+    /// From this entry on.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Up to and with this entry; up to the newest checkpoint if not said.
+    #[arg(long)]
+    to: Option<u64>,
+}
+
+/// What the reader knows from elsewhere.
+#[derive(Debug, Args)]
+struct Known {
+    /// The log's first key, as `tradesense audit key` prints it, or a file that holds it. Without it that of the copies counts.
+    #[arg(long)]
+    key: Option<String>,
+    /// A folder with copies of the log, that the database's owner cannot write.
+    #[arg(long, env = "TRADESENSE_AUDIT_COPIES")]
+    copies: Option<PathBuf>,
+    /// A checkpoint that was verified before; without it the newest of the copies counts.
+    #[arg(long)]
+    trusted: Option<PathBuf>,
+    /// A witness's key; every checkpoint must be cosigned by it.
+    #[arg(long = "witness")]
+    witnesses: Vec<String>,
+}
+
+/// What to export.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The database, as its owner or under the login of the platform.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+    /// Where to write it; `-` is standard output.
+    file: PathBuf,
+    /// From this entry on.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Up to and with this entry; up to the newest checkpoint if not said.
+    #[arg(long)]
+    to: Option<u64>,
+    /// Only the entries of this firm.
+    #[arg(long)]
+    firm: Option<FirmId>,
+    /// The size of a checkpoint that the reader trusts.
+    #[arg(long)]
+    trusted: Option<u64>,
+}
+
+/// Runs the command.
+pub fn run(command: &AuditLog, out: &mut dyn Write) -> anyhow::Result<Found> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match command {
+        AuditLog::Verify(verify) => {
+            let verified = match (&verify.export, &verify.database_url) {
+                (Some(file), _) => {
+                    ensure!(
+                        verify.from == 0 && verify.to.is_none(),
+                        "an export is verified as a whole: --from and --to are for the database"
+                    );
+                    of_export(file, &verify.known)
+                }
+                (None, Some(url)) => runtime.block_on(of_database(url, verify)),
+                (None, None) => bail!("name a database (--database-url) or an export (--export)"),
+            };
+            match verified {
+                Ok(verified) => {
+                    let checkpoint = &verified.checkpoint;
+                    writeln!(out, "{}", verified.sentence())?;
+                    writeln!(
+                        out,
+                        "checkpoint  {} {}",
+                        checkpoint.checkpoint.size,
+                        checkpoint.checkpoint.root.base64()
+                    )?;
+                    writeln!(out, "signed by   {}", checkpoint.key)?;
+                    for (witness, at) in &checkpoint.witnesses {
+                        writeln!(out, "witnessed   by {witness} at {at}")?;
+                    }
+                    Ok(Found::Equal)
+                }
+                Err(error) => {
+                    let Some(say) = broken(&error) else { return Err(error) };
+                    writeln!(out, "NOT WHAT WAS SIGNED: {say}")?;
+                    Ok(Found::Different)
+                }
+            }
+        }
+        AuditLog::Export(export) => runtime.block_on(write_export(export, out)).map(|()| Found::Equal),
+        AuditLog::NewKey { keys_dir } => {
+            let name = keys::new_audit_key(keys_dir)?;
+            writeln!(out, "{}", keys_dir.join(name).display())?;
+            Ok(Found::Equal)
+        }
+        AuditLog::Key { keys_dir } => {
+            let signers = keys::audit_signers(keys::audit_keys(keys_dir)?)?;
+            let first = signers.first().context("the audit log has no key")?;
+            writeln!(out, "{}", first.public(audit::note::Signs::Text))?;
+            Ok(Found::Equal)
+        }
+    }
+}
+
+/// In words what is not what was signed; nothing of an error that says nothing about the log.
+fn broken(error: &anyhow::Error) -> Option<String> {
+    let found = match error.downcast_ref::<LogError>() {
+        Some(LogError::Broken(found)) => Some(anyhow::Error::from(found.clone())),
+        Some(LogError::App(_)) => None,
+        None => {
+            let refused = error.downcast_ref::<Refused>().map(|refused| anyhow::Error::from(refused.clone()));
+            refused.or_else(|| Some(error.downcast_ref::<Unbelieved>()?.clone().into()))
+        }
+    };
+    found.map(|found| format!("{found:#}"))
+}
+
+async fn connect(url: &str) -> anyhow::Result<Arc<dyn AuditStore>> {
+    let settings = store::Settings {
+        url: url.to_owned(),
+        instruments: Arc::new(instruments::shipped()?),
+        app_connections: 1,
+        engine_connections: 1,
+        worker_connections: 2,
+        // Nobody's name is read.
+        vault: Vault::new(Arc::new(NoKeys), Arc::new(SystemRng)),
+    };
+    Ok(Arc::new(Store::connect(&settings).await.context("connecting to the database")?))
+}
+
+async fn of_database(url: &str, verify: &Verify) -> anyhow::Result<Verified> {
+    let store = connect(url).await?;
+    let folder = verify.known.copies.as_deref().map(Folder::new);
+    let known = first_key(&verify.known, folder.as_ref())?;
+    let first = if let Some(key) = known {
+        key
+    } else {
+        tracing::warn!(
+            "no key was given: what the database says of its own key proves nothing against its owner"
+        );
+        let stored = store.log_keys().await?;
+        let key = stored.first().context("the log has no key yet")?;
+        NoteKey::parse(&key.key).context("reading the log's key")?
+    };
+    let keys = with_witnesses(auditing::known_keys(&*store, first).await?, &verify.known)?;
+    if let Some(folder) = &folder {
+        auditing::check_outside(&*store, folder, &keys).await?;
+    }
+    let checkpoint = trusted_checkpoint(&verify.known, folder.as_ref(), &keys)?;
+    let copied = folder
+        .zip(checkpoint)
+        .map(|(folder, (size, _))| -> auditing::Copied { Box::new(folder.entry_hashes(size)) });
+    let end = verify.to.map(|to| to.saturating_add(1));
+    let wanted = Wanted { first: verify.from, end, ..Wanted::default() };
+    Ok(auditing::verify(&store, Trust { keys, checkpoint }, wanted, copied).await?)
+}
+
+fn of_export(file: &Path, known: &Known) -> anyhow::Result<Verified> {
+    let folder = known.copies.as_deref().map(Folder::new);
+    let key = first_key(known, folder.as_ref())?;
+    let key = key.context("an export proves nothing without the log's key: give --key or --copies")?;
+    // Its later keys come with the export; a trusted checkpoint may be signed by any of them.
+    let keys = with_witnesses(Keys::new(key).context("using the log's key")?, known)?;
+    let of_copies = match &folder {
+        Some(folder) => keys_of_copies(folder, &keys)?,
+        None => keys.clone(),
+    };
+    let checkpoint = trusted_checkpoint(known, folder.as_ref(), &of_copies)?;
+    let mut verifier = Verifier::new(Trust { keys, checkpoint });
+    if let Some((folder, (size, _))) = folder.zip(checkpoint) {
+        verifier = verifier.with_copies(folder.entry_hashes(size));
+    }
+    let mut file = File::open(file).with_context(|| format!("reading {}", file.display()))?;
+    let mut part = vec![0; PART];
+    loop {
+        let read = file.read(&mut part).context("reading the export")?;
+        if read == 0 {
+            return Ok(verifier.finish()?);
+        }
+        verifier.feed(part.get(..read).unwrap_or_default())?;
+    }
+}
+
+fn first_key(known: &Known, folder: Option<&Folder>) -> anyhow::Result<Option<NoteKey>> {
+    let text = match (&known.key, folder) {
+        (Some(text), _) if Path::new(text).is_file() => {
+            Some(std::fs::read_to_string(text).with_context(|| format!("reading {text}"))?)
+        }
+        (Some(text), _) => Some(text.clone()),
+        (None, Some(folder)) => folder
+            .read("keys/1")
+            .context("reading the key of the copies")?
+            .map(String::from_utf8)
+            .transpose()
+            .context("reading the key of the copies")?,
+        (None, None) => None,
+    };
+    text.map(|text| NoteKey::parse(text.trim()).context("this is no key of an audit log")).transpose()
+}
+
+fn with_witnesses(keys: Keys, known: &Known) -> anyhow::Result<Keys> {
+    let parse = |text: &String| NoteKey::parse(text.trim()).with_context(|| format!("{text:?} is no key"));
+    let witnesses = known.witnesses.iter().map(parse).collect::<anyhow::Result<Vec<NoteKey>>>()?;
+    let needed = witnesses.len();
+    keys.with_witnesses(witnesses, needed).context("using the keys of witnesses")
+}
+
+/// The keys that the statements among the copies name.
+fn keys_of_copies(folder: &Folder, keys: &Keys) -> anyhow::Result<Keys> {
+    let mut keys = keys.clone();
+    for number in 2_u32.. {
+        let name = format!("keys/{number}");
+        let Some(statement) = folder.read(&name).with_context(|| format!("reading {name}"))? else { break };
+        let statement = String::from_utf8(statement).with_context(|| format!("reading {name}"))?;
+        keys.succeed(&statement).with_context(|| format!("believing {name}"))?;
+    }
+    Ok(keys)
+}
+
+/// The checkpoint that was verified before: its own, or the newest outside.
+fn trusted_checkpoint(
+    known: &Known,
+    folder: Option<&Folder>,
+    keys: &Keys,
+) -> anyhow::Result<Option<(u64, Hash)>> {
+    let note = match (&known.trusted, folder) {
+        (Some(file), _) => Some(std::fs::read(file).with_context(|| format!("reading {}", file.display()))?),
+        (None, Some(folder)) => folder.read(NEWEST).context("reading the newest copied checkpoint")?,
+        (None, None) => None,
+    };
+    let Some(note) = note else { return Ok(None) };
+    let note = String::from_utf8(note).context("reading the checkpoint that is trusted")?;
+    let opened = keys.open(&note).context("the checkpoint that is to be trusted")?;
+    Ok(Some((opened.checkpoint.size, opened.checkpoint.root)))
+}
+
+async fn write_export(export: &Export, out: &mut dyn Write) -> anyhow::Result<()> {
+    let store = connect(&export.database_url).await?;
+    let end = export.to.map(|to| to.saturating_add(1));
+    let wanted = Wanted { first: export.from, end, firm: export.firm, trusted: export.trusted };
+    let mut exporter = Exporter::new(store, wanted).await?;
+    let mut file: Box<dyn Write> = if export.file == Path::new("-") {
+        Box::new(std::io::stdout())
+    } else {
+        Box::new(File::create(&export.file).with_context(|| format!("writing {}", export.file.display()))?)
+    };
+    while let Some(part) = exporter.next().await? {
+        file.write_all(&part).context("writing the export")?;
+    }
+    file.flush().context("writing the export")?;
+    if export.file != Path::new("-") {
+        let header = exporter.header();
+        writeln!(
+            out,
+            "entries {} to {} of a log of {}",
+            header.first,
+            header.end.saturating_sub(1),
+            header.size
+        )?;
+    }
+    Ok(())
+}

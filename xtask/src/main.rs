@@ -53,7 +53,7 @@ Developer commands of TradeSense
   cargo xtask bench quote-log [--dir DIR]
       Measure appends to the quote log (and a bare file) on a disk, reading it and archiving it.
   cargo xtask bench audit
-      Measure verifying an export of the audit log on one core, and proofs made from tiles.
+      Measure verifying an export of the audit log on one core, proofs made from tiles, and sealing beside plain inserts.
   cargo xtask bench engine [--synthetic [SHAPE] | --ticks DIR] [--accounts N] [--instruments M]
                            [--trailing-share X] [--length N] [--seed S] [--check] [--alone]
       Measure how many accounts are watched on how many ticks, beside the ways without an index. SHAPE is

@@ -231,9 +231,7 @@ pub fn router(analytics: Analytics) -> Router {
 
 /// Ready once the boards have been loaded, while the database answers, and until it is to stop.
 async fn ready(State(analytics): State<Analytics>) -> Result<&'static str, Problem> {
-    if *analytics.stopping.borrow() {
-        return Err(Problem::new("unavailable", "This process is about to stop; ask another one."));
-    }
+    serve::refuse_when_stopping(&analytics.stopping)?;
     analytics.as_of()?;
     analytics.store.ready().await?;
     Ok("ready\n")

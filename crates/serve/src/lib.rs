@@ -21,7 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use kernel::{Clock, FirmId, RequestId, Rng};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt as _;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -88,6 +88,14 @@ pub fn beside(first: Router, prefix: &'static str, second: Router) -> Router {
     })
 }
 
+/// What a process says of its readiness once it was asked to stop.
+pub fn refuse_when_stopping(stopping: &watch::Receiver<bool>) -> Result<(), Problem> {
+    if *stopping.borrow() {
+        return Err(Problem::new("unavailable", "This process is about to stop; ask another one."));
+    }
+    Ok(())
+}
+
 /// There is nothing at the address.
 #[expect(clippy::unused_async, reason = "a handler is an async function")]
 pub async fn no_such_operation() -> Problem {
@@ -102,11 +110,11 @@ async fn wrong_method() -> Problem {
 /// begins.
 async fn bounded(State(room): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     let is_health = request.uri().path().starts_with("/health/");
-    match room.try_acquire() {
-        Ok(_worked_on) => next.run(request).await,
-        Err(_) if is_health => next.run(request).await,
-        Err(_) => Problem::new("unavailable", "Too much is asked at once. Try again.").into_response(),
+    let worked_on = room.try_acquire();
+    if worked_on.is_err() && !is_health {
+        return Problem::new("unavailable", "Too much is asked at once. Try again.").into_response();
     }
+    next.run(request).await
 }
 
 /// Refuses what another site made a browser send. `SameSite=Lax` keeps the cookie away from such requests already;

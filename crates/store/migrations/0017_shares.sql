@@ -7,5 +7,11 @@ create table lease_seekers (
 );
 grant select, insert, update, delete on lease_seekers to tradesense_worker, tradesense_engine;
 
+-- Whether a lease that runs until then still holds. No lease is longer than a minute: one that runs for longer was written
+-- before the database's clock was set back.
+create function tradesense_is_leased(until timestamptz) returns boolean
+    language sql volatile
+    return until between clock_timestamp() and clock_timestamp() + interval '1 minute';
+
 -- Topics that mean nothing to a group; nobody waits until it has taken them.
 alter table consumer_groups add column passes_over text[] not null default '{}';

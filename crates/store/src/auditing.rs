@@ -3,7 +3,7 @@
 //! Everything here is done under two roles that nothing else has: the sealer's, which reads the rows of every firm and alone
 //! writes the tree, and the auditors', which reads one firm's.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use app::AppError;
 use app::auditing::{
@@ -27,8 +27,10 @@ use crate::{Inconsistent, Store, Tx};
 const MOST_LOOKED_AT: i64 = 20_000;
 /// Of which so many are read in one go.
 const LOOKED_AT_ONCE: i64 = 1_000;
-/// Of rows that never became entries so many are told.
-const MOST_TOLD: i64 = 20;
+/// Of rows that never became entries about so many are told.
+const MOST_TOLD: usize = 20;
+/// Rows whose entries are looked for in one go.
+const SLICE: i64 = 20_000;
 /// Partitions are made for so many months ahead.
 const MONTHS_AHEAD: i32 = 3;
 
@@ -292,6 +294,49 @@ async fn rows_of(connection: &mut PgConnection, leaves: &[Leaf]) -> Result<HashM
         keep(found.into_iter().map(CommandRow::read).collect());
     }
     Ok(rows)
+}
+
+/// The numbers of a source's rows above one and up to another, a slice of them in their order.
+async fn numbers(
+    connection: &mut PgConnection,
+    source: Source,
+    part: i16,
+    after: i64,
+    until: i64,
+) -> Result<Vec<i64>, sqlx::Error> {
+    match source {
+        Source::Act => {
+            sqlx::query_scalar!(
+                "select id from audit_entries where id > $1 and id <= $2 order by id limit $3",
+                after,
+                until,
+                SLICE,
+            )
+            .fetch_all(connection)
+            .await
+        }
+        Source::Verdict => {
+            sqlx::query_scalar!(
+                "select entry from verdicts where entry > $1 and entry <= $2 order by entry limit $3",
+                after,
+                until,
+                SLICE,
+            )
+            .fetch_all(connection)
+            .await
+        }
+        Source::Command => {
+            sqlx::query_scalar!(
+                "select seq from journal where shard = $1 and seq > $2 and seq <= $3 order by seq limit $4",
+                part,
+                after,
+                until,
+                SLICE,
+            )
+            .fetch_all(connection)
+            .await
+        }
+    }
 }
 
 impl Store {
@@ -688,29 +733,40 @@ impl AuditStore for Store {
     async fn never_sealed(&self) -> Result<Vec<(Source, i16, i64)>, AppError> {
         let doing = "looking for rows that are no entries";
         let mut tx = self.as_sealer(doing).await?;
-        let rows = sqlx::query!(
-            r#"select source as "source!", part as "part!", number as "number!" from (
-                 (select 1::smallint as source, 0::smallint as part, id as number from audit_entries
-                  where id <= (select number from audit_marks where source = 1)
-                    and not exists (select from audit_leaves where source = 1 and part = 0 and number = id)
-                  order by id limit $1)
-                 union all
-                 (select 3::smallint, 0::smallint, entry from verdicts
-                  where entry <= (select number from audit_marks where source = 3)
-                    and not exists (select from audit_leaves
-                                    where source = 3 and part = 0 and audit_leaves.number = entry)
-                  order by entry limit $1)
-                 union all
-                 (select 2::smallint, shard, seq from journal
-                  where seq <= (select number from audit_marks where source = 2 and part = shard)
-                    and not exists (select from audit_leaves where source = 2 and part = shard and number = seq)
-                  order by shard, seq limit $1)) never"#,
-            MOST_TOLD,
-        )
-        .fetch_all(&mut *tx)
-        .await
-        .doing(doing)?;
-        read_all(rows, |row| Ok((source(row.source)?, row.part, row.number)))
+        let marks = sqlx::query!("select source, part, number from audit_marks order by source, part")
+            .fetch_all(&mut *tx)
+            .await
+            .doing(doing)?;
+        let mut never = Vec::new();
+        for mark in marks {
+            let source = source(mark.source)?;
+            let mut after = i64::MIN;
+            // Slice by slice along both indexes: a join of everything would take longer than a statement may.
+            loop {
+                let rows = numbers(&mut tx, source, mark.part, after, mark.number).await.doing(doing)?;
+                let Some(last) = rows.last().copied() else { break };
+                let sealed: HashSet<i64> = sqlx::query_scalar!(
+                    "select number from audit_leaves
+                     where source = $1 and part = $2 and number > $3 and number <= $4",
+                    mark.source,
+                    mark.part,
+                    after,
+                    last,
+                )
+                .fetch_all(&mut *tx)
+                .await
+                .doing(doing)?
+                .into_iter()
+                .collect();
+                let unsealed = rows.into_iter().filter(|number| !sealed.contains(number));
+                never.extend(unsealed.map(|number| (source, mark.part, number)));
+                if never.len() >= MOST_TOLD {
+                    return Ok(never);
+                }
+                after = last;
+            }
+        }
+        Ok(never)
     }
 
     async fn search_log(&self, firm: FirmId, search: &Search, most: usize) -> Result<Found, AppError> {

@@ -24,7 +24,7 @@ impl Leadership for Store {
         let mut tx = self.worker.begin().await.doing(doing)?;
         sqlx::query!(
             "with gone as (delete from lease_seekers where owner_id <> $1
-                             and seen_until not between clock_timestamp() and clock_timestamp() + interval '1 minute'),
+                             and not tradesense_is_leased(seen_until)),
                   known as (insert into leases (name, token) select wanted, 0 from unnest($2::text[]) wanted
                             where not exists (select from leases where name = wanted)
                             on conflict on constraint leases_key do nothing)
@@ -77,12 +77,12 @@ async fn take_share(
                         <= ceil(sought.names::numeric / sought.owners) as ours
              from leases join sought on sought.kind = split_part(name, ':', 1)
              where name = any($2) and (owner_id is null or owner_id = $1
-                    or leased_until not between clock_timestamp() and clock_timestamp() + interval '1 minute')
+                    or not tradesense_is_leased(leased_until))
          ), free as (
              select name, ours
              from leases join ranked using (name)
              where owner_id is null or owner_id = $1
-                or leased_until not between clock_timestamp() and clock_timestamp() + interval '1 minute'
+                or not tradesense_is_leased(leased_until)
              order by name
              for update of leases skip locked
          )

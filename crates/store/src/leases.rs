@@ -45,7 +45,7 @@ impl LeaseStore for Store {
         .map_err(storage)?;
         sqlx::query!(
             "delete from shard_owners
-             where id <> $1 and seen_until not between clock_timestamp() and clock_timestamp() + interval '1 minute'",
+             where id <> $1 and not tradesense_is_leased(seen_until)",
             owner.uuid(),
         )
         .execute(&mut *tx)
@@ -74,8 +74,7 @@ impl LeaseStore for Store {
         let claimed = sqlx::query_scalar!(
             "update shards set owner_id = $1, leased_until = clock_timestamp() + $4::bigint * interval '1 microsecond'
              where id in (select id from shards
-                          where (owner_id is null or owner_id = $1 or leased_until not between clock_timestamp()
-                                 and clock_timestamp() + interval '1 minute')
+                          where (owner_id is null or owner_id = $1 or not tradesense_is_leased(leased_until))
                             and id <> all($2)
                           order by id limit $3
                           for update skip locked)

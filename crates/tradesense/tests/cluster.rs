@@ -430,6 +430,7 @@ async fn whatever_dies_nothing_acknowledged_is_lost_or_doubled() {
         let longest =
             (0..HANDS).map(|name| longest_silence(&acknowledged.lock().unwrap(), name, struck)).max();
         let longest = longest.unwrap();
+        println!("{fault:?}: {} ms", longest.as_millis());
         recovered.entry(fault).or_default().push(longest);
     }
     stop.store(true, Ordering::SeqCst);

@@ -210,8 +210,6 @@ async fn ready(State(web): State<Web>) -> Result<&'static str, Problem> {
 /// Whether requests are to come here: the database answers, and nobody asked this process to stop. What waits for streams
 /// can wait; requests do not need them.
 async fn readiness(web: &Web) -> Result<(), Problem> {
-    if *web.stopping.borrow() {
-        return Err(Problem::new("unavailable", "This process is about to stop; ask another one."));
-    }
+    serve::refuse_when_stopping(&web.stopping)?;
     Ok(web.store.ready().await?)
 }

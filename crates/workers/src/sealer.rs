@@ -137,13 +137,7 @@ impl Sealer {
         auditing::check_outside(&*self.store, &*self.copies, &keys).await?;
         let newest = self.store.newest_checkpoint().await?;
         if let Some(newest) = &newest {
-            let size = newest.size;
-            if size > standing.size {
-                return Err(Break::Behind { outside: size, here: standing.size }.into());
-            }
-            if auditing::root(&*self.store, size).await? != newest.root {
-                return Err(Break::Rewritten { size }.into());
-            }
+            auditing::check_continues(&*self.store, standing.size, newest.size, newest.root).await?;
         }
         let mut sealing = Sealing {
             sealer: self,

@@ -48,7 +48,7 @@ impl Consumer for WebhookTaker {
 }
 
 /// Attempts to one endpoint at once; more wait, so that one that is slow holds up no other.
-const AT_ONCE: usize = 4;
+const AT_ONCE: u32 = 4;
 /// How long those wait who find too many at work, at the least and at the most.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
@@ -63,7 +63,7 @@ pub struct Deliver {
 /// Whose turn it is at one endpoint.
 #[derive(Debug)]
 struct Turns {
-    at_work: usize,
+    at_work: u32,
     /// How long the last attempt took.
     took: Duration,
     /// When the last of those who wait comes again.
@@ -89,7 +89,7 @@ impl Deliver {
             turns.at_work = turns.at_work.saturating_add(1);
             return Ok(Turn { of: self, endpoint, began: now });
         }
-        let pace = turns.took.checked_div(u32::try_from(AT_ONCE).unwrap_or(1)).unwrap_or_default();
+        let pace = turns.took.checked_div(AT_ONCE).unwrap_or_default();
         turns.last = turns.last.max(now).checked_add(pace).unwrap_or(now);
         let wait = turns.last.saturating_duration_since(now).clamp(SHORTEST_WAIT, LONGEST_WAIT);
         Err(wait.into())

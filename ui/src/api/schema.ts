@@ -435,7 +435,7 @@ export interface paths {
       cookie?: never;
     };
     /** The keys of the audit log. Keep the first: a proof proves something only with a key that did not come with it. */
-    get: operations["keys"];
+    get: operations["audit_keys"];
     put?: never;
     post?: never;
     delete?: never;
@@ -4599,7 +4599,7 @@ export interface operations {
       422: components["responses"]["ProblemBody"];
     };
   };
-  keys: {
+  audit_keys: {
     parameters: {
       query?: never;
       header?: never;

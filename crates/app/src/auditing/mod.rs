@@ -22,7 +22,7 @@ use crate::trading::AuditEntry;
 
 pub use export::{Exporter, Wanted};
 pub use tree::{frontier, prove_consistency, prove_inclusion, root};
-pub use verify::{Copied, check_end, check_outside, known_keys, read_outside, verify};
+pub use verify::{Copied, check_continues, check_end, check_outside, known_keys, read_outside, verify};
 
 /// Of a detail that is longer than this the entry holds length and hash.
 const MOST_DETAIL: usize = 16_384;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use audit::checkpoint::{Keys, Opened};
+use audit::checkpoint::{Checkpoint, Keys, Opened};
 use audit::export::{Trust, Verified, Verifier};
 use audit::note::NoteKey;
 use audit::tree::Hash;
@@ -90,6 +90,22 @@ pub async fn read_outside(copies: &dyn Copies, keys: &Keys) -> Result<Option<Ope
     Ok(Some(opened))
 }
 
+/// Whether a log of `here` entries continues what was signed for its first `size`.
+pub async fn check_continues(
+    store: &dyn AuditStore,
+    here: u64,
+    size: u64,
+    root: Hash,
+) -> Result<(), LogError> {
+    if size > here {
+        return Err(Break::Behind { outside: size, here }.into());
+    }
+    if tree::root(store, size).await? != root {
+        return Err(Break::Rewritten { size }.into());
+    }
+    Ok(())
+}
+
 /// Whether the database continues the newest checkpoint outside: gives that.
 pub async fn check_outside(
     store: &dyn AuditStore,
@@ -97,14 +113,8 @@ pub async fn check_outside(
     keys: &Keys,
 ) -> Result<Option<Opened>, LogError> {
     let Some(opened) = read_outside(copies, keys).await? else { return Ok(None) };
-    let size = opened.checkpoint.size;
-    let here = store.log_size().await?;
-    if size > here {
-        return Err(Break::Behind { outside: size, here }.into());
-    }
-    if tree::root(store, size).await? != opened.checkpoint.root {
-        return Err(Break::Rewritten { size }.into());
-    }
+    let Checkpoint { size, root, .. } = opened.checkpoint;
+    check_continues(store, store.log_size().await?, size, root).await?;
     Ok(Some(opened))
 }
 

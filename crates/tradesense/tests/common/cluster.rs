@@ -46,8 +46,9 @@ pub struct Disks {
 
 impl Disks {
     fn mount() -> Option<Self> {
-        let (tables, wal) = (Disk::mount(512)?, Disk::mount(160)?);
-        Some(Self { tables, wal, redis: Disk::mount(128)?, members: Disk::mount(256)? })
+        // Room for what a whole run writes, between two checkpoints and two rewritings too: they are full when they are filled.
+        let (tables, wal) = (Disk::mount(768)?, Disk::mount(768)?);
+        Some(Self { tables, wal, redis: Disk::mount(512)?, members: Disk::mount(256)? })
     }
 }
 

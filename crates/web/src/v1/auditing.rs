@@ -37,7 +37,7 @@ pub(super) fn router() -> OpenApiRouter<Web> {
         .routes(routes!(entries))
         .routes(routes!(entry))
         .routes(routes!(export))
-        .routes(routes!(keys))
+        .routes(routes!(audit_keys))
         .routes(routes!(receipt_proof))
 }
 
@@ -376,7 +376,7 @@ async fn export(
 
 /// The keys of the audit log. Keep the first: a proof proves something only with a key that did not come with it.
 #[utoipa::path(get, path = "/v1/audit/keys", tag = "audit", responses((status = 200, body = Items<AuditKey>)))]
-async fn keys(State(web): State<Web>) -> Result<Json<Items<AuditKey>>, Problem> {
+async fn audit_keys(State(web): State<Web>) -> Result<Json<Items<AuditKey>>, Problem> {
     let keys = web.store.log_keys().await?.into_iter().map(|key| AuditKey {
         number: key.number,
         key: key.key,

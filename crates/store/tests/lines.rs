@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use app::AppError;
 use app::latency::Meter;
@@ -23,7 +23,7 @@ use app::trading::{
     ShardSettings, Shards, SharedQuoteLog, Submitted,
 };
 use engine::{Act, Command, Done, Key, OrderKind, Place};
-use kernel::{AccountId, Clock, OwnerId, Price, Quantity, Side, Symbol};
+use kernel::{AccountId, Clock, OwnerId, Price, Quantity, RequestId, Side, Span, Symbol};
 use sqlx::Row as _;
 use store::Store;
 use streams::RedisStreams;
@@ -175,6 +175,36 @@ impl Wired {
         let row = sqlx::query("select count(*) from orders where account_id = $1").bind(account.uuid());
         row.fetch_one(&mut self.world.database.superuser().await).await.unwrap().get(0)
     }
+
+    /// Changes an account's realised result: an order at the market costs a commission.
+    async fn trade(&self, account: AccountId, key: &str) {
+        let mut command = order(account, key);
+        let Act::Place(place) = &mut command.act else { unreachable!() };
+        place.kind = OrderKind::Market;
+        let origin = Origin { request: Some(RequestId::derived(&[key.as_bytes()])), ..Origin::PLATFORM };
+        self.desk.submit(command, origin).await.unwrap().outcome.unwrap();
+    }
+
+    /// A second later, with a quote of then.
+    async fn a_second_passes(&self) {
+        self.world.clock.advance(Span::from_seconds(1));
+        self.quote().await;
+    }
+
+    /// How often the world was told that an account's realised result has changed.
+    async fn told(&self, account: AccountId) -> i64 {
+        let row = sqlx::query("select count(*) from outbox where topic = 'account.traded' and aggregate = $1")
+            .bind(format!("account:{account}"));
+        row.fetch_one(&mut self.world.database.superuser().await).await.unwrap().get(0)
+    }
+
+    async fn until_told(&self, account: AccountId, times: i64) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.told(account).await != times {
+            assert!(Instant::now() < deadline, "told {} times, not {times}", self.told(account).await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }
 
 fn id(name: &str) -> OwnerId {
@@ -223,6 +253,7 @@ asked_of_both!(
     who_was_deposed_writes_nothing_more_and_whoever_follows_takes_on_what_waits,
     shards_move_between_owners_while_orders_go_on,
     a_lease_that_ran_out_is_anybodys,
+    a_changed_result_is_told_at_once_and_what_follows_within_a_second_at_its_end,
 );
 
 async fn nobody_is_answered_before_the_commit_and_the_shard_decides_on_meanwhile(by: By) {
@@ -403,4 +434,33 @@ async fn a_lease_that_ran_out_is_anybodys(by: By) {
     first.round().await.unwrap();
     assert!(first.held().is_empty());
     assert!(!wired.submit(wired.accounts[0], "after").await.unwrap().unwrap().repeated);
+}
+
+async fn a_changed_result_is_told_at_once_and_what_follows_within_a_second_at_its_end(by: By) {
+    let (mut wired, mut first) = Wired::new(by, 1, 2).await;
+    let [busy, other] = [wired.accounts[0], wired.accounts[1]];
+    assert_eq!((wired.told(busy).await, wired.told(other).await), (1, 1), "of their opening");
+    wired.a_second_passes().await;
+    wired.trade(busy, "first").await;
+    assert_eq!((wired.told(busy).await, wired.told(other).await), (2, 1));
+    for key in ["second", "third", "fourth"] {
+        wired.trade(busy, key).await;
+    }
+    wired.trade(other, "first").await;
+    assert_eq!((wired.told(busy).await, wired.told(other).await), (2, 2), "each account has its own second");
+    wired.a_second_passes().await;
+    wired.until_told(busy, 3).await;
+    // Whoever owes a message when it ends leaves it to the next owner.
+    wired.trade(busy, "fifth").await;
+    assert_eq!((wired.told(busy).await, wired.told(other).await), (3, 2));
+    wired.steal("second").await;
+    first.round().await.unwrap();
+    let mut second = wired.owner("second");
+    second.round().await.unwrap();
+    wired.a_second_passes().await;
+    wired.until_told(busy, 4).await;
+    wired.trade(busy, "last").await;
+    wired.a_second_passes().await;
+    wired.quiet().await;
+    assert_eq!((wired.told(busy).await, wired.told(other).await), (5, 2), "once told, nothing is owed");
 }

@@ -12,6 +12,7 @@ mod remote;
 mod replay;
 mod sequencer;
 mod shard;
+mod traded;
 mod wire;
 mod words;
 
@@ -31,3 +32,4 @@ pub use remote::Remote;
 pub use replay::{By, Places, Replay, ReplayError, Told, Witness};
 pub use sequencer::{IncomingQuote, Sequencer, SharedQuoteLog};
 pub use shard::ShardSettings;
+pub use traded::TRADED_PAUSE;

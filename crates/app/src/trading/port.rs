@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::{Account, Command, Counters, Event, Mark, Outcome, Restored, Standing};
-use kernel::{FirmId, OwnerId, PersonId, Price, RequestId, Span, Symbol, Timestamp};
+use kernel::{AccountId, FirmId, OwnerId, PersonId, Price, RequestId, Span, Symbol, Timestamp};
 use rules::{Program, VersionHash};
 use serde::{Deserialize, Serialize};
 
@@ -164,6 +164,8 @@ pub struct Loaded {
     pub seq: i64,
     /// The engine's state there, every account with its open positions, working orders and recent answers.
     pub state: Restored,
+    /// Accounts that had commands within the last second before that: of them the owner before may not have told everything.
+    pub traded: Vec<(FirmId, AccountId)>,
 }
 
 /// Proof that a batch is durable.

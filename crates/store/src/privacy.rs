@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use app::AppError;
 use app::privacy::{Erased, PrivacyStore, Region, State, Subject, Vault};
-use app::trading::AuditEntry;
+use app::trading::{AuditEntry, Change};
 use async_trait::async_trait;
 use kernel::{FirmId, PersonId, Timestamp};
 use serde_json::{Value, json};
@@ -184,6 +184,8 @@ impl PrivacyStore for Store {
                     object_kind: "person",
                     object: erased.person.to_string(),
                     request: None,
+                    purpose: String::new(),
+                    change: Change::default(),
                     detail: json!({ "decided_at": erased.at.to_string() }),
                 };
                 record_in_tx(tx.connection(), &[entry], &[]).await?;

@@ -26,7 +26,7 @@ use kernel::{Clock, FirmId, PersonId, Rng, Timestamp};
 use serde_json::{Value, json};
 
 use crate::identity::{Identity, Password};
-use crate::trading::AuditEntry;
+use crate::trading::{AuditEntry, Change};
 use crate::{AppError, Context, Permission, Role};
 
 pub use archive::{
@@ -102,6 +102,14 @@ pub enum State {
 }
 
 impl State {
+    /// What somebody is or is not.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Restricted => "restricted",
+            Self::Held => "held",
+        }
+    }
+
     /// The action in the audit log.
     const fn action(self, on: bool) -> &'static str {
         match (self, on) {
@@ -213,7 +221,10 @@ impl Privacy {
         reason: Option<&str>,
     ) -> Result<(), AppError> {
         let actor = context.demand(Permission::ManagePrivacy)?.person;
+        let is = |on: bool| json!({ (state.word()): on });
+        let change = Change::of(Some(&is(!on)), Some(&is(on)));
         let entry = self.entry(context, actor, person, state.action(on), Some(said(reason)?));
+        let entry = AuditEntry { change, ..entry };
         let since = on.then_some(entry.at);
         self.store.set_state(context.firm, person, state, since, &entry).await
     }
@@ -310,7 +321,9 @@ impl Privacy {
             object_kind: "person",
             object: person.to_string(),
             request: Some(context.request),
-            detail: reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason })),
+            purpose: reason.unwrap_or_default().to_owned(),
+            change: Change::default(),
+            detail: json!({}),
         }
     }
 }

@@ -24,7 +24,7 @@ pub use history::{
 };
 pub use owner::Owner;
 pub use port::{
-    AuditEntry, Batch, Changed, Decided, Journaled, LeaseStore, Leases, Loaded, LoggedQuote, LoggedQuotes,
+    AuditEntry, Batch, Change, Changed, Decided, Journaled, LeaseStore, Leases, Loaded, LoggedQuote, LoggedQuotes,
     Origin, OutboxEntry, QuoteLog, RefusedQuote, ShardCommit, ShardError, ShardStore,
 };
 pub use queue::Queues;

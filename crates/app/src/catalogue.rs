@@ -8,7 +8,7 @@ use engine::Instruments;
 use kernel::{Amount, Clock, FirmId, Money, Percent, Timestamp};
 use rules::{Change, Invalid, Limit, Program, Rule, VersionHash};
 
-use crate::trading::{AuditEntry, Change, OutboxEntry};
+use crate::trading::{AuditEntry, Digests, OutboxEntry};
 use crate::{AppError, Context, FieldError, Permission};
 
 /// A program on sale.
@@ -366,7 +366,7 @@ impl Catalogue {
                 object: slug.clone(),
                 request: Some(context.request),
                 purpose: String::new(),
-                change: Change::of(before.as_ref(), Some(&serde_json::json!({ "version": version }))),
+                digests: Digests::of(before.as_ref(), Some(&serde_json::json!({ "version": version }))),
                 detail: detail.clone(),
             },
             outbox: OutboxEntry {

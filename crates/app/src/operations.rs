@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::events::Backlog;
 use crate::jobs::Failure;
-use crate::trading::{AuditEntry, Change};
+use crate::trading::{AuditEntry, Digests};
 use crate::{AppError, Context, Permission};
 
 /// The most jobs of one page, and the most that one command sends again.
@@ -389,7 +389,7 @@ impl Operations {
             object,
             request: Some(context.request),
             purpose: String::new(),
-            change: Change::default(),
+            digests: Digests::default(),
             detail: serde_json::json!({}),
         })
     }

@@ -13,7 +13,7 @@ use rules::VersionHash;
 use sha2::{Digest, Sha256};
 
 use crate::catalogue::CatalogueStore;
-use crate::trading::{AuditEntry, Change, OutboxEntry};
+use crate::trading::{AuditEntry, Digests, OutboxEntry};
 use crate::{AppError, Context, Permission};
 
 /// Where a purchase stands. Everything but the first is for good.
@@ -338,7 +338,7 @@ fn audit(
         object: id.to_string(),
         request: Some(context.request),
         purpose: String::new(),
-        change: Change::default(),
+        digests: Digests::default(),
         detail,
     }
 }

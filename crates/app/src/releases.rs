@@ -13,7 +13,7 @@ use engine::{Act, Command, Instruments, Key, Refusal};
 use kernel::{AccountId, Clock, FirmId, ReleaseId, RequestId, Rng, Symbol, Timestamp};
 use rules::NewsEvent;
 
-use crate::trading::{AuditEntry, Change, Desk, Origin, OutboxEntry};
+use crate::trading::{AuditEntry, Desk, Digests, Origin, OutboxEntry};
 use crate::{AppError, Context, FieldError, Permission};
 
 /// Releases to come that a firm may have: every account that asks for them carries them.
@@ -164,8 +164,8 @@ impl Releases {
         let id = ReleaseId::derived(&[b"release", firm.as_bytes(), event.name.as_bytes(), &at]);
         let release = Release { id, event };
         let state = shown(&release.event)?;
-        let change = Change::of(None, Some(&state));
-        let change = self.change(context, "release.add", "release.added", &release.id, change, state)?;
+        let digests = Digests::of(None, Some(&state));
+        let change = self.change(context, "release.add", "release.added", &release.id, digests, state)?;
         match self.store.add(context.firm, &release, MOST_RELEASES, &change).await? {
             Added::New | Added::AsItWas => Ok(release),
             Added::Otherwise => Err(AppError::refused(
@@ -184,9 +184,9 @@ impl Releases {
         context.demand(Permission::EditReleases)?;
         let there = self.list(context.firm).await?.into_iter().find(|release| release.id == id);
         let before = shown(&there.ok_or(AppError::NotFound("release to come"))?.event)?;
-        let change = Change::of(Some(&before), None);
+        let digests = Digests::of(Some(&before), None);
         let change =
-            self.change(context, "release.remove", "release.removed", &id, change, serde_json::json!({}))?;
+            self.change(context, "release.remove", "release.removed", &id, digests, serde_json::json!({}))?;
         if self.store.remove(context.firm, id, &change).await? {
             Ok(())
         } else {
@@ -298,7 +298,7 @@ impl Releases {
         action: &str,
         topic: &'static str,
         id: &ReleaseId,
-        change: Change,
+        digests: Digests,
         detail: serde_json::Value,
     ) -> Result<CalendarChange, AppError> {
         let (firm, at) = (context.firm, self.clock.now());
@@ -317,7 +317,7 @@ impl Releases {
                 object: id.to_string(),
                 request: Some(context.request),
                 purpose: String::new(),
-                change,
+                digests,
                 detail: detail.clone(),
             },
             outbox: OutboxEntry {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use app::AppError;
 use app::privacy::{Erased, PrivacyStore, Region, State, Subject, Vault};
-use app::trading::{AuditEntry, Change};
+use app::trading::{AuditEntry, Digests};
 use async_trait::async_trait;
 use kernel::{FirmId, PersonId, Timestamp};
 use serde_json::{Value, json};
@@ -185,7 +185,7 @@ impl PrivacyStore for Store {
                     object: erased.person.to_string(),
                     request: None,
                     purpose: String::new(),
-                    change: Change::default(),
+                    digests: Digests::default(),
                     detail: json!({ "decided_at": erased.at.to_string() }),
                 };
                 record_in_tx(tx.connection(), &[entry], &[]).await?;

@@ -32,8 +32,8 @@ pub(crate) async fn write_audit_in_tx(
         column(entries, |entry| entry.object.as_str()) as _,
         column(entries, |entry| entry.request.map(kernel::RequestId::uuid)) as _,
         column(entries, |entry| entry.purpose.as_str()) as _,
-        column(entries, |entry| entry.change.before.map(Vec::from)) as _,
-        column(entries, |entry| entry.change.after.map(Vec::from)) as _,
+        column(entries, |entry| entry.digests.before.map(Vec::from)) as _,
+        column(entries, |entry| entry.digests.after.map(Vec::from)) as _,
         &column(entries, |entry| entry.detail.to_string()),
     )
     .execute(connection)

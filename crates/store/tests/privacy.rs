@@ -311,7 +311,8 @@ async fn a_legal_hold_and_an_open_payout_refuse_an_erasure() {
         assert_eq!(code(by_admin.unwrap_err()), "legal_hold");
     }
     privacy.set_state(&admin, trader, State::Held, false, Some("Case 12 is closed")).await.unwrap();
-    let holds = "audit_entries where action in ('privacy.hold', 'privacy.release') and purpose like 'Case 12%'";
+    let holds =
+        "audit_entries where action in ('privacy.hold', 'privacy.release') and purpose like 'Case 12%'";
     assert_eq!(count(&mut owner, holds).await, 2, "each once");
 
     // A payout whose receipt is not made yet.

@@ -93,7 +93,8 @@ fn later_audit_keys(data_dir: &Path) -> anyhow::Result<Vec<u32>> {
     };
     for file in files {
         let name = file.with_context(|| format!("looking for keys in {}", data_dir.display()))?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix("audit-")?.strip_suffix(".key")?.parse().ok());
+        let number: Option<u32> =
+            name.to_str().and_then(|name| name.strip_prefix("audit-")?.strip_suffix(".key")?.parse().ok());
         numbers.extend(number);
     }
     numbers.sort_unstable();
@@ -316,7 +317,10 @@ mod tests {
             let (kept, away) = (dir.path().join(name), dir.path().join("away"));
             fs::rename(&kept, &away).unwrap();
             let error = format!("{:#}", audit_keys(dir.path()).unwrap_err());
-            assert!(error.starts_with(&format!("{name} is missing")) && error.contains("audit-3.key"), "{error}");
+            assert!(
+                error.starts_with(&format!("{name} is missing")) && error.contains("audit-3.key"),
+                "{error}"
+            );
             assert!(!kept.exists());
             fs::rename(&away, &kept).unwrap();
         }

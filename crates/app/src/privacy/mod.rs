@@ -26,7 +26,7 @@ use kernel::{Clock, FirmId, PersonId, Rng, Timestamp};
 use serde_json::{Value, json};
 
 use crate::identity::{Identity, Password};
-use crate::trading::{AuditEntry, Change};
+use crate::trading::{AuditEntry, Digests};
 use crate::{AppError, Context, Permission, Role};
 
 pub use archive::{
@@ -222,9 +222,9 @@ impl Privacy {
     ) -> Result<(), AppError> {
         let actor = context.demand(Permission::ManagePrivacy)?.person;
         let is = |on: bool| json!({ (state.word()): on });
-        let change = Change::of(Some(&is(!on)), Some(&is(on)));
+        let digests = Digests::of(Some(&is(!on)), Some(&is(on)));
         let entry = self.entry(context, actor, person, state.action(on), Some(said(reason)?));
-        let entry = AuditEntry { change, ..entry };
+        let entry = AuditEntry { digests, ..entry };
         let since = on.then_some(entry.at);
         self.store.set_state(context.firm, person, state, since, &entry).await
     }
@@ -322,7 +322,7 @@ impl Privacy {
             object: person.to_string(),
             request: Some(context.request),
             purpose: reason.unwrap_or_default().to_owned(),
-            change: Change::default(),
+            digests: Digests::default(),
             detail: json!({}),
         }
     }

@@ -22,7 +22,7 @@ use serde_json::json;
 use crate::events::Message;
 use crate::jobs::NewJob;
 use crate::notifications::{Kind, Told};
-use crate::trading::{AuditEntry, Change};
+use crate::trading::{AuditEntry, Digests};
 use crate::{AppError, BoxError, Context, FieldError, Permission};
 
 pub use address::is_public;
@@ -559,8 +559,8 @@ impl Webhooks {
         self.check(&endpoint)?;
         let secret = SigningSecret::random(&*self.rng);
         let state = shown(&endpoint);
-        let change = Change::of(None, Some(&state));
-        let audit = AuditEntry { change, ..self.audit(context, "webhook.add", endpoint.id, state) };
+        let digests = Digests::of(None, Some(&state));
+        let audit = AuditEntry { digests, ..self.audit(context, "webhook.add", endpoint.id, state) };
         if self.store.add_endpoint(context.firm, &endpoint, &secret, MOST_ENDPOINTS, &audit).await? {
             Ok((endpoint, secret))
         } else {
@@ -599,8 +599,8 @@ impl Webhooks {
         }
         self.check(&endpoint)?;
         let state = shown(&endpoint);
-        let change = Change::of(Some(&before), Some(&state));
-        let audit = AuditEntry { change, ..self.audit(context, "webhook.change", id, state) };
+        let digests = Digests::of(Some(&before), Some(&state));
+        let audit = AuditEntry { digests, ..self.audit(context, "webhook.change", id, state) };
         if self.store.change_endpoint(context.firm, &endpoint, &audit).await? {
             Ok(endpoint)
         } else {
@@ -612,8 +612,8 @@ impl Webhooks {
     pub async fn remove(&self, context: &Context, id: WebhookId) -> Result<(), AppError> {
         let endpoint = self.get(context, id).await?;
         let state = shown(&endpoint);
-        let change = Change::of(Some(&state), None);
-        let audit = AuditEntry { change, ..self.audit(context, "webhook.remove", id, state) };
+        let digests = Digests::of(Some(&state), None);
+        let audit = AuditEntry { digests, ..self.audit(context, "webhook.remove", id, state) };
         if self.store.remove_endpoint(context.firm, id, &audit).await? {
             Ok(())
         } else {
@@ -764,7 +764,7 @@ impl Webhooks {
             object: id.to_string(),
             request: Some(context.request),
             purpose: String::new(),
-            change: Change::default(),
+            digests: Digests::default(),
             detail,
         }
     }
@@ -910,7 +910,7 @@ fn disabling(firm: FirmId, endpoint: &Endpoint, why: Disabled, at: Timestamp) ->
             object: endpoint.id.to_string(),
             request: None,
             purpose: String::new(),
-            change: Change::default(),
+            digests: Digests::default(),
             detail: json!({ "url": endpoint.url, "because": why.word() }),
         },
         told: Told {

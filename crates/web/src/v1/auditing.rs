@@ -6,7 +6,7 @@ use app::auditing::{
     self, AuditStore, Cosignature as StoredCosignature, Exporter, Leaf, LogRow, Search, StoredCheckpoint,
     Wanted, source_word,
 };
-use app::trading::{AuditEntry, Change};
+use app::trading::{AuditEntry, Digests};
 use app::{AppError, Permission};
 use audit::note::{Note, NoteKey, NoteSignature, Signs};
 use audit::proof::Proof;
@@ -454,7 +454,7 @@ async fn record(
         object: object.to_owned(),
         request: Some(caller.context.request),
         purpose: String::new(),
-        change: Change::default(),
+        digests: Digests::default(),
         detail,
     };
     Ok(web.store.record_act(&act).await?)

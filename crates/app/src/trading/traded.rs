@@ -116,7 +116,7 @@ fn message(account: AccountId, Change { firm, at, request }: Change) -> OutboxEn
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
+#[expect(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use engine::{Entry, EntryKind, Event};
     use kernel::Amount;
@@ -130,7 +130,6 @@ mod tests {
     fn decided(at: Timestamp, (account, by_command): Changed) -> Decided {
         let entry = Entry {
             number: 0,
-            at,
             kind: EntryKind::Commission,
             amount: Amount::ZERO,
             balance: Amount::ZERO,

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use app::AppError;
@@ -54,6 +55,8 @@ struct Wired {
     others: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     redis: Option<TestRedis>,
+    /// How many quotes there were.
+    quotes: AtomicU64,
 }
 
 impl Wired {
@@ -78,6 +81,7 @@ impl Wired {
             others: Vec::new(),
             stop: watch::Sender::new(false),
             redis: None,
+            quotes: AtomicU64::new(0),
         };
         if by == By::Streams {
             let redis = TestRedis::start();
@@ -128,11 +132,12 @@ impl Wired {
     async fn quote(&self) {
         let hub = Arc::new(MarketHub::new(instruments()));
         let (clock, log) = (self.world.clock.clone(), self.log.clone());
+        let last = self.quotes.fetch_add(1, Ordering::Relaxed);
         let mut sequencer = match &self.streams {
-            None => Sequencer::new(instruments(), clock.clone(), log, 0, &self.queues, hub),
+            None => Sequencer::new(instruments(), clock.clone(), log, last, &self.queues, hub),
             Some(streams) => {
                 let fed = (Arc::clone(streams), 1);
-                Sequencer::feeding(instruments(), clock.clone(), &log, 0, &hub, fed)
+                Sequencer::feeding(instruments(), clock.clone(), &log, last, &hub, fed)
             }
         };
         let quote = IncomingQuote {

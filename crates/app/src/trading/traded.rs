@@ -58,12 +58,6 @@ impl Traded {
 
     /// The messages of a batch cut at `now`: of its changes those that need not wait, and what is due.
     pub(super) fn told(&mut self, now: Timestamp, events: &[Decided]) -> Vec<OutboxEntry> {
-        let mut messages = Vec::new();
-        while let Some((_, account)) = self.told.pop_front_if(|(at, _)| is_over(*at, now)) {
-            if let Some(Some(change)) = self.owed.remove(&account) {
-                self.tell(now, account, change, &mut messages);
-            }
-        }
         // Each account once for all that changed it in the batch, as its last change.
         let changes = events.iter().filter_map(|decided| match &decided.event.what {
             What::Entry(_) => {
@@ -78,7 +72,14 @@ impl Traded {
             | What::Override(_)
             | What::Reset(_) => None,
         });
-        let changes: BTreeMap<_, _> = changes.collect();
+        let mut changes: BTreeMap<_, _> = changes.collect();
+        let mut messages = Vec::new();
+        while let Some((_, account)) = self.told.pop_front_if(|(at, _)| is_over(*at, now)) {
+            let owed = self.owed.remove(&account).flatten();
+            if let Some(change) = changes.remove(&account).or(owed) {
+                self.tell(now, account, change, &mut messages);
+            }
+        }
         for (account, change) in changes {
             match self.owed.get_mut(&account) {
                 Some(owed) if change.request.is_some() => *owed = Some(change),

@@ -1020,7 +1020,7 @@ export interface paths {
       cookie?: never;
     };
     /** Everything that is stored about somebody, as `/v1/me/export`. Written into the audit log with the reason. */
-    get: operations["export"];
+    get: operations["export_person"];
     put?: never;
     post?: never;
     delete?: never;
@@ -5616,7 +5616,7 @@ export interface operations {
       409: components["responses"]["ProblemBody"];
     };
   };
-  export: {
+  export_person: {
     parameters: {
       query?: never;
       header: {

@@ -22,7 +22,11 @@ const NAME = "audit-log";
 const MOST_SEEN = 20;
 const APART_MS = 3_600_000;
 
-type Kept = Pick<Storage, "getItem" | "setItem" | "removeItem">;
+/** Where it is kept. */
+export interface Place {
+  recall(name: string): string | null;
+  remember(name: string, value: string): void;
+}
 
 function isSeen(value: unknown): value is Seen {
   const { size, root, at } = (value ?? {}) as Record<string, unknown>;
@@ -30,9 +34,9 @@ function isSeen(value: unknown): value is Seen {
 }
 
 /** What was kept; null if there is nothing that can be read. */
-export function readMemory(storage: Kept): Memory | null {
+export function readMemory(place: Place): Memory | null {
   try {
-    const kept = JSON.parse(storage.getItem(NAME) ?? "null") as Record<string, unknown> | null;
+    const kept = JSON.parse(place.recall(NAME) ?? "null") as Record<string, unknown> | null;
     const { key, given, since, seen } = kept ?? {};
     if (typeof key !== "string" || typeof since !== "string" || !Array.isArray(seen) || !seen.every(isSeen))
       return null;
@@ -42,14 +46,9 @@ export function readMemory(storage: Kept): Memory | null {
   }
 }
 
-/** Keeps it; a browser that keeps nothing just does not remember. */
-export function keepMemory(storage: Kept, memory: Memory | null): void {
-  try {
-    if (memory) storage.setItem(NAME, JSON.stringify(memory));
-    else storage.removeItem(NAME);
-  } catch {
-    // Full or forbidden.
-  }
+/** Keeps it, or forgets what was kept. */
+export function keepMemory(place: Place, memory: Memory | null): void {
+  place.remember(NAME, JSON.stringify(memory));
 }
 
 /** With one more checkpoint: those below the newest stay an hour apart, so that twenty of them reach back. */

@@ -41,7 +41,7 @@ function saying({ note, size, root }: AuditCheckpoint): Checkpoint {
   return said;
 }
 
-/** Proves that a log of `to` entries continues one of `from`; null if the server refuses to. */
+/** Asks for the proof that a log of `to` entries continues one of `from`. */
 export type Prove = (from: bigint, to: bigint) => Promise<AuditConsistency>;
 
 async function continues(verifier: Verifier, seen: Seen, now: Checkpoint, prove: Prove): Promise<string> {
@@ -75,6 +75,8 @@ export interface Log {
   newest: AuditCheckpoint;
   served: readonly AuditKey[];
   witnesses: readonly WitnessLine[];
+  /** What keys and newest checkpoint come to: whether anything can be proven by them. */
+  signed: Check["state"];
   checks: readonly Check[];
 }
 
@@ -120,7 +122,8 @@ export async function judgeLog(
   const witnesses = await Promise.all(
     newest.witnesses.map((witness) => judgeWitness(verifier, newest.note, witness)),
   );
-  return { keys, newest, served, witnesses, checks: [believed, signed, grown] };
+  const checks = [believed, signed, grown];
+  return { keys, newest, served, witnesses, signed: outcome([believed, signed]), checks };
 }
 
 async function open(verifier: Verifier, keys: Keys | null, note: string): Promise<Opened> {
@@ -141,7 +144,7 @@ async function judgeWitness(verifier: Verifier, note: string, witness: string): 
 /** Verifies that one entry is in the log, and that the log is the one that was judged. */
 export async function judgeEntry(
   verifier: Verifier,
-  log: Pick<Log, "keys" | "newest" | "checks">,
+  log: Pick<Log, "keys" | "newest" | "signed">,
   { entry: shown, bytes: hex, proof: text }: ProvenEntry,
   prove: Prove,
 ): Promise<Check[]> {
@@ -181,7 +184,7 @@ export async function judgeEntry(
       return `Signed by ${key.text}.`;
     }),
     await check("The log", async () => {
-      if (outcome(log.checks.slice(0, 2)) !== "holds")
+      if (log.signed !== "holds")
         throw new Unable("The log's keys or its newest checkpoint are not verified; see the checkpoints.");
       if (!covered) throw new Unable("The entry was not found in it.");
       const { size, root, at } = log.newest;

@@ -77,7 +77,7 @@ function OnePerson({ id, asker }: { id: string; asker: string }) {
 function Facts({ person, reason }: { person: Subject; reason: string }) {
   return (
     <>
-      <dl className="terms panel">
+      <dl className="terms panel entry">
         <Term name="Name">{person.display_name ?? <span className="muted">Erased</span>}</Term>
         <Term name="E-mail">{person.email ?? <span className="muted">Erased</span>}</Term>
         <Term name="Id">

@@ -26,7 +26,7 @@ export default function YourDataPage() {
         Who you are is stored under a key of your own, apart from what you traded. Whoever of the firm looks
         at it says why, and that is written down.
       </p>
-      <dl className="terms panel">
+      <dl className="terms panel entry">
         <div>
           <dt>Display name</dt>
           <dd>{me.display_name}</dd>

@@ -58,7 +58,12 @@ impl PrivacyStore for Store {
         }))
     }
 
-    async fn owner_of_email(&self, firm: FirmId, email: &str) -> Result<Option<PersonId>, AppError> {
+    async fn owner_of_email(
+        &self,
+        firm: FirmId,
+        email: &str,
+        nobody: &AuditEntry,
+    ) -> Result<Option<PersonId>, AppError> {
         let index = self.vault.index(firm, email).await?;
         let mut tx = self.begin(firm).await?;
         let found = sqlx::query_scalar!(
@@ -69,6 +74,10 @@ impl PrivacyStore for Store {
         .fetch_optional(tx.connection())
         .await
         .doing("looking for a person")?;
+        if found.is_none() {
+            record_in_tx(tx.connection(), std::slice::from_ref(nobody), &[]).await?;
+            let _proof = tx.commit().await?;
+        }
         Ok(found.map(PersonId::from_uuid))
     }
 

@@ -4714,6 +4714,8 @@ export interface operations {
         object?: string;
         /** @description Who. */
         actor?: string;
+        /** @description The request that it came with, as answers carry it in `X-Request-Id`. */
+        request?: string;
         /** @description From this instant on. */
         since?: string;
         /** @description Before this instant. */

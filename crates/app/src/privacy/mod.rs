@@ -131,8 +131,13 @@ pub trait PrivacyStore: Send + Sync {
         person: PersonId,
         look: Option<&AuditEntry>,
     ) -> Result<Option<Subject>, AppError>;
-    /// Whose an email is.
-    async fn owner_of_email(&self, firm: FirmId, email: &str) -> Result<Option<PersonId>, AppError>;
+    /// Whose an email is; that it is nobody's is written down.
+    async fn owner_of_email(
+        &self,
+        firm: FirmId,
+        email: &str,
+        nobody: &AuditEntry,
+    ) -> Result<Option<PersonId>, AppError>;
     /// Switches a state on or off; nothing is written if it is so already.
     async fn set_state(
         &self,
@@ -205,9 +210,10 @@ impl Privacy {
         email: &str,
         reason: Option<&str>,
     ) -> Result<Subject, AppError> {
-        context.demand(Permission::ReadPeople)?;
-        said(reason)?;
-        let person = self.store.owner_of_email(context.firm, email).await?;
+        let actor = context.demand(Permission::ReadPeople)?.person;
+        let look = self.entry(context, actor, actor, "privacy.find", Some(said(reason)?));
+        let nobody = AuditEntry { object: "nobody".to_owned(), ..look };
+        let person = self.store.owner_of_email(context.firm, email, &nobody).await?;
         self.subject(context, person.ok_or(AppError::NotFound("person"))?, reason).await
     }
 

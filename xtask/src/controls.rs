@@ -129,7 +129,7 @@ impl Framework {
             let controls: Vec<&Control> =
                 self.control.iter().filter(|control| control.level == level).collect();
             let level = level.map(|level| format!(", level {level}")).unwrap_or_default();
-            let of = |state| controls.iter().filter(|control| control.state == state).count().to_string();
+            let of = |state: State| controls.iter().filter(|it| it.state == state).count().to_string();
             format!("| {}{level} | {} | {} |", self.title, State::ALL.map(of).join(" | "), controls.len())
         };
         levels.into_iter().map(row).collect()

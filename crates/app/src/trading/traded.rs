@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use engine::What;
+use engine::{EntryKind, What};
 use kernel::{AccountId, FirmId, RequestId, Span, Timestamp};
 use serde_json::json;
 
@@ -60,11 +60,13 @@ impl Traded {
     pub(super) fn told(&mut self, now: Timestamp, events: &[Decided]) -> Vec<OutboxEntry> {
         // Each account once for all that changed it in the batch, as its last change.
         let changes = events.iter().filter_map(|decided| match &decided.event.what {
-            What::Entry(_) => {
+            What::Entry(entry) if entry.kind != EntryKind::Initial => {
                 let Decided { firm, request, event, .. } = decided;
                 Some((event.account, Change { firm: *firm, at: event.at, request: *request }))
             }
-            What::Opened
+            // A new account is told of by a message of its own.
+            What::Entry(_)
+            | What::Opened
             | What::Verdict(_)
             | What::Order(_)
             | What::Position(_)
@@ -119,7 +121,7 @@ fn message(account: AccountId, Change { firm, at, request }: Change) -> OutboxEn
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
-    use engine::{Entry, EntryKind, Event};
+    use engine::{Entry, Event};
     use kernel::Amount;
     use proptest::prelude::*;
 

@@ -7,7 +7,6 @@
 //! **To add a place:** an [`app::auditing::Copies`] beside these two and a form of [`Place`] for it; it has to pass
 //! `tests/copies.rs`.
 
-
 mod folder;
 mod hashes;
 mod http;
@@ -16,7 +15,6 @@ mod s3;
 
 use audit::tiles::{Content, Tile, WIDTH};
 use audit::tree::Hash;
-
 pub use folder::Folder;
 pub use hashes::CopiedHashes;
 pub use place::{Address, BadPlace, Means, Place};

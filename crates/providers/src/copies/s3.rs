@@ -109,13 +109,11 @@ pub enum Failure {
         /// Which one.
         object: String,
     },
-    /// It was written, and the server does not say that it keeps it.
-    #[error("{object} was written, and the server does not say that it is kept until {until}")]
+    /// It is there, and the server does not say that it keeps it.
+    #[error("{object} is there, and the server does not say that it keeps it as long as it has to")]
     NotLocked {
         /// Which one.
         object: String,
-        /// When.
-        until: String,
     },
     /// The server said no.
     #[error("{doing} was answered with {status}{said} (attempt {attempts})")]
@@ -327,8 +325,11 @@ impl Bucket {
 
     async fn write(&self, name: &str, content: &[u8]) -> Result<(), Failure> {
         self.check().await?;
-        if name != NEWEST && matches!(self.standing(name).await?, Standing::There(_)) {
-            return self.compare(name, content).await;
+        if name != NEWEST
+            && let Standing::There(answer) = self.standing(name).await?
+        {
+            self.compare(name, content).await?;
+            return if self.address.locked { self.see_kept(name, &answer, None) } else { Ok(()) };
         }
         let mut ask = Ask::new(Method::Put, name);
         ask.body = Bytes::copy_from_slice(content);
@@ -355,10 +356,18 @@ impl Bucket {
         if !answer.status.is_success() {
             return Err(self.refused(&ask, &answer, 1));
         }
-        match until {
-            Some(until) => self.see_kept(name, until).await,
-            None => Ok(()),
+        // Of the first object the server is asked how long it keeps it: one that does not know Object Lock takes the headers
+        // and forgets them.
+        if let Some(until) = &until
+            && !self.seen.load(Ordering::Relaxed)
+        {
+            let Standing::There(answer) = self.standing(name).await? else {
+                return Err(Failure::NotLocked { object: self.object(name) });
+            };
+            self.see_kept(name, &answer, Some(until))?;
+            self.seen.store(true, Ordering::Relaxed);
         }
+        Ok(())
     }
 
     async fn compare(&self, name: &str, content: &[u8]) -> Result<(), Failure> {
@@ -368,23 +377,15 @@ impl Bucket {
         }
     }
 
-    /// Of the first object the server is asked how long it keeps it: one that does not know Object Lock takes the
-    /// headers and forgets them.
-    async fn see_kept(&self, name: &str, until: String) -> Result<(), Failure> {
-        if self.seen.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let Standing::There(answer) = self.standing(name).await? else {
-            return Err(Failure::NotLocked { object: self.object(name), until });
-        };
+    /// Whether the server says that nobody deletes an object, at least until then.
+    fn see_kept(&self, name: &str, answer: &Answer, until: Option<&str>) -> Result<(), Failure> {
         let said = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok());
         let parse = |text: &str| text.parse::<jiff::Timestamp>().ok();
-        let kept = said(MODE) == Some(COMPLIANCE) && said(UNTIL).and_then(parse) >= parse(&until);
-        if !kept {
-            return Err(Failure::NotLocked { object: self.object(name), until });
+        let kept = said(UNTIL).and_then(parse).is_some_and(|kept| until.and_then(parse) <= Some(kept));
+        if said(MODE) == Some(COMPLIANCE) && kept {
+            return Ok(());
         }
-        self.seen.store(true, Ordering::Relaxed);
-        Ok(())
+        Err(Failure::NotLocked { object: self.object(name) })
     }
 
     fn now(&self, doing: &str) -> Result<jiff::Timestamp, Failure> {

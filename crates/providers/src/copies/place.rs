@@ -4,13 +4,18 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use app::auditing::Copies;
 use kernel::{Clock, Rng};
 use rusty_s3::{Credentials, UrlStyle};
+use tokio::time::timeout;
 use url::Url;
 
 use super::{Bucket, Failure, Folder};
+
+/// Nobody's start waits longer for a bucket.
+const START: Duration = Duration::from_secs(10);
 
 /// Where copies are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,12 +74,13 @@ impl Place {
     pub async fn writer(&self, means: Means) -> Result<Arc<dyn Copies>, Failure> {
         let Self::Bucket(address) = self else { return self.reader(means) };
         let bucket = Bucket::new(address, means)?;
-        match bucket.check().await {
-            Err(failure) if failure.may_pass() => {
-                let error = app::with_causes(&failure);
-                tracing::warn!(error, "the bucket for copies of the audit log does not answer; going on without it");
-            }
-            checked => checked?,
+        match timeout(START, bucket.check()).await {
+            Ok(Err(failure)) if !failure.may_pass() => return Err(failure),
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => tracing::warn!(
+                bucket = address.to_string(),
+                "the bucket for copies of the audit log does not answer yet; going on"
+            ),
         }
         Ok(Arc::new(bucket))
     }

@@ -116,7 +116,7 @@ pub enum Failure {
         object: String,
     },
     /// The server said no.
-    #[error("{doing} was answered with {status}{said} (attempt {attempts})")]
+    #[error("{doing} was answered with {status}{said}")]
     Refused {
         /// Method and object.
         doing: String,
@@ -124,16 +124,12 @@ pub enum Failure {
         status: StatusCode,
         /// The code and what it means.
         said: String,
-        /// How often it was tried.
-        attempts: u32,
     },
     /// The server said nothing.
-    #[error("{doing} was not answered (attempt {attempts})")]
+    #[error("{doing} was not answered")]
     NoAnswer {
         /// Method and object.
         doing: String,
-        /// How often it was tried.
-        attempts: u32,
         /// Why.
         #[source]
         source: BoxError,
@@ -273,7 +269,7 @@ impl Bucket {
             let text = String::from_utf8_lossy(&answer.body);
             let without = element_of(&text, "Code") == Some("ObjectLockConfigurationNotFoundError");
             if !without && !answer.status.is_success() {
-                return Err(self.refused(&ask, &answer, 1));
+                return Err(self.refused(&ask, &answer));
             }
             if element_of(&text, element) != Some("Enabled") {
                 return Err(Failure::NotKept { bucket, why: lacks });
@@ -293,7 +289,7 @@ impl Bucket {
         let nothing = answer.status == StatusCode::NOT_FOUND
             && element_of(&String::from_utf8_lossy(&answer.body), "Code") == Some("NoSuchKey");
         if !nothing {
-            return Err(self.refused(&ask, &answer, 1));
+            return Err(self.refused(&ask, &answer));
         }
         // Not every server says here that it was deleted.
         match self.standing(name).await? {
@@ -301,7 +297,7 @@ impl Bucket {
             Standing::There(_) => {
                 let answer = self.exchange(&ask).await?;
                 let read = answer.status.is_success().then(|| answer.body.to_vec());
-                read.map(Some).ok_or_else(|| self.refused(&ask, &answer, 1))
+                read.map(Some).ok_or_else(|| self.refused(&ask, &answer))
             }
             Standing::Nothing => Ok(None),
         }
@@ -315,7 +311,7 @@ impl Bucket {
             return Ok(Standing::There(answer));
         }
         if answer.status != StatusCode::NOT_FOUND {
-            return Err(self.refused(&ask, &answer, 1));
+            return Err(self.refused(&ask, &answer));
         }
         if answer.headers.get("x-amz-delete-marker").is_some_and(|marker| marker == "true") {
             return Err(Failure::Deleted { object: self.object(name) });
@@ -354,7 +350,7 @@ impl Bucket {
             return self.compare(name, content).await;
         }
         if !answer.status.is_success() {
-            return Err(self.refused(&ask, &answer, 1));
+            return Err(self.refused(&ask, &answer));
         }
         // Of the first object the server is asked how long it keeps it: one that does not know Object Lock takes the headers
         // and forgets them.
@@ -406,14 +402,14 @@ impl Bucket {
         loop {
             let request = self.signed(ask, &doing).await?;
             let failure = match self.server.ask(request, self.limits).await {
-                Ok(answer) if passes(answer.status) || is_conflict(&answer) => self.refused(ask, &answer, attempts),
+                Ok(answer) if passes(answer.status) || is_conflict(&answer) => self.refused(ask, &answer),
                 Ok(answer) => return Ok(answer),
-                Err(source) => Failure::NoAnswer { doing: doing.clone(), attempts, source },
+                Err(source) => Failure::NoAnswer { doing: doing.clone(), source },
             };
             if attempts >= self.limits.attempts {
                 return Err(failure);
             }
-            tracing::debug!(error = app::with_causes(&failure), "trying again");
+            tracing::debug!(attempts, error = app::with_causes(&failure), "trying again");
             tokio::time::sleep(self.pause(attempts)).await;
             attempts = attempts.saturating_add(1);
         }
@@ -486,7 +482,7 @@ impl Bucket {
         format!("{} {}{words}", ask.method.to_str(), self.object(ask.name.unwrap_or_default()))
     }
 
-    fn refused(&self, ask: &Ask<'_>, answer: &Answer, attempts: u32) -> Failure {
+    fn refused(&self, ask: &Ask<'_>, answer: &Answer) -> Failure {
         let text = String::from_utf8_lossy(&answer.body);
         let mut said = String::new();
         for element in ["Code", "Message"] {
@@ -501,7 +497,7 @@ impl Bucket {
             said.push_str(": the bucket is in the region ");
             said.push_str(region);
         }
-        Failure::Refused { doing: self.doing(ask), status: answer.status, said, attempts }
+        Failure::Refused { doing: self.doing(ask), status: answer.status, said }
     }
 }
 

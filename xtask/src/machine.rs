@@ -62,7 +62,9 @@ impl Need {
             Self::Redis => on_path("redis-server").is_some() && on_path("redis-cli").is_some(),
             Self::Nginx => on_path("nginx").is_some() || Path::new("/usr/sbin/nginx").exists(),
             Self::Python => on_path("python3").is_some(),
-            Self::PythonEnvironments => succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])),
+            Self::PythonEnvironments => {
+                succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"]))
+            }
             Self::Faketime => cfg!(not(target_os = "linux")) || faketime().exists(),
         })
     }
@@ -211,7 +213,8 @@ pub(crate) fn moto() -> Outcome {
     println!("Fetching the S3 server of the tests with pip");
     let _absent = fs::remove_dir_all(&environment);
     run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
+    let pip =
+        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
     run(Command::new(environment.join("bin/python")).args(pip).arg(&wanted))?;
     fs::write(&installed, list).map_err(Failure::of(format!("write {}", installed.display())))
 }

@@ -132,9 +132,7 @@ async fn what_a_bucket_was_given_is_kept_against_whoever_has_the_key() {
     let refused = |answered: Answered| {
         assert_eq!((answered.status, answered.elements("Code")), (403, vec!["AccessDenied".to_owned()]));
     };
-    for (name, versions, until) in
-        [(TILE, 1, "2098-01-01T00:00:00Z"), (NEWEST, 2, "2090-02-04T10:00:00Z")]
-    {
+    for (name, versions, until) in [(TILE, 1, "2098-01-01T00:00:00Z"), (NEWEST, 2, "2090-02-04T10:00:00Z")] {
         let key = format!("eu/{name}");
         let found = s3.versions("acme-audit", &key).await;
         assert_eq!(found.len(), versions);
@@ -142,7 +140,10 @@ async fn what_a_bucket_was_given_is_kept_against_whoever_has_the_key() {
             let target = format!("/acme-audit/{key}?versionId={version}");
             let head = s3.ask("HEAD", &target, &[], "").await;
             let header = |name: &str| head.header(&format!("x-amz-object-lock-{name}")).to_owned();
-            assert_eq!((header("mode").as_str(), header("retain-until-date").as_str()), ("COMPLIANCE", until));
+            assert_eq!(
+                (header("mode").as_str(), header("retain-until-date").as_str()),
+                ("COMPLIANCE", until)
+            );
             refused(s3.ask("DELETE", &target, &[], "").await);
             refused(s3.ask("DELETE", &target, &[("x-amz-bypass-governance-retention", "true")], "").await);
         }
@@ -159,7 +160,10 @@ async fn what_a_bucket_was_given_is_kept_against_whoever_has_the_key() {
     assert_eq!(s3.ask("PUT", &target, &[binary], "abd").await.status, 200);
     assert_eq!(copies.get(TILE).await.unwrap().unwrap(), b"abd");
     let found = said(&copies.put(TILE, b"abc").await.unwrap_err());
-    assert!(found.contains(&format!("s3://acme-audit/eu/{TILE} is there and holds something else")), "{found}");
+    assert!(
+        found.contains(&format!("s3://acme-audit/eu/{TILE} is there and holds something else")),
+        "{found}"
+    );
     let kept = s3.ask("GET", &format!("{target}?versionId={first}"), &[], "").await;
     assert_eq!((kept.status, kept.body.as_str()), (200, "abc"));
     // The same content, but nothing keeps it.
@@ -170,7 +174,10 @@ async fn what_a_bucket_was_given_is_kept_against_whoever_has_the_key() {
     for name in [TILE, NEWEST] {
         assert_eq!(s3.ask("DELETE", &format!("/acme-audit/eu/{name}"), &[], "").await.status, 204);
         let hidden = said(&copies.get(name).await.unwrap_err());
-        assert!(hidden.contains(&format!("s3://acme-audit/eu/{name} was deleted: a delete marker")), "{hidden}");
+        assert!(
+            hidden.contains(&format!("s3://acme-audit/eu/{name} was deleted: a delete marker")),
+            "{hidden}"
+        );
     }
     let hidden = said(&copies.put(TILE, b"abc").await.unwrap_err());
     assert!(hidden.contains("was deleted"), "{hidden}");
@@ -314,7 +321,9 @@ async fn requests_are_signed_as_amazons_own_library_signs_them() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("credentials");
     let keys = |key: &str, secret: &str| {
-        let text = format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\naws_session_token = tok/en+=\n");
+        let text = format!(
+            "[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\naws_session_token = tok/en+=\n"
+        );
         std::fs::write(&file, text).unwrap();
     };
     keys("AKIAFIRST", SECRET);
@@ -328,18 +337,27 @@ async fn requests_are_signed_as_amazons_own_library_signs_them() {
     let says = "<ObjectLockEnabled>Enabled</ObjectLockEnabled><Status>Enabled</Status>".to_owned();
     receiver.reply(Reply::Answer(200, String::new(), says));
     let found = said(&bucket.put(NEWEST, b"abc").await.unwrap_err());
-    assert!(found.contains("s3://acme-audit/eu/checkpoint is there, and the server does not say that it keeps it"), "{found}");
+    assert!(
+        found
+            .contains("s3://acme-audit/eu/checkpoint is there, and the server does not say that it keeps it"),
+        "{found}"
+    );
 
     let sent = receiver.sent();
     let mut lines = Vec::new();
     for sent in &sent {
         let (method, target, signature) = signature_of(sent, SECRET, "eu-central-1");
         assert!(target.ends_with(&format!("&X-Amz-Signature={signature}")), "{target} and not {signature}");
-        assert!(target.contains("X-Amz-Credential=AKIAFIRST%2F20900105%2Feu-central-1%2Fs3%2Faws4_request"), "{target}");
+        assert!(
+            target.contains("X-Amz-Credential=AKIAFIRST%2F20900105%2Feu-central-1%2Fs3%2Faws4_request"),
+            "{target}"
+        );
         assert!(target.contains("&X-Amz-Security-Token=tok%2Fen%2B%3D&"), "{target}");
         assert!(!format!("{sent:?}").contains("hush"), "the secret stays here: {sent:?}");
         let (path, query) = target.split_once('?').unwrap();
-        let asks = ["object-lock=", "versioning="].into_iter().find(|word| query.split('&').any(|part| part == *word));
+        let asks = ["object-lock=", "versioning="]
+            .into_iter()
+            .find(|word| query.split('&').any(|part| part == *word));
         lines.push(format!("{method} {path} {}", asks.unwrap_or_default()).trim().to_owned());
     }
     assert_eq!(
@@ -375,7 +393,10 @@ async fn requests_are_signed_as_amazons_own_library_signs_them() {
     assert!(target.contains("X-Amz-Credential=AKIASECOND%2F") && target.ends_with(&signature), "{target}");
     std::fs::write(&file, "aws_access_key_id = AKIATHIRD\n").unwrap();
     let found = said(&bucket.get(NEWEST).await.unwrap_err());
-    assert!(found.contains("GET s3://acme-audit/eu/checkpoint: ") && found.contains("it has no lines"), "{found}");
+    assert!(
+        found.contains("GET s3://acme-audit/eu/checkpoint: ") && found.contains("it has no lines"),
+        "{found}"
+    );
 }
 
 #[tokio::test]

@@ -927,14 +927,16 @@ async fn a_bucket_outside_catches_what_a_folder_outside_does() {
     }
     assert_eq!(s3.versions("acme-audit", "eu/checkpoint").await.len(), 3 + 3, "with those of checkpoints/");
     for object in ["tile/0/000", "tile/entries/001.p/44", "checkpoints/300", "keys/1"] {
-        let [version] = &*s3.versions("acme-audit", &format!("eu/{object}")).await else { panic!("{object}") };
+        let [version] = &*s3.versions("acme-audit", &format!("eu/{object}")).await else {
+            panic!("{object}")
+        };
         let target = format!("/acme-audit/eu/{object}?versionId={version}");
         assert_eq!(s3.ask("DELETE", &target, &[], "").await.status, 403, "{object}");
     }
 
     // It says the same as the database, and holds every hash.
     let keys = log.keys().await.unwrap();
-    let outside = || auditing::check_outside(&**log.world.store, &*copies, &keys);
+    let outside = || auditing::check_outside(&*log.world.store, &*copies, &keys);
     let newest = outside().await.unwrap().unwrap().checkpoint;
     assert_eq!(newest.size, 300);
     let compare = async || {

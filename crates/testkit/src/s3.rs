@@ -81,7 +81,8 @@ impl TestS3 {
 
     /// A new bucket, with or without Object Lock.
     pub async fn bucket(&self, name: &str, locked: bool) {
-        let lock: &[(&str, &str)] = if locked { &[("x-amz-bucket-object-lock-enabled", "true")] } else { &[] };
+        let lock: &[(&str, &str)] =
+            if locked { &[("x-amz-bucket-object-lock-enabled", "true")] } else { &[] };
         let made = self.ask("PUT", &format!("/{name}"), lock, "").await;
         assert_eq!(made.status, 200, "{made:?}");
     }

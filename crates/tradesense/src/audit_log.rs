@@ -208,8 +208,7 @@ async fn of_database(url: &str, verify: &Verify) -> anyhow::Result<Verified> {
     let checkpoint = trusted_checkpoint(&verify.known, copies.as_ref(), &keys).await?;
     let hashes = copies.as_ref().zip(checkpoint).map(|(copies, (size, _))| copies.hashes(size));
     let failed = hashes.as_ref().map(CopiedHashes::failed);
-    let copied =
-        hashes.map(|mut hashes| -> auditing::Copied { Box::new(move |entry| hashes.hash(entry)) });
+    let copied = hashes.map(|mut hashes| -> auditing::Copied { Box::new(move |entry| hashes.hash(entry)) });
     let end = verify.to.map(|to| to.saturating_add(1));
     let wanted = Wanted { first: verify.from, end, ..Wanted::default() };
     let verified = auditing::verify(&store, Trust { keys, checkpoint }, wanted, copied).await?;

@@ -475,8 +475,11 @@ impl Platform {
             world.run("the relay", relay.run(leader.leads(), world.stopping()));
             let health = Arc::new(Health::default());
             let signers = Arc::clone(&settings.audit_signers);
-            let means =
-                Means { credentials: Credentials::from_env(), clock: Arc::clone(clock), rng: Arc::clone(rng) };
+            let means = Means {
+                credentials: Credentials::from_env(),
+                clock: Arc::clone(clock),
+                rng: Arc::clone(rng),
+            };
             let copies = settings.audit_copies.writer(means).await.context("copying the audit log")?;
             let key = signers.first().context("the audit log has no key")?.public(Signs::Text);
             let sealer = Sealer {

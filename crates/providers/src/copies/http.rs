@@ -50,7 +50,11 @@ impl Server {
     }
 
     /// Sends a request and reads the answer whole.
-    pub(super) async fn ask(&self, request: Request<Full<Bytes>>, limits: Limits) -> Result<Answer, BoxError> {
+    pub(super) async fn ask(
+        &self,
+        request: Request<Full<Bytes>>,
+        limits: Limits,
+    ) -> Result<Answer, BoxError> {
         let late = |_: Elapsed| BoxError::from("the answer took too long");
         timeout(limits.total, self.exchange(request, limits)).await.map_err(late)?
     }

@@ -118,7 +118,8 @@ impl FromStr for Address {
     type Err = BadPlace;
 
     fn from_str(text: &str) -> Result<Self, BadPlace> {
-        let url = Url::parse(text).map_err(|error| bad(&format!("this is no address of a bucket: {error}")))?;
+        let url =
+            Url::parse(text).map_err(|error| bad(&format!("this is no address of a bucket: {error}")))?;
         if url.scheme() != "s3" {
             return Err(bad("the address of a bucket begins with s3://"));
         }
@@ -153,8 +154,10 @@ impl FromStr for Address {
                 ("object-lock", "off") => locked = false,
                 ("credentials", file) => credentials = Some(PathBuf::from(file)),
                 _ => {
-                    return Err(bad("behind the ? stand region=, endpoint=URL, style=path or style=virtual, \
-                         credentials=FILE and object-lock=off, each joined by &"));
+                    return Err(bad(
+                        "behind the ? stand region=, endpoint=URL, style=path or style=virtual, \
+                         credentials=FILE and object-lock=off, each joined by &",
+                    ));
                 }
             }
         }

@@ -90,7 +90,9 @@ pub enum Failure {
         source: BoxError,
     },
     /// The bucket would let go of what it is given.
-    #[error("{bucket} {why}; make a bucket with Object Lock for copies of the audit log, or say object-lock=off")]
+    #[error(
+        "{bucket} {why}; make a bucket with Object Lock for copies of the audit log, or say object-lock=off"
+    )]
     NotKept {
         /// Which one.
         bucket: String,
@@ -257,14 +259,18 @@ impl Bucket {
     async fn ask_whether_it_keeps(&self) -> Result<(), Failure> {
         let bucket = self.address.to_string();
         if !self.address.locked {
-            tracing::warn!(bucket, "copies of the audit log go to a bucket that may let go of them: object-lock=off");
+            tracing::warn!(
+                bucket,
+                "copies of the audit log go to a bucket that may let go of them: object-lock=off"
+            );
             return Ok(());
         }
         for (word, element, lacks) in [
             ("object-lock", "ObjectLockEnabled", "has no Object Lock"),
             ("versioning", "Status", "does not keep versions"),
         ] {
-            let ask = Ask::of_bucket(&[(word, "")]);
+            let query = [(word, "")];
+            let ask = Ask::of_bucket(&query);
             let answer = self.exchange(&ask).await?;
             let text = String::from_utf8_lossy(&answer.body);
             let without = element_of(&text, "Code") == Some("ObjectLockConfigurationNotFoundError");
@@ -275,7 +281,11 @@ impl Bucket {
                 return Err(Failure::NotKept { bucket, why: lacks });
             }
         }
-        tracing::info!(bucket, years = YEARS, "copies of the audit log go to a bucket that keeps them under Object Lock");
+        tracing::info!(
+            bucket,
+            years = YEARS,
+            "copies of the audit log go to a bucket that keeps them under Object Lock"
+        );
         Ok(())
     }
 
@@ -456,7 +466,7 @@ impl Bucket {
             ask.query.iter().copied(),
             ask.headers.iter().map(|(name, value)| (*name, value.as_str())),
         );
-        let target = url.get(Position::BeforePath..Position::AfterQuery).unwrap_or_default();
+        let target = &url[Position::BeforePath..Position::AfterQuery];
         let mut request = Request::builder()
             .method(ask.method.to_str())
             .uri(target)
@@ -491,7 +501,8 @@ impl Bucket {
                 said.extend(told.chars().filter(|character| !character.is_control()).take(MOST_SAID));
             }
         }
-        if let Some(region) = answer.headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok())
+        if let Some(region) =
+            answer.headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok())
             && region != self.address.bucket.region()
         {
             said.push_str(": the bucket is in the region ");
@@ -602,14 +613,17 @@ mod tests {
         assert_eq!(credentials_in(text), Some(Credentials::new("AKIA", "a=b/c+")));
         let bare = "aws_access_key_id = AKIA\naws_secret_access_key = s\naws_session_token = t\n";
         assert_eq!(credentials_in(bare), Some(Credentials::new_with_token("AKIA", "s", "t")));
-        for nothing in ["", "aws_access_key_id = AKIA", "[other]\naws_access_key_id=A\naws_secret_access_key=s"] {
+        for nothing in
+            ["", "aws_access_key_id = AKIA", "[other]\naws_access_key_id=A\naws_secret_access_key=s"]
+        {
             assert_eq!(credentials_in(nothing), None, "{nothing}");
         }
     }
 
     #[test]
     fn short_answers_are_read() {
-        let error = "<?xml version=\"1.0\"?>\n<Error><Code>SlowDown</Code><Message>Please wait</Message></Error>";
+        let error =
+            "<?xml version=\"1.0\"?>\n<Error><Code>SlowDown</Code><Message>Please wait</Message></Error>";
         assert_eq!(element_of(error, "Code"), Some("SlowDown"));
         assert_eq!(element_of(error, "Message"), Some("Please wait"));
         assert_eq!(element_of(error, "Status"), None);

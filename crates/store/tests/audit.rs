@@ -29,10 +29,10 @@ use audit::proof::Proof;
 use audit::tree::{Hash, verify_consistency};
 use common::{sealer, story};
 use kernel::{AccountId, FirmId};
-use providers::copies::Folder;
+use providers::copies::{CopiedHashes, Credentials, Folder, Means, Place};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
-use testkit::World;
+use testkit::{TestS3, World};
 use tokio::sync::watch;
 use workers::sealer::{Failure, Sealer, Sealing};
 use workers::verifier::{Health, LogVerifier, Progress};
@@ -902,6 +902,68 @@ fn whole_copy(folder: &Folder, size: u64, keys: &Keys) {
     let newest = folder.read("checkpoint").unwrap().unwrap();
     let opened = keys.open(std::str::from_utf8(&newest).unwrap()).unwrap();
     assert_eq!((opened.checkpoint.size, opened.checkpoint.root), (size, frontier.root()));
+}
+
+/// The whole way of a copy to an S3 server and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_outside_catches_what_a_folder_outside_does() {
+    let log = Log::new().await;
+    let s3 = TestS3::start().await;
+    s3.bucket("acme-audit", true).await;
+    // The server looks at the machine's clock, which is far before this.
+    let later = Arc::new(kernel::ManualClock::new(kernel::Timestamp::parse("2090-01-05T10:00:00Z").unwrap()));
+    let means = Means {
+        credentials: Some(Credentials::new("AKIAEXAMPLE", "hush")),
+        clock: later,
+        rng: Arc::new(kernel::SeededRng::new(1)),
+    };
+    let place: Place = s3.place("acme-audit").replace('?', "/eu?").parse().unwrap();
+    let copies = place.writer(means.clone()).await.unwrap();
+    let sealer = Sealer { copies: Arc::clone(&copies), ..log.sealer() };
+    let mut sealing = sealer.take_over(1).await.unwrap();
+    for size in [100, 200, 300] {
+        log.acts(100).await;
+        assert_eq!(sealing.seal().await.unwrap(), 100);
+        assert!(sealing.sign().await.unwrap());
+        assert_eq!(sealer.copy().await.unwrap(), size);
+    }
+    assert_eq!(s3.versions("acme-audit", "eu/checkpoint").await.len(), 3 + 3, "with those of checkpoints/");
+    for object in ["tile/0/000", "tile/entries/001.p/44", "checkpoints/300", "keys/1"] {
+        let [version] = &*s3.versions("acme-audit", &format!("eu/{object}")).await else {
+            panic!("{object}")
+        };
+        let target = format!("/acme-audit/eu/{object}?versionId={version}");
+        assert_eq!(s3.ask("DELETE", &target, &[], "").await.status, 403, "{object}");
+    }
+
+    // It says the same as the database, and holds every hash.
+    let keys = log.keys().await.unwrap();
+    let outside = || auditing::check_outside(&*log.world.store, &*copies, &keys);
+    let newest = outside().await.unwrap().unwrap().checkpoint;
+    assert_eq!(newest.size, 300);
+    let compare = async || {
+        let reader = place.reader(means.clone()).unwrap();
+        let mut hashes = CopiedHashes::new(reader, 300, tokio::runtime::Handle::current());
+        let failed = hashes.failed();
+        let copied: Copied = Box::new(move |entry| hashes.hash(entry));
+        let trust = Trust { keys: keys.clone(), checkpoint: Some((newest.size, newest.root)) };
+        let verified = auditing::verify(&log.store(), trust, Wanted::default(), Some(copied)).await;
+        assert!(failed.lock().unwrap().is_none());
+        verified
+    };
+    assert_eq!(compare().await.unwrap().entries, 300);
+
+    // A row that was changed together with its hash.
+    let mut owner = log.owner().await;
+    run(&mut owner, "update audit_entries set action = 'test.other' where id = 151").await;
+    rehash(&log, &mut owner, 150).await;
+    let found = said(compare().await.unwrap_err());
+    assert!(found.starts_with("entry 150 is wrong: it was changed together with its hash"), "{found}");
+    // A log that goes on without its end, or with another past.
+    run(&mut owner, "update audit_state set size = 200").await;
+    let cut = said(outside().await.unwrap_err());
+    assert!(cut.starts_with("the log was cut or set back: the checkpoint outside has 300"), "{cut}");
+    assert_eq!(refused_to_seal(sealer.take_over(2).await), cut);
 }
 
 #[tokio::test]

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail, ensure};
-use app::auditing::{self, AuditStore, Exporter, LogError, NEWEST, Wanted};
+use app::AppError;
+use app::auditing::{self, AuditStore, Copies, Exporter, LogError, NEWEST, Wanted};
 use app::privacy::{NoKeys, Vault};
 use audit::checkpoint::{Keys, Unbelieved};
 use audit::export::{Refused, Trust, Verified, Verifier};
@@ -14,11 +15,12 @@ use audit::note::NoteKey;
 use audit::tree::Hash;
 use clap::{Args, Subcommand};
 use kernel::FirmId;
-use providers::copies::Folder;
+use providers::copies::{CopiedHashes, Credentials, Means, Place};
 use store::Store;
+use tokio::runtime::Handle;
 
 use crate::replay::Found;
-use crate::system::SystemRng;
+use crate::system::{SystemClock, SystemRng};
 use crate::{instruments, keys};
 
 /// How much of a file is read in one go.
@@ -71,9 +73,9 @@ struct Known {
     /// The log's first key, as `tradesense audit key` prints it, or a file that holds it. Without it that of the copies counts.
     #[arg(long)]
     key: Option<String>,
-    /// A folder with copies of the log, that the database's owner cannot write.
+    /// Copies of the log, that the database's owner cannot write: a folder, or `s3://BUCKET/PREFIX?region=..`.
     #[arg(long, env = "TRADESENSE_AUDIT_COPIES")]
-    copies: Option<PathBuf>,
+    copies: Option<Place>,
     /// A checkpoint that was verified before; without it the newest of the copies counts.
     #[arg(long)]
     trusted: Option<PathBuf>,
@@ -106,7 +108,8 @@ pub struct Export {
 
 /// Runs the command.
 pub fn run(command: &AuditLog, out: &mut dyn Write) -> anyhow::Result<Found> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Copies are read by one thread while another verifies.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     match command {
         AuditLog::Verify(verify) => {
             let verified = match (&verify.export, &verify.database_url) {
@@ -115,7 +118,7 @@ pub fn run(command: &AuditLog, out: &mut dyn Write) -> anyhow::Result<Found> {
                         verify.from == 0 && verify.to.is_none(),
                         "an export is verified as a whole: --from and --to are for the database"
                     );
-                    of_export(file, &verify.known)
+                    runtime.block_on(of_export(file, &verify.known))
                 }
                 (None, Some(url)) => runtime.block_on(of_database(url, verify)),
                 (None, None) => bail!("name a database (--database-url) or an export (--export)"),
@@ -186,8 +189,8 @@ async fn connect(url: &str) -> anyhow::Result<Arc<dyn AuditStore>> {
 
 async fn of_database(url: &str, verify: &Verify) -> anyhow::Result<Verified> {
     let store = connect(url).await?;
-    let folder = verify.known.copies.as_deref().map(Folder::new);
-    let known = first_key(&verify.known, folder.as_ref())?;
+    let copies = Outside::of(&verify.known)?;
+    let known = first_key(&verify.known, copies.as_ref()).await?;
     let first = if let Some(key) = known {
         key
     } else {
@@ -199,56 +202,92 @@ async fn of_database(url: &str, verify: &Verify) -> anyhow::Result<Verified> {
         NoteKey::parse(&key.key).context("reading the log's key")?
     };
     let keys = with_witnesses(auditing::known_keys(&*store, first).await?, &verify.known)?;
-    if let Some(folder) = &folder {
-        auditing::check_outside(&*store, folder, &keys).await?;
+    if let Some(copies) = &copies {
+        auditing::check_outside(&*store, &*copies.files, &keys).await?;
     }
-    let checkpoint = trusted_checkpoint(&verify.known, folder.as_ref(), &keys)?;
-    let copied = folder
-        .zip(checkpoint)
-        .map(|(folder, (size, _))| -> auditing::Copied { Box::new(folder.entry_hashes(size)) });
+    let checkpoint = trusted_checkpoint(&verify.known, copies.as_ref(), &keys).await?;
+    let hashes = copies.as_ref().zip(checkpoint).map(|(copies, (size, _))| copies.hashes(size));
+    let failed = hashes.as_ref().map(CopiedHashes::failed);
+    let copied = hashes.map(|mut hashes| -> auditing::Copied { Box::new(move |entry| hashes.hash(entry)) });
     let end = verify.to.map(|to| to.saturating_add(1));
     let wanted = Wanted { first: verify.from, end, ..Wanted::default() };
-    Ok(auditing::verify(&store, Trust { keys, checkpoint }, wanted, copied).await?)
+    let verified = auditing::verify(&store, Trust { keys, checkpoint }, wanted, copied).await?;
+    all_compared(failed)?;
+    Ok(verified)
 }
 
-fn of_export(file: &Path, known: &Known) -> anyhow::Result<Verified> {
-    let folder = known.copies.as_deref().map(Folder::new);
-    let key = first_key(known, folder.as_ref())?;
+async fn of_export(file: &Path, known: &Known) -> anyhow::Result<Verified> {
+    let copies = Outside::of(known)?;
+    let key = first_key(known, copies.as_ref()).await?;
     let key = key.context("an export proves nothing without the log's key: give --key or --copies")?;
     // Its later keys come with the export; a trusted checkpoint may be signed by any of them.
     let keys = with_witnesses(Keys::new(key).context("using the log's key")?, known)?;
-    let of_copies = match &folder {
-        Some(folder) => keys_of_copies(folder, &keys)?,
+    let of_copies = match &copies {
+        Some(copies) => keys_of_copies(copies, &keys).await?,
         None => keys.clone(),
     };
-    let checkpoint = trusted_checkpoint(known, folder.as_ref(), &of_copies)?;
+    let checkpoint = trusted_checkpoint(known, copies.as_ref(), &of_copies).await?;
     let mut verifier = Verifier::new(Trust { keys, checkpoint });
-    if let Some((folder, (size, _))) = folder.zip(checkpoint) {
-        verifier = verifier.with_copies(folder.entry_hashes(size));
+    let mut failed = None;
+    if let Some((copies, (size, _))) = copies.zip(checkpoint) {
+        let mut hashes = copies.hashes(size);
+        failed = Some(hashes.failed());
+        verifier = verifier.with_copies(move |entry| hashes.hash(entry));
     }
     let mut file = File::open(file).with_context(|| format!("reading {}", file.display()))?;
     let mut part = vec![0; PART];
     loop {
         let read = file.read(&mut part).context("reading the export")?;
         if read == 0 {
-            return Ok(verifier.finish()?);
+            let verified = verifier.finish()?;
+            all_compared(failed)?;
+            return Ok(verified);
         }
         verifier.feed(part.get(..read).unwrap_or_default())?;
     }
 }
 
-fn first_key(known: &Known, folder: Option<&Folder>) -> anyhow::Result<Option<NoteKey>> {
-    let text = match (&known.key, folder) {
+/// Copies that somebody reads.
+struct Outside {
+    files: Arc<dyn Copies>,
+}
+
+impl Outside {
+    fn of(known: &Known) -> anyhow::Result<Option<Self>> {
+        let Some(place) = &known.copies else { return Ok(None) };
+        let means = Means {
+            credentials: Credentials::from_env(),
+            clock: Arc::new(SystemClock),
+            rng: Arc::new(SystemRng),
+        };
+        let files = place.reader(means).with_context(|| format!("reading the copies in {place}"))?;
+        Ok(Some(Self { files }))
+    }
+
+    async fn text(&self, name: &str) -> anyhow::Result<Option<String>> {
+        let doing = || format!("reading {name} of the copies");
+        let content = self.files.get(name).await.with_context(doing)?;
+        content.map(String::from_utf8).transpose().with_context(doing)
+    }
+
+    fn hashes(&self, size: u64) -> CopiedHashes {
+        CopiedHashes::new(Arc::clone(&self.files), size, Handle::current())
+    }
+}
+
+/// Copies that could not be read were not compared: nothing was shown then.
+fn all_compared(failed: Option<Arc<Mutex<Option<AppError>>>>) -> anyhow::Result<()> {
+    let failed = failed.and_then(|failed| failed.lock().unwrap_or_else(PoisonError::into_inner).take());
+    failed.map_or(Ok(()), |error| Err(error).context("comparing with the copies"))
+}
+
+async fn first_key(known: &Known, copies: Option<&Outside>) -> anyhow::Result<Option<NoteKey>> {
+    let text = match (&known.key, copies) {
         (Some(text), _) if Path::new(text).is_file() => {
             Some(std::fs::read_to_string(text).with_context(|| format!("reading {text}"))?)
         }
         (Some(text), _) => Some(text.clone()),
-        (None, Some(folder)) => folder
-            .read("keys/1")
-            .context("reading the key of the copies")?
-            .map(String::from_utf8)
-            .transpose()
-            .context("reading the key of the copies")?,
+        (None, Some(copies)) => copies.text("keys/1").await?,
         (None, None) => None,
     };
     text.map(|text| NoteKey::parse(text.trim()).context("this is no key of an audit log")).transpose()
@@ -262,30 +301,30 @@ fn with_witnesses(keys: Keys, known: &Known) -> anyhow::Result<Keys> {
 }
 
 /// The keys that the statements among the copies name.
-fn keys_of_copies(folder: &Folder, keys: &Keys) -> anyhow::Result<Keys> {
+async fn keys_of_copies(copies: &Outside, keys: &Keys) -> anyhow::Result<Keys> {
     let mut keys = keys.clone();
     for number in 2_u32.. {
         let name = format!("keys/{number}");
-        let Some(statement) = folder.read(&name).with_context(|| format!("reading {name}"))? else { break };
-        let statement = String::from_utf8(statement).with_context(|| format!("reading {name}"))?;
+        let Some(statement) = copies.text(&name).await? else { break };
         keys.succeed(&statement).with_context(|| format!("believing {name}"))?;
     }
     Ok(keys)
 }
 
 /// The checkpoint that was verified before: its own, or the newest outside.
-fn trusted_checkpoint(
+async fn trusted_checkpoint(
     known: &Known,
-    folder: Option<&Folder>,
+    copies: Option<&Outside>,
     keys: &Keys,
 ) -> anyhow::Result<Option<(u64, Hash)>> {
-    let note = match (&known.trusted, folder) {
-        (Some(file), _) => Some(std::fs::read(file).with_context(|| format!("reading {}", file.display()))?),
-        (None, Some(folder)) => folder.read(NEWEST).context("reading the newest copied checkpoint")?,
+    let note = match (&known.trusted, copies) {
+        (Some(file), _) => {
+            Some(std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?)
+        }
+        (None, Some(copies)) => copies.text(NEWEST).await?,
         (None, None) => None,
     };
     let Some(note) = note else { return Ok(None) };
-    let note = String::from_utf8(note).context("reading the checkpoint that is trusted")?;
     let opened = keys.open(&note).context("the checkpoint that is to be trusted")?;
     Ok(Some((opened.checkpoint.size, opened.checkpoint.root)))
 }

@@ -36,7 +36,7 @@ use axum::serve::ListenerExt as _;
 use engine::Instruments;
 use kernel::{Clock, FirmId, OwnerId, Rng, Timestamp};
 use providers::archive::Archive;
-use providers::copies::Folder;
+use providers::copies::{Credentials, Means, Place};
 use providers::mail::{Smtp, SmtpSettings};
 use providers::quote_log::{DiskQuoteLog, Keeper, Retention};
 use providers::webhooks::WebhookClient;
@@ -112,7 +112,7 @@ pub struct Settings {
     /// Sign the audit log, in the order in which they take over.
     pub audit_signers: Arc<Vec<NoteSigner>>,
     /// Where copies of the audit log go.
-    pub audit_copies: PathBuf,
+    pub audit_copies: Place,
     /// Under which people's data is sealed.
     pub people_keys: Arc<dyn KeyStore>,
     /// Where the rows of people may lie.
@@ -475,11 +475,16 @@ impl Platform {
             world.run("the relay", relay.run(leader.leads(), world.stopping()));
             let health = Arc::new(Health::default());
             let signers = Arc::clone(&settings.audit_signers);
-            let copies = Arc::new(Folder::new(&settings.audit_copies));
+            let means = Means {
+                credentials: Credentials::from_env(),
+                clock: Arc::clone(clock),
+                rng: Arc::clone(rng),
+            };
+            let copies = settings.audit_copies.writer(means).await.context("copying the audit log")?;
             let key = signers.first().context("the audit log has no key")?.public(Signs::Text);
             let sealer = Sealer {
                 store: store.clone(),
-                copies: copies.clone(),
+                copies: Arc::clone(&copies),
                 signers,
                 clock: Arc::clone(clock),
                 health: Arc::clone(&health),

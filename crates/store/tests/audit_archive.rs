@@ -678,6 +678,50 @@ async fn the_rows_of_before_are_moved_into_their_months() {
     assert_eq!(next, 101);
 }
 
+/// The steps of the operator's guide for a restored database.
+const GUIDE: &str = include_str!("../../../docs/guides/audit.md");
+
+#[tokio::test]
+async fn a_restored_database_goes_on_as_another_log_by_the_steps_of_the_guide() {
+    let log = Log::of_two_months().await;
+    assert_eq!(log.archivist().work().await.unwrap().dropped.len(), 2);
+    assert_eq!(log.seal_all(2).await, 304);
+    // What was sealed since the backup is not in it.
+    log.acts(7).await;
+    assert_eq!(log.seal_all(3).await, 311);
+    for sql in [
+        "delete from audit_leaves where leaf >= 304",
+        "delete from audit_entries where id > 304",
+        "delete from audit_checkpoints where size > 304",
+        "update audit_state set size = 304",
+        "update audit_marks set number = 304",
+    ] {
+        log.run(sql).await;
+    }
+    let sealer = log.sealer();
+    let Err(workers::sealer::Failure::Log(error)) = sealer.take_over(4).await else { panic!("sealed") };
+    assert_eq!(
+        said(error),
+        "the log was cut or set back: the checkpoint outside has 311 entries, and the database 304"
+    );
+    let steps = GUIDE.split("```sql").nth(1).unwrap().split("```").next().unwrap();
+    sqlx::raw_sql(AssertSqlSafe(steps.to_owned()))
+        .execute(&mut log.world.database.superuser().await)
+        .await
+        .unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let sealer = common::sealer(&log.world, &[8], elsewhere.path());
+    let mut sealing = sealer.take_over(4).await.unwrap();
+    assert_eq!(sealing.seal().await.unwrap(), 304);
+    assert!(sealing.sign().await.unwrap());
+    assert_eq!(sealer.copy().await.unwrap(), 304);
+    let key = sealer.signers[0].public(Signs::Text);
+    let shown = verify(&log.store(), &Folder::new(elsewhere.path()), key).await.unwrap();
+    assert_eq!((shown.header.first, shown.entries), (0, 304));
+    // The old one stands as it was.
+    assert_eq!(read_archive(log.directory.path(), "2015-01", log.key()).entries, 200);
+}
+
 /// Where Debian puts the library by which a program is given another time of day.
 fn faketime() -> std::path::PathBuf {
     let machine = format!("{}-linux-gnu", std::env::consts::ARCH);

@@ -160,6 +160,8 @@ create trigger audit_entries_final before update or delete or truncate on audit_
     for each statement execute function tradesense_refuse_change();
 grant insert on audit_entries to tradesense_app, tradesense_engine, tradesense_sealer;
 grant select on audit_entries to tradesense_audit, tradesense_sealer, tradesense_auditor;
+-- Which number was given last: whether a row may be in a month that was not looked into.
+grant select on sequence audit_entries_id_seq to tradesense_sealer;
 
 create view audit_log with (security_invoker = true) as
     select firm_id, at, actor_id, action, object_kind, object, request_id, detail from audit_entries

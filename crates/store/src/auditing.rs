@@ -36,7 +36,8 @@ const MONTHS_AHEAD: i32 = 3;
 /// An act is sealed moments after it was written: its row is looked for this far around.
 const BESIDE: Span = Span::from_seconds(86_400);
 /// From 2000 to 2100: the months that acts have.
-const ALL_MONTHS: (i64, i64) = (946_684_800_000_000, 4_102_444_800_000_000);
+const ALL_MONTHS: (Timestamp, Timestamp) =
+    (Timestamp::from_micros(946_684_800_000_000), Timestamp::from_micros(4_102_444_800_000_000));
 /// What the database raises of a month that must not go now: too young, or something that belongs to it is there; under a legal hold.
 const NOT_YET: [&str; 2] = ["TS010", "TS011"];
 /// For a transaction that reads a month of the log as a whole.
@@ -275,6 +276,35 @@ fn read_all<R, T>(rows: Vec<R>, read: impl Fn(R) -> Result<T, Inconsistent>) -> 
 
 type Key = (Source, i16, i64);
 
+/// Acts of a stretch of time that were not seen: behind the last one that was, and in its gaps.
+async fn unsealed_acts(
+    connection: &mut PgConnection,
+    (seen, gaps): &(i64, Vec<i64>),
+    most: i64,
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<Vec<LogRow>, AppError> {
+    let found = sqlx::query_as!(
+        ActRow,
+        r#"select id as "id!", firm_id as "firm_id!", at as "at!: At", actor_id, request_id, action as "action!",
+                  purpose as "purpose!", object_kind as "object_kind!", object as "object!",
+                  detail::text as "detail!", before, after, document_length, document_hash, personal_of,
+                  sha256(personal) as personal_hash
+           from ((select * from audit_entries where id = any($2) and at >= $4 and at < $5)
+                 union all (select * from audit_entries where id > $1 and at >= $4 and at < $5 order by id limit $3)) acts
+           order by id"#,
+        seen,
+        gaps,
+        most,
+        At(since) as _,
+        At(until) as _,
+    )
+    .fetch_all(connection)
+    .await
+    .doing("reading what is to be sealed")?;
+    read_all(found, ActRow::read)
+}
+
 /// Acts with these ids of a stretch of time.
 async fn acts_of(
     connection: &mut PgConnection,
@@ -320,8 +350,7 @@ async fn rows_of(connection: &mut PgConnection, placed: &[Placed]) -> Result<Has
         keep(found);
         let elsewhere: Vec<i64> = acts.into_iter().filter(|id| !there.contains(id)).collect();
         if !elsewhere.is_empty() {
-            let ever = Timestamp::from_micros(ALL_MONTHS.0)..Timestamp::from_micros(ALL_MONTHS.1);
-            keep(acts_of(connection, &elsewhere, ever.start, ever.end).await?);
+            keep(acts_of(connection, &elsewhere, ALL_MONTHS.0, ALL_MONTHS.1).await?);
         }
     }
     let verdicts = numbers(Source::Verdict);
@@ -524,8 +553,10 @@ impl AuditStore for Store {
         let mut tx = self.as_sealer(doing).await?;
         // Read before the rows: a transaction that is not among those running here shows its rows below, or never.
         let running = sqlx::query!(
-            r#"select pg_snapshot_xmin(now.snapshot)::text as "oldest!", pg_snapshot_xmax(now.snapshot)::text as "next!"
-               from (select pg_current_snapshot() as snapshot) now"#
+            r#"select pg_snapshot_xmin(now.snapshot)::text as "oldest!", pg_snapshot_xmax(now.snapshot)::text as "next!",
+                      now() - interval '40 days' as "since!: At", now() + interval '40 days' as "until!: At",
+                      last_value as "given!"
+               from (select pg_current_snapshot() as snapshot) now, audit_entries_id_seq"#
         )
         .fetch_one(&mut *tx)
         .await
@@ -567,31 +598,25 @@ impl AuditStore for Store {
         .await
         .doing(doing)?;
         let (seen, gaps) = &places.acts;
-        let acts = sqlx::query_as!(
-            ActRow,
-            r#"select id as "id!", firm_id as "firm_id!", at as "at!: At", actor_id, request_id, action as "action!",
-                      purpose as "purpose!", object_kind as "object_kind!", object as "object!",
-                      detail::text as "detail!", before, after, document_length, document_hash, personal_of,
-                      sha256(personal) as personal_hash
-               from ((select * from audit_entries where id = any($2))
-                     union all (select * from audit_entries where id > $1 order by id limit $3)) acts
-               order by id"#,
-            seen,
-            gaps,
-            most,
-        )
-        .fetch_all(&mut *tx)
-        .await
-        .doing(doing)?;
+        let (mut everywhere, mut acts) = (places.everywhere, Vec::new());
+        if !everywhere {
+            acts = unsealed_acts(&mut tx, &places.acts, most, running.since.0, running.until.0).await?;
+            // A number was given whose row is in another month, or will never be.
+            everywhere = acts.is_empty() && (running.given > *seen || !gaps.is_empty());
+        }
+        if everywhere {
+            acts = unsealed_acts(&mut tx, &places.acts, most, ALL_MONTHS.0, ALL_MONTHS.1).await?;
+        }
         tx.commit().await.doing(doing)?;
         let mut rows: Vec<LogRow> = commands.into_iter().map(CommandRow::read).collect();
         rows.extend(read_all(verdicts, VerdictRow::read)?);
-        rows.extend(read_all(acts, ActRow::read)?);
+        rows.extend(acts);
         let number = |text: &str| text.parse::<u64>().map_err(Inconsistent::from("pg_current_snapshot"));
         Ok(Unsealed {
             rows,
             oldest_running: number(&running.oldest)?,
             next_transaction: number(&running.next)?,
+            everywhere,
         })
     }
 

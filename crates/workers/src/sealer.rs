@@ -36,6 +36,8 @@ const MOST: i64 = 1_000;
 const PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause where nothing comes.
 const LONGEST_PAUSE: Duration = Duration::from_millis(80);
+/// Rows of a month far away, which a wrong clock has written, are looked for this often; all others at once.
+const EVERYWHERE_EVERY: Duration = Duration::from_secs(1);
 /// Signed at most this often.
 const SIGN_EVERY: Duration = Duration::from_secs(2);
 /// Copied at most this often.
@@ -148,6 +150,7 @@ impl Sealer {
             verdicts: Numbers::after(standing.verdicts.settled),
             signed: newest.map_or(0, |newest| newest.size),
             signed_at: None,
+            looked_at: None,
         };
         let now = Instant::now();
         sealing.acts.saw(standing.acts.sealed, now);
@@ -301,6 +304,8 @@ pub struct Sealing<'a> {
     verdicts: Numbers,
     signed: u64,
     signed_at: Option<Instant>,
+    /// When all months were looked into last.
+    looked_at: Option<Instant>,
 }
 
 impl std::fmt::Debug for Sealing<'_> {
@@ -340,6 +345,7 @@ impl Sealing<'_> {
             commands: self.commands.clone(),
             acts: (self.acts.seen(), self.acts.gaps()),
             verdicts: (self.verdicts.seen(), self.verdicts.gaps()),
+            everywhere: self.looked_at.is_none_or(|at| at.elapsed() >= EVERYWHERE_EVERY),
         };
         let read = self.sealer.store.unsealed(&places, MOST).await?;
         let now = Instant::now();
@@ -357,7 +363,9 @@ impl Sealing<'_> {
         let (mut acts, mut verdicts) = (self.acts.clone(), self.verdicts.clone());
         for (numbered, source) in [(&mut acts, Source::Act), (&mut verdicts, Source::Verdict)] {
             numbered.saw(numbers(source), now);
-            numbered.forget(read.oldest_running, read.next_transaction, now);
+            if read.everywhere {
+                numbered.forget(read.oldest_running, read.next_transaction, now);
+            }
         }
         let mut frontier = self.frontier.clone();
         let (mut leaves, mut nodes) = (Vec::with_capacity(read.rows.len()), Vec::new());
@@ -386,6 +394,9 @@ impl Sealing<'_> {
             if !self.sealer.store.seal(&batch).await? {
                 return Err(Failure::Deposed);
             }
+        }
+        if read.everywhere {
+            self.looked_at = Some(now);
         }
         // Only what is committed is the log's end.
         self.frontier = frontier;

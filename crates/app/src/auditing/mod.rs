@@ -157,6 +157,8 @@ pub struct Places {
     pub acts: (i64, Vec<i64>),
     /// The same of verdicts.
     pub verdicts: (i64, Vec<i64>),
+    /// Whether acts are looked for in all months, not only in those around today.
+    pub everywhere: bool,
 }
 
 /// Rows that are no entries yet, in the order in which they become some.
@@ -168,6 +170,8 @@ pub struct Unsealed {
     pub oldest_running: u64,
     /// No transaction has begun to write from here on.
     pub next_transaction: u64,
+    /// Whether all months were looked into: only then is a number that is missing a gap.
+    pub everywhere: bool,
 }
 
 /// An entry as the tree keeps it.

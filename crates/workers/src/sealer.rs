@@ -360,6 +360,7 @@ impl Sealing<'_> {
         }
         let numbers =
             |source: Source| read.rows.iter().filter(move |row| row.source == source).map(|row| row.number);
+        let acts_read = numbers(Source::Act).count();
         let (mut acts, mut verdicts) = (self.acts.clone(), self.verdicts.clone());
         for (numbered, source) in [(&mut acts, Source::Act), (&mut verdicts, Source::Verdict)] {
             numbered.saw(numbers(source), now);
@@ -396,7 +397,9 @@ impl Sealing<'_> {
             }
         }
         if read.everywhere {
-            self.looked_at = Some(now);
+            // While more waits than was read, what is around today would come before what is in front of it.
+            let whole = i64::try_from(acts_read).is_ok_and(|read| read < MOST);
+            self.looked_at = whole.then_some(now);
         }
         // Only what is committed is the log's end.
         self.frontier = frontier;

@@ -3137,6 +3137,7 @@ export interface components {
         | "conflict"
         | "email_taken"
         | "engine_unavailable"
+        | "entry_archived"
         | "forbidden"
         | "idempotency_key_missing"
         | "idempotency_key_reused"
@@ -3800,6 +3801,7 @@ export interface components {
             | "conflict"
             | "email_taken"
             | "engine_unavailable"
+            | "entry_archived"
             | "forbidden"
             | "idempotency_key_missing"
             | "idempotency_key_reused"
@@ -4365,6 +4367,7 @@ export interface operations {
       };
       401: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+      410: components["responses"]["ProblemBody"];
     };
   };
   account_stream: {
@@ -4568,12 +4571,13 @@ export interface operations {
       401: components["responses"]["ProblemBody"];
       403: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+      410: components["responses"]["ProblemBody"];
     };
   };
   export: {
     parameters: {
       query?: {
-        /** @description From this entry on; the log's first if not said. */
+        /** @description From this entry on; the first that is kept if not said. */
         from?: number;
         /** @description Up to and with this entry; up to the newest checkpoint if not said. */
         to?: number;
@@ -4596,6 +4600,7 @@ export interface operations {
       401: components["responses"]["ProblemBody"];
       403: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+      410: components["responses"]["ProblemBody"];
       422: components["responses"]["ProblemBody"];
     };
   };

@@ -285,15 +285,17 @@ end
 $$;
 revoke all on function tradesense_demand_audit_age(date) from public;
 
--- Raises if one of these firms has a legal hold in force. Nobody can place one until the transaction ends.
-create function tradesense_demand_no_hold(of date, firms uuid[]) returns void
+-- Raises if one of these firms has a legal hold in force. At last, so that nobody can place one until the transaction ends.
+create function tradesense_demand_no_hold(of date, firms uuid[], at_last boolean) returns void
     language plpgsql set search_path = pg_catalog, public
     as $$
 declare
     before constant text := coalesce(current_setting('tradesense.firm', true), '');
     firm uuid;
 begin
-    lock table public.people in share mode;
+    if at_last then
+        lock table public.people in share mode;
+    end if;
     foreach firm in array firms loop
         perform set_config('tradesense.firm', firm::text, true);
         if exists (select from public.people where people.firm_id = firm and people.held_at is not null) then
@@ -304,7 +306,7 @@ begin
     perform set_config('tradesense.firm', before, true);
 end
 $$;
-revoke all on function tradesense_demand_no_hold(date, uuid[]) from public;
+revoke all on function tradesense_demand_no_hold(date, uuid[], boolean) from public;
 
 -- Tells every firm in its log what was dropped.
 create function tradesense_tell_dropped(firms uuid[], what text, of date, rows bigint, floor bigint) returns void
@@ -359,6 +361,7 @@ begin
     if last >= new_floor then
         raise exception 'entry % of % is in no archive', last, to_char(of, 'YYYY-MM') using errcode = 'TS012';
     end if;
+    perform public.tradesense_demand_no_hold(of, whose, false);
 
     -- A leaf may lie in a later month than its archive, if the clock was set back.
     insert into public.audit_hashes (first, hashes)
@@ -389,7 +392,7 @@ begin
     perform public.tradesense_tell_dropped(whose, 'leaves', of, counted, new_floor);
     insert into public.audit_drops (what, month, at, floor, rows) values ('leaves', of, clock_timestamp(), new_floor, counted);
     -- Last, because it keeps others waiting.
-    perform public.tradesense_demand_no_hold(of, whose);
+    perform public.tradesense_demand_no_hold(of, whose, true);
     execute format('drop table public.%I', name);
     return counted;
 end
@@ -435,7 +438,7 @@ begin
     select coalesce(max(floor), 0) into kept_from from public.audit_drops;
     perform public.tradesense_tell_dropped(whose, 'acts', of, counted, kept_from);
     insert into public.audit_drops (what, month, at, floor, rows) values ('acts', of, clock_timestamp(), kept_from, counted);
-    perform public.tradesense_demand_no_hold(of, whose);
+    perform public.tradesense_demand_no_hold(of, whose, true);
     execute format('drop table public.%I', name);
     return counted;
 end

@@ -516,7 +516,7 @@ async fn no_role_of_the_platform_changes_or_drops_a_table_of_the_log_or_one_of_i
             "insert into audit_dropped values ('2015-01-01', 1, 0, '2015-01-01', 1, 1, 1)",
             "insert into audit_drops values ('leaves', '2015-01-01', now(), 300, 0)",
             "select tradesense_audit_partition('audit_leaves', '2015-03-01')",
-            "select tradesense_demand_no_hold('2015-01-01', '{}')",
+            "select tradesense_demand_no_hold('2015-01-01', '{}', true)",
             "select tradesense_tell_dropped('{}', 'leaves', '2015-01-01', 0, 0)",
             "create table audit_leaves_2015_03 partition of audit_leaves for values from ('2015-03-01') to ('2015-04-01')",
             "drop function tradesense_drop_audit_leaves",

@@ -143,7 +143,11 @@ insert into audit_entries (firm_id, id, at, actor_id, action, object_kind, objec
 select firm_id, id, at, actor_id, action, object_kind, object, request_id, detail, purpose, before, after,
        document_length, document_hash, personal_of, personal
 from audit_entries_before;
-select setval('audit_entries_id_seq', last_value, is_called) from audit_entries_before_id_seq;
+do $$
+begin
+    perform setval('audit_entries_id_seq', last_value, is_called) from audit_entries_before_id_seq;
+end
+$$;
 drop table audit_entries_before;
 
 alter table audit_entries enable row level security;

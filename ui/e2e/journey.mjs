@@ -670,6 +670,19 @@ async function operates(file) {
   await screen("business");
   await audits();
   await looksAfter(login("trader").email);
+  await check("an auditor finds the log, and support finds people alone", async () => {
+    await signOut();
+    await signIn(login("auditor"));
+    await page.getByRole("link", { name: "Operate" }).click();
+    await page.getByLabel("Operate").getByRole("link", { name: "Audit log" }).click();
+    await see(page.locator("tr[data-entry]"));
+    await signOut();
+    await signIn(login("support"));
+    await page.getByRole("link", { name: "Operate" }).click();
+    await page.getByLabel("Operate").getByRole("link", { name: "People" }).waitFor();
+    const others = await page.getByLabel("Operate").getByRole("link", { name: "Audit log" }).count();
+    expect(others === 0, "support sees the audit log");
+  });
 }
 
 /** The audit log as an auditor goes through it. */

@@ -8,7 +8,7 @@ use std::process::Command;
 use embedded::Postgres;
 
 use crate::controls::{self, Ran};
-use crate::machine::{Need, cargo_has, chromium, provide, root, target};
+use crate::machine::{Need, cargo_has, chromium, moto, provide, root, target};
 use crate::platform::{Scratch, free_port, start};
 use crate::process::{adopt_orphans, cargo, interrupted, now, run as run_program, run_reading, sweep};
 use crate::tally::{self, Tally};
@@ -40,7 +40,14 @@ struct Gate {
 impl Gate {
     fn quick(&mut self) -> Outcome {
         self.step("what the tests need", |_| {
-            provide(&[Need::PostgreSql, Need::Redis, Need::Python, Need::Faketime])
+            provide(&[
+                Need::PostgreSql,
+                Need::Redis,
+                Need::Python,
+                Need::PythonEnvironments,
+                Need::Faketime,
+            ])?;
+            moto()
         })?;
         self.style()?;
         self.step("private PostgreSQL", Self::start_server)?;
@@ -55,8 +62,10 @@ impl Gate {
                 Need::Node,
                 Need::Chromium,
                 Need::Python,
+                Need::PythonEnvironments,
                 Need::Faketime,
-            ])
+            ])?;
+            moto()
         })?;
         self.style()?;
         let root = self.root.clone();

@@ -1,6 +1,7 @@
 //! What a command needs from the machine, and getting it on Debian and Ubuntu.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -46,6 +47,8 @@ pub(crate) enum Need {
     Nginx,
     /// For the scripts that check the engine from outside.
     Python,
+    /// Python can make environments of its own, for the S3 server of the tests.
+    PythonEnvironments,
     /// Gives a program another time of day.
     Faketime,
 }
@@ -59,6 +62,9 @@ impl Need {
             Self::Redis => on_path("redis-server").is_some() && on_path("redis-cli").is_some(),
             Self::Nginx => on_path("nginx").is_some() || Path::new("/usr/sbin/nginx").exists(),
             Self::Python => on_path("python3").is_some(),
+            Self::PythonEnvironments => {
+                succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"]))
+            }
             Self::Faketime => cfg!(not(target_os = "linux")) || faketime().exists(),
         })
     }
@@ -71,6 +77,7 @@ impl Need {
             Self::Redis => &["redis-server"],
             Self::Nginx => &["nginx-light"],
             Self::Python => &["python3"],
+            Self::PythonEnvironments => &["python3-venv"],
             Self::Faketime => &["libfaketime"],
         }
     }
@@ -83,6 +90,7 @@ impl Need {
             Self::Redis => "Redis 7 or newer with redis-server and redis-cli on the PATH",
             Self::Nginx => "nginx on the PATH",
             Self::Python => "python3 on the PATH",
+            Self::PythonEnvironments => "python3 with its modules venv and ensurepip",
             Self::Faketime => "libfaketime where Debian puts it",
         }
     }
@@ -181,7 +189,7 @@ pub(crate) fn node_path() -> Outcome<OsString> {
     let own = modules.join(format!("node-{platform}/bin"));
     if node_version(own.join("node")).is_none() {
         println!("Fetching Node.js {OWN_NODE} with npm: the installed one is older than 20.19");
-        std::fs::create_dir_all(&tools).map_err(Failure::of(format!("create {}", tools.display())))?;
+        fs::create_dir_all(&tools).map_err(Failure::of(format!("create {}", tools.display())))?;
         let wanted = [format!("node-{platform}@{OWN_NODE}"), OWN_NPM.to_owned()];
         run(command("npm", &tools)
             .args(["install", "--no-save", "--no-fund", "--no-audit", "--prefix", "."])
@@ -190,6 +198,25 @@ pub(crate) fn node_path() -> Outcome<OsString> {
     let front = [own, modules.join(".bin")];
     std::env::join_paths(front.into_iter().chain(std::env::split_paths(&path)))
         .map_err(Failure::of("put Node.js on the PATH"))
+}
+
+/// Fetches the S3 server of the tests into the target directory, exactly as `xtask/moto.txt` lists it. The list lies beside it once
+/// all of it is there.
+pub(crate) fn moto() -> Outcome {
+    let environment = target()?.join("tools/moto");
+    let wanted = root()?.join("xtask/moto.txt");
+    let list = fs::read(&wanted).map_err(Failure::of(format!("read {}", wanted.display())))?;
+    let installed = environment.join("installed.txt");
+    if fs::read(&installed).is_ok_and(|installed| installed == list) {
+        return Ok(());
+    }
+    println!("Fetching the S3 server of the tests with pip");
+    let _absent = fs::remove_dir_all(&environment);
+    run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+    let pip =
+        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
+    run(Command::new(environment.join("bin/python")).args(pip).arg(&wanted))?;
+    fs::write(&installed, list).map_err(Failure::of(format!("write {}", installed.display())))
 }
 
 fn node_version(program: impl AsRef<OsStr>) -> Option<(u32, u32)> {

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use app::AppError;
 use app::auditing::{
-    self, AuditStore, Batch, Break, Copied, Copies, Cosignature, Exporter, Found, Leaf, LogError, LogRow,
-    Places, Search, Standing, StoredCheckpoint, StoredKey, Stretch, Unsealed, Wanted,
+    self, Archive, AuditStore, Batch, Break, Copied, Copies, Cosignature, Exporter, Found, Leaf, LogError,
+    LogRow, Miscounted, Places, Search, Standing, StoredCheckpoint, StoredKey, Stretch, Unsealed, Wanted,
 };
 use app::trading::{AuditEntry, Digests};
 use async_trait::async_trait;
@@ -29,10 +29,10 @@ use audit::proof::Proof;
 use audit::tree::{Hash, verify_consistency};
 use common::{sealer, story};
 use kernel::{AccountId, FirmId};
-use providers::copies::Folder;
+use providers::copies::{CopiedHashes, Credentials, Folder, Means, Place};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
-use testkit::World;
+use testkit::{TestS3, World};
 use tokio::sync::watch;
 use workers::sealer::{Failure, Sealer, Sealing};
 use workers::verifier::{Health, LogVerifier, Progress};
@@ -803,6 +803,8 @@ calls! {
     fn keep_checkpoint(token: i64, checkpoint: &StoredCheckpoint) -> bool;
     fn keep_key(token: i64, key: &StoredKey) -> bool;
     fn log_size() -> u64;
+    fn log_floor() -> u64;
+    fn archives() -> Vec<Archive>;
     fn hashes(stretches: &[Stretch]) -> Vec<Vec<Hash>>;
     fn leaves(first: u64, end: u64) -> Vec<(Leaf, Option<LogRow>)>;
     fn newest_checkpoint() -> Option<StoredCheckpoint>;
@@ -810,9 +812,11 @@ calls! {
     fn log_keys() -> Vec<StoredKey>;
     fn cosignatures(size: u64) -> Vec<Cosignature>;
     fn never_sealed() -> Vec<(Source, i16, i64)>;
+    fn miscounted() -> Vec<Miscounted>;
     fn search_log(firm: FirmId, search: &Search, most: usize) -> Found;
     fn log_entry(firm: FirmId, index: u64) -> Option<(Leaf, LogRow)>;
     fn verdict_entry(firm: FirmId, account: AccountId, number: u32) -> Option<(Leaf, LogRow)>;
+    fn verdict_archive(firm: FirmId, account: AccountId, number: u32) -> Option<Archive>;
     fn keep_cosignature(firm: FirmId, cosignature: &Cosignature) -> ();
     fn record_act(act: &AuditEntry) -> ();
     fn make_partitions() -> u64;
@@ -902,6 +906,68 @@ fn whole_copy(folder: &Folder, size: u64, keys: &Keys) {
     let newest = folder.read("checkpoint").unwrap().unwrap();
     let opened = keys.open(std::str::from_utf8(&newest).unwrap()).unwrap();
     assert_eq!((opened.checkpoint.size, opened.checkpoint.root), (size, frontier.root()));
+}
+
+/// The whole way of a copy to an S3 server and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_outside_catches_what_a_folder_outside_does() {
+    let log = Log::new().await;
+    let s3 = TestS3::start().await;
+    s3.bucket("acme-audit", true).await;
+    // The server looks at the machine's clock, which is far before this.
+    let later = Arc::new(kernel::ManualClock::new(kernel::Timestamp::parse("2090-01-05T10:00:00Z").unwrap()));
+    let means = Means {
+        credentials: Some(Credentials::new("AKIAEXAMPLE", "hush")),
+        clock: later,
+        rng: Arc::new(kernel::SeededRng::new(1)),
+    };
+    let place: Place = s3.place("acme-audit").replace('?', "/eu?").parse().unwrap();
+    let copies = place.writer(means.clone()).await.unwrap();
+    let sealer = Sealer { copies: Arc::clone(&copies), ..log.sealer() };
+    let mut sealing = sealer.take_over(1).await.unwrap();
+    for size in [100, 200, 300] {
+        log.acts(100).await;
+        assert_eq!(sealing.seal().await.unwrap(), 100);
+        assert!(sealing.sign().await.unwrap());
+        assert_eq!(sealer.copy().await.unwrap(), size);
+    }
+    assert_eq!(s3.versions("acme-audit", "eu/checkpoint").await.len(), 3 + 3, "with those of checkpoints/");
+    for object in ["tile/0/000", "tile/entries/001.p/44", "checkpoints/300", "keys/1"] {
+        let [version] = &*s3.versions("acme-audit", &format!("eu/{object}")).await else {
+            panic!("{object}")
+        };
+        let target = format!("/acme-audit/eu/{object}?versionId={version}");
+        assert_eq!(s3.ask("DELETE", &target, &[], "").await.status, 403, "{object}");
+    }
+
+    // It says the same as the database, and holds every hash.
+    let keys = log.keys().await.unwrap();
+    let outside = || auditing::check_outside(&*log.world.store, &*copies, &keys);
+    let newest = outside().await.unwrap().unwrap().checkpoint;
+    assert_eq!(newest.size, 300);
+    let compare = async || {
+        let reader = place.reader(means.clone()).unwrap();
+        let mut hashes = CopiedHashes::new(reader, 300, tokio::runtime::Handle::current());
+        let failed = hashes.failed();
+        let copied: Copied = Box::new(move |entry| hashes.hash(entry));
+        let trust = Trust { keys: keys.clone(), checkpoint: Some((newest.size, newest.root)) };
+        let verified = auditing::verify(&log.store(), trust, Wanted::default(), Some(copied)).await;
+        assert!(failed.lock().unwrap().is_none());
+        verified
+    };
+    assert_eq!(compare().await.unwrap().entries, 300);
+
+    // A row that was changed together with its hash.
+    let mut owner = log.owner().await;
+    run(&mut owner, "update audit_entries set action = 'test.other' where id = 151").await;
+    rehash(&log, &mut owner, 150).await;
+    let found = said(compare().await.unwrap_err());
+    assert!(found.starts_with("entry 150 is wrong: it was changed together with its hash"), "{found}");
+    // A log that goes on without its end, or with another past.
+    run(&mut owner, "update audit_state set size = 200").await;
+    let cut = said(outside().await.unwrap_err());
+    assert!(cut.starts_with("the log was cut or set back: the checkpoint outside has 300"), "{cut}");
+    assert_eq!(refused_to_seal(sealer.take_over(2).await), cut);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! cases over a manual clock), [`trading`] (a quote log in memory, a store whose
 //! commits wait until they are let through), [`TestRedis`] (a server that may be killed), [`FaultProxy`] (a link that may be
 //! cut), [`Disk`] (one that may be full), a mail server ([`smtp`]) and an HTTP server ([`receiver`]) that answer as they are told,
-//! keys of people in memory ([`MemoryKeys`]), and the small [`instruments`]
+//! an S3 server ([`TestS3`]), keys of people in memory ([`MemoryKeys`]), and the small [`instruments`]
 //! table and [`program`] they share; the [`operations`] of an API, so that none goes without a row of who may.
 //!
 //! **Must not know:** what is being tested. Nothing that ships depends on this crate.
@@ -24,6 +24,7 @@ mod keys;
 mod proxy;
 pub mod receiver;
 mod redis;
+mod s3;
 pub mod smtp;
 pub mod trading;
 mod world;
@@ -33,6 +34,7 @@ pub use disk::Disk;
 pub use keys::{MemoryKeys, vault, vault_over};
 pub use proxy::{FaultProxy, Faults};
 pub use redis::{TestRedis, free_port};
+pub use s3::{Answered, TestS3, moto};
 pub use world::{PASSWORD, START, World, instruments, program};
 
 /// Path and method of every operation of an OpenAPI document, in their order.

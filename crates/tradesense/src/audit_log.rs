@@ -1,28 +1,34 @@
 //! `tradesense audit`: whether the audit log is what was sealed, signed and copied; exports of it; the next key.
 
 use std::fs::File;
-use std::io::{Read as _, Write};
+use std::io::{self, BufReader, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail, ensure};
-use app::auditing::{self, AuditStore, Exporter, LogError, NEWEST, Wanted};
+use app::AppError;
+use app::auditing::{self, AuditStore, Break, Copies, Exporter, LogError, NEWEST, Wanted, unpacked};
 use app::privacy::{NoKeys, Vault};
 use audit::checkpoint::{Keys, Unbelieved};
 use audit::export::{Refused, Trust, Verified, Verifier};
 use audit::note::NoteKey;
-use audit::tree::Hash;
+use audit::tiles::{Tile, Tiles};
+use audit::tree::{Hash, prove_consistency, verify_consistency};
 use clap::{Args, Subcommand};
 use kernel::FirmId;
-use providers::copies::Folder;
+use providers::copies::{CopiedHashes, Credentials, Means, Place};
 use store::Store;
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
 use crate::replay::Found;
-use crate::system::SystemRng;
+use crate::system::{SystemClock, SystemRng};
 use crate::{instruments, keys};
 
 /// How much of a file is read in one go.
 const PART: usize = 1 << 20;
+/// How a compressed file begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// What to do with the audit log.
 #[derive(Debug, Subcommand)]
@@ -52,12 +58,12 @@ pub struct Verify {
     /// The database, as its owner or under the login of the platform.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// An export in place of the database.
+    /// An export in place of the database: a file, also a compressed one, or the folder of an archive (`archive/2019-01`).
     #[arg(long)]
     export: Option<PathBuf>,
     #[command(flatten)]
     known: Known,
-    /// From this entry on.
+    /// From this entry on; 0 is the first that the database keeps.
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// Up to and with this entry; up to the newest checkpoint if not said.
@@ -71,9 +77,9 @@ struct Known {
     /// The log's first key, as `tradesense audit key` prints it, or a file that holds it. Without it that of the copies counts.
     #[arg(long)]
     key: Option<String>,
-    /// A folder with copies of the log, that the database's owner cannot write.
+    /// Copies of the log, that the database's owner cannot write: a folder, or `s3://BUCKET/PREFIX?region=..`.
     #[arg(long, env = "TRADESENSE_AUDIT_COPIES")]
-    copies: Option<PathBuf>,
+    copies: Option<Place>,
     /// A checkpoint that was verified before; without it the newest of the copies counts.
     #[arg(long)]
     trusted: Option<PathBuf>,
@@ -90,7 +96,7 @@ pub struct Export {
     database_url: String,
     /// Where to write it; `-` is standard output.
     file: PathBuf,
-    /// From this entry on.
+    /// From this entry on; 0 is the first that the database keeps.
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// Up to and with this entry; up to the newest checkpoint if not said.
@@ -106,7 +112,8 @@ pub struct Export {
 
 /// Runs the command.
 pub fn run(command: &AuditLog, out: &mut dyn Write) -> anyhow::Result<Found> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Copies are read by one thread while another verifies.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     match command {
         AuditLog::Verify(verify) => {
             let verified = match (&verify.export, &verify.database_url) {
@@ -115,15 +122,27 @@ pub fn run(command: &AuditLog, out: &mut dyn Write) -> anyhow::Result<Found> {
                         verify.from == 0 && verify.to.is_none(),
                         "an export is verified as a whole: --from and --to are for the database"
                     );
-                    of_export(file, &verify.known)
+                    runtime.block_on(of_export(file, &verify.known))
                 }
-                (None, Some(url)) => runtime.block_on(of_database(url, verify)),
+                (None, Some(url)) => {
+                    runtime.block_on(of_database(url, verify)).map(|verified| (verified, None))
+                }
                 (None, None) => bail!("name a database (--database-url) or an export (--export)"),
             };
             match verified {
-                Ok(verified) => {
+                Ok((verified, continued)) => {
                     let checkpoint = &verified.checkpoint;
                     writeln!(out, "{}", verified.sentence())?;
+                    if let Some(newest) = continued {
+                        writeln!(out, "The log of {newest} entries that you trust continues it.")?;
+                    }
+                    if verify.export.is_none() && verify.from == 0 && verified.header.first > 0 {
+                        let last = verified.header.first.saturating_sub(1);
+                        writeln!(
+                            out,
+                            "The entries 0 to {last} were archived and are no longer in the database: verify their archives with --export."
+                        )?;
+                    }
                     writeln!(
                         out,
                         "checkpoint  {} {}",
@@ -186,8 +205,8 @@ async fn connect(url: &str) -> anyhow::Result<Arc<dyn AuditStore>> {
 
 async fn of_database(url: &str, verify: &Verify) -> anyhow::Result<Verified> {
     let store = connect(url).await?;
-    let folder = verify.known.copies.as_deref().map(Folder::new);
-    let known = first_key(&verify.known, folder.as_ref())?;
+    let copies = Outside::of(&verify.known)?;
+    let known = first_key(&verify.known, copies.as_ref()).await?;
     let first = if let Some(key) = known {
         key
     } else {
@@ -199,56 +218,147 @@ async fn of_database(url: &str, verify: &Verify) -> anyhow::Result<Verified> {
         NoteKey::parse(&key.key).context("reading the log's key")?
     };
     let keys = with_witnesses(auditing::known_keys(&*store, first).await?, &verify.known)?;
-    if let Some(folder) = &folder {
-        auditing::check_outside(&*store, folder, &keys).await?;
+    if let Some(copies) = &copies {
+        auditing::check_outside(&*store, &*copies.files, &keys).await?;
     }
-    let checkpoint = trusted_checkpoint(&verify.known, folder.as_ref(), &keys)?;
-    let copied = folder
-        .zip(checkpoint)
-        .map(|(folder, (size, _))| -> auditing::Copied { Box::new(folder.entry_hashes(size)) });
+    let checkpoint = trusted_checkpoint(&verify.known, copies.as_ref(), &keys).await?;
+    let hashes = copies.as_ref().zip(checkpoint).map(|(copies, (size, _))| copies.hashes(size));
+    let failed = hashes.as_ref().map(CopiedHashes::failed);
+    let copied = hashes.map(|mut hashes| -> auditing::Copied { Box::new(move |entry| hashes.hash(entry)) });
     let end = verify.to.map(|to| to.saturating_add(1));
     let wanted = Wanted { first: verify.from, end, ..Wanted::default() };
-    Ok(auditing::verify(&store, Trust { keys, checkpoint }, wanted, copied).await?)
+    let verified = auditing::verify(&store, Trust { keys, checkpoint }, wanted, copied).await?;
+    all_compared(failed)?;
+    Ok(verified)
 }
 
-fn of_export(file: &Path, known: &Known) -> anyhow::Result<Verified> {
-    let folder = known.copies.as_deref().map(Folder::new);
-    let key = first_key(known, folder.as_ref())?;
+/// What an export shows, and the size of the trusted checkpoint if that continues it: an archive is older than what is trusted.
+async fn of_export(file: &Path, known: &Known) -> anyhow::Result<(Verified, Option<u64>)> {
+    let copies = Outside::of(known)?;
+    let key = first_key(known, copies.as_ref()).await?;
     let key = key.context("an export proves nothing without the log's key: give --key or --copies")?;
     // Its later keys come with the export; a trusted checkpoint may be signed by any of them.
     let keys = with_witnesses(Keys::new(key).context("using the log's key")?, known)?;
-    let of_copies = match &folder {
-        Some(folder) => keys_of_copies(folder, &keys)?,
+    let of_copies = match &copies {
+        Some(copies) => keys_of_copies(copies, &keys).await?,
         None => keys.clone(),
     };
-    let checkpoint = trusted_checkpoint(known, folder.as_ref(), &of_copies)?;
-    let mut verifier = Verifier::new(Trust { keys, checkpoint });
-    if let Some((folder, (size, _))) = folder.zip(checkpoint) {
-        verifier = verifier.with_copies(folder.entry_hashes(size));
-    }
-    let mut file = File::open(file).with_context(|| format!("reading {}", file.display()))?;
-    let mut part = vec![0; PART];
-    loop {
-        let read = file.read(&mut part).context("reading the export")?;
-        if read == 0 {
-            return Ok(verifier.finish()?);
+    let checkpoint = trusted_checkpoint(known, copies.as_ref(), &of_copies).await?;
+    let read = |checkpoint: Option<(u64, Hash)>| -> anyhow::Result<Verified> {
+        let mut verifier = Verifier::new(Trust { keys: keys.clone(), checkpoint });
+        let mut failed = None;
+        if let Some((copies, (size, _))) = copies.as_ref().zip(checkpoint) {
+            let mut hashes = copies.hashes(size);
+            failed = Some(hashes.failed());
+            verifier = verifier.with_copies(move |entry| hashes.hash(entry));
         }
-        verifier.feed(part.get(..read).unwrap_or_default())?;
+        let (mut file, _) = open(file)?;
+        let mut part = vec![0; PART];
+        loop {
+            let read = file.read(&mut part).context("reading the export")?;
+            if read == 0 {
+                let verified = verifier.finish()?;
+                all_compared(failed)?;
+                return Ok(verified);
+            }
+            verifier.feed(part.get(..read).unwrap_or_default())?;
+        }
+    };
+    match (read(checkpoint), &copies, checkpoint) {
+        // Only archives are read long after they were made; another export that ends before what is trusted was cut.
+        (Err(error), Some(copies), Some((size, root)))
+            if matches!(error.downcast_ref(), Some(Refused::Behind { .. })) && open(file)?.1 =>
+        {
+            let verified = read(None)?;
+            prove_continued(copies, &verified, size, root)?;
+            Ok((verified, Some(size)))
+        }
+        (verified, ..) => Ok((verified?, None)),
     }
 }
 
-fn first_key(known: &Known, folder: Option<&Folder>) -> anyhow::Result<Option<NoteKey>> {
-    let text = match (&known.key, folder) {
+/// Copies that somebody reads.
+struct Outside {
+    files: Arc<dyn Copies>,
+}
+
+impl Outside {
+    fn of(known: &Known) -> anyhow::Result<Option<Self>> {
+        let Some(place) = &known.copies else { return Ok(None) };
+        let means = Means {
+            credentials: Credentials::from_env(),
+            clock: Arc::new(SystemClock),
+            rng: Arc::new(SystemRng),
+        };
+        let files = place.reader(means).with_context(|| format!("reading the copies in {place}"))?;
+        Ok(Some(Self { files }))
+    }
+
+    async fn text(&self, name: &str) -> anyhow::Result<Option<String>> {
+        let doing = || format!("reading {name} of the copies");
+        let content = self.files.get(name).await.with_context(doing)?;
+        content.map(String::from_utf8).transpose().with_context(doing)
+    }
+
+    /// Waits without letting go of the thread: a proof asks for one tile after the other, and for few.
+    fn tile(&self, tile: &Tile) -> io::Result<Vec<u8>> {
+        let name = tile.to_string();
+        let content = block_in_place(|| Handle::current().block_on(self.files.get(&name)));
+        content.map_err(io::Error::other)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn hashes(&self, size: u64) -> CopiedHashes {
+        CopiedHashes::new(Arc::clone(&self.files), size, Handle::current())
+    }
+}
+
+/// Copies that could not be read were not compared: nothing was shown then.
+fn all_compared(failed: Option<Arc<Mutex<Option<AppError>>>>) -> anyhow::Result<()> {
+    let failed = failed.and_then(|failed| failed.lock().unwrap_or_else(PoisonError::into_inner).take());
+    failed.map_or(Ok(()), |error| Err(error).context("comparing with the copies"))
+}
+
+/// Whether the log that is trusted continues an archive, by the hashes of the copies.
+fn prove_continued(copies: &Outside, archive: &Verified, size: u64, root: Hash) -> anyhow::Result<()> {
+    let older = &archive.checkpoint.checkpoint;
+    let mut tiles = Tiles::new(size, |tile: &Tile| copies.tile(tile));
+    let proof = prove_consistency(older.size, size, |node| tiles.node(node))
+        .context("reading the hashes of the copies")?
+        .unwrap_or_default();
+    verify_consistency(older.size, size, &proof, &older.root, &root)
+        .map_err(|_| LogError::from(Break::Rewritten { size: older.size }).into())
+}
+
+/// An export as it is read, and whether it was compressed: a file, or the files of a folder one behind the other.
+fn open(path: &Path) -> anyhow::Result<(Box<dyn Read>, bool)> {
+    let reading = || format!("reading {}", path.display());
+    let mut files = if path.is_dir() {
+        let entries = std::fs::read_dir(path).with_context(reading)?;
+        let files: Result<Vec<PathBuf>, io::Error> = entries.map(|entry| Ok(entry?.path())).collect();
+        files.with_context(reading)?
+    } else {
+        vec![path.to_owned()]
+    };
+    files.sort();
+    let mut all: Box<dyn Read> = Box::new(io::empty());
+    for file in files {
+        let file = File::open(&file).with_context(|| format!("reading {}", file.display()))?;
+        all = Box::new(all.chain(BufReader::new(file)));
+    }
+    let mut begin = Vec::new();
+    all.by_ref().take(2).read_to_end(&mut begin).with_context(reading)?;
+    let is_packed = begin == GZIP;
+    let whole = Cursor::new(begin).chain(all);
+    Ok((if is_packed { Box::new(unpacked(whole)) } else { Box::new(whole) }, is_packed))
+}
+
+async fn first_key(known: &Known, copies: Option<&Outside>) -> anyhow::Result<Option<NoteKey>> {
+    let text = match (&known.key, copies) {
         (Some(text), _) if Path::new(text).is_file() => {
             Some(std::fs::read_to_string(text).with_context(|| format!("reading {text}"))?)
         }
         (Some(text), _) => Some(text.clone()),
-        (None, Some(folder)) => folder
-            .read("keys/1")
-            .context("reading the key of the copies")?
-            .map(String::from_utf8)
-            .transpose()
-            .context("reading the key of the copies")?,
+        (None, Some(copies)) => copies.text("keys/1").await?,
         (None, None) => None,
     };
     text.map(|text| NoteKey::parse(text.trim()).context("this is no key of an audit log")).transpose()
@@ -262,30 +372,30 @@ fn with_witnesses(keys: Keys, known: &Known) -> anyhow::Result<Keys> {
 }
 
 /// The keys that the statements among the copies name.
-fn keys_of_copies(folder: &Folder, keys: &Keys) -> anyhow::Result<Keys> {
+async fn keys_of_copies(copies: &Outside, keys: &Keys) -> anyhow::Result<Keys> {
     let mut keys = keys.clone();
     for number in 2_u32.. {
         let name = format!("keys/{number}");
-        let Some(statement) = folder.read(&name).with_context(|| format!("reading {name}"))? else { break };
-        let statement = String::from_utf8(statement).with_context(|| format!("reading {name}"))?;
+        let Some(statement) = copies.text(&name).await? else { break };
         keys.succeed(&statement).with_context(|| format!("believing {name}"))?;
     }
     Ok(keys)
 }
 
 /// The checkpoint that was verified before: its own, or the newest outside.
-fn trusted_checkpoint(
+async fn trusted_checkpoint(
     known: &Known,
-    folder: Option<&Folder>,
+    copies: Option<&Outside>,
     keys: &Keys,
 ) -> anyhow::Result<Option<(u64, Hash)>> {
-    let note = match (&known.trusted, folder) {
-        (Some(file), _) => Some(std::fs::read(file).with_context(|| format!("reading {}", file.display()))?),
-        (None, Some(folder)) => folder.read(NEWEST).context("reading the newest copied checkpoint")?,
+    let note = match (&known.trusted, copies) {
+        (Some(file), _) => {
+            Some(std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?)
+        }
+        (None, Some(copies)) => copies.text(NEWEST).await?,
         (None, None) => None,
     };
     let Some(note) = note else { return Ok(None) };
-    let note = String::from_utf8(note).context("reading the checkpoint that is trusted")?;
     let opened = keys.open(&note).context("the checkpoint that is to be trusted")?;
     Ok(Some((opened.checkpoint.size, opened.checkpoint.root)))
 }

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use app::identity::Cost;
 use clap::{Args, ValueEnum};
 use kernel::{Clock as _, OwnerId, Rng, Timestamp};
+use providers::copies::Place;
 use store::Store;
 use streams::{RedisCache, RedisStreams};
 
@@ -72,9 +73,10 @@ pub struct Role {
     /// Where the keys lie that sign receipts and the audit log, and the keys of people; the same for all processes.
     #[arg(long, env = "TRADESENSE_KEYS_DIR")]
     keys_dir: PathBuf,
-    /// Where copies of the audit log go: a folder that all workers share and the database's owner cannot write.
+    /// Where copies of the audit log go, that the database's owner cannot write: a folder that all workers share, or
+    /// `s3://BUCKET/PREFIX?region=..` with Object Lock (`docs/guides/audit.md`).
     #[arg(long, env = "TRADESENSE_AUDIT_COPIES")]
-    audit_copies: Option<PathBuf>,
+    audit_copies: Option<Place>,
     /// The address to listen on.
     #[arg(long, env = "TRADESENSE_HOST", default_value = "127.0.0.1")]
     host: IpAddr,
@@ -179,7 +181,8 @@ async fn start(part: Part, role: &Role) -> anyhow::Result<Platform> {
         password_cost: Cost::STANDARD,
         receipt_key: Arc::new(keys::receipt_key(&role.keys_dir)?),
         audit_signers: Arc::new(keys::audit_signers(keys::audit_keys(&role.keys_dir)?)?),
-        audit_copies: role.audit_copies.clone().unwrap_or_else(|| role.data_dir.join("audit-copies")),
+        audit_copies: (role.audit_copies.clone())
+            .unwrap_or_else(|| Place::Folder(role.data_dir.join("audit-copies"))),
         people_keys: keys::people_keys(&role.keys_dir)?,
         homes: role.region.homes()?,
     })

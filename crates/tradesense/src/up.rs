@@ -12,6 +12,7 @@ use app::identity::Cost;
 use clap::Args;
 use embedded::{Binaries, Postgres, Purpose};
 use kernel::{Clock, Rng, Span, Timestamp};
+use providers::copies::Place;
 use store::Store;
 use tokio::task::JoinHandle;
 
@@ -34,9 +35,10 @@ pub struct Up {
     /// Where everything is kept.
     #[arg(long, env = "TRADESENSE_DATA_DIR", default_value = "data")]
     data_dir: PathBuf,
-    /// Where copies of the audit log go, beside the data if not said; better on another machine.
+    /// Where copies of the audit log go, beside the data if not said; better on another machine, or in
+    /// `s3://BUCKET/PREFIX?region=..`.
     #[arg(long, env = "TRADESENSE_AUDIT_COPIES")]
-    audit_copies: Option<PathBuf>,
+    audit_copies: Option<Place>,
     /// The port to listen on; 0 takes a free one.
     #[arg(long, env = "TRADESENSE_PORT", default_value_t = 8000)]
     port: u16,
@@ -244,7 +246,8 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         password_cost: Cost::STANDARD,
         receipt_key: Arc::new(keys::receipt_key(&up.data_dir)?),
         audit_signers: Arc::new(keys::audit_signers(keys::audit_keys(&up.data_dir)?)?),
-        audit_copies: up.audit_copies.clone().unwrap_or_else(|| up.data_dir.join("audit-copies")),
+        audit_copies: (up.audit_copies.clone())
+            .unwrap_or_else(|| Place::Folder(up.data_dir.join("audit-copies"))),
         people_keys,
         homes: up.region.homes()?,
     })

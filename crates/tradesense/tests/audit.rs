@@ -11,6 +11,7 @@ mod common;
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use app::Role;
@@ -19,14 +20,45 @@ use audit::checkpoint::{Checkpoint, Keys};
 use audit::note::{Note, NoteKey, NoteSigner, Signs};
 use audit::tree::{Hash, verify_consistency};
 use common::{NEIGHBOUR, PLAIN, Stage, Trader, program};
+use kernel::{ManualClock, SeededRng, Timestamp};
+use providers::copies::{Credentials, Means, Place};
 use serde_json::{Value, json};
 use sqlx::Executor as _;
+use testkit::TestS3;
 
 /// `tradesense` with these arguments: whether it ended with 0, and what it said.
 fn command(arguments: &[&str]) -> (bool, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_tradesense")).args(arguments).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(said).unwrap())
+    let output = Command::new(env!("CARGO_BIN_EXE_tradesense"))
+        .args(arguments)
+        .env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "hush")
+        .output()
+        .unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(!said.contains("hush"), "{said}");
+    (output.status.success(), said)
+}
+
+/// Puts the files of a folder of copies into a bucket.
+async fn put_all(folder: &Path, place: &str) {
+    let means = Means {
+        credentials: Some(Credentials::new("AKIAEXAMPLE", "hush")),
+        clock: Arc::new(ManualClock::new(Timestamp::parse("2090-01-05T10:00:00Z").unwrap())),
+        rng: Arc::new(SeededRng::new(1)),
+    };
+    let bucket = place.parse::<Place>().unwrap().writer(means).await.unwrap();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for file in std::fs::read_dir(next).unwrap() {
+            let path = file.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_str().unwrap();
+                bucket.put(name, &std::fs::read(&path).unwrap()).await.unwrap();
+            }
+        }
+    }
 }
 
 /// What an address answers once a condition holds.
@@ -195,26 +227,68 @@ async fn an_auditor_searches_proves_and_exports_and_a_stranger_verifies() {
 
     // Whoever owns the database is told by the command line, with its exit code and the entry.
     let url = database.url();
+    let s3 = TestS3::start().await;
+    s3.bucket("acme-audit", true).await;
+    let bucket = &s3.place("acme-audit").replace('?', "/eu?");
+    put_all(&copies, bucket).await;
     let copies = copies.to_str().unwrap();
-    let (holds, said) = command(&["audit", "verify", "--database-url", &url, "--copies", copies]);
-    assert!(holds && said.contains("Nothing was changed, added, removed or moved"), "{said}");
+    for copies in [copies, bucket] {
+        let (holds, said) = command(&["audit", "verify", "--database-url", &url, "--copies", copies]);
+        assert!(holds && said.contains("Nothing was changed, added, removed or moved"), "{said}");
+    }
     let (holds, said) =
         command(&["audit", "verify", "--database-url", &url, "--copies", copies, "--from", "2", "--to", "5"]);
     assert!(holds && said.contains("4 entries from 2 up to but not 6"), "{said}");
     let whole = directory.path().join("whole.tsaudit");
     let (holds, said) = command(&["audit", "export", "--database-url", &url, whole.to_str().unwrap()]);
     assert!(holds && said.contains("entries 0 to "), "{said}");
-    let (holds, said) =
-        command(&["audit", "verify", "--export", whole.to_str().unwrap(), "--copies", copies]);
-    assert!(holds, "{said}");
+    for copies in [copies, bucket] {
+        let (holds, said) =
+            command(&["audit", "verify", "--export", whole.to_str().unwrap(), "--copies", copies]);
+        assert!(holds, "{said}");
+    }
+    // What was written long ago is not the newest; as an archive, in compressed files of a folder, it is continued by that.
+    let part = directory.path().join("part.tsaudit");
+    let arguments = ["audit", "export", "--database-url", &url, "--to", "5", part.to_str().unwrap()];
+    let (exported, said) = command(&arguments);
+    assert!(exported && said.contains("entries 0 to 5 of a log of "), "{said}");
+    for copies in [copies, bucket] {
+        let (holds, said) =
+            command(&["audit", "verify", "--export", part.to_str().unwrap(), "--copies", copies]);
+        assert!(!holds && said.contains("the log was cut or set back: this ends with"), "{said}");
+    }
+    let archive = directory.path().join("2014-05");
+    std::fs::create_dir(&archive).unwrap();
+    let content = std::fs::read(&part).unwrap();
+    let (first, second) = content.split_at(content.len() / 2);
+    for (name, half) in [("000001.tsaudit", first), ("000002.tsaudit", second)] {
+        std::fs::write(archive.join(name), half).unwrap();
+        assert!(Command::new("gzip").arg(archive.join(name)).status().unwrap().success());
+    }
+    let archive = archive.to_str().unwrap();
+    for copies in [copies, bucket] {
+        let (holds, said) = command(&["audit", "verify", "--export", archive, "--copies", copies]);
+        assert!(holds && said.contains("6 entries from 0 up to but not 6"), "{said}");
+        assert!(said.contains("entries that you trust continues it."), "{said}");
+    }
+    let (holds, said) = command(&["audit", "verify", "--export", archive, "--key", &key]);
+    assert!(holds && said.contains("You named no checkpoint from before"), "{said}");
     let mut owner = database.superuser().await;
     owner.execute("set session_replication_role = replica").await.unwrap();
     owner.execute("update journal set key = key || 'x'").await.unwrap();
-    let (holds, said) = command(&["audit", "verify", "--database-url", &url, "--copies", copies]);
-    assert!(!holds && said.starts_with("NOT WHAT WAS SIGNED: entry "), "{said}");
+    for copies in [copies, bucket] {
+        let (holds, said) = command(&["audit", "verify", "--database-url", &url, "--copies", copies]);
+        assert!(!holds && said.starts_with("NOT WHAT WAS SIGNED: entry "), "{said}");
+    }
     owner.execute("update audit_state set size = 0").await.unwrap();
-    let (holds, said) = command(&["audit", "verify", "--database-url", &url, "--copies", copies]);
-    assert!(!holds && said.contains("the log was cut or set back: the checkpoint outside has"), "{said}");
+    for copies in [copies, bucket] {
+        let (holds, said) = command(&["audit", "verify", "--database-url", &url, "--copies", copies]);
+        assert!(!holds && said.contains("the log was cut or set back: the checkpoint outside has"), "{said}");
+    }
+    // Copies that somebody hid are not copies that never were.
+    assert_eq!(s3.ask("DELETE", "/acme-audit/eu/checkpoint", &[], "").await.status, 204);
+    let (holds, said) = command(&["audit", "verify", "--database-url", &url, "--copies", bucket]);
+    assert!(!holds && said.contains("s3://acme-audit/eu/checkpoint was deleted"), "{said}");
     drop(directory_of_stage);
 }
 

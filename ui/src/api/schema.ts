@@ -3288,6 +3288,7 @@ export interface components {
         | "conflict"
         | "email_taken"
         | "engine_unavailable"
+        | "entry_archived"
         | "forbidden"
         | "idempotency_key_missing"
         | "idempotency_key_reused"
@@ -3990,6 +3991,7 @@ export interface components {
             | "conflict"
             | "email_taken"
             | "engine_unavailable"
+            | "entry_archived"
             | "forbidden"
             | "idempotency_key_missing"
             | "idempotency_key_reused"
@@ -4559,6 +4561,7 @@ export interface operations {
       };
       401: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+      410: components["responses"]["ProblemBody"];
     };
   };
   account_stream: {
@@ -4764,12 +4767,13 @@ export interface operations {
       401: components["responses"]["ProblemBody"];
       403: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+      410: components["responses"]["ProblemBody"];
     };
   };
   export: {
     parameters: {
       query?: {
-        /** @description From this entry on; the log's first if not said. */
+        /** @description From this entry on; the first that is kept if not said. */
         from?: number;
         /** @description Up to and with this entry; up to the newest checkpoint if not said. */
         to?: number;
@@ -4792,6 +4796,7 @@ export interface operations {
       401: components["responses"]["ProblemBody"];
       403: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+      410: components["responses"]["ProblemBody"];
       422: components["responses"]["ProblemBody"];
     };
   };

@@ -1,6 +1,6 @@
 import { instantOf } from "../operate/calendar";
 
-const names = ["action", "object_kind", "object", "actor", "since", "until"] as const;
+const names = ["action", "object_kind", "object", "actor", "request", "since", "until"] as const;
 
 /** Which entries; each only where it is said. */
 export type Search = Partial<Record<(typeof names)[number], string>>;

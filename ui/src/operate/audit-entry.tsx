@@ -95,7 +95,14 @@ function Facts({ entry }: { entry: AuditLogEntry }) {
         </Term>
         {reason !== null && <Term name="Why">{reason}</Term>}
         <Term name="Request">
-          {entry.request_id ? <code className="break">{entry.request_id}</code> : "–"}
+          {entry.request_id ? (
+            <>
+              <code className="break">{entry.request_id}</code> ·{" "}
+              <Link to={addressOf({ request: entry.request_id })}>all that it did</Link>
+            </>
+          ) : (
+            "–"
+          )}
         </Term>
         <Term name="Row">
           {entry.source} {entry.id}

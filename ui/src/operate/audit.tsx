@@ -83,18 +83,19 @@ const kinds = ["account", "checkpoint", "job", "person", "program", "purchase", 
 
 function SearchForm({ search }: { search: Search }) {
   const [draft, setDraft] = useState(search);
-  const [error, setError] = useState<string | null>(null);
+  const [faults, setFaults] = useState<{ actor?: string; request?: string }>({});
   const navigate = useNavigate();
   const change = (name: keyof Search) => (event: { target: { value: string } }) => {
     setDraft((held) => ({ ...held, [name]: event.target.value }));
-    if (name === "actor") setError(null);
+    setFaults((held) => ({ ...held, [name]: undefined }));
   };
   const changeTime = (name: "since" | "until") => (event: { target: { value: string } }) =>
     setDraft((held) => ({ ...held, [name]: instantIn(event.target.value) }));
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    const actor = draft.actor?.trim() ?? "";
-    if (actor !== "" && !isId(actor)) setError("This is no id of a person.");
+    const wrong = (text = "") => text.trim() !== "" && !isId(text.trim());
+    if (wrong(draft.actor)) setFaults({ actor: "This is no id of a person." });
+    else if (wrong(draft.request)) setFaults({ request: "This is no id of a request." });
     else navigate(addressOf(draft));
   };
   return (
@@ -135,10 +136,19 @@ function SearchForm({ search }: { search: Search }) {
           label="Who"
           value={draft.actor ?? ""}
           onChange={change("actor")}
-          error={error}
+          error={faults.actor}
           autoComplete="off"
           spellCheck={false}
           hint="The id of a person"
+        />
+        <Field
+          label="Request"
+          value={draft.request ?? ""}
+          onChange={change("request")}
+          error={faults.request}
+          autoComplete="off"
+          spellCheck={false}
+          hint="As an answer carried it in X-Request-Id"
         />
         <Field
           label="From, UTC"

@@ -205,7 +205,7 @@ impl Stage {
             audit_signers: Arc::new(
                 tradesense::keys::audit_signers(vec![audit::SigningKey::from_secret(&[8; 32])]).unwrap(),
             ),
-            audit_copies: directory.path().join("audit-copies"),
+            audit_copies: providers::copies::Place::Folder(directory.path().join("audit-copies")),
             people_keys: tradesense::keys::people_keys(directory.path()).unwrap(),
             homes: app::privacy::Homes::default(),
         })

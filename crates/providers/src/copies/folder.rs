@@ -1,10 +1,7 @@
-//! Copies of the audit log: its tiles, bundles and checkpoints as files of a folder that the database's owner cannot write.
+//! Copies in a folder.
 //!
 //! A file is written under another name and linked to its own, so that it is whole or not there, and never replaces one that is
-//! there. Only the file that names the newest checkpoint is replaced.
-//!
-//! **To add an object storage:** an [`app::auditing::Copies`] beside this one. Its bucket keeps what was written until a date
-//! (Object Lock); names and content are the same.
+//! there.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -13,7 +10,6 @@ use std::path::{Path, PathBuf};
 use app::AppError;
 use app::auditing::{Copies, NEWEST};
 use async_trait::async_trait;
-use audit::tiles::{Content, Tile, WIDTH};
 use audit::tree::Hash;
 
 /// A folder.
@@ -74,17 +70,13 @@ impl Folder {
         let folder = self.clone();
         let mut last: Option<(u64, Vec<u8>)> = None;
         move |entry| {
-            let index = entry.checked_div(WIDTH.into())?;
-            let place = usize::try_from(entry.checked_rem(WIDTH.into())?).ok()?.checked_mul(32)?;
-            if last.as_ref().is_none_or(|(of, _)| *of != index) {
-                let full = size.saturating_sub(index.saturating_mul(WIDTH.into())).min(WIDTH.into());
-                let width = u16::try_from(full).ok().filter(|width| *width > 0)?;
-                let tile = Tile { content: Content::Hashes(0), index, width };
+            let (tile, place) = super::place_of(entry, size)?;
+            if last.as_ref().is_none_or(|(of, _)| *of != tile.index) {
                 let content = folder.read(&tile.to_string()).ok().flatten().unwrap_or_default();
-                last = Some((index, content));
+                last = Some((tile.index, content));
             }
             let (_, content) = last.as_ref()?;
-            Hash::from_slice(content.get(place..place.checked_add(32)?)?)
+            super::hash_at(content, place)
         }
     }
 }
@@ -112,27 +104,5 @@ fn finished<T>(
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(AppError::Unavailable { doing, source: Box::new(error) }),
         Err(error) => Err(AppError::bug(doing)(Box::new(error))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_is_there_stays_as_it_is_except_the_name_of_the_newest() {
-        let directory = tempfile::tempdir().unwrap();
-        let folder = Folder::new(&directory.path().join("copies"));
-        assert_eq!(folder.get("checkpoint").await.unwrap(), None);
-        for content in [b"one", b"two"] {
-            folder.put(NEWEST, content).await.unwrap();
-            assert_eq!(folder.get(NEWEST).await.unwrap().unwrap(), content);
-        }
-        folder.put("tile/0/x001/002.p/3", b"abc").await.unwrap();
-        folder.put("tile/0/x001/002.p/3", b"abc").await.unwrap();
-        assert!(folder.put("tile/0/x001/002.p/3", b"abd").await.is_err());
-        assert_eq!(folder.get("tile/0/x001/002.p/3").await.unwrap().unwrap(), b"abc");
-        let left = fs::read_dir(directory.path().join("copies/tile/0/x001/002.p")).unwrap().count();
-        assert_eq!(left, 1);
     }
 }

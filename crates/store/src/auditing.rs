@@ -343,7 +343,8 @@ async fn rows_of(connection: &mut PgConnection, placed: &[Placed]) -> Result<Has
     if !acts.is_empty() {
         // In the month or two in which they were sealed, so that no other is looked into; what is not there in all of them.
         let sealed = || placed.iter().map(|placed| placed.sealed_at);
-        let (first, last) = (sealed().min().unwrap_or(Timestamp::EPOCH), sealed().max().unwrap_or(Timestamp::EPOCH));
+        let (first, last) =
+            (sealed().min().unwrap_or(Timestamp::EPOCH), sealed().max().unwrap_or(Timestamp::EPOCH));
         let around = (first.before(BESIDE).unwrap_or(first), last.after(BESIDE).unwrap_or(last));
         let found = acts_of(connection, &acts, around.0, around.1).await?;
         let there: HashSet<i64> = found.iter().map(|row| row.number).collect();
@@ -443,7 +444,10 @@ struct Marked {
 /// Where the sources stand. No leaf is dropped until the transaction ends.
 async fn marks(connection: &mut PgConnection) -> Result<Vec<Marked>, AppError> {
     let doing = "reading up to where rows are entries";
-    sqlx::query!("lock table audit_leaves in access share mode").execute(&mut *connection).await.doing(doing)?;
+    sqlx::query!("lock table audit_leaves in access share mode")
+        .execute(&mut *connection)
+        .await
+        .doing(doing)?;
     let rows = sqlx::query!(
         r#"select mark.source, mark.part, mark.number, gone.largest as "largest?", gone.rows as "rows?"
            from audit_marks mark
@@ -1122,7 +1126,11 @@ impl ArchiveStore for Store {
         let Some(over) = over else { return Ok(None) };
         let month = Month::parse(&over.month)
             .ok_or_else(|| Inconsistent::new("audit_leaves", format!("a month {:?}", over.month)))?;
-        Ok(Some(Over { month, first: place("audit_leaves", over.first)?, end: place("audit_leaves", over.ends)? }))
+        Ok(Some(Over {
+            month,
+            first: place("audit_leaves", over.first)?,
+            end: place("audit_leaves", over.ends)?,
+        }))
     }
 
     async fn keep_archive(&self, archive: &Archive) -> Result<bool, AppError> {

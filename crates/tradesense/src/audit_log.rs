@@ -120,7 +120,9 @@ pub fn run(command: &AuditLog, out: &mut dyn Write) -> anyhow::Result<Found> {
                     );
                     of_export(file, &verify.known)
                 }
-                (None, Some(url)) => runtime.block_on(of_database(url, verify)).map(|verified| (verified, None)),
+                (None, Some(url)) => {
+                    runtime.block_on(of_database(url, verify)).map(|verified| (verified, None))
+                }
                 (None, None) => bail!("name a database (--database-url) or an export (--export)"),
             };
             match verified {
@@ -267,7 +269,8 @@ fn of_export(file: &Path, known: &Known) -> anyhow::Result<(Verified, Option<u64
 /// Whether the log that is trusted continues an archive, by the hashes of the copies.
 fn prove_continued(folder: &Folder, archive: &Verified, size: u64, root: Hash) -> anyhow::Result<()> {
     let older = &archive.checkpoint.checkpoint;
-    let fetch = |tile: &Tile| folder.read(&tile.to_string())?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+    let fetch =
+        |tile: &Tile| folder.read(&tile.to_string())?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
     let mut tiles = Tiles::new(size, fetch);
     let proof = prove_consistency(older.size, size, |node| tiles.node(node))
         .context("reading the hashes of the copies")?

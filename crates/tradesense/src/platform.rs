@@ -47,6 +47,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use web::ops::Figures;
 use web::{Firms, Parts, Web};
+use workers::archivist::{Archivist, archiving};
 use workers::consume::{self, Taking};
 use workers::leader::Leader;
 use workers::notifications::{self, Forget, Notifier, SendMail, forgetting};
@@ -55,7 +56,6 @@ use workers::runner::{Runner, RunnerSettings};
 use workers::schedules::{self, Schedules};
 use workers::sealer::{self, Sealer};
 use workers::upkeep::{self, Remover};
-use workers::archivist::{Archivist, archiving};
 use workers::verifier::{self, Health, LogVerifier, PartitionMaker, making_partitions};
 use workers::webhooks::{Deliver, WebhookTaker};
 

@@ -62,7 +62,9 @@ impl Archivist {
         let keys = auditing::known_keys(&*log, self.key.clone()).await?;
         let mut done = Done::default();
         // Nothing of a log goes anywhere that does not continue what was signed.
-        let Some(outside) = auditing::check_outside(&*log, &*self.copies, &keys).await? else { return Ok(done) };
+        let Some(outside) = auditing::check_outside(&*log, &*self.copies, &keys).await? else {
+            return Ok(done);
+        };
         let outside = outside.checkpoint.size;
         while let Some(over) = self.store.month_to_archive().await? {
             // Its last checkpoint has to lie outside as well.
@@ -87,7 +89,12 @@ impl Archivist {
         Ok(done)
     }
 
-    async fn drop_old(&self, log: &Arc<dyn AuditStore>, keys: &Keys, done: &mut Done) -> Result<(), LogError> {
+    async fn drop_old(
+        &self,
+        log: &Arc<dyn AuditStore>,
+        keys: &Keys,
+        done: &mut Done,
+    ) -> Result<(), LogError> {
         for held in [Held::Leaves, Held::Acts] {
             for month in self.store.months_to_drop(held).await? {
                 if held == Held::Leaves {

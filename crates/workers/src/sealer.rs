@@ -239,7 +239,8 @@ impl Sealer {
             at = frontier.size();
             let begun = if at < floor { None } else { self.begun_bundle(tile.index, first, at).await? };
             let Some(begun) = begun else {
-                let stretch = Stretch { level: 0, first: at.max(first), count: end.saturating_sub(at.max(first)) };
+                let stretch =
+                    Stretch { level: 0, first: at.max(first), count: end.saturating_sub(at.max(first)) };
                 for hash in self.store.hashes(&[stretch]).await?.pop().unwrap_or_default() {
                     frontier.push(hash, |_, _| ()).map_err(|error| bug("going on with the tree", error))?;
                 }
@@ -275,7 +276,8 @@ impl Sealer {
         let Ok(width) = u16::try_from(count) else { return Ok(None) };
         let tile = Tile { content: Content::Entries, index, width };
         let Some(bundle) = self.copies.get(&tile.to_string()).await? else { return Ok(None) };
-        let hashes = self.store.hashes(&[Stretch { level: 0, first, count }]).await?.pop().unwrap_or_default();
+        let hashes =
+            self.store.hashes(&[Stretch { level: 0, first, count }]).await?.pop().unwrap_or_default();
         check_bundle(first, &bundle, &tile_of(&hashes))
             .map_err(|error| Break::Outside(format!("{tile}: {error}")))?;
         Ok(Some(bundle))

@@ -31,7 +31,8 @@ impl Month {
     /// Reads `2019-01`.
     pub fn parse(text: &str) -> Option<Self> {
         let (year, month) = text.split_once('-')?;
-        let digits = |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+        let digits =
+            |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
         let known = digits(year, 4) && digits(month, 2) && ("01"..="12").contains(&month);
         known.then(|| Self(text.to_owned()))
     }
@@ -232,7 +233,9 @@ pub async fn check_archive(
         match read {
             Ok(()) => {}
             Err(Unread::Packed(error)) => return Err(wrong(format!("{name} cannot be unpacked: {error}"))),
-            Err(Unread::Refused(refused)) => return Err(wrong(format!("{name}: {}", crate::with_causes(&refused)))),
+            Err(Unread::Refused(refused)) => {
+                return Err(wrong(format!("{name}: {}", crate::with_causes(&refused))));
+            }
         }
     }
     if bytes != archive.bytes || Hash::new(digest.finalize().into()) != archive.sha256 {
@@ -241,7 +244,10 @@ pub async fn check_archive(
     let shown = verifier.finish().map_err(|refused| wrong(crate::with_causes(&refused)))?;
     let header = &shown.header;
     if (header.first, header.end, header.firm) != (archive.of.first, archive.of.end, None) {
-        return Err(wrong(format!("it holds the entries from {} up to but not {}", header.first, header.end)));
+        return Err(wrong(format!(
+            "it holds the entries from {} up to but not {}",
+            header.first, header.end
+        )));
     }
     Ok(shown)
 }

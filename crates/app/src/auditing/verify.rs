@@ -67,7 +67,9 @@ pub async fn check_end(store: &dyn AuditStore) -> Result<(), LogError> {
     if let Some((source, part, number)) = store.never_sealed().await?.into_iter().next() {
         return Err(Break::Added { table: source, id: row_id(source, part, number) }.into());
     }
-    if let Some(Miscounted { source, part, up_to, wanted, found }) = store.miscounted().await?.into_iter().next() {
+    if let Some(Miscounted { source, part, up_to, wanted, found }) =
+        store.miscounted().await?.into_iter().next()
+    {
         let id = row_id(source, part, up_to);
         return Err(Break::Miscounted { table: source, id, wanted, found }.into());
     }

@@ -12,9 +12,9 @@ begin
     if to_regclass('public.' || name) is not null then
         return false;
     end if;
-    -- One at a time; somebody else may have made it meanwhile.
+    -- One at a time. Somebody else may have made it meanwhile: the names that this session remembers would not tell.
     perform pg_advisory_xact_lock(314159265);
-    if to_regclass('public.' || name) is not null then
+    if exists (select from pg_class where relname = name and relnamespace = 'public'::regnamespace) then
         return false;
     end if;
     if parent = 'audit_leaves' then

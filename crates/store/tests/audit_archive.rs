@@ -1039,7 +1039,7 @@ async fn eight_years_on_what_is_seven_years_old_goes_and_nothing_younger_and_not
     moved.hold(one, of_one, true).await;
     moved.hold(two, of_two, true).await;
     let done = moved.archive().await;
-    assert_eq!((done.archived, done.dropped), (vec![month(third)], Vec::new()));
+    assert_eq!((&done.archived[..], done.dropped.len()), (&[month(third)][..], 0));
     assert!(done.stays[0].contains("a legal hold of the firm"), "{done:?}");
     assert_eq!(moved.log().log_floor().await.unwrap(), 0);
     // The second firm had nothing in the first month: its hold keeps the second one.

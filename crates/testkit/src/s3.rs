@@ -44,7 +44,8 @@ impl Answered {
 
     /// The texts of all elements of a name.
     pub fn elements(&self, name: &str) -> Vec<String> {
-        let parts = self.body.split(&format!("<{name}>")).skip(1);
+        let opened = format!("<{name}>");
+        let parts = self.body.split(&opened).skip(1);
         parts.map(|part| part.split('<').next().unwrap_or_default().to_owned()).collect()
     }
 }

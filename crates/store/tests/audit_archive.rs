@@ -174,7 +174,7 @@ fn said(error: LogError) -> String {
 fn refused(error: LogError) -> (&'static str, String) {
     match error {
         LogError::App(AppError::Refused { code, say }) => (code, say),
-        other => panic!("{other:?}"),
+        other @ (LogError::Broken(_) | LogError::App(_)) => panic!("{other:?}"),
     }
 }
 

@@ -4,6 +4,7 @@
 //! every signature in a URL and every checksum, it says of a deleted object only when asked for its head that it was
 //! deleted, and it closes each connection after its answer.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -98,9 +99,9 @@ impl TestS3 {
         let join = if target.contains('?') { '&' } else { '?' };
         let mut head = format!("{method} {target}{join}{SIGNED} HTTP/1.1\r\nhost: {}\r\n", self.address());
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n").unwrap();
         }
-        head.push_str(&format!("content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()));
+        write!(head, "content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).unwrap();
         let mut stream = TcpStream::connect(self.address()).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = Vec::new();

@@ -35,7 +35,7 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 pub enum AuditLog {
     /// Verifies the log in a database or in an export. Ends with 0 if it is what was signed, with 1 if it is not, and names the entry
     /// or the checkpoint.
-    Verify(Verify),
+    Verify(Box<Verify>),
     /// Writes the log, or a part of it, as a file that anybody verifies without the database.
     Export(Export),
     /// Makes the next key; the sealer hands over to it when it starts again.
@@ -224,10 +224,10 @@ async fn of_database(url: &str, verify: &Verify) -> anyhow::Result<Verified> {
     let checkpoint = trusted_checkpoint(&verify.known, copies.as_ref(), &keys).await?;
     let hashes = copies.as_ref().zip(checkpoint).map(|(copies, (size, _))| copies.hashes(size));
     let failed = hashes.as_ref().map(CopiedHashes::failed);
-    let copied = hashes.map(|mut hashes| -> auditing::Copied { Box::new(move |entry| hashes.hash(entry)) });
+    let compared = hashes.map(|mut hashes| -> auditing::Copied { Box::new(move |entry| hashes.hash(entry)) });
     let end = verify.to.map(|to| to.saturating_add(1));
     let wanted = Wanted { first: verify.from, end, ..Wanted::default() };
-    let verified = auditing::verify(&store, Trust { keys, checkpoint }, wanted, copied).await?;
+    let verified = auditing::verify(&store, Trust { keys, checkpoint }, wanted, compared).await?;
     all_compared(failed)?;
     Ok(verified)
 }
@@ -257,9 +257,9 @@ async fn of_export(file: &Path, known: &Known) -> anyhow::Result<(Verified, Opti
         loop {
             let read = file.read(&mut part).context("reading the export")?;
             if read == 0 {
-                let verified = verifier.finish()?;
+                let shown = verifier.finish()?;
                 all_compared(failed)?;
-                return Ok(verified);
+                return Ok(shown);
             }
             verifier.feed(part.get(..read).unwrap_or_default())?;
         }

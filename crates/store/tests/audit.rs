@@ -931,7 +931,7 @@ async fn a_bucket_outside_catches_what_a_folder_outside_does() {
         assert!(sealing.sign().await.unwrap());
         assert_eq!(sealer.copy().await.unwrap(), size);
     }
-    assert_eq!(s3.versions("acme-audit", "eu/checkpoint").await.len(), 3 + 3, "with those of checkpoints/");
+    assert_eq!(s3.versions("acme-audit", "eu/checkpoint").await.len(), 3);
     for object in ["tile/0/000", "tile/entries/001.p/44", "checkpoints/300", "keys/1"] {
         let [version] = &*s3.versions("acme-audit", &format!("eu/{object}")).await else {
             panic!("{object}")

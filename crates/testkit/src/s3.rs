@@ -122,7 +122,8 @@ impl TestS3 {
     pub async fn versions(&self, bucket: &str, key: &str) -> Vec<String> {
         let listed = self.ask("GET", &format!("/{bucket}?versions=&prefix={key}"), &[], "").await;
         assert_eq!(listed.status, 200, "{listed:?}");
-        listed.elements("VersionId")
+        let all = listed.elements("Key").into_iter().zip(listed.elements("VersionId"));
+        all.filter(|(of, _)| of == key).map(|(_, version)| version).collect()
     }
 }
 

@@ -222,7 +222,9 @@ async fn an_auditor_searches_proves_and_exports_and_a_stranger_verifies() {
         assert!(figures.lines().any(|line| line.starts_with(name)), "{name}: {figures}");
     }
     let copies = stage.directory.path().join("audit-copies");
-    wait_for(&copies.join("checkpoint")).await;
+    // The copies go as far as the log.
+    let newest = visitor.get("/v1/audit/checkpoint").await.1;
+    wait_for_copy(&copies.join("checkpoint"), newest["size"].as_u64().unwrap()).await;
     let (database, directory_of_stage) = stage.close().await;
 
     // Whoever owns the database is told by the command line, with its exit code and the entry.
@@ -292,14 +294,17 @@ async fn an_auditor_searches_proves_and_exports_and_a_stranger_verifies() {
     drop(directory_of_stage);
 }
 
-async fn wait_for(path: &Path) {
+async fn wait_for_copy(path: &Path, size: u64) {
     for _ in 0..4_000 {
-        if path.exists() {
+        // A checkpoint's second line is its size.
+        let copied = std::fs::read_to_string(path).ok();
+        let copied = copied.and_then(|note| note.lines().nth(1)?.parse::<u64>().ok());
+        if copied.is_some_and(|copied| copied >= size) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("{} never came", path.display())
+    panic!("{} never reached {size}", path.display())
 }
 
 #[test]

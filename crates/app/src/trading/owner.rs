@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::Span;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::answering::Answering;
@@ -33,6 +33,8 @@ pub struct Owner {
 /// A shard that runs.
 struct Held {
     stop: watch::Sender<bool>,
+    /// Closed once no other process is answered any more.
+    answering: oneshot::Receiver<()>,
     task: JoinHandle<()>,
 }
 
@@ -89,6 +91,9 @@ impl Owner {
         for lost in held.iter().filter(|shard| !leases.kept.contains(shard)) {
             if let Some(held) = self.held.remove(lost) {
                 tracing::warn!(shard = lost, "the lease ran out and another owner has it");
+                held.stop.send_replace(true);
+                // Nobody may hear from here that a question was lost: the next owner answers it.
+                let _ended = held.answering.await;
                 held.task.abort();
             }
         }
@@ -127,6 +132,8 @@ impl Owner {
             let (clock, owner) = (Arc::clone(&settings.clock), settings.owner);
             Answering { streams, clock, owner, queue, shard }
         });
+        let (answers, answering_ends) = oneshot::channel::<()>();
+        let answering = answering.map(|answering| (answering, answers));
         let task = tokio::spawn(async move {
             let Some((inbox, _opened)) = queues.inbox(shard).await else {
                 tracing::error!(shard, "there is no queue for the shard");
@@ -134,12 +141,16 @@ impl Owner {
             };
             // Ends with the shard, at the latest.
             let mut beside = JoinSet::new();
-            if let Some(answering) = answering {
-                beside.spawn(answering.run(stopping.clone()));
+            if let Some((answering, answers)) = answering {
+                let stopping = stopping.clone();
+                beside.spawn(async move {
+                    answering.run(stopping).await;
+                    drop(answers);
+                });
             }
             Shard::new(shard, settings, inbox, stopping).run().await;
         });
-        self.held.insert(shard, Held { stop, task });
+        self.held.insert(shard, Held { stop, answering: answering_ends, task });
     }
 }
 

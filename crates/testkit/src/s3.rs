@@ -96,13 +96,15 @@ impl TestS3 {
     /// Any request, as somebody would make it who has the key.
     pub async fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answered {
         let join = if target.contains('?') { '&' } else { '?' };
-        let mut head = format!("{method} {target}{join}{SIGNED} HTTP/1.1\r\nhost: {}\r\n", self.address());
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str(&format!("content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()));
+        let headers: Vec<String> =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let (host, headers, length) = (self.address(), headers.concat(), body.len());
+        let request = format!(
+            "{method} {target}{join}{SIGNED} HTTP/1.1\r\nhost: {host}\r\n{headers}content-length: {length}\r\n\
+             connection: close\r\n\r\n{body}"
+        );
         let mut stream = TcpStream::connect(self.address()).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
         let answer = String::from_utf8_lossy(&answer);

@@ -488,8 +488,11 @@ impl Bucket {
 
     /// In words, for errors.
     fn doing(&self, ask: &Ask<'_>) -> String {
-        let words: String = ask.query.iter().map(|(word, _)| format!("?{word}")).collect();
-        format!("{} {}{words}", ask.method.to_str(), self.object(ask.name.unwrap_or_default()))
+        let object = self.object(ask.name.unwrap_or_default());
+        match ask.query {
+            [(word, _), ..] => format!("{} {object}?{word}", ask.method.to_str()),
+            [] => format!("{} {object}", ask.method.to_str()),
+        }
     }
 
     fn refused(&self, ask: &Ask<'_>, answer: &Answer) -> Failure {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use app::AppError;
-use app::auditing::{Copies, NEWEST};
+use app::auditing::{Copies, NEWEST, PART};
 use audit::tree::Hash;
 use kernel::{ManualClock, SeededRng, Timestamp};
 use providers::copies::{Bucket, CopiedHashes, Credentials, Failure, Folder, Limits, Means, Place};
@@ -103,6 +103,12 @@ async fn a_folder_and_a_bucket_keep_one_contract() {
     contract(&*writer(&unlocked).await).await;
     let plain = s3.ask("HEAD", &format!("/acme-plain/{TILE}"), &[], "").await;
     assert_eq!((plain.status, plain.header("x-amz-object-lock-mode")), (200, ""));
+
+    // The longest file: one of an archive that compression did not make smaller.
+    let (name, longest) = ("archive/2090-01/000001.tsaudit.gz", vec![7; PART + (64 << 10)]);
+    let archive = writer(&by_path).await;
+    archive.put(name, &longest).await.unwrap();
+    assert!(archive.get(name).await.unwrap().unwrap() == longest, "it is read whole");
 
     // Of those who write at the same moment one is first, whoever it is.
     let (one, two) = (writer(&by_path).await, writer(&by_path).await);
@@ -308,9 +314,9 @@ fn signature_of(sent: &testkit::receiver::Sent, secret: &str, region: &str) -> (
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let headers: Vec<String> =
-        sent.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
-    oracle.stdin.take().unwrap().write_all(headers.concat().as_bytes()).unwrap();
+    let headers: Vec<String> = sent.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let headers = headers.join("\n");
+    oracle.stdin.take().unwrap().write_all(headers.as_bytes()).unwrap();
     let output = oracle.wait_with_output().unwrap();
     assert!(output.status.success(), "the oracle failed");
     let signature = String::from_utf8(output.stdout).unwrap().trim().to_owned();

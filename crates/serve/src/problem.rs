@@ -10,13 +10,14 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::{ToResponse, ToSchema};
 
 /// Every code with its status and title. Each has a page `docs/errors/<code>.md`; a test compares the two lists.
-pub const CODES: [(&str, u16, &str); 42] = [
+pub const CODES: [(&str, u16, &str); 43] = [
     ("account_locked", 409, "The account is locked until the next reset"),
     ("account_not_active", 409, "The account no longer trades"),
     ("body_too_large", 413, "The body is too large"),
     ("conflict", 409, "The request conflicts with what is stored"),
     ("email_taken", 409, "The e-mail address is taken"),
     ("engine_unavailable", 503, "Trading is not possible at the moment"),
+    ("entry_archived", 410, "The entry was archived"),
     ("forbidden", 403, "Not allowed"),
     ("idempotency_key_missing", 400, "An Idempotency-Key header is needed"),
     ("idempotency_key_reused", 422, "The key was used for another request"),

@@ -7,19 +7,19 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use app::AppError;
 use app::auditing::{
-    AuditStore, Batch, Cosignature, Found, Leaf, LogRow, Places, Search, Standing, StoredCheckpoint,
-    StoredKey, Stretch, Unsealed,
+    Archive, ArchiveStore, AuditStore, Batch, Cosignature, Dropped, Found, Held, Leaf, LogRow, Miscounted,
+    Month, Over, Places, Search, Standing, StoredCheckpoint, StoredKey, Stretch, Unsealed,
 };
-use app::trading::AuditEntry;
+use app::trading::{AuditEntry, Digests};
 use async_trait::async_trait;
 use audit::entry::{Document, Personal, Source};
 use audit::tree::Hash;
-use kernel::{AccountId, FirmId, PersonId, RequestId};
+use kernel::{AccountId, FirmId, PersonId, RequestId, Span, Timestamp};
 use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::error::Doing;
-use crate::records::finish;
+use crate::records::{finish, write_audit_in_tx};
 use crate::row::{At, column, place, to_place};
 use crate::{Inconsistent, Store, Tx};
 
@@ -33,6 +33,15 @@ const MOST_TOLD: usize = 20;
 const SLICE: i64 = 20_000;
 /// Partitions are made for so many months ahead.
 const MONTHS_AHEAD: i32 = 3;
+/// An act is sealed moments after it was written: its row is looked for this far around.
+const BESIDE: Span = Span::from_seconds(86_400);
+/// From 2000 to 2100: the months that acts have.
+const ALL_MONTHS: (Timestamp, Timestamp) =
+    (Timestamp::from_micros(946_684_800_000_000), Timestamp::from_micros(4_102_444_800_000_000));
+/// What the database raises of a month that must not go now: too young, or something that belongs to it is there; under a legal hold.
+const NOT_YET: [&str; 2] = ["TS010", "TS011"];
+/// For a transaction that reads a month of the log as a whole.
+const WHOLE_MONTH: &str = "begin; set local role tradesense_sealer; set local statement_timeout = '1h'";
 
 struct ActRow {
     id: i64,
@@ -84,10 +93,26 @@ struct VerdictRow {
 struct LeafRow {
     leaf: i64,
     firm_id: Uuid,
+    sealed_at: At,
     source: i16,
     part: i16,
     number: i64,
     hash: Vec<u8>,
+}
+
+/// A leaf, and when it was sealed: that is when its row was written, but for a clock that was set or a row that came late.
+struct Placed {
+    leaf: Leaf,
+    sealed_at: Timestamp,
+}
+
+struct ArchiveRow {
+    month: String,
+    first: i64,
+    ends: i64,
+    parts: i32,
+    bytes: i64,
+    sha256: Vec<u8>,
 }
 
 struct CheckpointRow {
@@ -204,15 +229,30 @@ impl VerdictRow {
 }
 
 impl LeafRow {
-    fn read(self) -> Result<Leaf, Inconsistent> {
+    fn read(self) -> Result<Placed, Inconsistent> {
         let table = "audit_leaves";
-        Ok(Leaf {
+        let leaf = Leaf {
             index: place(table, self.leaf)?,
             firm: FirmId::from_uuid(self.firm_id),
             source: source(self.source)?,
             part: self.part,
             number: self.number,
             hash: hash(table, &self.hash)?,
+        };
+        Ok(Placed { leaf, sealed_at: self.sealed_at.0 })
+    }
+}
+
+impl ArchiveRow {
+    fn read(self) -> Result<Archive, Inconsistent> {
+        let table = "audit_archives";
+        let month = Month::parse(&self.month)
+            .ok_or_else(|| Inconsistent::new(table, format!("a month {:?}", self.month)))?;
+        Ok(Archive {
+            of: Over { month, first: place(table, self.first)?, end: place(table, self.ends)? },
+            parts: u32::try_from(self.parts).map_err(Inconsistent::from(table))?,
+            bytes: place(table, self.bytes)?,
+            sha256: hash(table, &self.sha256)?,
         })
     }
 }
@@ -236,30 +276,83 @@ fn read_all<R, T>(rows: Vec<R>, read: impl Fn(R) -> Result<T, Inconsistent>) -> 
 
 type Key = (Source, i16, i64);
 
+/// Acts of a stretch of time that were not seen: behind the last one that was, and in its gaps.
+async fn unsealed_acts(
+    connection: &mut PgConnection,
+    (seen, gaps): &(i64, Vec<i64>),
+    most: i64,
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<Vec<LogRow>, AppError> {
+    let found = sqlx::query_as!(
+        ActRow,
+        r#"select id as "id!", firm_id as "firm_id!", at as "at!: At", actor_id, request_id, action as "action!",
+                  purpose as "purpose!", object_kind as "object_kind!", object as "object!",
+                  detail::text as "detail!", before, after, document_length, document_hash, personal_of,
+                  sha256(personal) as personal_hash
+           from ((select * from audit_entries where id = any($2) and at >= $4 and at < $5)
+                 union all (select * from audit_entries where id > $1 and at >= $4 and at < $5 order by id limit $3)) acts
+           order by id"#,
+        seen,
+        gaps,
+        most,
+        At(since) as _,
+        At(until) as _,
+    )
+    .fetch_all(connection)
+    .await
+    .doing("reading what is to be sealed")?;
+    read_all(found, ActRow::read)
+}
+
+/// Acts with these ids of a stretch of time.
+async fn acts_of(
+    connection: &mut PgConnection,
+    ids: &[i64],
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<Vec<LogRow>, AppError> {
+    let found = sqlx::query_as!(
+        ActRow,
+        r#"select id, firm_id, at as "at: At", actor_id, request_id, action, purpose, object_kind, object,
+                  detail::text as "detail!", before, after, document_length, document_hash, personal_of,
+                  sha256(personal) as personal_hash
+           from audit_entries where id = any($1) and at >= $2 and at < $3"#,
+        ids,
+        At(since) as _,
+        At(until) as _,
+    )
+    .fetch_all(connection)
+    .await
+    .doing("reading entries of the audit log")?;
+    read_all(found, ActRow::read)
+}
+
 /// The rows of leaves, as far as whoever asks may see them.
-async fn rows_of(connection: &mut PgConnection, leaves: &[Leaf]) -> Result<HashMap<Key, LogRow>, AppError> {
+async fn rows_of(connection: &mut PgConnection, placed: &[Placed]) -> Result<HashMap<Key, LogRow>, AppError> {
     let doing = "reading entries of the audit log";
+    let leaves = || placed.iter().map(|placed| &placed.leaf);
     let numbers = |source: Source| -> Vec<i64> {
-        leaves.iter().filter(|leaf| leaf.source == source).map(|leaf| leaf.number).collect()
+        leaves().filter(|leaf| leaf.source == source).map(|leaf| leaf.number).collect()
     };
-    let mut rows = HashMap::with_capacity(leaves.len());
+    let mut rows: HashMap<Key, LogRow> = HashMap::with_capacity(placed.len());
     let mut keep = |found: Vec<LogRow>| {
         rows.extend(found.into_iter().map(|row| ((row.source, row.part, row.number), row)));
     };
     let acts = numbers(Source::Act);
     if !acts.is_empty() {
-        let found = sqlx::query_as!(
-            ActRow,
-            r#"select id, firm_id, at as "at: At", actor_id, request_id, action, purpose, object_kind, object,
-                      detail::text as "detail!", before, after, document_length, document_hash, personal_of,
-                      sha256(personal) as personal_hash
-               from audit_entries where id = any($1)"#,
-            &acts,
-        )
-        .fetch_all(&mut *connection)
-        .await
-        .doing(doing)?;
-        keep(read_all(found, ActRow::read)?);
+        // In the month or two in which they were sealed, so that no other is looked into; what is not there in all of them.
+        let sealed = || placed.iter().map(|placed| placed.sealed_at);
+        let (first, last) =
+            (sealed().min().unwrap_or(Timestamp::EPOCH), sealed().max().unwrap_or(Timestamp::EPOCH));
+        let around = (first.before(BESIDE).unwrap_or(first), last.after(BESIDE).unwrap_or(last));
+        let found = acts_of(connection, &acts, around.0, around.1).await?;
+        let there: HashSet<i64> = found.iter().map(|row| row.number).collect();
+        keep(found);
+        let elsewhere: Vec<i64> = acts.into_iter().filter(|id| !there.contains(id)).collect();
+        if !elsewhere.is_empty() {
+            keep(acts_of(connection, &elsewhere, ALL_MONTHS.0, ALL_MONTHS.1).await?);
+        }
     }
     let verdicts = numbers(Source::Verdict);
     if !verdicts.is_empty() {
@@ -277,7 +370,7 @@ async fn rows_of(connection: &mut PgConnection, leaves: &[Leaf]) -> Result<HashM
     }
     let commands = numbers(Source::Command);
     if !commands.is_empty() {
-        let of = leaves.iter().filter(|leaf| leaf.source == Source::Command);
+        let of = leaves().filter(|leaf| leaf.source == Source::Command);
         let shards: Vec<i16> = of.map(|leaf| leaf.part).collect();
         let found = sqlx::query_as!(
             CommandRow,
@@ -307,7 +400,7 @@ async fn numbers(
     match source {
         Source::Act => {
             sqlx::query_scalar!(
-                "select id from audit_entries where id > $1 and id <= $2 order by id limit $3",
+                "select id from audit_entries where id > $1 and id <= $2 order by id fetch first $3 rows with ties",
                 after,
                 until,
                 SLICE,
@@ -337,6 +430,66 @@ async fn numbers(
             .await
         }
     }
+}
+
+/// Up to where all rows of a source and part are entries.
+struct Marked {
+    source: Source,
+    part: i16,
+    number: i64,
+    /// The largest number of an entry that was dropped, and how many rows of those are still in their table.
+    dropped: Option<(i64, i64)>,
+}
+
+/// Where the sources stand. No leaf is dropped until the transaction ends.
+async fn marks(connection: &mut PgConnection) -> Result<Vec<Marked>, AppError> {
+    let doing = "reading up to where rows are entries";
+    sqlx::query!("lock table audit_leaves in access share mode")
+        .execute(&mut *connection)
+        .await
+        .doing(doing)?;
+    let rows = sqlx::query!(
+        r#"select mark.source, mark.part, mark.number, gone.largest as "largest?", gone.rows as "rows?"
+           from audit_marks mark
+           left join (select source, part, max(largest) as largest,
+                             (sum(rows) - case source when 1 then coalesce((select sum(rows) from audit_drops where what = 'acts'), 0)
+                                                      else 0 end)::bigint as rows
+                      from audit_dropped group by source, part) gone
+                on gone.source = mark.source and gone.part = mark.part
+           order by mark.source, mark.part"#
+    )
+    .fetch_all(connection)
+    .await
+    .doing(doing)?;
+    read_all(rows, |row| {
+        Ok(Marked {
+            source: source(row.source)?,
+            part: row.part,
+            number: row.number,
+            dropped: row.largest.zip(row.rows),
+        })
+    })
+}
+
+/// The numbers above one and up to another that have a leaf.
+async fn sealed_numbers(
+    connection: &mut PgConnection,
+    source: Source,
+    part: i16,
+    after: i64,
+    until: i64,
+) -> Result<HashSet<i64>, AppError> {
+    let numbers = sqlx::query_scalar!(
+        "select number from audit_leaves where source = $1 and part = $2 and number > $3 and number <= $4",
+        i16::from(source.code()),
+        part,
+        after,
+        until,
+    )
+    .fetch_all(connection)
+    .await
+    .doing("looking for rows that are no entries")?;
+    Ok(numbers.into_iter().collect())
 }
 
 impl Store {
@@ -404,8 +557,10 @@ impl AuditStore for Store {
         let mut tx = self.as_sealer(doing).await?;
         // Read before the rows: a transaction that is not among those running here shows its rows below, or never.
         let running = sqlx::query!(
-            r#"select pg_snapshot_xmin(now.snapshot)::text as "oldest!", pg_snapshot_xmax(now.snapshot)::text as "next!"
-               from (select pg_current_snapshot() as snapshot) now"#
+            r#"select pg_snapshot_xmin(now.snapshot)::text as "oldest!", pg_snapshot_xmax(now.snapshot)::text as "next!",
+                      now() - interval '40 days' as "since!: At", now() + interval '40 days' as "until!: At",
+                      last_value as "given!"
+               from (select pg_current_snapshot() as snapshot) now, audit_entries_id_seq"#
         )
         .fetch_one(&mut *tx)
         .await
@@ -447,31 +602,25 @@ impl AuditStore for Store {
         .await
         .doing(doing)?;
         let (seen, gaps) = &places.acts;
-        let acts = sqlx::query_as!(
-            ActRow,
-            r#"select id as "id!", firm_id as "firm_id!", at as "at!: At", actor_id, request_id, action as "action!",
-                      purpose as "purpose!", object_kind as "object_kind!", object as "object!",
-                      detail::text as "detail!", before, after, document_length, document_hash, personal_of,
-                      sha256(personal) as personal_hash
-               from ((select * from audit_entries where id = any($2))
-                     union all (select * from audit_entries where id > $1 order by id limit $3)) acts
-               order by id"#,
-            seen,
-            gaps,
-            most,
-        )
-        .fetch_all(&mut *tx)
-        .await
-        .doing(doing)?;
+        let (mut everywhere, mut acts) = (places.everywhere, Vec::new());
+        if !everywhere {
+            acts = unsealed_acts(&mut tx, &places.acts, most, running.since.0, running.until.0).await?;
+            // A number was given whose row is in another month, or will never be.
+            everywhere = acts.is_empty() && (running.given > *seen || !gaps.is_empty());
+        }
+        if everywhere {
+            acts = unsealed_acts(&mut tx, &places.acts, most, ALL_MONTHS.0, ALL_MONTHS.1).await?;
+        }
         tx.commit().await.doing(doing)?;
         let mut rows: Vec<LogRow> = commands.into_iter().map(CommandRow::read).collect();
         rows.extend(read_all(verdicts, VerdictRow::read)?);
-        rows.extend(read_all(acts, ActRow::read)?);
+        rows.extend(acts);
         let number = |text: &str| text.parse::<u64>().map_err(Inconsistent::from("pg_current_snapshot"));
         Ok(Unsealed {
             rows,
             oldest_running: number(&running.oldest)?,
             next_transaction: number(&running.next)?,
+            everywhere,
         })
     }
 
@@ -589,6 +738,30 @@ impl AuditStore for Store {
         Ok(place("audit_state", size)?)
     }
 
+    async fn log_floor(&self) -> Result<u64, AppError> {
+        let doing = "reading where the audit log begins";
+        let mut tx = self.as_sealer(doing).await?;
+        let floor = sqlx::query_scalar!(r#"select coalesce(max(floor), 0) as "floor!" from audit_drops"#)
+            .fetch_one(&mut *tx)
+            .await
+            .doing(doing)?;
+        Ok(place("audit_drops", floor)?)
+    }
+
+    async fn archives(&self) -> Result<Vec<Archive>, AppError> {
+        let doing = "reading the archives of the audit log";
+        let mut tx = self.as_sealer(doing).await?;
+        let rows = sqlx::query_as!(
+            ArchiveRow,
+            r#"select to_char(month, 'YYYY-MM') as "month!", first, ends, parts, bytes, sha256
+               from audit_archives order by first"#
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .doing(doing)?;
+        read_all(rows, ArchiveRow::read)
+    }
+
     async fn hashes(&self, stretches: &[Stretch]) -> Result<Vec<Vec<Hash>>, AppError> {
         let doing = "reading the tree of the audit log";
         let mut tx = self.as_sealer(doing).await?;
@@ -608,11 +781,19 @@ impl AuditStore for Store {
         };
         let (numbers, _, firsts, ends) = numbered(true)?;
         if !numbers.is_empty() {
+            // Of what was dropped the hashes alone are there. In one statement, before or after the drop.
             let leaves = sqlx::query!(
-                r#"select wanted.number as "number!", hash
+                r#"select wanted.number as "number!", found.hash as "hash!"
                    from unnest($1::bigint[], $2::bigint[], $3::bigint[]) as wanted (number, first, until)
-                   join audit_leaves on leaf >= first and leaf < until
-                   order by wanted.number, leaf"#,
+                   cross join lateral (
+                       select leaf, hash from audit_leaves where leaf >= wanted.first and leaf < wanted.until
+                       union
+                       select kept.first + place, substr(kept.hashes, place * 32 + 1, 32)
+                       from audit_hashes kept cross join generate_series(0, octet_length(kept.hashes) / 32 - 1) place
+                       where kept.first > wanted.first - 256 and kept.first < wanted.until
+                         and kept.first + place >= wanted.first and kept.first + place < wanted.until
+                   ) found
+                   order by wanted.number, found.leaf"#,
                 &numbers,
                 &firsts,
                 &ends,
@@ -652,8 +833,8 @@ impl AuditStore for Store {
         let mut tx = self.as_sealer(doing).await?;
         let leaves = sqlx::query_as!(
             LeafRow,
-            "select leaf, firm_id, source, part, number, hash from audit_leaves
-             where leaf >= $1 and leaf < $2 order by leaf",
+            r#"select leaf, firm_id, sealed_at as "sealed_at: At", source, part, number, hash from audit_leaves
+             where leaf >= $1 and leaf < $2 order by leaf"#,
             to_place("audit_leaves", first)?,
             to_place("audit_leaves", end)?,
         )
@@ -662,7 +843,7 @@ impl AuditStore for Store {
         .doing(doing)?;
         let leaves = read_all(leaves, LeafRow::read)?;
         let mut rows = rows_of(&mut tx, &leaves).await?;
-        let with_row = |leaf: Leaf| {
+        let with_row = |Placed { leaf, .. }| {
             let row = rows.remove(&(leaf.source, leaf.part, leaf.number));
             (leaf, row)
         };
@@ -733,33 +914,22 @@ impl AuditStore for Store {
     async fn never_sealed(&self) -> Result<Vec<(Source, i16, i64)>, AppError> {
         let doing = "looking for rows that are no entries";
         let mut tx = self.as_sealer(doing).await?;
-        let marks = sqlx::query!("select source, part, number from audit_marks order by source, part")
-            .fetch_all(&mut *tx)
-            .await
-            .doing(doing)?;
         let mut never = Vec::new();
-        for mark in marks {
-            let source = source(mark.source)?;
-            let mut after = i64::MIN;
+        for Marked { source, part, dropped, number: mark } in marks(&mut tx).await? {
+            let mut after = dropped.map_or(i64::MIN, |(up_to, _)| up_to);
             // Slice by slice along both indexes: a join of everything would take longer than a statement may.
             loop {
-                let rows = numbers(&mut tx, source, mark.part, after, mark.number).await.doing(doing)?;
+                let rows = numbers(&mut tx, source, part, after, mark).await.doing(doing)?;
                 let Some(last) = rows.last().copied() else { break };
-                let sealed: HashSet<i64> = sqlx::query_scalar!(
-                    "select number from audit_leaves
-                     where source = $1 and part = $2 and number > $3 and number <= $4",
-                    mark.source,
-                    mark.part,
-                    after,
-                    last,
-                )
-                .fetch_all(&mut *tx)
-                .await
-                .doing(doing)?
-                .into_iter()
-                .collect();
-                let unsealed = rows.into_iter().filter(|number| !sealed.contains(number));
-                never.extend(unsealed.map(|number| (source, mark.part, number)));
+                let sealed = sealed_numbers(&mut tx, source, part, after, last).await?;
+                // A number is one row's: a month that has it, too, was written by other hands.
+                let twice = rows.windows(2).filter_map(|pair| match pair {
+                    [one, other] if one == other => Some(*one),
+                    _ => None,
+                });
+                never.extend(twice.map(|number| (source, part, number)));
+                let unsealed = rows.iter().filter(|number| !sealed.contains(number));
+                never.extend(unsealed.map(|number| (source, part, *number)));
                 if never.len() >= MOST_TOLD {
                     return Ok(never);
                 }
@@ -767,6 +937,29 @@ impl AuditStore for Store {
             }
         }
         Ok(never)
+    }
+
+    async fn miscounted(&self) -> Result<Vec<Miscounted>, AppError> {
+        let doing = "counting rows whose entries were dropped";
+        let mut tx = self.as_sealer(doing).await?;
+        let mut wrong = Vec::new();
+        for Marked { source, part, dropped, number: mark } in marks(&mut tx).await? {
+            // Above the mark something may still come that has its place below.
+            let Some((up_to, wanted)) = dropped.filter(|(up_to, _)| *up_to <= mark) else { continue };
+            let (mut after, mut found) = (i64::MIN, 0_i64);
+            loop {
+                let rows = numbers(&mut tx, source, part, after, up_to).await.doing(doing)?;
+                let Some(last) = rows.last().copied() else { break };
+                let sealed = sealed_numbers(&mut tx, source, part, after, last).await?;
+                let dropped = rows.iter().filter(|number| !sealed.contains(number)).count();
+                found = found.saturating_add(i64::try_from(dropped).unwrap_or(i64::MAX));
+                after = last;
+            }
+            if found != wanted {
+                wrong.push(Miscounted { source, part, up_to, wanted, found });
+            }
+        }
+        Ok(wrong)
     }
 
     async fn search_log(&self, firm: FirmId, search: &Search, most: usize) -> Result<Found, AppError> {
@@ -778,8 +971,8 @@ impl AuditStore for Store {
         loop {
             let leaves = sqlx::query_as!(
                 LeafRow,
-                "select leaf, firm_id, source, part, number, hash from audit_leaves
-                 where firm_id = $1 and leaf < $2 order by leaf desc limit $3",
+                r#"select leaf, firm_id, sealed_at as "sealed_at: At", source, part, number, hash from audit_leaves
+                 where firm_id = $1 and leaf < $2 order by leaf desc limit $3"#,
                 firm.uuid(),
                 below,
                 LOOKED_AT_ONCE,
@@ -793,7 +986,7 @@ impl AuditStore for Store {
             };
             let leaves = read_all(leaves, LeafRow::read)?;
             let mut rows = rows_of(tx.connection(), &leaves).await?;
-            for leaf in leaves {
+            for Placed { leaf, .. } in leaves {
                 found.below = Some(leaf.index);
                 let row = rows.remove(&(leaf.source, leaf.part, leaf.number));
                 found.entries.extend(row.filter(|row| search.is_for(row)).map(|row| (leaf, row)));
@@ -814,7 +1007,8 @@ impl AuditStore for Store {
         let mut tx = self.as_auditor(firm).await?;
         let leaf = sqlx::query_as!(
             LeafRow,
-            "select leaf, firm_id, source, part, number, hash from audit_leaves where firm_id = $1 and leaf = $2",
+            r#"select leaf, firm_id, sealed_at as "sealed_at: At", source, part, number, hash from audit_leaves
+               where firm_id = $1 and leaf = $2"#,
             firm.uuid(),
             to_place("audit_leaves", index)?,
         )
@@ -835,7 +1029,7 @@ impl AuditStore for Store {
         let mut tx = self.as_auditor(firm).await?;
         let leaf = sqlx::query_as!(
             LeafRow,
-            r#"select leaf, audit_leaves.firm_id, source, part, audit_leaves.number, hash
+            r#"select leaf, audit_leaves.firm_id, sealed_at as "sealed_at: At", source, part, audit_leaves.number, hash
                from verdicts
                join audit_leaves on source = 3 and part = 0 and audit_leaves.number = entry
                where verdicts.firm_id = $1 and account_id = $2 and verdicts.number = $3"#,
@@ -848,6 +1042,34 @@ impl AuditStore for Store {
         .doing(doing)?;
         let leaf = leaf.map(LeafRow::read).transpose()?;
         with_its_row(&mut tx, leaf).await
+    }
+
+    async fn verdict_archive(
+        &self,
+        firm: FirmId,
+        account: AccountId,
+        number: u32,
+    ) -> Result<Option<Archive>, AppError> {
+        let doing = "looking for the archive of a verdict";
+        let mut tx = self.as_auditor(firm).await?;
+        let row = sqlx::query_as!(
+            ArchiveRow,
+            r#"select to_char(archive.month, 'YYYY-MM') as "month!", archive.first, archive.ends, archive.parts, archive.bytes,
+                      archive.sha256
+               from verdicts verdict
+               join audit_dropped dropped on dropped.source = 3 and dropped.part = 0
+                                         and verdict.entry between dropped.smallest and dropped.largest
+               join audit_archives archive on archive.month = dropped.month
+               where verdict.firm_id = $1 and verdict.account_id = $2 and verdict.number = $3
+               order by archive.first limit 1"#,
+            firm.uuid(),
+            account.uuid(),
+            i64::from(number),
+        )
+        .fetch_optional(tx.connection())
+        .await
+        .doing(doing)?;
+        Ok(row.map(ArchiveRow::read).transpose()?)
     }
 
     async fn keep_cosignature(&self, firm: FirmId, cosignature: &Cosignature) -> Result<(), AppError> {
@@ -882,8 +1104,151 @@ impl AuditStore for Store {
     }
 }
 
-async fn with_its_row(tx: &mut Tx, leaf: Option<Leaf>) -> Result<Option<(Leaf, LogRow)>, AppError> {
-    let Some(leaf) = leaf else { return Ok(None) };
-    let mut rows = rows_of(tx.connection(), &[leaf]).await?;
+#[async_trait]
+impl ArchiveStore for Store {
+    async fn month_to_archive(&self) -> Result<Option<Over>, AppError> {
+        let doing = "looking for a month of the audit log that is over";
+        let mut tx = self.as_sealer(doing).await?;
+        // An hour later whoever sealed in it has committed.
+        let over = sqlx::query!(
+            r#"select to_char(month, 'YYYY-MM') as "month!", first as "first!",
+                      (select leaf + 1 from audit_leaves
+                       where sealed_at < (month + interval '1 month') at time zone 'UTC'
+                       order by leaf desc limit 1) as "ends!"
+               from (select leaf as first, date_trunc('month', sealed_at at time zone 'UTC') as month
+                     from audit_leaves
+                     where leaf = (select coalesce(max(ends), 0) from audit_archives)) unarchived
+               where (month + interval '1 month' + interval '1 hour') at time zone 'UTC' <= clock_timestamp()"#
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .doing(doing)?;
+        let Some(over) = over else { return Ok(None) };
+        let month = Month::parse(&over.month)
+            .ok_or_else(|| Inconsistent::new("audit_leaves", format!("a month {:?}", over.month)))?;
+        Ok(Some(Over {
+            month,
+            first: place("audit_leaves", over.first)?,
+            end: place("audit_leaves", over.ends)?,
+        }))
+    }
+
+    async fn keep_archive(&self, archive: &Archive) -> Result<bool, AppError> {
+        let doing = "writing an archive of the audit log down";
+        let Archive { of: Over { month, first, end }, parts, bytes, sha256 } = archive;
+        let (first, end) = (to_place("audit_archives", *first)?, to_place("audit_archives", *end)?);
+        let mut tx = self.worker.begin_with(WHOLE_MONTH).await.doing(doing)?;
+        let kept = sqlx::query_scalar!(
+            r#"insert into audit_archives (month, first, ends, parts, bytes, sha256, at)
+               select to_date($1, 'YYYY-MM'), $2, $3, $4, $5, $6, clock_timestamp()
+               where $2 = (select coalesce(max(ends), 0) from audit_archives)
+               on conflict do nothing
+               returning at as "at: At""#,
+            month.as_str(),
+            first,
+            end,
+            i32::try_from(*parts).map_err(Inconsistent::from("audit_archives"))?,
+            to_place("audit_archives", *bytes)?,
+            sha256.bytes().as_slice(),
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .doing(doing)?;
+        let Some(At(at)) = kept else { return Ok(false) };
+        let firms = sqlx::query_scalar!(
+            r#"select distinct firm_id from audit_leaves where leaf >= $1 and leaf < $2"#,
+            first,
+            end,
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .doing(doing)?;
+        let detail = serde_json::json!({
+            "name": archive.name(), "first": first, "end": end, "parts": parts, "bytes": bytes,
+            "sha256": sha256.to_string(),
+        });
+        let manifest = |firm| AuditEntry {
+            firm: FirmId::from_uuid(firm),
+            at,
+            actor: None,
+            action: "audit.archived".to_owned(),
+            object_kind: "audit_log",
+            object: month.to_string(),
+            request: None,
+            purpose: String::new(),
+            digests: Digests::default(),
+            detail: detail.clone(),
+        };
+        let manifests: Vec<AuditEntry> = firms.into_iter().map(manifest).collect();
+        write_audit_in_tx(&mut tx, &manifests).await.doing(doing)?;
+        tx.commit().await.doing(doing)?;
+        Ok(true)
+    }
+
+    async fn months_to_drop(&self, held: Held) -> Result<Vec<Month>, AppError> {
+        let doing = "looking for months of the audit log that may go";
+        let mut tx = self.as_sealer(doing).await?;
+        let table = match held {
+            Held::Leaves => "audit_leaves",
+            Held::Acts => "audit_entries",
+        };
+        let months = sqlx::query_scalar!(
+            r#"select to_char(month, 'YYYY-MM') as "month!"
+               from (select to_date(right(relname, 7), 'YYYY_MM') as month
+                     from pg_inherits join pg_class on pg_class.oid = inhrelid
+                     where inhparent = ($1::text)::regclass) partitions
+               where (month + interval '1 month' + interval '7 years') at time zone 'UTC' <= clock_timestamp()
+               order by month"#,
+            table,
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .doing(doing)?;
+        let month = |text: String| {
+            Month::parse(&text).ok_or_else(|| Inconsistent::new(table, format!("a partition of {text:?}")))
+        };
+        read_all(months, month)
+    }
+
+    async fn drop_month(&self, held: Held, month: &Month) -> Result<Dropped, AppError> {
+        let doing = "dropping a month of the audit log";
+        let mut tx = self.worker.begin_with(WHOLE_MONTH).await.doing(doing)?;
+        let dropped = match held {
+            Held::Leaves => {
+                sqlx::query_scalar!(
+                    r#"select tradesense_drop_audit_leaves(to_date($1, 'YYYY-MM')) as "rows!""#,
+                    month.as_str()
+                )
+                .fetch_one(&mut *tx)
+                .await
+            }
+            Held::Acts => {
+                sqlx::query_scalar!(
+                    r#"select tradesense_drop_audit_acts(to_date($1, 'YYYY-MM')) as "rows!""#,
+                    month.as_str()
+                )
+                .fetch_one(&mut *tx)
+                .await
+            }
+        };
+        match dropped {
+            Ok(rows) => {
+                tx.commit().await.doing(doing)?;
+                Ok(Dropped::Rows(u64::try_from(rows).map_err(Inconsistent::from("audit_drops"))?))
+            }
+            Err(sqlx::Error::Database(refused))
+                if refused.code().is_some_and(|code| NOT_YET.contains(&&*code)) =>
+            {
+                Ok(Dropped::Stays(refused.message().to_owned()))
+            }
+            Err(error) => Err(error).doing(doing),
+        }
+    }
+}
+
+async fn with_its_row(tx: &mut Tx, leaf: Option<Placed>) -> Result<Option<(Leaf, LogRow)>, AppError> {
+    let Some(placed) = leaf else { return Ok(None) };
+    let leaf = placed.leaf;
+    let mut rows = rows_of(tx.connection(), &[placed]).await?;
     Ok(rows.remove(&(leaf.source, leaf.part, leaf.number)).map(|row| (leaf, row)))
 }

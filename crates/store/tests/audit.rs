@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use app::AppError;
 use app::auditing::{
-    self, AuditStore, Batch, Break, Copied, Copies, Cosignature, Exporter, Found, Leaf, LogError, LogRow,
-    Places, Search, Standing, StoredCheckpoint, StoredKey, Stretch, Unsealed, Wanted,
+    self, Archive, AuditStore, Batch, Break, Copied, Copies, Cosignature, Exporter, Found, Leaf, LogError,
+    LogRow, Miscounted, Places, Search, Standing, StoredCheckpoint, StoredKey, Stretch, Unsealed, Wanted,
 };
-use app::trading::AuditEntry;
+use app::trading::{AuditEntry, Digests};
 use async_trait::async_trait;
 use audit::checkpoint::Keys;
 use audit::entry::{Entry, Source};
@@ -87,6 +87,8 @@ impl Log {
             object_kind: "thing",
             object: number.to_string(),
             request: None,
+            purpose: format!("Ticket {number}"),
+            digests: Digests::of(Some(&serde_json::json!({ "b": 1, "a": number })), None),
             detail: serde_json::json!({ "b": number, "a": [1, "é"] }),
         }
     }
@@ -801,6 +803,8 @@ calls! {
     fn keep_checkpoint(token: i64, checkpoint: &StoredCheckpoint) -> bool;
     fn keep_key(token: i64, key: &StoredKey) -> bool;
     fn log_size() -> u64;
+    fn log_floor() -> u64;
+    fn archives() -> Vec<Archive>;
     fn hashes(stretches: &[Stretch]) -> Vec<Vec<Hash>>;
     fn leaves(first: u64, end: u64) -> Vec<(Leaf, Option<LogRow>)>;
     fn newest_checkpoint() -> Option<StoredCheckpoint>;
@@ -808,9 +812,11 @@ calls! {
     fn log_keys() -> Vec<StoredKey>;
     fn cosignatures(size: u64) -> Vec<Cosignature>;
     fn never_sealed() -> Vec<(Source, i16, i64)>;
+    fn miscounted() -> Vec<Miscounted>;
     fn search_log(firm: FirmId, search: &Search, most: usize) -> Found;
     fn log_entry(firm: FirmId, index: u64) -> Option<(Leaf, LogRow)>;
     fn verdict_entry(firm: FirmId, account: AccountId, number: u32) -> Option<(Leaf, LogRow)>;
+    fn verdict_archive(firm: FirmId, account: AccountId, number: u32) -> Option<Archive>;
     fn keep_cosignature(firm: FirmId, cosignature: &Cosignature) -> ();
     fn record_act(act: &AuditEntry) -> ();
     fn make_partitions() -> u64;

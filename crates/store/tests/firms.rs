@@ -22,9 +22,13 @@ use store::read::{self, Orders, Viewer};
 use testkit::World;
 
 /// What belongs to the installation and to no firm.
-const INSTALLATION: [&str; 18] = [
+const INSTALLATION: [&str; 22] = [
+    "audit_archives",
     "audit_checkpoints",
     "audit_cosignatures",
+    "audit_dropped",
+    "audit_drops",
+    "audit_hashes",
     "audit_keys",
     "audit_marks",
     "audit_nodes",

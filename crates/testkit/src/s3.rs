@@ -4,6 +4,7 @@
 //! every signature in a URL and every checksum, it says of a deleted object only when asked for its head that it was
 //! deleted, and it closes each connection after its answer.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -96,15 +97,13 @@ impl TestS3 {
     /// Any request, as somebody would make it who has the key.
     pub async fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answered {
         let join = if target.contains('?') { '&' } else { '?' };
-        let headers: Vec<String> =
-            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let (host, headers, length) = (self.address(), headers.concat(), body.len());
-        let request = format!(
-            "{method} {target}{join}{SIGNED} HTTP/1.1\r\nhost: {host}\r\n{headers}content-length: {length}\r\n\
-             connection: close\r\n\r\n{body}"
-        );
+        let mut head = format!("{method} {target}{join}{SIGNED} HTTP/1.1\r\nhost: {}\r\n", self.address());
+        for (name, value) in headers {
+            write!(head, "{name}: {value}\r\n").unwrap();
+        }
+        write!(head, "content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).unwrap();
         let mut stream = TcpStream::connect(self.address()).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
         let answer = String::from_utf8_lossy(&answer);

@@ -1,23 +1,25 @@
 //! `tradesense audit`: whether the audit log is what was sealed, signed and copied; exports of it; the next key.
 
 use std::fs::File;
-use std::io::{Read as _, Write};
+use std::io::{self, BufReader, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail, ensure};
 use app::AppError;
-use app::auditing::{self, AuditStore, Copies, Exporter, LogError, NEWEST, Wanted};
+use app::auditing::{self, AuditStore, Break, Copies, Exporter, LogError, NEWEST, Wanted, unpacked};
 use app::privacy::{NoKeys, Vault};
 use audit::checkpoint::{Keys, Unbelieved};
 use audit::export::{Refused, Trust, Verified, Verifier};
 use audit::note::NoteKey;
-use audit::tree::Hash;
+use audit::tiles::{Tile, Tiles};
+use audit::tree::{Hash, prove_consistency, verify_consistency};
 use clap::{Args, Subcommand};
 use kernel::FirmId;
 use providers::copies::{CopiedHashes, Credentials, Means, Place};
 use store::Store;
 use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
 use crate::replay::Found;
 use crate::system::{SystemClock, SystemRng};
@@ -25,13 +27,15 @@ use crate::{instruments, keys};
 
 /// How much of a file is read in one go.
 const PART: usize = 1 << 20;
+/// How a compressed file begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// What to do with the audit log.
 #[derive(Debug, Subcommand)]
 pub enum AuditLog {
     /// Verifies the log in a database or in an export. Ends with 0 if it is what was signed, with 1 if it is not, and names the entry
     /// or the checkpoint.
-    Verify(Verify),
+    Verify(Box<Verify>),
     /// Writes the log, or a part of it, as a file that anybody verifies without the database.
     Export(Export),
     /// Makes the next key; the sealer hands over to it when it starts again.
@@ -54,12 +58,12 @@ pub struct Verify {
     /// The database, as its owner or under the login of the platform.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// An export in place of the database.
+    /// An export in place of the database: a file, also a compressed one, or the folder of an archive (`archive/2019-01`).
     #[arg(long)]
     export: Option<PathBuf>,
     #[command(flatten)]
     known: Known,
-    /// From this entry on.
+    /// From this entry on; 0 is the first that the database keeps.
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// Up to and with this entry; up to the newest checkpoint if not said.
@@ -92,7 +96,7 @@ pub struct Export {
     database_url: String,
     /// Where to write it; `-` is standard output.
     file: PathBuf,
-    /// From this entry on.
+    /// From this entry on; 0 is the first that the database keeps.
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// Up to and with this entry; up to the newest checkpoint if not said.
@@ -120,13 +124,25 @@ pub fn run(command: &AuditLog, out: &mut dyn Write) -> anyhow::Result<Found> {
                     );
                     runtime.block_on(of_export(file, &verify.known))
                 }
-                (None, Some(url)) => runtime.block_on(of_database(url, verify)),
+                (None, Some(url)) => {
+                    runtime.block_on(of_database(url, verify)).map(|verified| (verified, None))
+                }
                 (None, None) => bail!("name a database (--database-url) or an export (--export)"),
             };
             match verified {
-                Ok(verified) => {
+                Ok((verified, continued)) => {
                     let checkpoint = &verified.checkpoint;
                     writeln!(out, "{}", verified.sentence())?;
+                    if let Some(newest) = continued {
+                        writeln!(out, "The log of {newest} entries that you trust continues it.")?;
+                    }
+                    if verify.export.is_none() && verify.from == 0 && verified.header.first > 0 {
+                        let last = verified.header.first.saturating_sub(1);
+                        writeln!(
+                            out,
+                            "The entries 0 to {last} were archived and are no longer in the database: verify their archives with --export."
+                        )?;
+                    }
                     writeln!(
                         out,
                         "checkpoint  {} {}",
@@ -208,15 +224,16 @@ async fn of_database(url: &str, verify: &Verify) -> anyhow::Result<Verified> {
     let checkpoint = trusted_checkpoint(&verify.known, copies.as_ref(), &keys).await?;
     let hashes = copies.as_ref().zip(checkpoint).map(|(copies, (size, _))| copies.hashes(size));
     let failed = hashes.as_ref().map(CopiedHashes::failed);
-    let copied = hashes.map(|mut hashes| -> auditing::Copied { Box::new(move |entry| hashes.hash(entry)) });
+    let compared = hashes.map(|mut hashes| -> auditing::Copied { Box::new(move |entry| hashes.hash(entry)) });
     let end = verify.to.map(|to| to.saturating_add(1));
     let wanted = Wanted { first: verify.from, end, ..Wanted::default() };
-    let verified = auditing::verify(&store, Trust { keys, checkpoint }, wanted, copied).await?;
+    let verified = auditing::verify(&store, Trust { keys, checkpoint }, wanted, compared).await?;
     all_compared(failed)?;
     Ok(verified)
 }
 
-async fn of_export(file: &Path, known: &Known) -> anyhow::Result<Verified> {
+/// What an export shows, and the size of the trusted checkpoint if that continues it: an archive is older than what is trusted.
+async fn of_export(file: &Path, known: &Known) -> anyhow::Result<(Verified, Option<u64>)> {
     let copies = Outside::of(known)?;
     let key = first_key(known, copies.as_ref()).await?;
     let key = key.context("an export proves nothing without the log's key: give --key or --copies")?;
@@ -227,23 +244,36 @@ async fn of_export(file: &Path, known: &Known) -> anyhow::Result<Verified> {
         None => keys.clone(),
     };
     let checkpoint = trusted_checkpoint(known, copies.as_ref(), &of_copies).await?;
-    let mut verifier = Verifier::new(Trust { keys, checkpoint });
-    let mut failed = None;
-    if let Some((copies, (size, _))) = copies.zip(checkpoint) {
-        let mut hashes = copies.hashes(size);
-        failed = Some(hashes.failed());
-        verifier = verifier.with_copies(move |entry| hashes.hash(entry));
-    }
-    let mut file = File::open(file).with_context(|| format!("reading {}", file.display()))?;
-    let mut part = vec![0; PART];
-    loop {
-        let read = file.read(&mut part).context("reading the export")?;
-        if read == 0 {
-            let verified = verifier.finish()?;
-            all_compared(failed)?;
-            return Ok(verified);
+    let read = |checkpoint: Option<(u64, Hash)>| -> anyhow::Result<Verified> {
+        let mut verifier = Verifier::new(Trust { keys: keys.clone(), checkpoint });
+        let mut failed = None;
+        if let Some((copies, (size, _))) = copies.as_ref().zip(checkpoint) {
+            let mut hashes = copies.hashes(size);
+            failed = Some(hashes.failed());
+            verifier = verifier.with_copies(move |entry| hashes.hash(entry));
         }
-        verifier.feed(part.get(..read).unwrap_or_default())?;
+        let (mut file, _) = open(file)?;
+        let mut part = vec![0; PART];
+        loop {
+            let read = file.read(&mut part).context("reading the export")?;
+            if read == 0 {
+                let shown = verifier.finish()?;
+                all_compared(failed)?;
+                return Ok(shown);
+            }
+            verifier.feed(part.get(..read).unwrap_or_default())?;
+        }
+    };
+    match (read(checkpoint), &copies, checkpoint) {
+        // Only archives are read long after they were made; another export that ends before what is trusted was cut.
+        (Err(error), Some(copies), Some((size, root)))
+            if matches!(error.downcast_ref(), Some(Refused::Behind { .. })) && open(file)?.1 =>
+        {
+            let verified = read(None)?;
+            prove_continued(copies, &verified, size, root)?;
+            Ok((verified, Some(size)))
+        }
+        (verified, ..) => Ok((verified?, None)),
     }
 }
 
@@ -270,6 +300,13 @@ impl Outside {
         content.map(String::from_utf8).transpose().with_context(doing)
     }
 
+    /// Waits without letting go of the thread: a proof asks for one tile after the other, and for few.
+    fn tile(&self, tile: &Tile) -> io::Result<Vec<u8>> {
+        let name = tile.to_string();
+        let content = block_in_place(|| Handle::current().block_on(self.files.get(&name)));
+        content.map_err(io::Error::other)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
     fn hashes(&self, size: u64) -> CopiedHashes {
         CopiedHashes::new(Arc::clone(&self.files), size, Handle::current())
     }
@@ -279,6 +316,40 @@ impl Outside {
 fn all_compared(failed: Option<Arc<Mutex<Option<AppError>>>>) -> anyhow::Result<()> {
     let failed = failed.and_then(|failed| failed.lock().unwrap_or_else(PoisonError::into_inner).take());
     failed.map_or(Ok(()), |error| Err(error).context("comparing with the copies"))
+}
+
+/// Whether the log that is trusted continues an archive, by the hashes of the copies.
+fn prove_continued(copies: &Outside, archive: &Verified, size: u64, root: Hash) -> anyhow::Result<()> {
+    let older = &archive.checkpoint.checkpoint;
+    let mut tiles = Tiles::new(size, |tile: &Tile| copies.tile(tile));
+    let proof = prove_consistency(older.size, size, |node| tiles.node(node))
+        .context("reading the hashes of the copies")?
+        .unwrap_or_default();
+    verify_consistency(older.size, size, &proof, &older.root, &root)
+        .map_err(|_| LogError::from(Break::Rewritten { size: older.size }).into())
+}
+
+/// An export as it is read, and whether it was compressed: a file, or the files of a folder one behind the other.
+fn open(path: &Path) -> anyhow::Result<(Box<dyn Read>, bool)> {
+    let reading = || format!("reading {}", path.display());
+    let mut files = if path.is_dir() {
+        let entries = std::fs::read_dir(path).with_context(reading)?;
+        let files: Result<Vec<PathBuf>, io::Error> = entries.map(|entry| Ok(entry?.path())).collect();
+        files.with_context(reading)?
+    } else {
+        vec![path.to_owned()]
+    };
+    files.sort();
+    let mut all: Box<dyn Read> = Box::new(io::empty());
+    for file in files {
+        let file = File::open(&file).with_context(|| format!("reading {}", file.display()))?;
+        all = Box::new(all.chain(BufReader::new(file)));
+    }
+    let mut begin = Vec::new();
+    all.by_ref().take(2).read_to_end(&mut begin).with_context(reading)?;
+    let is_packed = begin == GZIP;
+    let whole = Cursor::new(begin).chain(all);
+    Ok((if is_packed { Box::new(unpacked(whole)) } else { Box::new(whole) }, is_packed))
 }
 
 async fn first_key(known: &Known, copies: Option<&Outside>) -> anyhow::Result<Option<NoteKey>> {

@@ -48,29 +48,35 @@ pub struct Login {
 }
 
 /// The logins of this installation: made up at the first start, kept in its data directory, readable by its owner
-/// only.
+/// only. What an older program did not make up is added.
 pub fn logins(file: &Path, rng: &dyn Rng) -> anyhow::Result<Vec<Login>> {
-    if file.exists() {
+    let mut logins: Vec<Login> = if file.exists() {
         let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-        return serde_json::from_str(&text).with_context(|| format!("reading {}", file.display()));
-    }
-    let login = |title: &str, email: &str, display_name: &str, roles: &[Role]| Login {
-        title: title.to_owned(),
-        email: email.to_owned(),
-        password: password(rng),
-        display_name: display_name.to_owned(),
-        roles: roles.to_vec(),
+        serde_json::from_str(&text).with_context(|| format!("reading {}", file.display()))?
+    } else {
+        Vec::new()
     };
-    let logins = vec![
-        login("trader", "trader@demo.example", "Demo Trader", &[Role::Trader]),
-        login(
-            "operator",
-            "operator@demo.example",
-            "Demo Operator",
-            &[Role::Admin, Role::Risk, Role::Support],
-        ),
+    let known = logins.len();
+    let everybody: [(&str, &str, &[Role]); 4] = [
+        ("trader", "Demo Trader", &[Role::Trader]),
+        ("operator", "Demo Operator", &[Role::Admin, Role::Risk, Role::Support]),
+        ("support", "Demo Support", &[Role::Support]),
+        ("auditor", "Demo Auditor", &[Role::Auditor]),
     ];
-    write_private(file, &serde_json::to_string_pretty(&logins).context("writing logins")?)?;
+    for (title, display_name, roles) in everybody {
+        if logins.iter().all(|login| login.title != title) {
+            logins.push(Login {
+                title: title.to_owned(),
+                email: format!("{title}@demo.example"),
+                password: password(rng),
+                display_name: display_name.to_owned(),
+                roles: roles.to_vec(),
+            });
+        }
+    }
+    if logins.len() > known {
+        write_private(file, &serde_json::to_string_pretty(&logins).context("writing logins")?)?;
+    }
     Ok(logins)
 }
 
@@ -241,6 +247,13 @@ mod tests {
         assert_eq!(passwords(2), first);
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        // Those of an older program, which made up two.
+        let mut logins: Vec<Login> = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        logins.truncate(2);
+        std::fs::write(&file, serde_json::to_vec(&logins).unwrap()).unwrap();
+        let added = passwords(3);
+        assert_eq!((&added[..2], added.len()), (&first[..2], first.len()));
+        assert_eq!(passwords(4), added);
     }
 
     #[test]

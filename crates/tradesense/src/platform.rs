@@ -47,6 +47,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use web::ops::Figures;
 use web::{Firms, Parts, Web};
+use workers::archivist::{Archivist, archiving};
 use workers::consume::{self, Taking};
 use workers::leader::Leader;
 use workers::notifications::{self, Forget, Notifier, SendMail, forgetting};
@@ -443,12 +444,29 @@ impl Platform {
             let forget = Forget { notifications, webhooks: Arc::clone(&web.webhooks) };
             let remover = Remover { store: store.clone(), clock: Arc::clone(clock) };
             let partitions = PartitionMaker { store: store.clone() };
+            let health = Arc::new(Health::default());
+            let signers = Arc::clone(&settings.audit_signers);
+            let means = Means {
+                credentials: Credentials::from_env(),
+                clock: Arc::clone(clock),
+                rng: Arc::clone(rng),
+            };
+            let copies = settings.audit_copies.writer(means).await.context("copying the audit log")?;
+            let key = signers.first().context("the audit log has no key")?.public(Signs::Text);
+            let archivist = Archivist {
+                store: store.clone(),
+                copies: Arc::clone(&copies),
+                key: key.clone(),
+                health: Arc::clone(&health),
+                part: app::auditing::PART,
+            };
             let handlers: Vec<Arc<dyn JobHandler>> = vec![
                 Arc::new(remover),
                 Arc::new(send),
                 Arc::new(Deliver::new(deliverer)),
                 Arc::new(forget),
                 Arc::new(partitions),
+                Arc::new(archivist),
             ];
             consumers.push(Arc::new(Notifier::new(store.clone(), Arc::clone(clock))));
             consumers.push(Arc::new(WebhookTaker::new(store.clone(), Arc::clone(clock))));
@@ -469,19 +487,11 @@ impl Platform {
             let mut platform = schedules::platform().context("reading the platform's schedules")?;
             platform.push(forgetting().context("reading the platform's schedules")?);
             platform.push(making_partitions().context("reading the platform's schedules")?);
+            platform.push(archiving().context("reading the platform's schedules")?);
             let schedules = Schedules::new(store.clone(), Arc::clone(clock), platform);
             world.run("the schedules", schedules.run(leader.leads(), world.stopping()));
             let relay = Relay { store: store.clone(), streams: Arc::clone(&streams) };
             world.run("the relay", relay.run(leader.leads(), world.stopping()));
-            let health = Arc::new(Health::default());
-            let signers = Arc::clone(&settings.audit_signers);
-            let means = Means {
-                credentials: Credentials::from_env(),
-                clock: Arc::clone(clock),
-                rng: Arc::clone(rng),
-            };
-            let copies = settings.audit_copies.writer(means).await.context("copying the audit log")?;
-            let key = signers.first().context("the audit log has no key")?.public(Signs::Text);
             let sealer = Sealer {
                 store: store.clone(),
                 copies: Arc::clone(&copies),

@@ -247,6 +247,32 @@ async fn an_auditor_searches_proves_and_exports_and_a_stranger_verifies() {
             command(&["audit", "verify", "--export", whole.to_str().unwrap(), "--copies", copies]);
         assert!(holds, "{said}");
     }
+    // What was written long ago is not the newest; as an archive, in compressed files of a folder, it is continued by that.
+    let part = directory.path().join("part.tsaudit");
+    let arguments = ["audit", "export", "--database-url", &url, "--to", "5", part.to_str().unwrap()];
+    let (exported, said) = command(&arguments);
+    assert!(exported && said.contains("entries 0 to 5 of a log of "), "{said}");
+    for copies in [copies, bucket] {
+        let (holds, said) =
+            command(&["audit", "verify", "--export", part.to_str().unwrap(), "--copies", copies]);
+        assert!(!holds && said.contains("the log was cut or set back: this ends with"), "{said}");
+    }
+    let archive = directory.path().join("2014-05");
+    std::fs::create_dir(&archive).unwrap();
+    let content = std::fs::read(&part).unwrap();
+    let (first, second) = content.split_at(content.len() / 2);
+    for (name, half) in [("000001.tsaudit", first), ("000002.tsaudit", second)] {
+        std::fs::write(archive.join(name), half).unwrap();
+        assert!(Command::new("gzip").arg(archive.join(name)).status().unwrap().success());
+    }
+    let archive = archive.to_str().unwrap();
+    for copies in [copies, bucket] {
+        let (holds, said) = command(&["audit", "verify", "--export", archive, "--copies", copies]);
+        assert!(holds && said.contains("6 entries from 0 up to but not 6"), "{said}");
+        assert!(said.contains("entries that you trust continues it."), "{said}");
+    }
+    let (holds, said) = command(&["audit", "verify", "--export", archive, "--key", &key]);
+    assert!(holds && said.contains("You named no checkpoint from before"), "{said}");
     let mut owner = database.superuser().await;
     owner.execute("set session_replication_role = replica").await.unwrap();
     owner.execute("update journal set key = key || 'x'").await.unwrap();

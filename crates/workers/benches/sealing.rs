@@ -169,7 +169,8 @@ async fn measure() -> Value {
 
     let sizes = "select (select sum(pg_total_relation_size(inhrelid))::bigint from pg_inherits
                          where inhparent = 'audit_leaves'::regclass) + pg_total_relation_size('audit_nodes'),
-                        pg_total_relation_size('audit_entries')";
+                        (select sum(pg_total_relation_size(inhrelid))::bigint from pg_inherits
+                         where inhparent = 'audit_entries'::regclass)";
     let (tree, rows): (i64, i64) = sqlx::query_as(sizes).fetch_one(&mut owner).await.unwrap();
     let outside = folder_size(&directory);
 

@@ -3,13 +3,14 @@
 //! **For:** the leases of a process ([`leader`]), the relay from the outbox to the streams ([`relay`]), the groups that take
 //! messages from there ([`consume`]); doing jobs ([`runner`]), firing schedules ([`schedules`]), removing what nobody needs any
 //! longer ([`upkeep`]); what people ([`notifications`]) and the firms' own systems ([`webhooks`]) are told; sealing the audit log ([`sealer`]) and
-//! verifying it again and again ([`verifier`]).
+//! verifying it again and again ([`verifier`]), archiving its months ([`archivist`]).
 //!
 //! **Must not know:** SQL, Redis, HTTP; which adapter fills a port.
 //!
 //! **To add a consumer:** an [`app::events::Consumer`] and a line where the binary wires the role. **To add a kind of job:** an
 //! [`app::jobs::JobHandler`] and a line there. **To add a schedule:** a line in [`schedules::platform`].
 
+pub mod archivist;
 pub mod consume;
 mod gaps;
 pub mod leader;

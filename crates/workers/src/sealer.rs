@@ -17,7 +17,7 @@ use app::auditing::{
 use audit::checkpoint::{Checkpoint, Keys, succession};
 use audit::entry::Source;
 use audit::note::{NoteKey, NoteSigner, Signs};
-use audit::tiles::{Content, Tile, WIDTH, add_to_bundle, grown, tile_of};
+use audit::tiles::{Content, Tile, WIDTH, add_to_bundle, check_bundle, grown, tile_of};
 use audit::tree::{Frontier, Hash};
 use kernel::Clock;
 use tokio::sync::watch;
@@ -36,6 +36,8 @@ const MOST: i64 = 1_000;
 const PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause where nothing comes.
 const LONGEST_PAUSE: Duration = Duration::from_millis(80);
+/// Rows of a month far away, which a wrong clock has written, are looked for this often; all others at once.
+const EVERYWHERE_EVERY: Duration = Duration::from_secs(1);
 /// Signed at most this often.
 const SIGN_EVERY: Duration = Duration::from_secs(2);
 /// Copied at most this often.
@@ -148,6 +150,7 @@ impl Sealer {
             verdicts: Numbers::after(standing.verdicts.settled),
             signed: newest.map_or(0, |newest| newest.size),
             signed_at: None,
+            looked_at: None,
         };
         let now = Instant::now();
         sealing.acts.saw(standing.acts.sealed, now);
@@ -195,13 +198,16 @@ impl Sealer {
             return Ok(copied);
         };
         let size = newest.size;
+        let floor = self.store.log_floor().await?;
         let mut frontier = auditing::frontier(&*self.store, copied).await?;
         for tile in grown(copied, size) {
             let content = match tile.content {
-                Content::Entries => self.bundle(tile, size, &mut frontier).await?,
-                Content::Hashes(level) => self.hashes(tile, level).await?,
+                Content::Entries => self.bundle(tile, size, floor, &mut frontier).await?,
+                Content::Hashes(level) => Some(self.hashes(tile, level).await?),
             };
-            self.copies.put(&tile.to_string(), &content).await?;
+            if let Some(content) = content {
+                self.copies.put(&tile.to_string(), &content).await?;
+            }
         }
         // The bundles hold every entry up to here, and what they come to is what was signed.
         if frontier.root() != newest.root {
@@ -216,12 +222,34 @@ impl Sealer {
         Ok(size)
     }
 
-    async fn bundle(&self, tile: Tile, size: u64, frontier: &mut Frontier) -> Result<Vec<u8>, Failure> {
+    /// A bundle; none of one that begins with dropped entries, if it was not copied up to the floor before: archives hold these.
+    async fn bundle(
+        &self,
+        tile: Tile,
+        size: u64,
+        floor: u64,
+        frontier: &mut Frontier,
+    ) -> Result<Option<Vec<u8>>, Failure> {
         let first = tile.index.saturating_mul(WIDTH.into());
         let end = first.saturating_add(tile.width.into());
-        let mut rows = self.store.leaves(first, end).await?.into_iter();
         let (mut bundle, mut bytes) = (Vec::new(), Vec::new());
-        for index in first..end {
+        let mut at = first;
+        if first < floor {
+            // Up to here it was copied before.
+            at = frontier.size();
+            let begun = if at < floor { None } else { self.begun_bundle(tile.index, first, at).await? };
+            let Some(begun) = begun else {
+                let stretch =
+                    Stretch { level: 0, first: at.max(first), count: end.saturating_sub(at.max(first)) };
+                for hash in self.store.hashes(&[stretch]).await?.pop().unwrap_or_default() {
+                    frontier.push(hash, |_, _| ()).map_err(|error| bug("going on with the tree", error))?;
+                }
+                return Ok(None);
+            };
+            bundle = begun;
+        }
+        let mut rows = self.store.leaves(at, end).await?.into_iter();
+        for index in at..end {
             let Some((leaf, row)) = rows.next().filter(|(leaf, _)| leaf.index == index) else {
                 return Err(Break::NoLeaf { index, size }.into());
             };
@@ -239,7 +267,20 @@ impl Sealer {
                 frontier.push(leaf.hash, |_, _| ()).map_err(|error| bug("going on with the tree", error))?;
             }
         }
-        Ok(bundle)
+        Ok(Some(bundle))
+    }
+
+    /// The beginning of a bundle as it was copied, which has to be what was sealed.
+    async fn begun_bundle(&self, index: u64, first: u64, end: u64) -> Result<Option<Vec<u8>>, Failure> {
+        let count = end.saturating_sub(first);
+        let Ok(width) = u16::try_from(count) else { return Ok(None) };
+        let tile = Tile { content: Content::Entries, index, width };
+        let Some(bundle) = self.copies.get(&tile.to_string()).await? else { return Ok(None) };
+        let hashes =
+            self.store.hashes(&[Stretch { level: 0, first, count }]).await?.pop().unwrap_or_default();
+        check_bundle(first, &bundle, &tile_of(&hashes))
+            .map_err(|error| Break::Outside(format!("{tile}: {error}")))?;
+        Ok(Some(bundle))
     }
 
     async fn hashes(&self, tile: Tile, level: u8) -> Result<Vec<u8>, Failure> {
@@ -265,6 +306,8 @@ pub struct Sealing<'a> {
     verdicts: Numbers,
     signed: u64,
     signed_at: Option<Instant>,
+    /// When all months were looked into last.
+    looked_at: Option<Instant>,
 }
 
 impl std::fmt::Debug for Sealing<'_> {
@@ -304,6 +347,7 @@ impl Sealing<'_> {
             commands: self.commands.clone(),
             acts: (self.acts.seen(), self.acts.gaps()),
             verdicts: (self.verdicts.seen(), self.verdicts.gaps()),
+            everywhere: self.looked_at.is_none_or(|at| at.elapsed() >= EVERYWHERE_EVERY),
         };
         let read = self.sealer.store.unsealed(&places, MOST).await?;
         let now = Instant::now();
@@ -318,10 +362,13 @@ impl Sealing<'_> {
         }
         let numbers =
             |source: Source| read.rows.iter().filter(move |row| row.source == source).map(|row| row.number);
+        let acts_read = numbers(Source::Act).count();
         let (mut acts, mut verdicts) = (self.acts.clone(), self.verdicts.clone());
         for (numbered, source) in [(&mut acts, Source::Act), (&mut verdicts, Source::Verdict)] {
             numbered.saw(numbers(source), now);
-            numbered.forget(read.oldest_running, read.next_transaction, now);
+            if read.everywhere {
+                numbered.forget(read.oldest_running, read.next_transaction, now);
+            }
         }
         let mut frontier = self.frontier.clone();
         let (mut leaves, mut nodes) = (Vec::with_capacity(read.rows.len()), Vec::new());
@@ -351,6 +398,11 @@ impl Sealing<'_> {
                 return Err(Failure::Deposed);
             }
         }
+        if read.everywhere {
+            // While more waits than was read, what is around today would come before what is in front of it.
+            let whole = i64::try_from(acts_read).is_ok_and(|read| read < MOST);
+            self.looked_at = whole.then_some(now);
+        }
         // Only what is committed is the log's end.
         self.frontier = frontier;
         (self.commands, self.acts, self.verdicts) = (commands, acts, verdicts);
@@ -359,11 +411,14 @@ impl Sealing<'_> {
 
     /// Signs what is sealed, unless that is signed; whether it did.
     pub async fn sign(&mut self) -> Result<bool, Failure> {
+        self.sign_by(self.sealer.signers.last()).await
+    }
+
+    async fn sign_by(&mut self, signer: Option<&NoteSigner>) -> Result<bool, Failure> {
         let (size, root) = (self.frontier.size(), self.frontier.root());
         if size <= self.signed {
             return Ok(false);
         }
-        let signer = self.sealer.signers.last();
         let note = signer
             .and_then(|signer| Checkpoint::new(signer.public(Signs::Text).name(), size, root).sign(signer));
         let note = note.ok_or_else(|| Break::Keys("the last one cannot sign".to_owned()))?.to_string();
@@ -395,6 +450,8 @@ impl Sealing<'_> {
                 let statement = match previous {
                     None => None,
                     Some(previous) => {
+                        // The last checkpoint of a key stands before the statement of the next, wherever the log is read.
+                        self.sign_by(Some(previous)).await?;
                         let statement = succession(&last, previous, signer);
                         let one_log = || Break::Keys(format!("number {number} has another name"));
                         Some(statement.ok_or_else(one_log)?.to_string())

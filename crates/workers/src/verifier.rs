@@ -158,8 +158,10 @@ impl LogVerifier {
             auditing::verify(&self.store, trust, new, None).await?;
         }
         progress.newest = Some((newest.size, newest.root));
-        let through = progress.through.saturating_add(SLICE).min(newest.size);
-        let old = Wanted { first: progress.through.min(through), end: Some(through), ..Wanted::default() };
+        // What was dropped is verified in its archive, when it is made and before it is dropped.
+        let begin = progress.through.max(self.store.log_floor().await?);
+        let through = begin.saturating_add(SLICE).min(newest.size);
+        let old = Wanted { first: begin.min(through), end: Some(through), ..Wanted::default() };
         let trust = Trust { keys, checkpoint: progress.newest };
         auditing::verify(&self.store, trust, old, None).await?;
         progress.through = through;

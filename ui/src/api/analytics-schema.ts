@@ -288,12 +288,14 @@ export interface components {
         | "conflict"
         | "email_taken"
         | "engine_unavailable"
+        | "entry_archived"
         | "forbidden"
         | "idempotency_key_missing"
         | "idempotency_key_reused"
         | "instrument_not_in_program"
         | "insufficient_margin"
         | "internal"
+        | "legal_hold"
         | "malformed_json"
         | "market_stale"
         | "method_not_allowed"
@@ -305,12 +307,14 @@ export interface components {
         | "order_not_found"
         | "override_invalid"
         | "payment_settled"
+        | "payout_open"
         | "payout_refused"
         | "position_not_found"
         | "price_invalid"
         | "program_changed"
         | "programs_not_comparable"
         | "quantity_out_of_range"
+        | "reason_missing"
         | "too_many_orders"
         | "too_many_requests"
         | "unauthenticated"
@@ -319,7 +323,8 @@ export interface components {
         | "unsupported_media_type"
         | "validation_failed"
         | "webhook_disabled"
-        | "wrong_credentials";
+        | "wrong_credentials"
+        | "wrong_region";
       /** @description What happened this time. */
       detail: string;
       /** @description The faults of a request, all at once. */
@@ -482,12 +487,14 @@ export interface components {
             | "conflict"
             | "email_taken"
             | "engine_unavailable"
+            | "entry_archived"
             | "forbidden"
             | "idempotency_key_missing"
             | "idempotency_key_reused"
             | "instrument_not_in_program"
             | "insufficient_margin"
             | "internal"
+            | "legal_hold"
             | "malformed_json"
             | "market_stale"
             | "method_not_allowed"
@@ -499,12 +506,14 @@ export interface components {
             | "order_not_found"
             | "override_invalid"
             | "payment_settled"
+            | "payout_open"
             | "payout_refused"
             | "position_not_found"
             | "price_invalid"
             | "program_changed"
             | "programs_not_comparable"
             | "quantity_out_of_range"
+            | "reason_missing"
             | "too_many_orders"
             | "too_many_requests"
             | "unauthenticated"
@@ -513,7 +522,8 @@ export interface components {
             | "unsupported_media_type"
             | "validation_failed"
             | "webhook_disabled"
-            | "wrong_credentials";
+            | "wrong_credentials"
+            | "wrong_region";
           /** @description What happened this time. */
           detail: string;
           /** @description The faults of a request, all at once. */

@@ -7,7 +7,9 @@ use audit::export::{self, Header};
 use audit::tree::{Frontier, Hash};
 use kernel::FirmId;
 
-use super::{AuditStore, Break, Leaf, LogError, LogRow, StoredCheckpoint, StoredKey, Stretch, tree};
+use super::{
+    AuditStore, Break, Leaf, LogError, LogRow, StoredCheckpoint, StoredKey, Stretch, tree, where_archived,
+};
 use crate::AppError;
 
 /// Entries that are read in one go.
@@ -18,7 +20,7 @@ const CHECKPOINTS: i64 = 1_000;
 /// Which part of the log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted {
-    /// From this entry on.
+    /// From this entry on; 0 is the first that is kept.
     pub first: u64,
     /// Up to but not this one; up to the newest checkpoint if not said.
     pub end: Option<u64>,
@@ -38,8 +40,8 @@ pub struct Exporter {
     at: u64,
     begun: bool,
     ended: bool,
-    /// Computed from the entries, to compare the stored nodes with; only where every entry is read.
-    frontier: Option<Frontier>,
+    /// Computed from the entries and from what stands for those that are left out, to compare the stored nodes with.
+    frontier: Frontier,
 }
 
 impl std::fmt::Debug for Exporter {
@@ -62,23 +64,29 @@ impl Exporter {
             return Err(AppError::NotFound("checkpoint").into());
         };
         let end = wanted.end.unwrap_or(newest.size);
-        if wanted.first > end || end > newest.size {
+        let floor = store.log_floor().await?;
+        let first = if wanted.first == 0 { floor } else { wanted.first };
+        if wanted.first > 0 && first < floor || wanted.end.is_some_and(|end| end > 0 && end < floor) {
+            return Err(where_archived(&*store, wanted.first).await?.into());
+        }
+        if first > end || end > newest.size {
             return Err(AppError::field("/to", "The newest checkpoint does not reach so far.").into());
         }
         // What follows the end is left out up to the next checkpoint and no further.
         let last = store.checkpoints(end.max(wanted.trusted.unwrap_or(0)), 1).await?;
         let size = last.first().map_or(newest.size, |checkpoint| checkpoint.size);
-        let header = Header { origin: origin.to_owned(), first: wanted.first, end, size, firm: wanted.firm };
+        let header = Header { origin: origin.to_owned(), first, end, size, firm: wanted.firm };
         Ok(Self {
             store,
             header,
             trusted: wanted.trusted,
-            keys: keys.into_iter().skip(1).collect(),
+            // Who signs from the end on is said by what comes after it: so the export of a range is the same whenever it is made.
+            keys: keys.into_iter().skip(1).filter(|key| key.after_size < size).collect(),
             checkpoints: VecDeque::new(),
             at: 0,
             begun: false,
             ended: false,
-            frontier: (wanted.first == 0).then(Frontier::new),
+            frontier: Frontier::new(),
         })
     }
 
@@ -155,13 +163,32 @@ impl Exporter {
 
     async fn left_out(&mut self, end: u64, file: &mut Vec<u8>) -> Result<(), LogError> {
         let nodes = tree::read(&*self.store, audit::tree::cover(self.at, end).collect()).await?;
-        self.frontier = None;
-        export::write_left_out(
-            self.at,
-            end,
-            |node| nodes.get(&node).copied().ok_or_else(|| LogError::from(tree::no_node(node))),
-            file,
-        )
+        let node = |node| nodes.get(&node).copied().ok_or_else(|| LogError::from(tree::no_node(node)));
+        let mut completed = Vec::new();
+        for part in audit::tree::cover(self.at, end) {
+            let hash = node(part)?;
+            self.push(part, hash, &mut completed)?;
+        }
+        self.compare(&completed).await?;
+        export::write_left_out(self.at, end, node, file)
+    }
+
+    /// Goes on with the tree, and collects the nodes that are kept for themselves and are full by it: level, place, root and
+    /// last entry.
+    fn push(
+        &mut self,
+        node: audit::tree::Node,
+        hash: Hash,
+        completed: &mut Vec<(u8, u64, Hash, u64)>,
+    ) -> Result<(), LogError> {
+        let mut full = Vec::new();
+        let pushed = self.frontier.push_node(node.level, hash, |node, hash| {
+            full.extend(tile_level(node).map(|level| (level, node.index, hash)));
+        });
+        pushed.map_err(|error| AppError::bug("going on with the tree")(Box::new(error)))?;
+        let last = self.frontier.size().saturating_sub(1);
+        completed.extend(full.into_iter().map(|(level, place, hash)| (level, place, hash, last)));
+        Ok(())
     }
 
     async fn entries(&mut self, end: u64, file: &mut Vec<u8>) -> Result<(), LogError> {
@@ -172,7 +199,12 @@ impl Exporter {
         for index in self.at..end {
             let size = self.header.size;
             let Some((leaf, row)) = rows.next().filter(|(leaf, _)| leaf.index == index) else {
-                return Err(Break::NoLeaf { index, size }.into());
+                // Its month may have been dropped since we began.
+                return Err(if index < self.store.log_floor().await? {
+                    where_archived(&*self.store, index).await?.into()
+                } else {
+                    Break::NoLeaf { index, size }.into()
+                });
             };
             if self.header.firm.is_some_and(|firm| firm != leaf.firm) {
                 let Ok(()) = export::write_left_out(
@@ -186,14 +218,7 @@ impl Exporter {
                 encode(&leaf, row, &mut bytes)?;
                 export::write_entry(&leaf.hash, &bytes, file);
             }
-            if let Some(frontier) = &mut self.frontier {
-                let pushed = frontier.push(leaf.hash, |node, hash| {
-                    if let Some(level) = tile_level(node) {
-                        nodes.push((level, node.index, hash, index));
-                    }
-                });
-                pushed.map_err(|error| AppError::bug("going on with the tree")(Box::new(error)))?;
-            }
+            self.push(audit::tree::Node { level: 0, index }, leaf.hash, &mut nodes)?;
         }
         self.compare(&nodes).await
     }

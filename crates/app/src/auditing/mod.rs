@@ -5,6 +5,7 @@
 //! order. Whoever may write the tree is decided by the store: a batch goes in only where the last one ended and under a lease
 //! that nobody has taken since.
 
+mod archive;
 mod export;
 mod tree;
 mod verify;
@@ -20,6 +21,10 @@ use kernel::{FirmId, PersonId, RequestId, Timestamp};
 use crate::AppError;
 use crate::trading::AuditEntry;
 
+pub use archive::{
+    Archive, ArchiveStore, Dropped, Held, Miscounted, Month, Over, PART, archived, check_archive, part_name,
+    unpacked, where_archived, write_archive,
+};
 pub use export::{Exporter, Wanted};
 pub use tree::{frontier, prove_consistency, prove_inclusion, root};
 pub use verify::{Copied, check_continues, check_end, check_outside, known_keys, read_outside, verify};
@@ -152,6 +157,8 @@ pub struct Places {
     pub acts: (i64, Vec<i64>),
     /// The same of verdicts.
     pub verdicts: (i64, Vec<i64>),
+    /// Whether acts are looked for in all months, not only in those around today.
+    pub everywhere: bool,
 }
 
 /// Rows that are no entries yet, in the order in which they become some.
@@ -163,6 +170,8 @@ pub struct Unsealed {
     pub oldest_running: u64,
     /// No transaction has begun to write from here on.
     pub next_transaction: u64,
+    /// Whether all months were looked into: only then is a number that is missing a gap.
+    pub everywhere: bool,
 }
 
 /// An entry as the tree keeps it.
@@ -258,6 +267,8 @@ pub struct Search {
     pub object: Option<String>,
     /// Who.
     pub actor: Option<PersonId>,
+    /// The request it came with.
+    pub request: Option<RequestId>,
     /// From this instant on.
     pub since: Option<Timestamp>,
     /// Before this instant.
@@ -274,6 +285,7 @@ impl Search {
             && self.object_kind.as_ref().is_none_or(|kind| row.object_kind == *kind)
             && self.object.as_ref().is_none_or(|object| row.object == *object)
             && self.actor.is_none_or(|actor| row.actor == Some(actor))
+            && self.request.is_none_or(|request| row.request == Some(request))
             && self.since.is_none_or(|since| row.at >= since)
             && self.until.is_none_or(|until| row.at < until)
     }
@@ -309,6 +321,12 @@ pub trait AuditStore: Send + Sync {
     /// How long the log is.
     async fn log_size(&self) -> Result<u64, AppError>;
 
+    /// The first entry that is kept: those before it lie in archives alone, and of them only hashes are here.
+    async fn log_floor(&self) -> Result<u64, AppError>;
+
+    /// The months that lie outside, in their order.
+    async fn archives(&self) -> Result<Vec<Archive>, AppError>;
+
     /// Hashes of tiles, a list for each stretch; shorter where there are none.
     async fn hashes(&self, stretches: &[Stretch]) -> Result<Vec<Vec<Hash>>, AppError>;
 
@@ -331,6 +349,9 @@ pub trait AuditStore: Send + Sync {
     /// named.
     async fn never_sealed(&self) -> Result<Vec<(Source, i16, i64)>, AppError>;
 
+    /// The same of rows whose entries lie in archives alone, as far as numbers tell.
+    async fn miscounted(&self) -> Result<Vec<Miscounted>, AppError>;
+
     /// Entries of a firm.
     async fn search_log(&self, firm: FirmId, search: &Search, most: usize) -> Result<Found, AppError>;
 
@@ -345,13 +366,21 @@ pub trait AuditStore: Send + Sync {
         number: u32,
     ) -> Result<Option<(Leaf, LogRow)>, AppError>;
 
+    /// The archive of a verdict whose entry is in the tables no more.
+    async fn verdict_archive(
+        &self,
+        firm: FirmId,
+        account: kernel::AccountId,
+        number: u32,
+    ) -> Result<Option<Archive>, AppError>;
+
     /// Keeps what somebody else has signed.
     async fn keep_cosignature(&self, firm: FirmId, cosignature: &Cosignature) -> Result<(), AppError>;
 
     /// Writes down what somebody did with the log.
     async fn record_act(&self, act: &AuditEntry) -> Result<(), AppError>;
 
-    /// Makes the partitions of the coming months; how many.
+    /// Makes the partitions of this month and of those to come; of how many there were none.
     async fn make_partitions(&self) -> Result<u64, AppError>;
 }
 
@@ -440,6 +469,30 @@ pub enum Break {
         table: Source,
         /// The row.
         id: String,
+    },
+    /// Rows were added or deleted among those whose entries were dropped.
+    #[error(
+        "of the rows whose entries lie in archives alone, {found} {}s stand in their table up to {id}, and should be {wanted}: \
+         some were added or deleted by other hands",
+        source_word(*.table)
+    )]
+    Miscounted {
+        /// The table.
+        table: Source,
+        /// The last of the rows in question.
+        id: String,
+        /// How many there were when the entries were dropped.
+        wanted: i64,
+        /// How many there are.
+        found: i64,
+    },
+    /// What lies outside of a month is not what was written down.
+    #[error("the archive of {month} is not what was written down: {say}")]
+    Archive {
+        /// Which.
+        month: String,
+        /// What is wrong.
+        say: String,
     },
     /// The copy is longer.
     #[error(

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use app::BoxError;
+use app::auditing::PART;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -19,8 +20,8 @@ use url::{Host, Url};
 
 use super::Limits;
 
-/// The longest answer that is read; the longest bundle of entries has 17 MB.
-const MOST_BYTES: usize = 32 << 20;
+/// The longest answer that is read: a file of an archive that compression did not make smaller.
+const MOST_BYTES: usize = PART.saturating_add(1 << 20);
 /// So many connections are kept.
 const MOST_IDLE: usize = 16;
 

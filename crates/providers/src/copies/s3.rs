@@ -1,7 +1,7 @@
 //! Copies in a bucket of Amazon S3 or of any server that speaks its protocol.
 //!
 //! The bucket has Object Lock, and each object is written with the date until which nobody deletes it, whoever they are
-//! (`COMPLIANCE`): the end of the year in which it is written and seven more, in UTC. It is written within a minute of what it
+//! (`COMPLIANCE`): the end of the year in which it is written and seven more, in UTC. Nothing is written before what it
 //! holds, so that this is never less than seven years after the year of an entry. The name of the newest checkpoint is written
 //! again and again; each of its versions is kept for 30 days. That is long enough to see that somebody has set it
 //! back, and what it said stands under `checkpoints/` for the seven years.
@@ -488,11 +488,8 @@ impl Bucket {
 
     /// In words, for errors.
     fn doing(&self, ask: &Ask<'_>) -> String {
-        let object = self.object(ask.name.unwrap_or_default());
-        match ask.query {
-            [(word, _), ..] => format!("{} {object}?{word}", ask.method.to_str()),
-            [] => format!("{} {object}", ask.method.to_str()),
-        }
+        let words: String = ask.query.iter().flat_map(|(word, _)| ["?", word]).collect();
+        format!("{} {}{words}", ask.method.to_str(), self.object(ask.name.unwrap_or_default()))
     }
 
     fn refused(&self, ask: &Ask<'_>, answer: &Answer) -> Failure {

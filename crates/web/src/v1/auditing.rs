@@ -6,7 +6,7 @@ use app::auditing::{
     self, AuditStore, Cosignature as StoredCosignature, Exporter, Leaf, LogRow, Search, StoredCheckpoint,
     Wanted, source_word,
 };
-use app::trading::AuditEntry;
+use app::trading::{AuditEntry, Digests};
 use app::{AppError, Permission};
 use audit::note::{Note, NoteKey, NoteSignature, Signs};
 use audit::proof::Proof;
@@ -15,7 +15,7 @@ use axum::body::Body as ResponseBody;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use kernel::{AccountId, PersonId, Timestamp};
+use kernel::{AccountId, PersonId, RequestId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -146,6 +146,9 @@ struct EntriesWanted {
     /// Who.
     #[param(value_type = Option<String>)]
     actor: Option<PersonId>,
+    /// The request that it came with, as answers carry it in `X-Request-Id`.
+    #[param(value_type = Option<String>)]
+    request: Option<RequestId>,
     /// From this instant on.
     since: Option<String>,
     /// Before this instant.
@@ -168,7 +171,7 @@ struct Sizes {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Part {
-    /// From this entry on; the log's first if not said.
+    /// From this entry on; the first that is kept if not said.
     from: Option<u64>,
     /// Up to and with this entry; up to the newest checkpoint if not said.
     to: Option<u64>,
@@ -313,6 +316,7 @@ async fn entries(
         object_kind: wanted.object_kind,
         object: wanted.object,
         actor: wanted.actor,
+        request: wanted.request,
         since: instant("/since", wanted.since)?,
         until: instant("/until", wanted.until)?,
     };
@@ -328,15 +332,22 @@ async fn entries(
 /// One entry of the firm's with the proof that it is in the log.
 #[utoipa::path(get, path = "/v1/audit/entries/{index}", tag = "audit", params(("index" = u64, Path)), responses(
     (status = 200, body = ProvenEntry), (status = 401, response = ProblemBody), (status = 403, response = ProblemBody),
-    (status = 404, response = ProblemBody)))]
+    (status = 404, response = ProblemBody), (status = 410, response = ProblemBody)))]
 async fn entry(
     State(web): State<Web>,
     SignedIn(caller): SignedIn,
     Path(index): Path<u64>,
 ) -> Result<Json<ProvenEntry>, Problem> {
     caller.demand(Permission::ReadAudit)?;
-    let found = web.store.log_entry(caller.context.firm, index).await?;
-    let (leaf, row) = found.ok_or(AppError::NotFound("entry"))?;
+    let Some((leaf, row)) = web.store.log_entry(caller.context.firm, index).await? else {
+        let is_archived = index < web.store.log_floor().await?;
+        let missing = if is_archived {
+            auditing::where_archived(&*web.store, index).await?
+        } else {
+            AppError::NotFound("entry")
+        };
+        return Err(missing.into());
+    };
     Ok(Json(prove(&web, leaf, row).await?))
 }
 
@@ -345,7 +356,7 @@ async fn entry(
 #[utoipa::path(get, path = "/v1/audit/export", tag = "audit", params(Part), responses(
     (status = 200, description = "The file: `tradesense.audit-export/1`"),
     (status = 401, response = ProblemBody), (status = 403, response = ProblemBody), (status = 404, response = ProblemBody),
-    (status = 422, response = ProblemBody)))]
+    (status = 410, response = ProblemBody), (status = 422, response = ProblemBody)))]
 async fn export(
     State(web): State<Web>,
     SignedIn(caller): SignedIn,
@@ -389,15 +400,21 @@ async fn audit_keys(State(web): State<Web>) -> Result<Json<Items<AuditKey>>, Pro
 /// The proof that a receipt's verdict is in the audit log: `tradesense receipt verify FILE --proof PROOF --audit-key KEY`.
 #[utoipa::path(get, path = "/v1/accounts/{id}/receipts/{number}/proof", tag = "accounts",
     params(("id" = String, Path), ("number" = u32, Path)), responses((status = 200, body = ProvenEntry),
-    (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
+    (status = 401, response = ProblemBody), (status = 404, response = ProblemBody), (status = 410, response = ProblemBody)))]
 async fn receipt_proof(
     State(web): State<Web>,
     SignedIn(caller): SignedIn,
     Path((id, number)): Path<(AccountId, u32)>,
 ) -> Result<Json<ProvenEntry>, Problem> {
     visible(&web, &caller, id).await?;
-    let found = web.store.verdict_entry(caller.context.firm, id, number).await?;
-    let (leaf, row) = found.ok_or(AppError::NotFound("entry"))?;
+    let firm = caller.context.firm;
+    let Some((leaf, row)) = web.store.verdict_entry(firm, id, number).await? else {
+        let archive = web.store.verdict_archive(firm, id, number).await?;
+        let missing = archive.map_or(AppError::NotFound("entry"), |archive| {
+            auditing::archived("The entry of this verdict", Some(&archive))
+        });
+        return Err(missing.into());
+    };
     Ok(Json(prove(&web, leaf, row).await?))
 }
 
@@ -453,6 +470,8 @@ async fn record(
         object_kind,
         object: object.to_owned(),
         request: Some(caller.context.request),
+        purpose: String::new(),
+        digests: Digests::default(),
         detail,
     };
     Ok(web.store.record_act(&act).await?)

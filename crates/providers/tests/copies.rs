@@ -277,7 +277,8 @@ async fn a_server_that_has_too_much_to_do_is_asked_again_and_any_other_is_not() 
     let found = said(&copies.get("keys/1").await.unwrap_err());
     assert!(found.contains("301 Moved Permanently: the bucket is in the region eu-central-1"), "{found}");
 
-    for (reply, why) in [(Reply::Silent, "the answer took too long"), (Reply::HangUp, "")] {
+    let late = "the answer took too long";
+    for (reply, why) in [(Reply::Silent, late), (Reply::Trickle, late), (Reply::HangUp, "")] {
         let before = asked(0);
         receiver.reply(reply);
         let found = said(&copies.get("keys/1").await.unwrap_err());

@@ -2,12 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use app::BoxError;
 use app::auditing::PART;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Body;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,6 +24,8 @@ use super::Limits;
 
 /// The longest answer that is read: a file of an archive that compression did not make smaller.
 const MOST_BYTES: usize = PART.saturating_add(1 << 20);
+/// So many bytes a second at least.
+const SLOWEST: u64 = 256 << 10;
 /// So many connections are kept.
 const MOST_IDLE: usize = 16;
 
@@ -57,13 +61,16 @@ impl Server {
         limits: Limits,
     ) -> Result<Answer, BoxError> {
         let late = |_: Elapsed| BoxError::from("the answer took too long");
-        timeout(limits.total, self.exchange(request, limits)).await.map_err(late)?
-    }
-
-    async fn exchange(&self, request: Request<Full<Bytes>>, limits: Limits) -> Result<Answer, BoxError> {
-        let mut sender = self.sender(limits).await?;
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, MOST_BYTES).collect().await?.to_bytes();
+        let time = time_for(request.body(), limits);
+        let asked = async {
+            let mut sender = self.sender(limits).await?;
+            let response = sender.send_request(request).await?;
+            Ok::<_, BoxError>((sender, response))
+        };
+        let (sender, response) = timeout(time, asked).await.map_err(late)??;
+        let (head, body) = response.into_parts();
+        let time = time_for(&body, limits);
+        let body = timeout(time, Limited::new(body, MOST_BYTES).collect()).await.map_err(late)??.to_bytes();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MOST_IDLE {
             idle.push(sender);
@@ -101,6 +108,12 @@ impl Server {
             Some((tls, name)) => carried(tls.connect(name.clone(), stream).await?).await,
         }
     }
+}
+
+/// The limit, and more for a long body of a known length.
+fn time_for(body: &impl Body, limits: Limits) -> Duration {
+    let bytes = body.size_hint().exact().unwrap_or_default();
+    limits.total.saturating_add(Duration::from_secs(bytes.checked_div(SLOWEST).unwrap_or_default()))
 }
 
 async fn carried<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, BoxError>

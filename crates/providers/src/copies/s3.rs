@@ -52,7 +52,7 @@ const COMPLIANCE: &str = "COMPLIANCE";
 pub struct Limits {
     /// Until a connection stands.
     pub connect: Duration,
-    /// One attempt, with its connection and its answer.
+    /// One attempt until its answer begins, and then until the answer ends; more for what is long.
     pub total: Duration,
     /// So many attempts in all.
     pub attempts: u32,

@@ -193,9 +193,8 @@ impl Wired {
 
     /// How often the world was told that an account's realised result has changed.
     async fn told(&self, account: AccountId) -> i64 {
-        let row =
-            sqlx::query("select count(*) from outbox where topic = 'account.traded' and aggregate = $1")
-                .bind(format!("account:{account}"));
+        let row = sqlx::query("select count(*) from outbox where topic = 'account.traded' and aggregate = $1")
+            .bind(format!("account:{account}"));
         row.fetch_one(&mut self.world.database.superuser().await).await.unwrap().get(0)
     }
 

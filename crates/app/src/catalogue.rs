@@ -8,7 +8,7 @@ use engine::Instruments;
 use kernel::{Amount, Clock, FirmId, Money, Percent, Timestamp};
 use rules::{Change, Invalid, Limit, Program, Rule, VersionHash};
 
-use crate::trading::{AuditEntry, OutboxEntry};
+use crate::trading::{AuditEntry, Digests, OutboxEntry};
 use crate::{AppError, Context, FieldError, Permission};
 
 /// A program on sale.
@@ -352,6 +352,10 @@ impl Catalogue {
         let (version, _) = named(&program)?;
         let at = self.clock.now();
         let detail = serde_json::json!({ "slug": slug, "version": version, "fee": fee });
+        let before = match &after {
+            After::Setup | After::Nothing => None,
+            After::Version(version) => Some(serde_json::json!({ "version": version })),
+        };
         Ok(NewVersion {
             audit: AuditEntry {
                 firm: context.firm,
@@ -361,6 +365,8 @@ impl Catalogue {
                 object_kind: "program",
                 object: slug.clone(),
                 request: Some(context.request),
+                purpose: String::new(),
+                digests: Digests::of(before.as_ref(), Some(&serde_json::json!({ "version": version }))),
                 detail: detail.clone(),
             },
             outbox: OutboxEntry {

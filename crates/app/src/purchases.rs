@@ -13,7 +13,7 @@ use rules::VersionHash;
 use sha2::{Digest, Sha256};
 
 use crate::catalogue::CatalogueStore;
-use crate::trading::{AuditEntry, OutboxEntry};
+use crate::trading::{AuditEntry, Digests, OutboxEntry};
 use crate::{AppError, Context, Permission};
 
 /// Where a purchase stands. Everything but the first is for good.
@@ -337,6 +337,8 @@ fn audit(
         object_kind: "purchase",
         object: id.to_string(),
         request: Some(context.request),
+        purpose: String::new(),
+        digests: Digests::default(),
         detail,
     }
 }

@@ -181,16 +181,18 @@ grant select on audit_log to tradesense_audit;
 
 -- Writes acts, under the rights of whoever calls. In one call with the making of their months, where one is missing.
 create function tradesense_write_audit(firms uuid[], instants timestamptz[], actors uuid[], actions text[], kinds text[],
-                                       objects text[], requests uuid[], details text[]) returns void
+                                       objects text[], requests uuid[], purposes text[], befores bytea[], afters bytea[],
+                                       details text[]) returns void
     language plpgsql
     as $$
 begin
     perform public.tradesense_audit_months(instants);
-    insert into public.audit_entries (firm_id, at, actor_id, action, object_kind, object, request_id, detail)
+    insert into public.audit_entries (firm_id, at, actor_id, action, object_kind, object, request_id, purpose, before, after,
+                                      detail)
     select entry.firm_id, entry.at, entry.actor_id, entry.action, entry.object_kind, entry.object, entry.request_id,
-           entry.detail::jsonb
-    from unnest(firms, instants, actors, actions, kinds, objects, requests, details) with ordinality
-         as entry (firm_id, at, actor_id, action, object_kind, object, request_id, detail, number)
+           entry.purpose, entry.before, entry.after, entry.detail::jsonb
+    from unnest(firms, instants, actors, actions, kinds, objects, requests, purposes, befores, afters, details) with ordinality
+         as entry (firm_id, at, actor_id, action, object_kind, object, request_id, purpose, before, after, detail, number)
     order by entry.number;
 end
 $$;
@@ -319,6 +321,7 @@ create function tradesense_tell_dropped(firms uuid[], what text, of date, rows b
     select public.tradesense_write_audit(
         array_agg(firm), array_agg(clock_timestamp()), array_agg(null::uuid), array_agg('audit.dropped'::text),
         array_agg('audit_log'::text), array_agg(to_char(of, 'YYYY-MM')), array_agg(null::uuid),
+        array_agg(''::text), array_agg(null::bytea), array_agg(null::bytea),
         array_agg(jsonb_build_object('what', what, 'rows', rows, 'floor', floor)::text)
     )
     from unnest(firms) as firm

@@ -10,7 +10,7 @@ use app::auditing::{
     Archive, ArchiveStore, AuditStore, Batch, Cosignature, Dropped, Found, Held, Leaf, LogRow, Miscounted,
     Month, Over, Places, Search, Standing, StoredCheckpoint, StoredKey, Stretch, Unsealed,
 };
-use app::trading::AuditEntry;
+use app::trading::{AuditEntry, Digests};
 use async_trait::async_trait;
 use audit::entry::{Document, Personal, Source};
 use audit::tree::Hash;
@@ -1175,6 +1175,8 @@ impl ArchiveStore for Store {
             object_kind: "audit_log",
             object: month.to_string(),
             request: None,
+            purpose: String::new(),
+            digests: Digests::default(),
             detail: detail.clone(),
         };
         let manifests: Vec<AuditEntry> = firms.into_iter().map(manifest).collect();

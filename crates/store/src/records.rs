@@ -17,7 +17,7 @@ pub(crate) async fn write_audit_in_tx(
     }
     sqlx::query!(
         "select tradesense_write_audit($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[],
-                                       $7::uuid[], $8::text[])",
+                                       $7::uuid[], $8::text[], $9::bytea[], $10::bytea[], $11::text[])",
         &column(entries, |entry| entry.firm.uuid()),
         column(entries, |entry| At(entry.at)) as _,
         column(entries, |entry| entry.actor.map(kernel::PersonId::uuid)) as _,
@@ -25,6 +25,9 @@ pub(crate) async fn write_audit_in_tx(
         column(entries, |entry| entry.object_kind) as _,
         column(entries, |entry| entry.object.as_str()) as _,
         column(entries, |entry| entry.request.map(kernel::RequestId::uuid)) as _,
+        column(entries, |entry| entry.purpose.as_str()) as _,
+        column(entries, |entry| entry.digests.before.map(Vec::from)) as _,
+        column(entries, |entry| entry.digests.after.map(Vec::from)) as _,
         &column(entries, |entry| entry.detail.to_string()),
     )
     .execute(connection)

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use app::trading::{Batch, Changed, Decided, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore, TRADED_PAUSE};
+use app::trading::{
+    Batch, Changed, Decided, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore, TRADED_PAUSE,
+};
 use async_trait::async_trait;
 use engine::{
     Account, Answer, Answers, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Mark,

@@ -25,7 +25,7 @@ use app::auditing::{
 };
 use app::identity::{Cost, Identity, Password, Registration};
 use app::privacy::{PrivacyStore as _, State};
-use app::trading::AuditEntry;
+use app::trading::{AuditEntry, Digests};
 use app::{Context, Role};
 use async_trait::async_trait;
 use audit::checkpoint::Keys;
@@ -151,6 +151,8 @@ fn act(firm: FirmId, number: usize) -> AuditEntry {
         object_kind: "thing",
         object: number.to_string(),
         request: None,
+        purpose: String::new(),
+        digests: Digests::default(),
         detail: serde_json::json!({ "b": number, "a": [1, "é"] }),
     }
 }

@@ -24,8 +24,8 @@ pub use history::{
 };
 pub use owner::Owner;
 pub use port::{
-    AuditEntry, Batch, Changed, Decided, Journaled, LeaseStore, Leases, Loaded, LoggedQuote, LoggedQuotes,
-    Origin, OutboxEntry, QuoteLog, RefusedQuote, ShardCommit, ShardError, ShardStore,
+    AuditEntry, Batch, Changed, Decided, Digests, Journaled, LeaseStore, Leases, Loaded, LoggedQuote,
+    LoggedQuotes, Origin, OutboxEntry, QuoteLog, RefusedQuote, ShardCommit, ShardError, ShardStore,
 };
 pub use queue::Queues;
 pub use remote::Remote;

@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use engine::What;
+use engine::{EntryKind, What};
 use kernel::{AccountId, FirmId, RequestId, Span, Timestamp};
 use serde_json::json;
 
@@ -58,19 +58,15 @@ impl Traded {
 
     /// The messages of a batch cut at `now`: of its changes those that need not wait, and what is due.
     pub(super) fn told(&mut self, now: Timestamp, events: &[Decided]) -> Vec<OutboxEntry> {
-        let mut messages = Vec::new();
-        while let Some((_, account)) = self.told.pop_front_if(|(at, _)| is_over(*at, now)) {
-            if let Some(Some(change)) = self.owed.remove(&account) {
-                self.tell(now, account, change, &mut messages);
-            }
-        }
         // Each account once for all that changed it in the batch, as its last change.
         let changes = events.iter().filter_map(|decided| match &decided.event.what {
-            What::Entry(_) => {
+            What::Entry(entry) if entry.kind != EntryKind::Initial => {
                 let Decided { firm, request, event, .. } = decided;
                 Some((event.account, Change { firm: *firm, at: event.at, request: *request }))
             }
-            What::Opened
+            // A new account is told of by a message of its own.
+            What::Entry(_)
+            | What::Opened
             | What::Verdict(_)
             | What::Order(_)
             | What::Position(_)
@@ -78,7 +74,14 @@ impl Traded {
             | What::Override(_)
             | What::Reset(_) => None,
         });
-        let changes: BTreeMap<_, _> = changes.collect();
+        let mut changes: BTreeMap<_, _> = changes.collect();
+        let mut messages = Vec::new();
+        while let Some((_, account)) = self.told.pop_front_if(|(at, _)| is_over(*at, now)) {
+            let owed = self.owed.remove(&account).flatten();
+            if let Some(change) = changes.remove(&account).or(owed) {
+                self.tell(now, account, change, &mut messages);
+            }
+        }
         for (account, change) in changes {
             match self.owed.get_mut(&account) {
                 Some(owed) if change.request.is_some() => *owed = Some(change),
@@ -116,9 +119,9 @@ fn message(account: AccountId, Change { firm, at, request }: Change) -> OutboxEn
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
+#[expect(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
-    use engine::{Entry, EntryKind, Event};
+    use engine::{Entry, Event};
     use kernel::Amount;
     use proptest::prelude::*;
 
@@ -130,7 +133,6 @@ mod tests {
     fn decided(at: Timestamp, (account, by_command): Changed) -> Decided {
         let entry = Entry {
             number: 0,
-            at,
             kind: EntryKind::Commission,
             amount: Amount::ZERO,
             balance: Amount::ZERO,

@@ -19,6 +19,7 @@ pub mod identity;
 pub mod jobs;
 pub mod latency;
 pub mod leadership;
+pub mod ledger;
 pub mod market;
 pub mod notifications;
 pub mod operations;

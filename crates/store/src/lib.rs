@@ -40,6 +40,7 @@ mod jobs;
 mod latencies;
 mod leadership;
 mod leases;
+mod ledger;
 mod messages;
 mod notifications;
 mod operations;

@@ -494,17 +494,19 @@ pub(crate) async fn end_hold_in_tx(
     outcome: &Outcome,
     at: Timestamp,
 ) -> Result<Option<Hold>, AppError> {
-    let Some((hold, ended_by)) = hold_in_tx(tx, id).await? else { return Ok(None) };
+    let Some((hold, _)) = hold_in_tx(tx, id).await? else { return Ok(None) };
+    // Everybody who ends this hold debits what is held, so whoever waits here reads how it ended.
+    lock_in_tx(tx, &[(hold.account.held()?, hold.amount.currency())]).await?;
+    let found = hold_in_tx(tx, id).await?;
+    let (hold, ended_by) = found.ok_or_else(|| Inconsistent::new(HOLDS, "a hold is gone"))?;
     if let Some(entry) = ended_by {
         return ended_in_tx(tx, hold, entry, outcome).await.map(Some);
     }
     let Ending { state, entry, .. } = hold.end(outcome.clone(), at)?;
     let firm = tx.firm();
-    // Its lock is the account's: everybody who ends this hold debits what is held.
-    post_in_tx(tx, std::slice::from_ref(&entry), at).await.map_err(|error| already(error, state))?;
-    let written = sqlx::query!(
-        "insert into ledger_hold_ends (firm_id, hold_id, state, at, entry_id) values ($1, $2, $3, $4, $5)
-         on conflict on constraint ledger_hold_ends_key do nothing",
+    post_in_tx(tx, std::slice::from_ref(&entry), at).await?;
+    sqlx::query!(
+        "insert into ledger_hold_ends (firm_id, hold_id, state, at, entry_id) values ($1, $2, $3, $4, $5)",
         firm.uuid(),
         id.uuid(),
         state.word(),
@@ -514,22 +516,7 @@ pub(crate) async fn end_hold_in_tx(
     .execute(tx.connection())
     .await
     .doing("ending a hold")?;
-    if written.rows_affected() == 0 {
-        // Somebody was faster, and what was posted above was posted already.
-        let found = hold_in_tx(tx, id).await?;
-        let (hold, by) = found.ok_or_else(|| Inconsistent::new(HOLDS, "a hold is gone"))?;
-        let by = by.ok_or_else(|| Inconsistent::new(HOLDS, "a hold has no end"))?;
-        return ended_in_tx(tx, hold, by, outcome).await.map(Some);
-    }
     Ok(Some(Hold { state, ..hold }))
-}
-
-/// All ends of a hold have one name: another content under it is another end.
-fn already(error: AppError, wanted: HoldState) -> AppError {
-    match error {
-        AppError::Refused { code: "entry_id_reused", .. } => LedgerError::HoldEnded(wanted).into(),
-        other => other,
-    }
 }
 
 async fn ended_in_tx(

@@ -185,9 +185,13 @@ impl Entry {
     }
 
     /// Takes an entry back: the same amounts the other way, for a reason. Its name follows from the entry's, so that
-    /// an entry is taken back once.
+    /// an entry is taken back once. Entries of holds are not: a hold ends.
     pub fn reversal(&self, effective_at: Timestamp, reason: &str) -> Result<Self, LedgerError> {
-        if self.reverses.is_some() {
+        let of_a_hold = matches!(
+            self.kind,
+            EntryKind::Hold | EntryKind::HoldPosted | EntryKind::HoldVoided | EntryKind::HoldExpired
+        );
+        if of_a_hold || self.reverses.is_some() {
             return Err(LedgerError::Reversal(self.id));
         }
         Self {

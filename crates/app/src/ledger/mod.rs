@@ -48,8 +48,8 @@ pub enum LedgerError {
     /// A reversal or a void says no reason, or a very long one.
     #[error("say why, in 1 to {MOST_REASON} characters")]
     Reason,
-    /// What is a reversal is not reversed.
-    #[error("entry {0} is a reversal")]
+    /// What is a reversal, or of a hold, is not reversed.
+    #[error("entry {0} is a reversal or of a hold")]
     Reversal(EntryId),
     /// The time of a hold is not over.
     #[error("the hold has not run out")]

@@ -92,27 +92,25 @@ pub fn provider_fee_back(event: Event, provider: &Provider, fee: Money) -> Resul
     event.one(EntryKind::ProviderFeeBack, clearing, fees, fee)
 }
 
-/// The tax in a refund: its share of the tax paid, over everything refunded so far with it, less what was given back
-/// before. So the last part takes what is left, and all parts together are the tax.
-pub fn tax_in_refund(sale: Sale, refunded_before: Money, refund: Money) -> Result<Money, LedgerError> {
+/// The tax in a refund: its share of the tax paid, over everything refunded so far with it, less the tax that was given
+/// back before. So the last part takes what is left, and all parts together are the tax. `before` is what was refunded, and
+/// the tax in that.
+pub fn tax_in_refund(sale: Sale, before: (Money, Money), refund: Money) -> Result<Money, LedgerError> {
     let currency = sale.paid.currency();
-    for money in [sale.tax, refunded_before, refund] {
+    for money in [sale.tax, before.0, before.1, refund] {
         if money.currency() != currency {
             return Err(LedgerError::Currencies(money.currency(), currency));
         }
     }
-    let share = |part: i64| -> Result<i64, LedgerError> {
-        if sale.paid.minor() == 0 {
-            return Ok(0);
-        }
-        let product = i128::from(sale.tax.minor()).checked_mul(i128::from(part)).ok_or(Overflow)?;
-        let share = divide(product, i128::from(sale.paid.minor()), Rounding::HalfEven)?;
-        Ok(i64::try_from(share).map_err(|_| Overflow)?)
-    };
-    let before = refunded_before.minor();
-    let with = before.checked_add(refund.minor()).ok_or(Overflow)?;
-    let tax = share(with)?.checked_sub(share(before)?).ok_or(Overflow)?;
-    Ok(Money::from_minor(tax, currency))
+    if sale.paid.minor() == 0 {
+        return Ok(nothing(currency));
+    }
+    let with = before.0.minor().checked_add(refund.minor()).ok_or(Overflow)?;
+    let product = i128::from(sale.tax.minor()).checked_mul(i128::from(with)).ok_or(Overflow)?;
+    let share = divide(product, i128::from(sale.paid.minor()), Rounding::HalfEven)?;
+    let share = i64::try_from(share).map_err(|_| Overflow)?;
+    let tax = share.checked_sub(before.1.minor()).ok_or(Overflow)?;
+    Ok(Money::from_minor(tax.clamp(0, refund.minor().max(0)), currency))
 }
 
 /// A purchase was refunded, in whole or in part; `tax` of it is tax.

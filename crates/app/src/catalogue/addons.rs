@@ -102,3 +102,76 @@ impl AddonChange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program() -> Program {
+        Program::from_toml(
+            r#"
+            name = "One step"
+            currency = "USD"
+            initial_balance = "100000"
+            reset = { zone = "UTC", time = "00:00" }
+            [terms]
+            instruments = ["EURUSD"]
+            leverage = 100
+            commission_per_lot = "3"
+            stop_out = "50"
+            [[phases]]
+            name = "Evaluation"
+            rules = [
+              { kind = "max_loss", trail = "static", limit = { percent_of_initial = "10" }, breach = "below" },
+              { kind = "profit_target", limit = { percent_of_initial = "10" }, flat = true },
+              { kind = "min_trading_days", days = 5 },
+              { kind = "calendar_limit", days = 30 },
+            ]
+            [[phases]]
+            name = "Funded"
+            rules = [{ kind = "max_loss", trail = "static", limit = { percent_of_initial = "10" }, breach = "below" }]
+            payout = { split = "80", cycle = { first_days = 30, next_days = 14, from = "opening", inclusive = false } }
+            "#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn each_changes_what_it_says_and_the_program_stays_sound() {
+        let bought = program();
+        let text = |change: AddonChange| {
+            let changed = change.applied(&bought).unwrap();
+            changed.check().unwrap();
+            assert_ne!(changed.version().unwrap(), bought.version().unwrap());
+            let said = rules::difference(&bought, &changed);
+            assert!(!said.is_empty());
+            changed
+        };
+        let split = text(AddonChange::Split { at_least: Percent::from_whole(90) });
+        assert_eq!(split.phases[1].payout.as_ref().unwrap().split, Percent::from_whole(90));
+        let cycle = text(AddonChange::PayoutDays { first: 14, next: 7 });
+        let cycle = cycle.phases[1].payout.as_ref().unwrap().cycle.as_ref().unwrap().clone();
+        assert_eq!((cycle.first_days, cycle.next_days), (14, 7));
+        let days = text(AddonChange::TradingDays { at_most: 3 });
+        assert!(days.phases[0].rules.iter().any(|rule| matches!(rule, Rule::MinTradingDays(it) if it.days == 3)));
+        let none = text(AddonChange::TradingDays { at_most: 0 });
+        assert_eq!(none.phases[0].rules.len(), bought.phases[0].rules.len() - 1);
+        let longer = text(AddonChange::MoreDays { more: 30 });
+        assert!(longer.phases[0].rules.iter().any(|rule| matches!(rule, Rule::CalendarLimit(it) if it.days == 60)));
+        let resets = AddonChange::Resets { included: 2 };
+        assert_eq!((resets.applied(&bought).unwrap(), resets.resets()), (bought.clone(), 2));
+    }
+
+    #[test]
+    fn nobody_pays_for_what_changes_nothing() {
+        for change in [
+            AddonChange::Split { at_least: Percent::from_whole(80) },
+            AddonChange::Resets { included: 0 },
+            AddonChange::PayoutDays { first: 60, next: 60 },
+            AddonChange::TradingDays { at_most: 5 },
+            AddonChange::MoreDays { more: 0 },
+        ] {
+            assert_eq!(change.applied(&program()), Err(ChangesNothing), "{change:?}");
+        }
+    }
+}

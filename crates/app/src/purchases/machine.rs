@@ -193,9 +193,8 @@ pub const fn next(state: PurchaseState, happening: Happening) -> Next {
             S::Captured | S::Fulfilled | S::Refunded | S::Disputed | S::ChargedBack,
             H::Begun | H::NothingDue | H::Captured | H::Expired | H::Failed,
         ) => Ignore,
-        (S::Captured | S::Fulfilled | S::Disputed, H::RefundedInPart) | (S::Disputed, H::RefundedInWhole) => {
-            Stay
-        }
+        (S::Captured | S::Fulfilled | S::Disputed | S::ChargedBack, H::RefundedInPart)
+        | (S::Disputed | S::ChargedBack, H::RefundedInWhole) => Stay,
         (S::Captured | S::Fulfilled, H::RefundedInWhole) => To(S::Refunded),
         (S::Refunded, H::RefundFailed) => Back,
         (S::Captured | S::Fulfilled | S::Disputed | S::ChargedBack, H::RefundFailed) => Stay,
@@ -233,7 +232,7 @@ pub const fn next(state: PurchaseState, happening: Happening) -> Next {
             | H::DisputeLost,
         )
         | (S::Captured | S::Fulfilled | S::Refunded | S::Disputed | S::ChargedBack, H::Cancelled)
-        | (S::Refunded | S::ChargedBack, H::RefundedInPart | H::RefundedInWhole)
+        | (S::Refunded, H::RefundedInPart | H::RefundedInWhole)
         | (S::Captured | S::Fulfilled | S::Refunded, H::DisputeWon | H::DisputeLost) => Refuse,
     }
 }
@@ -256,7 +255,7 @@ mod tests {
         ("failed", 'F', "xxP=xx..xx=xxxx"),
         ("refunded", 'R', "...==x..xx=<Bxx"),
         ("disputed", 'B', "...==x..=====<K"),
-        ("charged_back", 'K', "...=.x..xx====="),
+        ("charged_back", 'K', "...=.x..======="),
     ];
 
     #[test]

@@ -346,8 +346,15 @@ impl Purchases {
             key: key.clone(),
             fingerprint,
         };
-        let made = same_request(self.store.create(context.firm, &new).await?, fingerprint)?;
-        self.free(context, made).await
+        let made = match self.store.create(context.firm, &new).await {
+            // What there is only once may be taken by this very request, under the same key, a moment ago.
+            Err(AppError::Refused { code, say }) => {
+                let made = self.store.by_key(context.firm, person, key).await?;
+                made.ok_or(AppError::Refused { code, say })?
+            }
+            made => made?,
+        };
+        self.free(context, same_request(made, fingerprint)?).await
     }
 
     /// Captures what costs nothing.

@@ -181,11 +181,8 @@ impl PurchaseStore for Store {
         let decides = !happened.to.is_open() && (purchase.decided_at.is_none() || happened.from.is_dead());
         let decided_at =
             if decides && happened.to != happened.from { Some(settlement.recorded_at) } else { purchase.decided_at };
-        let taken_by = match happened.what {
-            Happening::Begun | Happening::Captured => happened.provider.clone(),
-            _ => None,
-        };
-        let taken_by = taken_by.or_else(|| purchase.provider.clone());
+        let pays = matches!(happened.what, Happening::Begun | Happening::Captured);
+        let taken_by = happened.provider.as_ref().filter(|_| pays).or(purchase.provider.as_ref()).cloned();
         sqlx::query!(
             "update purchases set state = $3, decided_at = $4, provider = $5 where firm_id = $1 and id = $2",
             firm.uuid(),

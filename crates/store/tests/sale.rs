@@ -113,6 +113,7 @@ impl Shop {
     async fn books(&self) -> BTreeMap<String, i64> {
         let books = self.world.store.books(self.firm, AsOf::default()).await.unwrap();
         assert!(books.balanced().unwrap());
+        assert_eq!(self.world.store.money_faults(self.firm).await.unwrap(), []);
         let net = |it: &app::ledger::Balance| (it.account.to_string(), it.debits - it.credits);
         books.balances.iter().map(net).filter(|(_, net)| *net != 0).collect()
     }
@@ -454,4 +455,59 @@ async fn disputes_take_the_money_and_give_it_back() {
     let clearing = found["provider_clearing:stripe"];
     assert_eq!(clearing + found.get("dispute_losses").copied().unwrap_or_default(), 47_500);
     assert!(!found.contains_key("disputes:stripe"));
+}
+
+#[tokio::test]
+async fn whoever_changes_the_books_by_hand_is_found() {
+    let shop = shop().await;
+    shop.put(ShelfChange::Coupon(coupon("TEN", Off::Percent(Percent::from_whole(10))))).await;
+    let bought = shop.buy("one", shop.with(&["ten"])).await.unwrap();
+    shop.pay(&bought, "p").await.unwrap();
+    let refund = PurchaseEvent::Refunded {
+        provider: stripe(),
+        payment: "p".to_owned(),
+        refund: "r".to_owned(),
+        amount: usd("1"),
+    };
+    shop.happens(&bought, refund).await.unwrap();
+    let failed = PurchaseEvent::RefundFailed { provider: stripe(), refund: "r".to_owned(), reason: String::new() };
+    shop.happens(&bought, failed).await.unwrap();
+    shop.books().await;
+    let mut owner = shop.world.database.superuser().await;
+    let replica = "set session_replication_role = replica";
+    sqlx::raw_sql(replica).execute(&mut owner).await.unwrap();
+    for (change, back, say) in [
+        (
+            "update ledger_transfers set amount_minor = amount_minor + 1 where debit = 'provider_clearing:stripe' and credit = 'fee_income'",
+            "update ledger_transfers set amount_minor = amount_minor - 1 where debit = 'provider_clearing:stripe' and credit = 'fee_income'",
+            "money of a purchase that is another amount in the books",
+        ),
+        (
+            "update ledger_transfers set debit = 'bank' where debit = 'provider_clearing:stripe' and credit = 'refunds'",
+            "update ledger_transfers set debit = 'provider_clearing:stripe' where debit = 'bank'",
+            "a reversal that does not take back what it reverses",
+        ),
+        (
+            "update purchases set state = 'refunded'",
+            "update purchases set state = 'captured'",
+            "a purchase that is not where its last event led",
+        ),
+        ("update coupons set used = 0", "update coupons set used = 1", "a coupon that was used otherwise than it was claimed"),
+        (
+            "update ledger_entries set lines = 9 where kind = 'reversal'",
+            "update ledger_entries set lines = 1 where kind = 'reversal'",
+            "an entry that has not the lines that it says",
+        ),
+        (
+            "update purchase_events set id = gen_random_uuid() where what = 'captured'",
+            "update purchase_events set id = (select id from ledger_entries where kind = 'capture') where what = 'captured'",
+            "an entry of a purchase to which nothing has happened",
+        ),
+    ] {
+        sqlx::raw_sql(change).execute(&mut owner).await.unwrap();
+        let faults = shop.world.store.money_faults(shop.firm).await.unwrap();
+        assert!(faults.iter().any(|fault| fault.say == say), "{change}: {faults:?}");
+        sqlx::raw_sql(back).execute(&mut owner).await.unwrap();
+        shop.books().await;
+    }
 }

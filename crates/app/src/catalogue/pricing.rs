@@ -325,11 +325,10 @@ fn program_price(basket: &Basket) -> Result<Money, NotForSale> {
     let own = basket.fee.currency();
     let currency = basket.currency.unwrap_or(own);
     if let Item::Reset { included } = basket.item {
-        let fee = basket.reset_fee.ok_or(NotForSale::Reset);
-        return match included {
-            true => Ok(Money::from_minor(0, currency)),
-            false => fee.and_then(|fee| in_currency(fee, currency)),
-        };
+        if included {
+            return Ok(Money::from_minor(0, currency));
+        }
+        return basket.reset_fee.ok_or(NotForSale::Reset).and_then(|fee| in_currency(fee, currency));
     }
     if basket.trial {
         return Ok(Money::from_minor(0, currency));

@@ -270,7 +270,7 @@ impl Entry {
         part(self.kind.word().as_bytes());
         part(self.cause.as_bytes());
         part(&self.effective_at.micros().to_be_bytes());
-        part(self.reverses.map(|id| id.uuid().into_bytes()).as_ref().map_or(&[][..], |bytes| bytes));
+        part(self.reverses.map(|id| id.to_string()).unwrap_or_default().as_bytes());
         part(self.reason.as_deref().unwrap_or_default().as_bytes());
         for Transfer { debit, credit, amount } in &self.transfers {
             part(debit.to_string().as_bytes());

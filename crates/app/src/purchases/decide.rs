@@ -5,7 +5,7 @@ use kernel::{EntryId, Money, Overflow, PurchaseId, Timestamp};
 use super::{Bought, Happening, Next, Purchase, PurchaseState, next};
 use crate::AppError;
 use crate::ledger::posting::{self, Event, Sale};
-use crate::ledger::{Entry, LedgerError, Provider};
+use crate::ledger::{Entry, LedgerError, MOST_REASON, Provider};
 
 /// What somebody says has happened. References are the provider's own names of its objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,10 +186,10 @@ impl Cash<'_> {
     /// What was given back of what was paid, and the tax in it.
     fn refunded(&self) -> Result<(Money, Money), AppError> {
         let zero = posting::nothing(self.purchase.fee.currency());
-        let standing = self.history.iter().filter(|it| {
+        let stands = |it: &&Happened| {
             matches!(it.what, Happening::RefundedInPart | Happening::RefundedInWhole) && !self.failed(it)
-        });
-        standing.into_iter().try_fold((zero, zero), |(amount, tax), refund| {
+        };
+        self.history.iter().filter(stands).try_fold((zero, zero), |(amount, tax), refund| {
             Ok((plus(amount, refund.amount)?, plus(tax, refund.tax)?))
         })
     }
@@ -198,8 +198,8 @@ impl Cash<'_> {
     fn overpaid(&self) -> Result<Money, AppError> {
         let zero = posting::nothing(self.purchase.fee.currency());
         let sum = |what| {
-            let those = self.history.iter().filter(move |it| it.what == what && !self.failed(it));
-            those.into_iter().try_fold(zero, |sum, it| plus(sum, it.amount))
+            let stands = |it: &&Happened| it.what == what && !self.failed(it);
+            self.history.iter().filter(stands).try_fold(zero, |sum, it| plus(sum, it.amount))
         };
         Ok(posting::minus(sum(Happening::PaidAgain)?, sum(Happening::OverpaymentRefunded)?)?)
     }
@@ -289,6 +289,12 @@ pub fn decide(
     Ok(Some(Decision { happened, entries: posted.entries }))
 }
 
+/// What a provider says, as a reason of the ledger's.
+fn told(reason: &str) -> String {
+    let told: String = reason.trim().chars().take(MOST_REASON).collect();
+    if told.is_empty() { "The provider gives no reason.".to_owned() } else { told }
+}
+
 /// What a purchase is in the ledger and the messages.
 pub fn cause(purchase: PurchaseId) -> String {
     format!("purchase:{purchase}")
@@ -361,14 +367,13 @@ fn judge(money: &Cash<'_>, said: &PurchaseEvent, event: Event) -> Result<(Happen
         PurchaseEvent::RefundFailed { provider, refund, reason } => {
             let refunded = money.find("refund", provider, refund);
             let refunded = refunded.ok_or_else(|| conflict("The refund is not known yet."))?;
-            let again = |money: Option<Money>| money.ok_or(LedgerError::Overflow(Overflow));
-            let amount = again(refunded.amount)?;
+            let amount = refunded.amount.ok_or(LedgerError::Overflow(Overflow))?;
             let of = Event { id: refunded.id, cause: event.cause.clone(), at: refunded.at };
             let entry = match refunded.tax {
                 Some(tax) => posting::refunded(of, provider, amount, tax)?,
                 None => posting::overpayment_refunded(of, provider, amount)?,
             };
-            (Happening::RefundFailed, Some(entry.reversal(event.at, reason)?).into())
+            (Happening::RefundFailed, Some(entry.reversal(event.at, &told(reason))?).into())
         }
         PurchaseEvent::DisputeOpened { provider, amount, fee, .. } => {
             let entry = posting::dispute_opened(event, provider, *amount, *fee)?;

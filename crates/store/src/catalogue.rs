@@ -2,8 +2,8 @@
 
 use app::AppError;
 use app::catalogue::{
-    Addon, After, Asked, CatalogueStore, Country, Coupon, Kept, NewVersion, Off, Offer, Price, Published, Shelf,
-    ShelfChange, Tax, Used, Written,
+    Addon, After, Asked, CatalogueStore, Country, Coupon, Kept, NewVersion, Off, Offer, Price, Published,
+    Shelf, ShelfChange, Tax, Used, Written,
 };
 use app::trading::AuditEntry;
 use async_trait::async_trait;
@@ -220,7 +220,8 @@ impl CatalogueStore for Store {
         .await
         .doing(doing)?;
         let Some(row) = row else { return Ok(None) };
-        let reset_fee = row.reset_fee_minor.map(|minor| money("programs", minor, &row.fee_currency)).transpose()?;
+        let reset_fee =
+            row.reset_fee_minor.map(|minor| money("programs", minor, &row.fee_currency)).transpose()?;
         let tax = row.rate.zip(row.inclusive).map(|(rate, inclusive)| tax(rate, inclusive)).transpose()?;
         let offer = OfferRow {
             slug: row.slug,
@@ -358,7 +359,11 @@ async fn coupons_in_tx(tx: &mut Tx, asked: &Asked<'_>) -> Result<Vec<(Coupon, Us
     for row in rows {
         let in_currency = |minor: i64| -> Result<Money, Inconsistent> {
             let currency = row.currency.as_deref();
-            money(table, minor, currency.ok_or_else(|| Inconsistent::new(table, "an amount without currency"))?)
+            money(
+                table,
+                minor,
+                currency.ok_or_else(|| Inconsistent::new(table, "an amount without currency"))?,
+            )
         };
         let off = match (row.off_millionths, row.off_minor) {
             (Some(share), None) => Off::Percent(percent(table, share)?),
@@ -566,10 +571,12 @@ async fn put_tax_in_tx(tx: &mut Tx, country: Option<Country>, tax: Option<Tax>) 
         .execute(tx.connection())
         .await
         .doing(doing)?,
-        None => sqlx::query!("delete from tax_rates where firm_id = $1 and country = $2", firm.uuid(), country)
-            .execute(tx.connection())
-            .await
-            .doing(doing)?,
+        None => {
+            sqlx::query!("delete from tax_rates where firm_id = $1 and country = $2", firm.uuid(), country)
+                .execute(tx.connection())
+                .await
+                .doing(doing)?
+        }
     };
     Ok(())
 }
@@ -578,10 +585,14 @@ async fn put_group_in_tx(tx: &mut Tx, person: PersonId, group: Option<&str>) -> 
     let firm = tx.firm();
     let doing = "putting somebody into a group";
     let Some(group) = group else {
-        sqlx::query!("delete from person_groups where firm_id = $1 and person_id = $2", firm.uuid(), person.uuid())
-            .execute(tx.connection())
-            .await
-            .doing(doing)?;
+        sqlx::query!(
+            "delete from person_groups where firm_id = $1 and person_id = $2",
+            firm.uuid(),
+            person.uuid()
+        )
+        .execute(tx.connection())
+        .await
+        .doing(doing)?;
         return Ok(());
     };
     let put = sqlx::query!(

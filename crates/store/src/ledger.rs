@@ -463,8 +463,7 @@ pub(crate) async fn open_hold_in_tx(
     let posted = post_in_tx(tx, std::slice::from_ref(&entry), recorded_at).await?;
     if posted != [Posted::New] {
         let found = hold_in_tx(tx, hold.id).await?;
-        let alike =
-            found.is_some_and(|(found, _)| Hold { state: HoldState::Pending, ..found } == *hold);
+        let alike = found.is_some_and(|(found, _)| Hold { state: HoldState::Pending, ..found } == *hold);
         return if alike { Ok(Posted::AsItWas) } else { Err(LedgerError::IdReused.into()) };
     }
     sqlx::query!(
@@ -519,16 +518,15 @@ pub(crate) async fn end_hold_in_tx(
     Ok(Some(Hold { state, ..hold }))
 }
 
-async fn ended_in_tx(
-    tx: &mut Tx,
-    hold: Hold,
-    entry: EntryId,
-    outcome: &Outcome,
-) -> Result<Hold, AppError> {
+async fn ended_in_tx(tx: &mut Tx, hold: Hold, entry: EntryId, outcome: &Outcome) -> Result<Hold, AppError> {
     let found = entry_in_tx(tx, entry).await?;
     let found = found.ok_or_else(|| Inconsistent::new(HOLDS, "a hold ended without an entry"))?;
     let ending = Ending { hold: hold.id, state: hold.state, entry: found.entry };
-    if ended_alike(&hold, &ending, outcome)? { Ok(hold) } else { Err(LedgerError::HoldEnded(hold.state).into()) }
+    if ended_alike(&hold, &ending, outcome)? {
+        Ok(hold)
+    } else {
+        Err(LedgerError::HoldEnded(hold.state).into())
+    }
 }
 
 /// A hold, and the entry that ended it.

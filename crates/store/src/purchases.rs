@@ -179,8 +179,11 @@ impl PurchaseStore for Store {
         let happened = &settlement.decision.happened;
         // Paid late, it is decided anew; what comes after the payment leaves that time as it is.
         let decides = !happened.to.is_open() && (purchase.decided_at.is_none() || happened.from.is_dead());
-        let decided_at =
-            if decides && happened.to != happened.from { Some(settlement.recorded_at) } else { purchase.decided_at };
+        let decided_at = if decides && happened.to != happened.from {
+            Some(settlement.recorded_at)
+        } else {
+            purchase.decided_at
+        };
         let pays = matches!(happened.what, Happening::Begun | Happening::Captured);
         let taken_by = happened.provider.as_ref().filter(|_| pays).or(purchase.provider.as_ref()).cloned();
         sqlx::query!(
@@ -322,10 +325,7 @@ async fn purchases_in_tx(
 }
 
 /// Writes the row and the version that is bought, or gives the purchase that the key has made before.
-async fn create_in_tx(
-    tx: &mut Tx,
-    new: &NewPurchase,
-) -> Result<Option<(Purchase, Fingerprint)>, AppError> {
+async fn create_in_tx(tx: &mut Tx, new: &NewPurchase) -> Result<Option<(Purchase, Fingerprint)>, AppError> {
     let doing = "creating a purchase";
     let purchase = &new.purchase;
     let firm = tx.firm();

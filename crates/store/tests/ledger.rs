@@ -15,8 +15,8 @@ use std::sync::Arc;
 use app::AppError;
 use app::ledger::posting::{self, Event};
 use app::ledger::{
-    Account, AsOf, Books, Entry, EntryKind, Hold, HoldState, Ledger, LedgerStore as _, Outcome, Posted, Provider,
-    Transfer,
+    Account, AsOf, Books, Entry, EntryKind, Hold, HoldState, Ledger, LedgerStore as _, Outcome, Posted,
+    Provider, Transfer,
 };
 use common::{snapshot, usd};
 use futures_util::future::join_all;
@@ -268,7 +268,8 @@ async fn the_books_of_any_day_as_known_on_any_other_add_up() {
         nets.retain(|_, net| *net != 0);
         nets
     };
-    let instants = [None, Some(later(-1)), Some(later(0)), Some(later(35)), Some(later(70)), Some(later(200))];
+    let instants =
+        [None, Some(later(-1)), Some(later(0)), Some(later(35)), Some(later(70)), Some(later(200))];
     for effective in instants {
         for recorded in instants {
             let as_of = AsOf { effective, recorded };
@@ -347,10 +348,9 @@ async fn of_a_hundred_holds_at_once_those_that_fit_are_opened() {
     assert_eq!(balance(&world, firm, Account::TraderHeld(person)).await, 9_000);
     // Opened again it is opened once; under the same name with another content it is another one.
     assert_eq!(store.open_hold(firm, &fit[0], later(5)).await.unwrap(), Posted::AsItWas);
-    for other in [
-        Hold { amount: usd("29"), ..fit[0].clone() },
-        Hold { expires_at: Some(later(9)), ..fit[0].clone() },
-    ] {
+    for other in
+        [Hold { amount: usd("29"), ..fit[0].clone() }, Hold { expires_at: Some(later(9)), ..fit[0].clone() }]
+    {
         assert_eq!(code(store.open_hold(firm, &other, start()).await), "entry_id_reused");
     }
 
@@ -375,7 +375,10 @@ async fn of_a_hundred_holds_at_once_those_that_fit_are_opened() {
 
     // A part, and the rest is free again; asking for another part is something else.
     let part = Outcome::Post(usd("12.34"), to.clone());
-    assert_eq!(code(store.end_hold(firm, fit[1].id, &Outcome::Post(usd("31"), to.clone()), later(2)).await), "funds_short");
+    assert_eq!(
+        code(store.end_hold(firm, fit[1].id, &Outcome::Post(usd("31"), to.clone()), later(2)).await),
+        "funds_short"
+    );
     store.end_hold(firm, fit[1].id, &part, later(2)).await.unwrap().unwrap();
     store.end_hold(firm, fit[1].id, &part, later(3)).await.unwrap().unwrap();
     let other = Outcome::Post(usd("12.35"), to.clone());

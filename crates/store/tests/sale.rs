@@ -11,9 +11,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use app::catalogue::{
-    Addon, AddonChange, AddonPrice, Country, Coupon, Off, Price, ShelfChange, Tax,
-};
+use app::catalogue::{Addon, AddonChange, AddonPrice, Country, Coupon, Off, Price, ShelfChange, Tax};
 use app::identity::Person;
 use app::ledger::{AsOf, LedgerStore as _, Provider};
 use app::purchases::{
@@ -151,12 +149,11 @@ async fn a_hundred_claims_of_a_coupon_at_once_count_once_each_and_no_further_tha
         let coupons = if number % 2 == 0 { ["ten", "other"] } else { ["OTHER", "TEN "] };
         (number, shop.with(&coupons))
     });
-    let told =
-        join_all(orders.map(|(number, order)| {
-            let (shop, buyer) = (&shop, &buyers[number % 10]);
-            async move { shop.buy_as(buyer, &format!("k{number}"), order).await }
-        }))
-        .await;
+    let told = join_all(orders.map(|(number, order)| {
+        let (shop, buyer) = (&shop, &buyers[number % 10]);
+        async move { shop.buy_as(buyer, &format!("k{number}"), order).await }
+    }))
+    .await;
     let mut bought = Vec::new();
     for told in told {
         match told {
@@ -194,10 +191,10 @@ async fn a_hundred_claims_of_a_coupon_at_once_count_once_each_and_no_further_tha
     shop.put(ShelfChange::CouponDisabled("ONCE".to_owned())).await;
     assert_eq!(code(shop.buy_as(&buyers[0], "late", shop.with(&["once"])).await), "coupon_refused");
     assert_eq!(code(shop.buy("no", shop.with(&["nothing"])).await), "coupon_refused");
-    let again = shop.world.catalogue.change_shelf(
-        &shop.admin,
-        ShelfChange::Coupon(coupon("TEN", Off::Percent(Percent::from_whole(90)))),
-    );
+    let again = shop
+        .world
+        .catalogue
+        .change_shelf(&shop.admin, ShelfChange::Coupon(coupon("TEN", Off::Percent(Percent::from_whole(90)))));
     assert_eq!(code(again.await), "conflict");
 }
 
@@ -359,7 +356,10 @@ async fn add_ons_make_another_version_and_a_failed_challenge_begins_anew_once() 
     let _proof = shard.commit().await.unwrap();
     let stranger = shop.world.context_of(shop.firm, &shop.world.person(shop.firm, "x@one.example").await);
     assert!(matches!(shop.buy_as(&stranger, "r", again()).await, Err(AppError::NotFound("challenge"))));
-    assert_eq!(code(shop.buy("r1", Order { version: shop.version.clone(), ..again() }).await), "program_changed");
+    assert_eq!(
+        code(shop.buy("r1", Order { version: shop.version.clone(), ..again() }).await),
+        "program_changed"
+    );
 
     // A hundred ask at once; it was bought with the challenge and costs nothing.
     let told = join_all((0..100).map(|number| {
@@ -445,10 +445,17 @@ async fn disputes_take_the_money_and_give_it_back() {
     assert_eq!(code(shop.happens(&bought, won.clone()).await), "conflict");
     let told = join_all((0..20).map(|_| shop.happens(&bought, opened()))).await;
     assert!(told.into_iter().all(|told| told.unwrap().state == PurchaseState::Disputed));
-    let taken = [("disputes:stripe", 49_000), ("fee_income", -49_000), ("provider_clearing:stripe", -1_500),
-        ("provider_fees:stripe", 1_500)];
+    let taken = [
+        ("disputes:stripe", 49_000),
+        ("fee_income", -49_000),
+        ("provider_clearing:stripe", -1_500),
+        ("provider_fees:stripe", 1_500),
+    ];
     assert_eq!(shop.books().await, books(&taken));
-    let told = join_all((0..20).map(|number| shop.happens(&bought, if number % 2 == 0 { won.clone() } else { lost.clone() }))).await;
+    let told = join_all(
+        (0..20).map(|number| shop.happens(&bought, if number % 2 == 0 { won.clone() } else { lost.clone() })),
+    )
+    .await;
     let ends: BTreeSet<_> = told.into_iter().flatten().map(|it| it.state.word()).collect();
     assert_eq!(ends.len(), 1, "one of the two, once: {ends:?}");
     let found = shop.books().await;
@@ -470,7 +477,8 @@ async fn whoever_changes_the_books_by_hand_is_found() {
         amount: usd("1"),
     };
     shop.happens(&bought, refund).await.unwrap();
-    let failed = PurchaseEvent::RefundFailed { provider: stripe(), refund: "r".to_owned(), reason: String::new() };
+    let failed =
+        PurchaseEvent::RefundFailed { provider: stripe(), refund: "r".to_owned(), reason: String::new() };
     shop.happens(&bought, failed).await.unwrap();
     shop.books().await;
     let mut owner = shop.world.database.superuser().await;
@@ -492,7 +500,11 @@ async fn whoever_changes_the_books_by_hand_is_found() {
             "update purchases set state = 'captured'",
             "a purchase that is not where its last event led",
         ),
-        ("update coupons set used = 0", "update coupons set used = 1", "a coupon that was used otherwise than it was claimed"),
+        (
+            "update coupons set used = 0",
+            "update coupons set used = 1",
+            "a coupon that was used otherwise than it was claimed",
+        ),
         (
             "update ledger_entries set lines = 9 where kind = 'reversal'",
             "update ledger_entries set lines = 1 where kind = 'reversal'",

@@ -75,9 +75,7 @@ impl AddonChange {
                         }
                     }
                     // None to trade on is no rule.
-                    phase
-                        .rules
-                        .retain(|rule| !matches!(rule, Rule::MinTradingDays(days) if days.days == 0));
+                    phase.rules.retain(|rule| !matches!(rule, Rule::MinTradingDays(days) if days.days == 0));
                 }
             }
             Self::MoreDays { more } => {
@@ -153,11 +151,18 @@ mod tests {
         let cycle = cycle.phases[1].payout.as_ref().unwrap().cycle.as_ref().unwrap().clone();
         assert_eq!((cycle.first_days, cycle.next_days), (14, 7));
         let days = text(AddonChange::TradingDays { at_most: 3 });
-        assert!(days.phases[0].rules.iter().any(|rule| matches!(rule, Rule::MinTradingDays(it) if it.days == 3)));
+        assert!(
+            days.phases[0].rules.iter().any(|rule| matches!(rule, Rule::MinTradingDays(it) if it.days == 3))
+        );
         let none = text(AddonChange::TradingDays { at_most: 0 });
         assert_eq!(none.phases[0].rules.len(), bought.phases[0].rules.len() - 1);
         let longer = text(AddonChange::MoreDays { more: 30 });
-        assert!(longer.phases[0].rules.iter().any(|rule| matches!(rule, Rule::CalendarLimit(it) if it.days == 60)));
+        assert!(
+            longer.phases[0]
+                .rules
+                .iter()
+                .any(|rule| matches!(rule, Rule::CalendarLimit(it) if it.days == 60))
+        );
         let resets = AddonChange::Resets { included: 2 };
         assert_eq!((resets.applied(&bought).unwrap(), resets.resets()), (bought.clone(), 2));
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use kernel::{Currency, Money, Overflow, PersonId, Percent, Rounding, Timestamp, divide};
+use kernel::{Currency, Money, Overflow, Percent, PersonId, Rounding, Timestamp, divide};
 use serde::{Deserialize, Serialize};
 
 use super::addons::AddonChange;
@@ -246,7 +246,9 @@ impl From<NotForSale> for AppError {
         };
         match &error {
             NotForSale::Currency(_) => Self::field("/currency", say(&error.to_string())),
-            NotForSale::Addon(_) | NotForSale::NothingToAdd => Self::field("/addons", say(&error.to_string())),
+            NotForSale::Addon(_) | NotForSale::NothingToAdd => {
+                Self::field("/addons", say(&error.to_string()))
+            }
             NotForSale::Twice(_) => Self::field("", say(&error.to_string())),
             NotForSale::Reset => Self::refused("reset_refused", say(&error.to_string())),
             NotForSale::Coupon { why: USED_UP, .. } => {
@@ -285,7 +287,8 @@ pub fn quote(basket: &Basket, at: Timestamp) -> Result<Quote, NotForSale> {
     addons.sort_by(|one, two| one.code.cmp(&two.code));
     let mut list = program.minor();
     for (place, addon) in addons.iter().enumerate() {
-        if place.checked_sub(1).and_then(|before| addons.get(before)).is_some_and(|it| it.code == addon.code) {
+        if place.checked_sub(1).and_then(|before| addons.get(before)).is_some_and(|it| it.code == addon.code)
+        {
             return Err(NotForSale::Twice(addon.code.clone()));
         }
         let minor = match addon.price {
@@ -359,7 +362,10 @@ fn coupons(basket: &Basket, list: Money, at: Timestamp) -> Result<Vec<(String, i
     coupons.sort_by(|(one, _), (two, _)| one.code.cmp(&two.code));
     for (place, (coupon, used)) in coupons.iter().enumerate() {
         let refused = |why| Err(NotForSale::Coupon { code: coupon.code.clone(), why });
-        if place.checked_sub(1).and_then(|before| coupons.get(before)).is_some_and(|(it, _)| it.code == coupon.code)
+        if place
+            .checked_sub(1)
+            .and_then(|before| coupons.get(before))
+            .is_some_and(|(it, _)| it.code == coupon.code)
         {
             return Err(NotForSale::Twice(coupon.code.clone()));
         }

@@ -147,7 +147,8 @@ fn coupons_hold_when_for_whom_and_for_what_they_say() {
         for by_person in [false, true] {
             let (most_uses, most_per_person) = if by_person { (None, Some(3)) } else { (Some(3), None) };
             let mut basket = one(Coupon { most_uses, most_per_person, ..ten() });
-            basket.coupons[0].1 = if by_person { Used { all: 9, own: used } } else { Used { all: used, own: 0 } };
+            basket.coupons[0].1 =
+                if by_person { Used { all: 9, own: used } } else { Used { all: used, own: 0 } };
             assert_eq!(quote(&basket, now()).is_ok(), holds);
         }
     }
@@ -165,7 +166,8 @@ fn coupons_hold_when_for_whom_and_for_what_they_say() {
 
 #[test]
 fn a_reset_a_trial_and_add_ons_cost_what_they_are_for() {
-    let reset = |included| Basket { item: Item::Reset { included }, reset_fee: Some(usd(9_900)), ..basket(49_000) };
+    let reset =
+        |included| Basket { item: Item::Reset { included }, reset_fee: Some(usd(9_900)), ..basket(49_000) };
     assert_eq!((total(&reset(false)), total(&reset(true))), (9_900, 0));
     let none = Basket { reset_fee: None, ..reset(false) };
     assert_eq!(quote(&none, now()), Err(NotForSale::Reset));
@@ -208,10 +210,7 @@ fn tax_is_inside_or_on_top() {
 
 #[test]
 fn what_does_not_fit_is_refused_and_wraps_nowhere() {
-    let huge = Basket {
-        addons: vec![addon("a", AddonPrice::Amount(usd(i64::MAX)))],
-        ..basket(i64::MAX)
-    };
+    let huge = Basket { addons: vec![addon("a", AddonPrice::Amount(usd(i64::MAX)))], ..basket(i64::MAX) };
     assert_eq!(quote(&huge, now()), Err(NotForSale::Overflow(Overflow)));
     let tax = Tax { rate: Percent::WHOLE, inclusive: false };
     assert_eq!(quote(&Basket { tax, ..basket(i64::MAX) }, now()), Err(NotForSale::Overflow(Overflow)));
@@ -230,7 +229,10 @@ fn any_basket() -> impl Strategy<Value = Basket> {
     let addons = proptest::collection::vec(price, 0..4);
     (0_i64..10_000_000, coupons, addons, 0_i64..=1_000_000, any::<bool>()).prop_map(
         |(fee, coupons, addons, rate, inclusive)| Basket {
-            coupons: (0..).zip(coupons).map(|(n, off)| (coupon(&format!("C{n}"), off), Used::default())).collect(),
+            coupons: (0..)
+                .zip(coupons)
+                .map(|(n, off)| (coupon(&format!("C{n}"), off), Used::default()))
+                .collect(),
             addons: (0..).zip(addons).map(|(n, price)| addon(&format!("A{n}"), price)).collect(),
             tax: Tax { rate: Percent::of(rate, 1_000_000).unwrap(), inclusive },
             ..basket(fee)

@@ -151,7 +151,10 @@ fn check(change: &ShelfChange) -> Result<(), AppError> {
     match change {
         ShelfChange::Addon { addon: Addon { code, name, price, change }, .. } => {
             if !is_code(code) {
-                return Err(AppError::field("/code", "Use letters, digits, hyphens and underscores, at most 32."));
+                return Err(AppError::field(
+                    "/code",
+                    "Use letters, digits, hyphens and underscores, at most 32.",
+                ));
             }
             if name.trim().is_empty() || name.chars().count() > 80 {
                 return Err(AppError::field("/name", "Give it a name of at most 80 characters."));
@@ -191,9 +194,7 @@ fn check(change: &ShelfChange) -> Result<(), AppError> {
             coupon.least.map_or(Ok(()), |least| amount("/least", least))?;
             match coupon.off {
                 Off::Percent(percent) => share("/off", percent),
-                Off::Amount(money) if money.minor() == 0 => {
-                    Err(AppError::field("/off", "Must be above 0."))
-                }
+                Off::Amount(money) if money.minor() == 0 => Err(AppError::field("/off", "Must be above 0.")),
                 Off::Amount(money) => amount("/off", money),
             }
         }
@@ -221,7 +222,8 @@ fn is_code(text: &str) -> bool {
 
 /// For the audit log: the action, what it is about, and what it says.
 fn told(change: &ShelfChange) -> (&'static str, String, Value) {
-    let for_whom = |price: &Price| json!({ "country": price.country, "group": price.group, "price": price.price });
+    let for_whom =
+        |price: &Price| json!({ "country": price.country, "group": price.group, "price": price.price });
     match change {
         ShelfChange::Addon { slug, addon, on_sale } => (
             "addon",

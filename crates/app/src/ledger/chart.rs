@@ -198,10 +198,7 @@ impl Account {
     pub const fn bounded(&self) -> bool {
         matches!(
             self,
-            Self::TraderPayable(_)
-                | Self::TraderHeld(_)
-                | Self::AffiliatePayable(_)
-                | Self::AffiliateHeld(_)
+            Self::TraderPayable(_) | Self::TraderHeld(_) | Self::AffiliatePayable(_) | Self::AffiliateHeld(_)
         )
     }
 

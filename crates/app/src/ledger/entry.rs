@@ -222,7 +222,11 @@ impl Entry {
 
     fn checked(self) -> Result<Self, LedgerError> {
         let transfers = self.transfers.len();
-        if (1..=MOST_TRANSFERS).contains(&transfers) { Ok(self) } else { Err(LedgerError::Transfers(transfers)) }
+        if (1..=MOST_TRANSFERS).contains(&transfers) {
+            Ok(self)
+        } else {
+            Err(LedgerError::Transfers(transfers))
+        }
     }
 
     /// Its name.

@@ -18,9 +18,7 @@ use kernel::{Currency, EntryId, Overflow};
 pub use chart::{Account, Nature, Provider};
 pub use entry::{Cause, Digest, Entry, EntryKind, MOST_REASON, MOST_TRANSFERS, Transfer};
 pub use holds::{Ending, Hold, HoldState, Outcome};
-pub use port::{
-    AsOf, Balance, Books, Ledger, LedgerStore, Line, Posted, Recorded, Snapshot, ended_alike,
-};
+pub use port::{AsOf, Balance, Books, Ledger, LedgerStore, Line, Posted, Recorded, Snapshot, ended_alike};
 
 use crate::AppError;
 
@@ -97,7 +95,9 @@ impl From<LedgerError> for AppError {
             | LedgerError::Reason
             | LedgerError::Reversal(_)
             | LedgerError::NotOver
-            | LedgerError::Overflow(_) => Self::Bug { doing: "posting to the ledger", source: Box::new(error) },
+            | LedgerError::Overflow(_) => {
+                Self::Bug { doing: "posting to the ledger", source: Box::new(error) }
+            }
         }
     }
 }

@@ -132,12 +132,8 @@ pub trait LedgerStore: Send + Sync {
     /// One entry.
     async fn entry(&self, firm: FirmId, id: EntryId) -> Result<Option<Recorded>, AppError>;
     /// What stands on an account.
-    async fn balance(
-        &self,
-        firm: FirmId,
-        account: &Account,
-        currency: Currency,
-    ) -> Result<Balance, AppError>;
+    async fn balance(&self, firm: FirmId, account: &Account, currency: Currency)
+    -> Result<Balance, AppError>;
     /// All balances.
     async fn books(&self, firm: FirmId, as_of: AsOf) -> Result<Books, AppError>;
     /// The transfers of an account behind a number, at most so many, in the order of recording.

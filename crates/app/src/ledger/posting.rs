@@ -114,12 +114,7 @@ pub fn tax_in_refund(sale: Sale, before: (Money, Money), refund: Money) -> Resul
 }
 
 /// A purchase was refunded, in whole or in part; `tax` of it is tax.
-pub fn refunded(
-    event: Event,
-    provider: &Provider,
-    amount: Money,
-    tax: Money,
-) -> Result<Entry, LedgerError> {
+pub fn refunded(event: Event, provider: &Provider, amount: Money, tax: Money) -> Result<Entry, LedgerError> {
     let clearing = || Account::ProviderClearing(provider.clone());
     let mut transfers = Vec::new();
     some(&mut transfers, Account::Refunds, clearing(), minus(amount, tax)?)?;

@@ -75,9 +75,21 @@ fn every_account_has_one_name_and_is_read_back() {
         assert_eq!(held.is_ok(), liable, "{account}");
         assert!(held.is_err() || (account.bounded() && held.unwrap().bounded()));
     }
-    let upper = format!("trader_payable:{}", person(1)).to_uppercase().replace("TRADER_PAYABLE", "trader_payable");
-    for bad in ["", "cash", "bank:x", "fee_income:stripe", "provider_clearing", "provider_clearing:", "disputes:Stripe",
-                "trader_payable:somebody", "bank ", &upper, "unmatched:_x"] {
+    let upper =
+        format!("trader_payable:{}", person(1)).to_uppercase().replace("TRADER_PAYABLE", "trader_payable");
+    for bad in [
+        "",
+        "cash",
+        "bank:x",
+        "fee_income:stripe",
+        "provider_clearing",
+        "provider_clearing:",
+        "disputes:Stripe",
+        "trader_payable:somebody",
+        "bank ",
+        &upper,
+        "unmatched:_x",
+    ] {
         assert!(matches!(bad.parse::<Account>(), Err(LedgerError::NoAccount(_))), "{bad}");
     }
 }
@@ -249,10 +261,12 @@ fn any_account() -> impl Strategy<Value = Account> {
 
 fn any_transfer() -> impl Strategy<Value = Transfer> {
     let currency = prop_oneof![Just("USD"), Just("EUR"), Just("JPY")];
-    (any_account(), any_account(), 1_i64..1_000_000_000, currency)
-        .prop_filter_map("two sides", |(debit, credit, minor, currency)| {
+    (any_account(), any_account(), 1_i64..1_000_000_000, currency).prop_filter_map(
+        "two sides",
+        |(debit, credit, minor, currency)| {
             Transfer::new(debit, credit, Money::from_minor(minor, Currency::parse(currency).unwrap())).ok()
-        })
+        },
+    )
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {

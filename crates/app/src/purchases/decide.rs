@@ -126,18 +126,12 @@ struct Named<'a> {
 impl PurchaseEvent {
     fn named(&self) -> Named<'_> {
         let bare = |word| Named { word, provider: None, reference: "", amount: None };
-        let of = |word, provider, reference, amount| Named {
-            word,
-            provider: Some(provider),
-            reference,
-            amount,
-        };
+        let of =
+            |word, provider, reference, amount| Named { word, provider: Some(provider), reference, amount };
         match self {
             Self::Begun { provider, session } => of("begun", provider, session, None),
             Self::NothingDue => bare("nothing_due"),
-            Self::Captured { provider, payment, amount } => {
-                of("payment", provider, payment, Some(*amount))
-            }
+            Self::Captured { provider, payment, amount } => of("payment", provider, payment, Some(*amount)),
             Self::Fulfilled => bare("fulfilled"),
             Self::Cancelled => bare("cancelled"),
             Self::Expired => bare("expired"),
@@ -178,9 +172,10 @@ impl Cash<'_> {
     }
 
     fn failed(&self, refund: &Happened) -> bool {
-        refund.provider.as_ref().is_some_and(|provider| {
-            self.find("refund_failed", provider, &refund.reference).is_some()
-        })
+        refund
+            .provider
+            .as_ref()
+            .is_some_and(|provider| self.find("refund_failed", provider, &refund.reference).is_some())
     }
 
     /// What was given back of what was paid, and the tax in it.
@@ -358,8 +353,7 @@ fn judge(money: &Cash<'_>, said: &PurchaseEvent, event: Event) -> Result<(Happen
                     return Err(conflict("More was refunded than was paid."));
                 }
                 let tax = posting::tax_in_refund(purchase.sale(), before, *amount)?;
-                let what =
-                    if left == 0 { Happening::RefundedInWhole } else { Happening::RefundedInPart };
+                let what = if left == 0 { Happening::RefundedInWhole } else { Happening::RefundedInPart };
                 let entry = posting::refunded(event, provider, *amount, tax)?;
                 (what, Postings { entries: vec![entry], tax: Some(tax) })
             }
@@ -379,7 +373,8 @@ fn judge(money: &Cash<'_>, said: &PurchaseEvent, event: Event) -> Result<(Happen
             let entry = posting::dispute_opened(event, provider, *amount, *fee)?;
             (Happening::DisputeOpened, Some(entry).into())
         }
-        PurchaseEvent::DisputeWon { provider, dispute } | PurchaseEvent::DisputeLost { provider, dispute } => {
+        PurchaseEvent::DisputeWon { provider, dispute }
+        | PurchaseEvent::DisputeLost { provider, dispute } => {
             let opened = money.find("dispute", provider, dispute).and_then(|it| it.amount);
             let amount = opened.ok_or_else(|| conflict("The dispute is not known yet."))?;
             let won = money.find("dispute_won", provider, dispute).is_some();

@@ -53,9 +53,14 @@ impl Life {
 
     /// Whether something changed.
     fn tell(&mut self, event: &PurchaseEvent, second: i64) -> Result<bool, AppError> {
-        let Some(decision) = decide(&self.purchase, &self.history, event, at(second))? else { return Ok(false) };
+        let Some(decision) = decide(&self.purchase, &self.history, event, at(second))? else {
+            return Ok(false);
+        };
         assert_eq!(decision.happened.from, self.purchase.state);
-        assert!(self.history.iter().all(|known| known.id != decision.happened.id), "what happens, happens once");
+        assert!(
+            self.history.iter().all(|known| known.id != decision.happened.id),
+            "what happens, happens once"
+        );
         for entry in &decision.entries {
             assert!(self.entries.iter().all(|known| known.id() != entry.id()), "an entry is posted once");
         }
@@ -130,7 +135,10 @@ fn the_amount_is_ours_and_a_name_has_one_content() {
     assert!(!life.tell(&captured("p", 49_000), 2).unwrap(), "the same payment");
     assert_eq!(code(life.tell(&captured("p", 50_000), 2)), "entry_id_reused");
     assert_eq!(life.purchase.state, PurchaseState::Captured);
-    assert_eq!(life.books(), BTreeMap::from([("fee_income".into(), -49_000), ("provider_clearing:stripe".into(), 49_000)]));
+    assert_eq!(
+        life.books(),
+        BTreeMap::from([("fee_income".into(), -49_000), ("provider_clearing:stripe".into(), 49_000)])
+    );
 }
 
 #[test]

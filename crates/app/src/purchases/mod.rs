@@ -157,7 +157,8 @@ pub struct Settlement {
 }
 
 /// Looks at a locked purchase and its history and says what becomes of it; nothing if it stays as it is.
-pub type Decide<'a> = dyn Fn(&Purchase, &[Happened]) -> Result<Option<Settlement>, AppError> + Send + Sync + 'a;
+pub type Decide<'a> =
+    dyn Fn(&Purchase, &[Happened]) -> Result<Option<Settlement>, AppError> + Send + Sync + 'a;
 
 /// A challenge that may begin anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -284,8 +285,7 @@ impl Purchases {
         slug: &str,
         version: &str,
     ) -> Result<Purchase, AppError> {
-        let order =
-            Order { slug: slug.to_owned(), version: version.to_owned(), ..Order::default() };
+        let order = Order { slug: slug.to_owned(), version: version.to_owned(), ..Order::default() };
         self.buy(context, key, order).await
     }
 
@@ -312,7 +312,9 @@ impl Purchases {
         };
         let program = with_addons(sold.1, &shelf.addons)?;
         let version = match &program {
-            Some(program) => program.version().map_err(|error| AppError::bug("naming a version")(Box::new(error)))?,
+            Some(program) => {
+                program.version().map_err(|error| AppError::bug("naming a version")(Box::new(error)))?
+            }
             None => sold.0.clone(),
         };
         let at = self.clock.now();
@@ -393,7 +395,9 @@ impl Purchases {
         if let Some(missing) = addons.iter().find(|code| shelf.addons.iter().all(|it| it.code != **code)) {
             return Err(AppError::field("/addons", format!("There is no add-on {missing}.")));
         }
-        if let Some(missing) = coupons.iter().find(|code| shelf.coupons.iter().all(|(it, _)| it.code != **code)) {
+        if let Some(missing) =
+            coupons.iter().find(|code| shelf.coupons.iter().all(|(it, _)| it.code != **code))
+        {
             return Err(AppError::refused("coupon_refused", format!("There is no coupon {missing}.")));
         }
         let (item, bought) = match (&reset, order.reset_of) {
@@ -529,7 +533,8 @@ impl Purchases {
     /// so. Gives how many; call again while there are some.
     pub async fn expire_stale(&self, context: &Context) -> Result<usize, AppError> {
         let at = self.clock.now();
-        let before = at.before(OPEN_FOR).map_err(|error| AppError::bug("reading the clock")(Box::new(error)))?;
+        let before =
+            at.before(OPEN_FOR).map_err(|error| AppError::bug("reading the clock")(Box::new(error)))?;
         let stale = self.store.stale(context.firm, before, MOST_AT_ONCE).await?;
         for id in &stale {
             self.happened(context, *id, &PurchaseEvent::Expired, at).await?;

@@ -27,8 +27,8 @@ use audit::SigningKey;
 use audit::note::NoteSigner;
 use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Ticket};
 use kernel::{
-    AccountId, Currency, EntryId, FirmId, HoldId, Money, OwnerId, Percent, Price, Quantity, Side, Span, Symbol,
-    Timestamp,
+    AccountId, Currency, EntryId, FirmId, HoldId, Money, OwnerId, Percent, Price, Quantity, Side, Span,
+    Symbol, Timestamp,
 };
 use testkit::{START, World, instruments, program};
 use workers::notifications::Notifier;

@@ -29,7 +29,7 @@ fn start() -> Timestamp {
 }
 
 fn later(seconds: i64) -> Timestamp {
-    start().after(Span::from_seconds(seconds)).unwrap()
+    start().after(Span::from_micros(seconds * 1_000_000)).unwrap()
 }
 
 fn stripe() -> Provider {

@@ -459,5 +459,6 @@ fn millionths(of: i64) -> Result<Percent, Overflow> {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests")]
 #[path = "pricing_tests.rs"]
 mod tests;

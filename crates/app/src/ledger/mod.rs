@@ -103,4 +103,5 @@ impl From<LedgerError> for AppError {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests;

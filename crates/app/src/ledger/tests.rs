@@ -299,7 +299,7 @@ proptest! {
 
     #[test]
     fn an_entry_and_its_reversal_leave_nothing(entry in any_entry(), later in 0_i64..1_000) {
-        let reversal = entry.reversal(entry.effective_at().after(Span::from_seconds(later)).unwrap(), "wrong").unwrap();
+        let reversal = entry.reversal(entry.effective_at().after(Span::from_micros(later * 1_000_000)).unwrap(), "wrong").unwrap();
         prop_assert_eq!(nets([&entry, &reversal]), BTreeMap::new());
         prop_assert_eq!(reversal.reverses(), Some(entry.id()));
         prop_assert_ne!(reversal.digest(), entry.digest());

@@ -402,5 +402,6 @@ impl Purchase {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests")]
 #[path = "decide_tests.rs"]
 mod tests;

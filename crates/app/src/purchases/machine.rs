@@ -238,6 +238,7 @@ pub const fn next(state: PurchaseState, happening: Happening) -> Next {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -177,9 +177,9 @@ impl CatalogueStore for Store {
     async fn kept(&self, firm: FirmId, version: &VersionHash) -> Result<Option<Kept>, AppError> {
         let mut tx = self.begin(firm).await?;
         let row = sqlx::query!(
-            r#"select kept.body, sold.at as "at: At"
+            r#"select kept.body, coalesce(sold.at, kept.created_at) as "at!: At"
                from program_versions kept
-               join program_publications sold on sold.firm_id = kept.firm_id and sold.version = kept.version
+               left join program_publications sold on sold.firm_id = kept.firm_id and sold.version = kept.version
                where kept.firm_id = $1 and kept.version = $2
                order by sold.id limit 1"#,
             firm.uuid(),

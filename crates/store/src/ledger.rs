@@ -1,5 +1,7 @@
 //! The firm's books. Other stores post in the transaction of the cause, with [`post_in_tx`].
 
+use std::collections::BTreeMap;
+
 use app::AppError;
 use app::ledger::{
     Account, AsOf, Balance, Books, Ending, Entry, EntryKind, Hold, HoldState, LedgerError, LedgerStore, Line,
@@ -247,10 +249,11 @@ pub(crate) async fn post_in_tx(
     }
     let doing = "posting to the ledger";
     let firm = tx.firm();
+    let distinct = distinct(entries)?;
     let bounded = bounded(entries);
     lock_in_tx(tx, &bounded).await?;
     let mut lines = Vec::new();
-    for entry in entries {
+    for entry in &distinct {
         for (line, transfer) in (1_i16..).zip(entry.transfers()) {
             lines.push(LineOf { entry, line, transfer });
         }
@@ -276,14 +279,14 @@ pub(crate) async fn post_in_tx(
            select id as "id!" from new"#,
         firm.uuid(),
         At(recorded_at) as _,
-        &column(entries, |entry| entry.id().uuid()),
-        column(entries, |entry| entry.kind().word()) as _,
-        column(entries, |entry| entry.cause()) as _,
-        column(entries, |entry| At(entry.effective_at())) as _,
-        column(entries, |entry| entry.reverses().map(EntryId::uuid)) as _,
-        column(entries, Entry::reason) as _,
-        column(entries, |entry| entry.digest().to_vec()) as _,
-        &column(entries, |entry| i16::try_from(entry.transfers().len()).unwrap_or(i16::MAX)),
+        &column(&distinct, |entry| entry.id().uuid()),
+        column(&distinct, |entry| entry.kind().word()) as _,
+        column(&distinct, |entry| entry.cause()) as _,
+        column(&distinct, |entry| At(entry.effective_at())) as _,
+        column(&distinct, |entry| entry.reverses().map(EntryId::uuid)) as _,
+        column(&distinct, |entry| entry.reason()) as _,
+        column(&distinct, |entry| entry.digest().to_vec()) as _,
+        &column(&distinct, |entry| i16::try_from(entry.transfers().len()).unwrap_or(i16::MAX)),
         &column(&lines, |line| line.entry.id().uuid()),
         &column(&lines, |line| line.line),
         column(&lines, |line| line.transfer.amount().currency().code()) as _,
@@ -294,7 +297,7 @@ pub(crate) async fn post_in_tx(
     .fetch_all(tx.connection())
     .await
     .doing(doing)?;
-    if new.len() < entries.len() {
+    if new.len() < distinct.len() {
         same_content_in_tx(tx, entries).await?;
     }
     for balance in balances_in_tx(tx, &bounded).await? {
@@ -306,6 +309,20 @@ pub(crate) async fn post_in_tx(
         if new.contains(&entry.id().uuid()) { Posted::New } else { Posted::AsItWas }
     };
     Ok(entries.iter().map(posted).collect())
+}
+
+/// Each entry once. Two contents under one id are none.
+fn distinct(entries: &[Entry]) -> Result<Vec<&Entry>, LedgerError> {
+    let mut named = BTreeMap::new();
+    let mut distinct = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match named.insert(entry.id(), entry.digest()) {
+            None => distinct.push(entry),
+            Some(digest) if digest == entry.digest() => {}
+            Some(_) => return Err(LedgerError::IdReused),
+        }
+    }
+    Ok(distinct)
 }
 
 /// Refuses ids that name another content.

@@ -102,7 +102,7 @@ pub trait CatalogueStore: Send + Sync {
     async fn publish(&self, new: &NewVersion) -> Result<Written, AppError>;
     /// Everything that was ever on sale under a slug, the newest first; empty for a slug that never was.
     async fn publications(&self, firm: FirmId, slug: &str) -> Result<Vec<Published>, AppError>;
-    /// A version that is or was on sale.
+    /// A version that is or was on sale, or was bought with add-ons.
     async fn kept(&self, firm: FirmId, version: &VersionHash) -> Result<Option<Kept>, AppError>;
     /// What is known of what somebody asks for; nothing if the program is not on sale.
     async fn shelf(&self, firm: FirmId, asked: &Asked<'_>) -> Result<Option<Shelf>, AppError>;
@@ -137,7 +137,7 @@ pub struct Kept {
     pub text: String,
     /// What it says.
     pub program: Arc<Program>,
-    /// When it was first on sale.
+    /// When it was first on sale, or bought.
     pub first_at: Timestamp,
 }
 
@@ -255,7 +255,7 @@ impl Catalogue {
         if found.is_empty() { Err(AppError::NotFound("program")) } else { Ok(found) }
     }
 
-    /// A version that is or was on sale. Open to everybody.
+    /// A version that is or was on sale, or was bought with add-ons. Open to everybody.
     pub async fn version(&self, firm: FirmId, version: &str) -> Result<Kept, AppError> {
         let not_found = || AppError::NotFound("version");
         let version = VersionHash::parse(version).ok_or_else(not_found)?;

@@ -204,11 +204,13 @@ impl Account {
 
     /// Where its money is while it is held.
     pub fn held(&self) -> Result<Self, LedgerError> {
-        match self {
-            Self::TraderPayable(person) => Ok(Self::TraderHeld(*person)),
-            Self::AffiliatePayable(person) => Ok(Self::AffiliateHeld(*person)),
-            other => Err(LedgerError::NotHeld(other.to_string())),
+        if let Self::TraderPayable(person) = self {
+            return Ok(Self::TraderHeld(*person));
         }
+        if let Self::AffiliatePayable(person) = self {
+            return Ok(Self::AffiliateHeld(*person));
+        }
+        Err(LedgerError::NotHeld(self.to_string()))
     }
 }
 

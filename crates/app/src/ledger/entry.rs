@@ -207,7 +207,6 @@ impl Entry {
     }
 
     /// As it is stored.
-    #[expect(clippy::too_many_arguments, reason = "one for each column")]
     pub fn stored(
         id: EntryId,
         kind: EntryKind,

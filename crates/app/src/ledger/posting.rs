@@ -173,11 +173,11 @@ pub enum PaidFrom {
 pub fn payout_settled(
     event: Event,
     sent_through: &Provider,
-    from: PaidFrom,
+    from: &PaidFrom,
     amount: Money,
     fee: Option<Money>,
 ) -> Result<Entry, LedgerError> {
-    let from = || match &from {
+    let from = || match from {
         PaidFrom::Provider(provider) => Account::ProviderClearing(provider.clone()),
         PaidFrom::Bank => Account::Bank,
     };

@@ -190,7 +190,7 @@ fn events_post_what_the_decision_says() {
         posting::reward(event(5), trader, usd(80_000)).unwrap(),
         hold.entry().unwrap(),
         hold.end(Outcome::Post(usd(80_000), to), at(6)).unwrap().entry,
-        posting::payout_settled(event(6), &stripe(), PaidFrom::Bank, usd(80_000), Some(usd(25))).unwrap(),
+        posting::payout_settled(event(6), &stripe(), &PaidFrom::Bank, usd(80_000), Some(usd(25))).unwrap(),
     ];
     let paid = BTreeMap::from([
         (key("bank"), -80_025),

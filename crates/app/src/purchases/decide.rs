@@ -255,16 +255,17 @@ pub fn decide(
         Next::Stay => purchase.state,
         // A dispute is over when the last one is.
         Next::Back if what == Happening::DisputeWon && money.open_disputes() > 1 => purchase.state,
-        Next::Back => match event {
-            PurchaseEvent::RefundFailed { provider, refund, .. } => {
-                let failed = money.find("refund", provider, refund);
-                let failed = failed.filter(|it| it.what != Happening::OverpaymentRefunded);
-                let failed = failed.and_then(|it| it.amount);
-                let zero = posting::nothing(purchase.fee.currency());
-                money.without_disputes(posting::minus(refunded.0, failed.unwrap_or(zero))?)
+        Next::Back => {
+            let mut given_back = refunded.0;
+            if let PurchaseEvent::RefundFailed { provider, refund, .. } = event
+                && let Some(failed) = money.find("refund", provider, refund)
+                && failed.what != Happening::OverpaymentRefunded
+                && let Some(amount) = failed.amount
+            {
+                given_back = posting::minus(given_back, amount)?;
             }
-            _ => money.without_disputes(refunded.0),
-        },
+            money.without_disputes(given_back)
+        }
         Next::Ignore => return Ok(None),
         Next::Refuse => {
             return Err(conflict(format!("The purchase is {}.", purchase.state.word())));

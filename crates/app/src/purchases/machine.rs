@@ -163,6 +163,11 @@ pub enum Next {
 }
 
 /// The table.
+#[expect(
+    clippy::match_same_arms,
+    clippy::unnested_or_patterns,
+    reason = "the arms follow the life of a purchase and not their results"
+)]
 pub const fn next(state: PurchaseState, happening: Happening) -> Next {
     use Happening as H;
     use Next::{Back, Ignore, Refuse, Stay, To};

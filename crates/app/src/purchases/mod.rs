@@ -253,7 +253,7 @@ impl fmt::Debug for Purchases {
 
 /// What is on the shelf for an order, and what it costs.
 struct Priced {
-    shelf: Shelf,
+    goods: Shelf,
     reset: Option<Resettable>,
     coupons: Vec<String>,
     quote: Quote,
@@ -304,13 +304,13 @@ impl Purchases {
         if let Some(made) = self.store.by_key(context.firm, person, key).await? {
             return self.free(context, same_request(made, fingerprint)?).await;
         }
-        let Priced { shelf, reset, coupons, quote, bought } =
+        let Priced { goods, reset, coupons, quote, bought } =
             self.priced(context.firm, person, &order).await?;
         let sold = match &reset {
             Some(reset) => (&reset.version, &reset.program),
-            None => (&shelf.offer.version, &shelf.offer.program),
+            None => (&goods.offer.version, &goods.offer.program),
         };
-        let program = with_addons(sold.1, &shelf.addons)?;
+        let program = with_addons(sold.1, &goods.addons)?;
         let version = match &program {
             Some(program) => {
                 program.version().map_err(|error| AppError::bug("naming a version")(Box::new(error)))?
@@ -319,14 +319,14 @@ impl Purchases {
         };
         let at = self.clock.now();
         let id = PurchaseId::random(at, &*self.rng);
-        let detail = serde_json::json!({ "slug": shelf.offer.slug, "version": version, "fee": quote.total });
+        let detail = serde_json::json!({ "slug": goods.offer.slug, "version": version, "fee": quote.total });
         let new = NewPurchase {
             audit: audit(context, at, "purchase.create", id, detail.clone()),
             outbox: outbox(context, at, "purchase.created", id, detail),
             purchase: Purchase {
                 id,
                 person,
-                slug: shelf.offer.slug,
+                slug: goods.offer.slug,
                 program_name: sold.1.name.clone(),
                 version,
                 bought,
@@ -341,8 +341,8 @@ impl Purchases {
                 decided_at: None,
             },
             program,
-            resets: shelf.addons.iter().map(|addon| addon.change.resets()).fold(0, u32::saturating_add),
-            trial: shelf.trial && reset.is_none(),
+            resets: goods.addons.iter().map(|addon| addon.change.resets()).fold(0, u32::saturating_add),
+            trial: goods.trial && reset.is_none(),
             country: order.country,
             coupons,
             key: key.clone(),
@@ -384,19 +384,19 @@ impl Purchases {
         };
         let slug = reset.as_ref().map_or(&order.slug, |reset| &reset.slug);
         let asked = Asked { slug, buyer: person, country: order.country, addons: &addons, coupons: &coupons };
-        let shelf = self.catalogue.shelf(firm, &asked).await?.ok_or(AppError::NotFound("program"))?;
-        let version = reset.as_ref().map_or(&shelf.offer.version, |reset| &reset.version);
+        let goods = self.catalogue.shelf(firm, &asked).await?.ok_or(AppError::NotFound("program"))?;
+        let version = reset.as_ref().map_or(&goods.offer.version, |reset| &reset.version);
         if version.as_str() != order.version || *slug != order.slug {
             return Err(AppError::refused(
                 "program_changed",
                 "The program has changed since you read it. Read its rules again and buy the current version.",
             ));
         }
-        if let Some(missing) = addons.iter().find(|code| shelf.addons.iter().all(|it| it.code != **code)) {
+        if let Some(missing) = addons.iter().find(|code| goods.addons.iter().all(|it| it.code != **code)) {
             return Err(AppError::field("/addons", format!("There is no add-on {missing}.")));
         }
         if let Some(missing) =
-            coupons.iter().find(|code| shelf.coupons.iter().all(|(it, _)| it.code != **code))
+            coupons.iter().find(|code| goods.coupons.iter().all(|(it, _)| it.code != **code))
         {
             return Err(AppError::refused("coupon_refused", format!("There is no coupon {missing}.")));
         }
@@ -409,25 +409,25 @@ impl Purchases {
         };
         let tax = match self.taxes.tax(firm, slug, order.country).await? {
             Some(tax) => tax,
-            None => shelf.tax,
+            None => goods.tax,
         };
         let basket = Basket {
             slug: slug.clone(),
             item,
             buyer: person,
             country: order.country,
-            group: shelf.group.clone(),
+            group: goods.group.clone(),
             currency: order.currency,
-            fee: shelf.offer.fee,
-            prices: shelf.prices.clone(),
-            reset_fee: shelf.reset_fee,
-            trial: shelf.trial,
-            addons: shelf.addons.clone(),
-            coupons: shelf.coupons.clone(),
+            fee: goods.offer.fee,
+            prices: goods.prices.clone(),
+            reset_fee: goods.reset_fee,
+            trial: goods.trial,
+            addons: goods.addons.clone(),
+            coupons: goods.coupons.clone(),
             tax,
         };
         let quote = quote(&basket, self.clock.now())?;
-        Ok(Priced { shelf, reset, coupons, quote, bought })
+        Ok(Priced { goods, reset, coupons, quote, bought })
     }
 
     /// One of the caller's own.
@@ -627,11 +627,15 @@ fn fingerprint(order: &Order) -> Fingerprint {
     };
     let mut addons: Vec<&String> = order.addons.iter().collect();
     addons.sort();
-    addons.into_iter().for_each(|code| said("+", code));
+    for code in addons {
+        said("+", code);
+    }
     let mut coupons: Vec<String> =
         order.coupons.iter().map(|code| code.trim().to_ascii_uppercase()).collect();
     coupons.sort();
-    coupons.iter().for_each(|code| said("-", code));
+    for code in &coupons {
+        said("-", code);
+    }
     if let Some(country) = order.country {
         said("@", &country.to_string());
     }

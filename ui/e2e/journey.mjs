@@ -1,7 +1,7 @@
 // The newcomer's whole way in a real browser against a running server:
 //   BASE_URL=http://127.0.0.1:8000 SHOTS_DIR=shots npm run journey
 // BREACH=1 goes on until the account is breached and reads the receipt. LOGINS names the demonstration's logins.json, with which
-// the operator looks behind the requests. PROGRAM chooses a program by slug, CHROMIUM another browser. Every wait is for a state of the page; the closing line counts the checks.
+// the operator looks behind the requests, verifies the audit log and looks after people. PROGRAM chooses a program by slug, CHROMIUM another browser. Every wait is for a state of the page; the closing line counts the checks.
 import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -139,6 +139,35 @@ const positionRows = () => page.locator("#tables-panel tr[data-ticket]");
 const bid = (symbol) => page.locator(`[data-symbol="${symbol}"] .bid`);
 const chosenSymbol = () => page.locator('.symbol[aria-pressed="true"]').getAttribute("data-symbol");
 
+/** Who registers here. */
+const newcomer = { email: "", password: "a long enough sentence" };
+/** Until so many things were verified on the screen, and nothing was refused. */
+const verified = (count) =>
+  page.waitForFunction(
+    (wanted) =>
+      document.querySelectorAll('[data-check="holds"]').length >= wanted &&
+      document.querySelector('[data-check="refused"]') === null,
+    count,
+  );
+/** Dialogs are looked at as they open: by whoever cannot see them, and in a picture. */
+async function dialogIsAccessible(name) {
+  const violations = await axe();
+  expect(violations.length === 0, violations.join("\n"));
+  if (shots) await page.screenshot({ path: join(shots, `${name}-dark.png`) });
+}
+async function signIn({ email, password }) {
+  await page.getByRole("link", { name: "Sign in" }).click();
+  await page.getByLabel("E-mail").fill(email);
+  await page.getByLabel("Password").fill(password);
+  signedIn = true;
+  await page.getByRole("button", { name: "Sign in" }).click();
+}
+async function signOut() {
+  signedIn = false;
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await see(page.getByRole("link", { name: "Register" }));
+}
+
 async function buy() {
   await check("catalogue lists programs with their rules", async () => {
     await page.goto("/");
@@ -152,9 +181,10 @@ async function buy() {
     await page.getByRole("button", { name: "Create account" }).click();
     await see(page.getByText("At least 15 characters are needed."));
     const unique = `${Date.now().toString(36)}${process.pid}`;
-    await page.getByLabel("E-mail").fill(`newcomer-${unique}@example.com`);
+    newcomer.email = `newcomer-${unique}@example.com`;
+    await page.getByLabel("E-mail").fill(newcomer.email);
     await page.getByLabel("Display name").fill("Newcomer");
-    await page.getByLabel("Password").fill("a long enough sentence");
+    await page.getByLabel("Password").fill(newcomer.password);
   });
   await screen("register");
   await check("registering leads to the (empty) list of challenges", async () => {
@@ -505,7 +535,56 @@ async function pays() {
     await heading("What happened");
     await verifiable();
   });
+  await check("the browser verifies that the verdict is in the audit log", async () => {
+    await page.getByRole("button", { name: "Verify that it is in the audit log" }).click();
+    await verified(5);
+    const line = await page.locator(".copyable code").last().innerText();
+    expect(/ --proof \S+-proof\.json --audit-key \S+$/.test(line), `not the command: ${line}`);
+  });
   await screen("receipt-warning");
+}
+
+/** What somebody may ask of their own data. */
+async function ownData() {
+  await check("the own name leads to the own data, which are downloaded with a signature", async () => {
+    await page.locator(".top").getByRole("link", { name: "Newcomer" }).click();
+    await heading("Your data");
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("button", { name: "Download everything" }).click(),
+    ]);
+    const file = download.suggestedFilename();
+    expect(file.endsWith(".zip"), `not an archive: ${file}`);
+    const line = page.locator(".copyable code");
+    await line.waitFor();
+    const command = /^tradesense privacy verify (\S+) --key [0-9a-f]{64}$/.exec(await line.innerText());
+    expect(command?.[1] === file, `not the command for ${file}: ${await line.innerText()}`);
+  });
+  await screen("your-data");
+  await check("erasing asks for what is to be typed, and leaves everything where it is not", async () => {
+    await page.getByRole("button", { name: "Erase me", exact: true }).click();
+    await page.getByLabel(/^Type your e-mail address/).fill("somebody@else.example");
+    await page.keyboard.press("Enter");
+    await see(page.locator("dialog .field-error", { hasText: newcomer.email }));
+    await dialogIsAccessible("erase-me");
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+  });
+}
+
+async function erases() {
+  await check("whoever asks is erased, and signed out everywhere", async () => {
+    await signIn(newcomer);
+    await page.locator(".top").getByRole("link", { name: "Newcomer" }).click();
+    await page.getByRole("button", { name: "Erase me", exact: true }).click();
+    await page.getByLabel(/^Type your e-mail address/).fill(newcomer.email);
+    await page.getByLabel("Password").fill(newcomer.password);
+    signedIn = false;
+    await page.getByRole("button", { name: "Erase me for good" }).click();
+    await heading("You were erased");
+    await see(page.getByRole("link", { name: "Register" }));
+  });
+  await screen("erased");
 }
 
 async function breach() {
@@ -565,13 +644,9 @@ async function breach() {
 /** What the firm's people see of the work behind the requests. */
 async function operates(file) {
   const logins = JSON.parse(await readFile(file, "utf8"));
-  const { email, password } = logins.find((login) => login.title === "operator");
+  const login = (title) => logins.find((held) => held.title === title);
   await check("the operator signs in and finds the operations", async () => {
-    await page.getByRole("link", { name: "Sign in" }).click();
-    await page.getByLabel("E-mail").fill(email);
-    await page.getByLabel("Password").fill(password);
-    signedIn = true;
-    await page.getByRole("button", { name: "Sign in" }).click();
+    await signIn(login("operator"));
     await page.getByRole("link", { name: "Operate" }).click();
     await page.getByRole("link", { name: "Operations" }).click();
     await heading("Queues of jobs");
@@ -593,6 +668,156 @@ async function operates(file) {
     await see(page.getByRole("region", { name: "By day" }).locator("tbody tr"));
   });
   await screen("business");
+  await audits();
+  await looksAfter(login("trader").email);
+}
+
+/** The audit log as an auditor goes through it. */
+async function audits() {
+  await check("the audit log is searched, and the search is in the address", async () => {
+    await page.getByLabel("Operate").getByRole("link", { name: "Audit log" }).click();
+    await see(page.locator("tr[data-entry]"));
+    await page.getByLabel("Who", { exact: true }).fill("nobody");
+    await page.keyboard.press("Enter");
+    await see(page.locator(".field-error", { hasText: "no id of a person" }));
+    await page.getByLabel("Who", { exact: true }).fill("");
+    await page.getByLabel("Action").fill("privacy.");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/action=privacy\./);
+    await see(page.locator("tr[data-entry]", { hasText: "privacy.erase" }));
+    for (const text of await page.locator("tr[data-entry] td:nth-child(3)").allInnerTexts())
+      expect(text.startsWith("privacy."), `not what was searched for: ${text}`);
+  });
+  await screen("audit");
+  const entry = await check("an entry is verified in the browser, up to the signed checkpoint", async () => {
+    await page
+      .locator("tr[data-entry]", { hasText: "privacy.erase" })
+      .first()
+      .getByRole("link")
+      .first()
+      .click();
+    await heading(/^Entry [\d,]+$/);
+    await verified(5);
+    await see(page.locator('.checks-all[data-outcome="holds"]'));
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("button", { name: "Download the proof" }).click(),
+    ]);
+    expect(download.suggestedFilename().endsWith(".tlog-proof"), "no proof");
+    return new URL(page.url()).pathname;
+  });
+  await screen("audit-entry");
+  await check("an entry that was changed on its way is refused", async () => {
+    const answers = /\/v1\/audit\/entries\/\d+$/;
+    await page.route(answers, async (route) => {
+      const answer = await route.fetch();
+      const body = await answer.json();
+      body.entry.object = body.entry.object.replace(/.$/, (last) => (last === "0" ? "1" : "0"));
+      await route.fulfill({ response: answer, json: body });
+    });
+    await page.goto(entry);
+    await see(page.locator('.checks-all[data-outcome="refused"]'));
+    await see(page.locator('[data-check="refused"]', { hasText: "another object than is shown" }));
+    await page.unroute(answers);
+  });
+  await check("the newest checkpoint continues what this browser saw", async () => {
+    await page.getByLabel("Audit log").getByRole("link", { name: "Checkpoints" }).click();
+    await heading("Witnesses of the newest");
+    await see(page.locator('.checks-all[data-outcome="holds"]'));
+    await page
+      .getByRole("button", { name: /^Compare with the newest/ })
+      .last()
+      .click();
+    await page.waitForURL(/from=\d+&to=\d+/);
+    await see(page.getByText(/^The log of [\d,]+ entries continues the one of [\d,]+\.$/));
+  });
+  await screen("audit-checkpoints");
+  await check("a log under another key than the given one is refused", async () => {
+    const key = page.locator(".copyable code").first();
+    const own = await key.innerText();
+    const field = page.getByLabel("The log's first key, as you keep it");
+    await field.fill(`${own.split("+")[0]}+00000000+AQ`);
+    await page.keyboard.press("Enter");
+    await see(page.locator('.checks-all[data-outcome="refused"]'));
+    await field.fill(own);
+    await page.keyboard.press("Enter");
+    await see(page.locator('[data-check="holds"]', { hasText: "The first is the one that you gave." }));
+  });
+  await check("a part of the log is exported with the line that verifies it", async () => {
+    await page.getByLabel("Audit log").getByRole("link", { name: "Export" }).click();
+    const last = page.getByLabel("Up to and with entry");
+    await last.waitFor();
+    const end = Number(await last.inputValue());
+    await page.getByLabel("From entry").fill(String(Math.max(0, end - 50)));
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("link", { name: "Download the export" }).click(),
+    ]);
+    const file = download.suggestedFilename();
+    const line = await page.locator(".copyable code").innerText();
+    expect(line.includes(`tradesense audit verify --export ${file} --key `), `${file} is not in: ${line}`);
+  });
+  await screen("audit-export");
+}
+
+/** Somebody of the firm looks after somebody's data, and says why. */
+async function looksAfter(email) {
+  const find = async () => {
+    await page.getByLabel("Operate").getByRole("link", { name: "People" }).click();
+    await page.getByLabel("E-mail address or id").fill(email);
+    await page.keyboard.press("Enter");
+  };
+  const facts = page.locator(".terms dd", { hasText: email });
+  await check("nobody is shown before a reason is given", async () => {
+    await find();
+    await see(page.getByRole("dialog", { name: "Why do you look?" }));
+    await page.getByRole("button", { name: "Look", exact: true }).click();
+    await see(page.locator("dialog .field-error"));
+    await dialogIsAccessible("reason");
+    await page.getByLabel("Reason").fill("Journey 7 – Prüfung");
+    await page.keyboard.press("Enter");
+    await see(facts);
+  });
+  await screen("person");
+  await check("it is asked once for each person", async () => {
+    await find();
+    await see(facts);
+    expect((await page.getByRole("dialog").count()) === 0, "the reason was asked again");
+    await page.reload();
+    await page.getByLabel("Reason").fill("Journey 8 – Prüfung");
+    await page.keyboard.press("Enter");
+    await see(facts);
+  });
+  await check("a legal hold keeps everything, and is lifted", async () => {
+    await page.getByRole("button", { name: "Put under a legal hold" }).click();
+    await page.getByRole("button", { name: "Hold", exact: true }).click();
+    await see(page.locator(".terms .tag", { hasText: "Held" }));
+    expect(
+      await page.getByRole("button", { name: "Erase", exact: true }).isDisabled(),
+      "it could be erased under a hold",
+    );
+    await page.getByRole("button", { name: "Lift the legal hold" }).click();
+    await page.getByRole("button", { name: "Lift it", exact: true }).click();
+    await page.locator(".terms .tag", { hasText: "Held" }).waitFor({ state: "detached" });
+  });
+  await check("erasing somebody asks for their address", async () => {
+    await page.getByRole("button", { name: "Erase", exact: true }).click();
+    await page.getByRole("button", { name: "Erase for good" }).click();
+    await see(page.locator("dialog .field-error", { hasText: email }));
+    await dialogIsAccessible("erase-person");
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+  });
+  await check("who looked and why is in the audit log", async () => {
+    await page.getByRole("link", { name: "Who looked, and what was done" }).click();
+    for (const [action, reason] of [
+      ["privacy.read", "Journey 7 – Prüfung"],
+      ["privacy.read", "Journey 8 – Prüfung"],
+      ["privacy.hold", "Journey 8 – Prüfung"],
+      ["privacy.release", "Journey 8 – Prüfung"],
+    ])
+      await see(page.locator("tr[data-entry]", { hasText: action }).filter({ hasText: reason }));
+  });
 }
 
 try {
@@ -602,11 +827,9 @@ try {
   await ranks();
   if (process.env.BREACH === "1") await breach();
   await pays();
-  await check("signing out leads back to the programs", async () => {
-    signedIn = false;
-    await page.getByRole("button", { name: "Sign out" }).click();
-    await see(page.getByRole("link", { name: "Register" }));
-  });
+  await ownData();
+  await check("signing out leads back to the programs", signOut);
+  await erases();
   if (process.env.LOGINS) await operates(process.env.LOGINS);
 } catch (error) {
   if (!(error instanceof Stop)) throw error;

@@ -7,6 +7,7 @@ import { Empty, Failure, Skeleton } from "./parts/states";
 import { Catalogue } from "./screens/catalogue";
 import { Challenges } from "./screens/challenges";
 import { Checkout } from "./screens/checkout";
+import { ErasedPage } from "./screens/erased";
 import { Leaderboard } from "./screens/leaderboard";
 import { NotificationsPage } from "./screens/notifications";
 import { PreferencesPage } from "./screens/preferences";
@@ -29,6 +30,13 @@ const OperationsPage = lazy(() => import("./operate/operations"));
 const BusinessPage = lazy(() => import("./operate/business"));
 const WebhooksPage = lazy(() => import("./operate/webhooks"));
 const WebhookPage = lazy(() => import("./operate/webhook"));
+const PeoplePage = lazy(() => import("./operate/people"));
+const PersonPage = lazy(() => import("./operate/person"));
+const AuditPage = lazy(() => import("./operate/audit"));
+const AuditEntryPage = lazy(() => import("./operate/audit-entry"));
+const CheckpointsPage = lazy(() => import("./operate/checkpoints"));
+const AuditExportPage = lazy(() => import("./operate/audit-export"));
+const YourDataPage = lazy(() => import("./screens/your-data"));
 
 function SignedIn({ children }: { children: ReactNode }) {
   const me = useQuery(meQuery);
@@ -119,6 +127,12 @@ export const router = createBrowserRouter([
               { path: "business", element: <BusinessPage /> },
               { path: "webhooks", element: <WebhooksPage /> },
               { path: "webhooks/:id", element: <WebhookPage /> },
+              { path: "people", element: <PeoplePage /> },
+              { path: "people/:id", element: <PersonPage /> },
+              { path: "audit", element: <AuditPage /> },
+              { path: "audit/entries/:index", element: <AuditEntryPage /> },
+              { path: "audit/checkpoints", element: <CheckpointsPage /> },
+              { path: "audit/export", element: <AuditExportPage /> },
             ],
           },
           { path: "/leaderboard", element: <Leaderboard /> },
@@ -138,6 +152,15 @@ export const router = createBrowserRouter([
               </SignedIn>
             ),
           },
+          {
+            path: "/your-data",
+            element: (
+              <SignedIn>
+                <YourDataPage />
+              </SignedIn>
+            ),
+          },
+          { path: "/erased", element: <ErasedPage /> },
           { path: "/unsubscribe/:token", element: <UnsubscribePage /> },
           {
             path: "*",

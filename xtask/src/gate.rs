@@ -7,6 +7,7 @@ use std::process::Command;
 
 use embedded::Postgres;
 
+use crate::controls::{self, Ran};
 use crate::machine::{Need, cargo_has, chromium, provide, root, target};
 use crate::platform::{Scratch, free_port, start};
 use crate::process::{adopt_orphans, cargo, interrupted, now, run as run_program, run_reading, sweep};
@@ -18,7 +19,8 @@ pub(crate) fn run(args: lexopt::Parser) -> Outcome {
     let quick = only_flag(args, "quick")?;
     let root = root()?;
     adopt_orphans()?;
-    let mut gate = Gate { root, lines: Vec::new(), tally: Tally::default(), server: None };
+    let mut gate =
+        Gate { root, lines: Vec::new(), tally: Tally::default(), ran: Ran::default(), server: None };
     let outcome = if quick { gate.quick() } else { gate.whole() };
     let closed = gate.close();
     let outcome = outcome.and(closed);
@@ -31,6 +33,7 @@ struct Gate {
     root: PathBuf,
     lines: Vec<String>,
     tally: Tally,
+    ran: Ran,
     server: Option<Postgres>,
 }
 
@@ -71,16 +74,22 @@ impl Gate {
             db::prepare(&gate.root, server, true)
         })?;
         self.check("user interface: check", |_| ui.script("check"))?;
-        self.step("user interface: tests", |gate| gate.count(&mut ui.script_command("test"), tally::vitest))?;
+        self.step("user interface: tests", |gate| {
+            // By default vitest does not name the tests that pass.
+            let mut tests = ui.script_command("test");
+            gate.count(tests.args(["--", "--reporter=verbose"]), tally::vitest, Ran::vitest)
+        })?;
         self.check("user interface: build", |_| ui.build())?;
         self.check("build with the user interface", |gate| {
             run_program(cargo(&gate.root).args(["build", "--package", "tradesense", "--features", "ui"]))
         })?;
-        self.step("journey in the browser", |gate| gate.journey(&ui))
+        self.step("journey in the browser", |gate| gate.journey(&ui))?;
+        self.check("every test of the control map ran", |gate| controls::check_ran(&gate.root, &gate.ran))
     }
 
-    /// Format and lints, where the tool chain has them.
+    /// What needs no build, format and lints, where the tool chain has them.
     fn style(&mut self) -> Outcome {
+        self.check("control map", |gate| controls::check(&gate.root))?;
         if cargo_has("fmt", &self.root) {
             self.check("format", |gate| run_program(cargo(&gate.root).args(["fmt", "--all", "--check"])))?;
         } else {
@@ -106,7 +115,7 @@ impl Gate {
         let url = self.server.as_ref().map(|server| server.url("postgres")).unwrap_or_default();
         let mut tests = cargo(&self.root);
         tests.args(["test", "--workspace", "--no-fail-fast"]).env("TRADESENSE_TEST_DATABASE_URL", url);
-        self.count(&mut tests, tally::cargo)
+        self.count(&mut tests, tally::cargo, Ran::cargo)
     }
 
     /// The newcomer's whole way in a real browser, against a platform of its own on free ports.
@@ -128,16 +137,24 @@ impl Gate {
             // The operator's password is made at the first start.
             .env("LOGINS", scratch.path().join("data/logins.json"))
             .env("CHROMIUM", chromium().map_or_else(|| OsString::from("chromium"), PathBuf::into_os_string));
-        let walked = self.count(&mut browser, tally::journey);
+        let walked = self.count(&mut browser, tally::journey, Ran::journey);
         let stopped = server.stop();
         println!("screenshots and the server's log are in {}", shots.display());
         walked.and(stopped)
     }
 
-    /// Runs a test program and counts its tests. One that ran no test proves nothing.
-    fn count(&mut self, program: &mut Command, tests_in: impl Fn(&str) -> Tally) -> Outcome {
+    /// Runs a test program, counts its tests and notes their names. One that ran no test proves nothing.
+    fn count(
+        &mut self,
+        program: &mut Command,
+        tests_in: impl Fn(&str) -> Tally,
+        note: impl Fn(&mut Ran, &str),
+    ) -> Outcome {
         let mut tally = Tally::default();
-        let outcome = run_reading(program, |line| tally.add(tests_in(line)));
+        let outcome = run_reading(program, |line| {
+            tally.add(tests_in(line));
+            note(&mut self.ran, line);
+        });
         self.tally.add(tally);
         if outcome.is_ok() && tally.passed == 0 {
             return Err(Failure::new("no test was run"));

@@ -15,6 +15,7 @@ mod bench_analytics;
 mod bench_orders;
 mod cluster;
 mod codegen;
+mod controls;
 mod db;
 mod gate;
 mod machine;
@@ -44,6 +45,9 @@ Developer commands of TradeSense
   cargo xtask codegen [--check]
       Regenerate api/openapi.json from the code and the typed client in ui/ from it.
       --check changes nothing and fails where a file is out of date.
+  cargo xtask controls [--gaps]
+      Count what frameworks ask for and whether it is met (docs/compliance), and check that every test and path
+      named there exists. --gaps lists what lacks. The gate checks besides that each of the tests ran.
   cargo xtask db prepare [--check]
       Regenerate crates/store/.sqlx from the migrations and the checked queries.
   cargo xtask db up | url | down
@@ -141,6 +145,7 @@ fn dispatch(mut args: lexopt::Parser) -> Outcome {
             "test" => gate::run(args)?,
             "cluster" => cluster::run(args)?,
             "codegen" => codegen::run(args)?,
+            "controls" => controls::run(args)?,
             "db" => db::run(args)?,
             "bench" => bench::run(args)?,
             "verify-bare" => bare::run(args)?,

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::events::Backlog;
 use crate::jobs::Failure;
-use crate::trading::AuditEntry;
+use crate::trading::{AuditEntry, Digests};
 use crate::{AppError, Context, Permission};
 
 /// The most jobs of one page, and the most that one command sends again.
@@ -388,6 +388,8 @@ impl Operations {
             object_kind,
             object,
             request: Some(context.request),
+            purpose: String::new(),
+            digests: Digests::default(),
             detail: serde_json::json!({}),
         })
     }

@@ -13,7 +13,7 @@ use engine::{Act, Command, Instruments, Key, Refusal};
 use kernel::{AccountId, Clock, FirmId, ReleaseId, RequestId, Rng, Symbol, Timestamp};
 use rules::NewsEvent;
 
-use crate::trading::{AuditEntry, Desk, Origin, OutboxEntry};
+use crate::trading::{AuditEntry, Desk, Digests, Origin, OutboxEntry};
 use crate::{AppError, Context, FieldError, Permission};
 
 /// Releases to come that a firm may have: every account that asks for them carries them.
@@ -163,7 +163,9 @@ impl Releases {
         let firm = context.firm.uuid();
         let id = ReleaseId::derived(&[b"release", firm.as_bytes(), event.name.as_bytes(), &at]);
         let release = Release { id, event };
-        let change = self.change(context, "release.add", "release.added", &release.id, &release.event)?;
+        let state = shown(&release.event)?;
+        let digests = Digests::of(None, Some(&state));
+        let change = self.change(context, "release.add", "release.added", &release.id, digests, state)?;
         match self.store.add(context.firm, &release, MOST_RELEASES, &change).await? {
             Added::New | Added::AsItWas => Ok(release),
             Added::Otherwise => Err(AppError::refused(
@@ -180,8 +182,11 @@ impl Releases {
     /// Takes a release back that is still to come; what has been stays on record.
     pub async fn remove(&self, context: &Context, id: ReleaseId) -> Result<(), AppError> {
         context.demand(Permission::EditReleases)?;
+        let there = self.list(context.firm).await?.into_iter().find(|release| release.id == id);
+        let before = shown(&there.ok_or(AppError::NotFound("release to come"))?.event)?;
+        let digests = Digests::of(Some(&before), None);
         let change =
-            self.change(context, "release.remove", "release.removed", &id, &serde_json::json!({}))?;
+            self.change(context, "release.remove", "release.removed", &id, digests, serde_json::json!({}))?;
         if self.store.remove(context.firm, id, &change).await? {
             Ok(())
         } else {
@@ -293,11 +298,11 @@ impl Releases {
         action: &str,
         topic: &'static str,
         id: &ReleaseId,
-        detail: &impl serde::Serialize,
+        digests: Digests,
+        detail: serde_json::Value,
     ) -> Result<CalendarChange, AppError> {
         let (firm, at) = (context.firm, self.clock.now());
         let bug = |error: crate::BoxError| AppError::bug("changing a calendar")(error);
-        let detail = serde_json::to_value(detail).map_err(|error| bug(error.into()))?;
         // Keys share one room with those of traders: this one nobody can have used.
         let key = format!("calendar-{}", RequestId::random(at, &*self.rng));
         Ok(CalendarChange {
@@ -311,6 +316,8 @@ impl Releases {
                 object_kind: "release",
                 object: id.to_string(),
                 request: Some(context.request),
+                purpose: String::new(),
+                digests,
                 detail: detail.clone(),
             },
             outbox: OutboxEntry {
@@ -323,4 +330,9 @@ impl Releases {
             },
         })
     }
+}
+
+/// A release as the audit log shows it.
+fn shown(event: &NewsEvent) -> Result<serde_json::Value, AppError> {
+    serde_json::to_value(event).map_err(|error| AppError::bug("writing a release down")(Box::new(error)))
 }

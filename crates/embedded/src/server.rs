@@ -362,9 +362,9 @@ fn stop_left_over(data: &Path) -> Result<bool, Error> {
     if live {
         let gone = |how, patience| {
             signal(file.pid, how);
-            // It takes its file away as the last thing it does. We cannot reap another process's child, so
-            // its number may live on for a while.
-            wait_for(patience, || PidFile::read(data).is_none().then_some(())).is_some()
+            // It takes its file away as the last thing it does, but not if it is killed. We cannot reap another
+            // process's child, so its number may live on for a while.
+            wait_for(patience, || (PidFile::read(data).is_none() || !file.is_live(data)).then_some(())).is_some()
         };
         if !gone(Signal::INT, STOP) && !gone(Signal::QUIT, STOP) {
             signal(file.pid, Signal::KILL);

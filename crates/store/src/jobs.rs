@@ -334,18 +334,23 @@ impl JobStore for Store {
         let last = *self.marks.reaped.lock().unwrap_or_else(PoisonError::into_inner);
         let last = last.filter(|last| at >= last.all_at && at < last.all_at.after(REAP_ALL).unwrap_or(at));
         let mut tx = self.worker.begin_with(BY_KEY).await.doing(doing)?;
-        let rows = sqlx::query!(
-            "select firm_id, id, attempt, spared, most_attempts, stop
-             from jobs
-             where state = 'running' and leased_until < transaction_timestamp()
-               and leased_until >= coalesce($1::timestamptz - interval '1 minute', '-infinity')
-             order by leased_until limit $2 for update skip locked",
-            last.map(|last| At(last.until)) as _,
-            MOST_REAPED,
-        )
-        .fetch_all(&mut *tx)
-        .await
-        .doing(doing)?;
+        let mut rows = Vec::new();
+        // No lease is as long as ten minutes: one that seems to be was given before the database's clock was set back.
+        for too_long in [false, true] {
+            let some = sqlx::query!(
+                "select firm_id, id, attempt, spared, most_attempts, stop
+                 from jobs
+                 where state = 'running'
+                   and leased_until >= case when $3 then transaction_timestamp() + interval '10 minutes'
+                                       else coalesce($1::timestamptz - interval '1 minute', '-infinity') end
+                   and leased_until < case when $3 then 'infinity' else transaction_timestamp() end
+                 order by leased_until limit $2 for update skip locked",
+                last.map(|last| At(last.until)) as _,
+                MOST_REAPED,
+                too_long,
+            );
+            rows.extend(some.fetch_all(&mut *tx).await.doing(doing)?);
+        }
         let outcome = Outcome::Again { after: None, error: "the worker died".to_owned() };
         let mut ends = Vec::with_capacity(rows.len());
         for row in &rows {

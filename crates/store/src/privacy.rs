@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use app::AppError;
 use app::privacy::{Erased, PrivacyStore, Region, State, Subject, Vault};
-use app::trading::AuditEntry;
+use app::trading::{AuditEntry, Digests};
 use async_trait::async_trait;
 use kernel::{FirmId, PersonId, Timestamp};
 use serde_json::{Value, json};
@@ -58,7 +58,12 @@ impl PrivacyStore for Store {
         }))
     }
 
-    async fn owner_of_email(&self, firm: FirmId, email: &str) -> Result<Option<PersonId>, AppError> {
+    async fn owner_of_email(
+        &self,
+        firm: FirmId,
+        email: &str,
+        nobody: &AuditEntry,
+    ) -> Result<Option<PersonId>, AppError> {
         let index = self.vault.index(firm, email).await?;
         let mut tx = self.begin(firm).await?;
         let found = sqlx::query_scalar!(
@@ -69,6 +74,10 @@ impl PrivacyStore for Store {
         .fetch_optional(tx.connection())
         .await
         .doing("looking for a person")?;
+        if found.is_none() {
+            record_in_tx(tx.connection(), std::slice::from_ref(nobody), &[]).await?;
+            let _proof = tx.commit().await?;
+        }
         Ok(found.map(PersonId::from_uuid))
     }
 
@@ -184,6 +193,8 @@ impl PrivacyStore for Store {
                     object_kind: "person",
                     object: erased.person.to_string(),
                     request: None,
+                    purpose: String::new(),
+                    digests: Digests::default(),
                     detail: json!({ "decided_at": erased.at.to_string() }),
                 };
                 record_in_tx(tx.connection(), &[entry], &[]).await?;

@@ -16,11 +16,13 @@ pub(crate) async fn write_audit_in_tx(
         return Ok(());
     }
     sqlx::query!(
-        "insert into audit_entries (firm_id, at, actor_id, action, object_kind, object, request_id, detail)
-         select firm_id, at, actor_id, action, object_kind, object, request_id, detail::jsonb
+        "insert into audit_entries (firm_id, at, actor_id, action, object_kind, object, request_id, purpose,
+                                    before, after, detail)
+         select firm_id, at, actor_id, action, object_kind, object, request_id, purpose, before, after, detail::jsonb
          from unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::uuid[],
-                     $8::text[]) with ordinality
-              as entry (firm_id, at, actor_id, action, object_kind, object, request_id, detail, number)
+                     $8::text[], $9::bytea[], $10::bytea[], $11::text[]) with ordinality
+              as entry (firm_id, at, actor_id, action, object_kind, object, request_id, purpose, before, after, detail,
+                        number)
          order by number",
         &column(entries, |entry| entry.firm.uuid()),
         column(entries, |entry| At(entry.at)) as _,
@@ -29,6 +31,9 @@ pub(crate) async fn write_audit_in_tx(
         column(entries, |entry| entry.object_kind) as _,
         column(entries, |entry| entry.object.as_str()) as _,
         column(entries, |entry| entry.request.map(kernel::RequestId::uuid)) as _,
+        column(entries, |entry| entry.purpose.as_str()) as _,
+        column(entries, |entry| entry.digests.before.map(Vec::from)) as _,
+        column(entries, |entry| entry.digests.after.map(Vec::from)) as _,
         &column(entries, |entry| entry.detail.to_string()),
     )
     .execute(connection)

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use app::trading::{Batch, Changed, Decided, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore};
+use app::trading::{
+    Batch, Changed, Decided, Loaded, RefusedQuote, ShardCommit, ShardError, ShardStore, TRADED_PAUSE,
+};
 use async_trait::async_trait;
 use engine::{
     Account, Answer, Answers, Counters, Entry, Event, Fill, Fingerprint, Instruments, KEY_MEMORY, Key, Mark,
@@ -50,7 +52,9 @@ impl ShardStore for Store {
         .map_err(storage)?
         .ok_or(ShardError::Deposed)?;
         let state = load_state(connection, shard, &self.instruments).await?;
-        let loaded = Loaded { epoch: row.epoch, seq: row.seq, state: state.ok_or(ShardError::Deposed)? };
+        let state = state.ok_or(ShardError::Deposed)?;
+        let traded = lately_traded(connection, shard, state.at).await?;
+        let loaded = Loaded { epoch: row.epoch, seq: row.seq, state, traded };
         tx.commit().await.map_err(storage)?;
         Ok(loaded)
     }
@@ -518,6 +522,26 @@ async fn write_refused(
     .await
     .map_err(storage)?;
     all("refused_quotes", refused.len(), written.rows_affected())
+}
+
+/// The accounts of commands that were stored within [`TRADED_PAUSE`] before `at`.
+async fn lately_traded(
+    connection: &mut PgConnection,
+    shard: i16,
+    at: Timestamp,
+) -> Result<Vec<(FirmId, AccountId)>, ShardError> {
+    let rows = sqlx::query!(
+        "select distinct firm_id, account_id from journal
+         where shard = $1 and seq > coalesce(
+             (select seq from journal where shard = $1 and at <= $2 order by seq desc limit 1), 0)",
+        shard,
+        At(at.before(TRADED_PAUSE).unwrap_or(at)) as _,
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(storage)?;
+    let accounts = rows.into_iter();
+    Ok(accounts.map(|row| (FirmId::from_uuid(row.firm_id), AccountId::from_uuid(row.account_id))).collect())
 }
 
 /// A shard as it is written; nothing if there is none.

@@ -19,7 +19,7 @@ use app::auditing::{
     self, AuditStore, Batch, Break, Copied, Copies, Cosignature, Exporter, Found, Leaf, LogError, LogRow,
     Places, Search, Standing, StoredCheckpoint, StoredKey, Stretch, Unsealed, Wanted,
 };
-use app::trading::AuditEntry;
+use app::trading::{AuditEntry, Digests};
 use async_trait::async_trait;
 use audit::checkpoint::Keys;
 use audit::entry::{Entry, Source};
@@ -87,6 +87,8 @@ impl Log {
             object_kind: "thing",
             object: number.to_string(),
             request: None,
+            purpose: format!("Ticket {number}"),
+            digests: Digests::of(Some(&serde_json::json!({ "b": 1, "a": number })), None),
             detail: serde_json::json!({ "b": number, "a": [1, "é"] }),
         }
     }

@@ -190,6 +190,20 @@ async fn two_workers_never_have_one_job() {
 }
 
 #[tokio::test]
+async fn a_lease_from_before_the_clock_was_set_back_is_over() {
+    let world = World::new().await;
+    enqueue(&world, &[job(&world, json!(1)), job(&world, json!(2))]).await;
+    let dead = claim(&world, "dead", 1).await.remove(0);
+    let alive = claim(&world, "alive", 1).await.remove(0);
+    let set_back = "update jobs set leased_until = leased_until + interval '1 hour' where owner_id = $1";
+    let set_back = sqlx::query(set_back).bind(owner("dead").uuid());
+    set_back.execute(&mut world.database.superuser().await).await.unwrap();
+    assert_eq!(world.store.reap(world.clock.now()).await.unwrap(), 1);
+    assert!(!settle(&world, "dead", &dead, Outcome::Done).await);
+    assert!(settle(&world, "alive", &alive, Outcome::Done).await);
+}
+
+#[tokio::test]
 async fn who_lost_a_job_cannot_complete_it_and_learns_that() {
     let world = World::new().await;
     enqueue(&world, &[job(&world, json!(1))]).await;

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use app::AppError;
@@ -23,7 +24,7 @@ use app::trading::{
     ShardSettings, Shards, SharedQuoteLog, Submitted,
 };
 use engine::{Act, Command, Done, Key, OrderKind, Place};
-use kernel::{AccountId, Clock, OwnerId, Price, Quantity, Side, Symbol};
+use kernel::{AccountId, Clock, OwnerId, Price, Quantity, RequestId, Side, Span, Symbol};
 use sqlx::Row as _;
 use store::Store;
 use streams::RedisStreams;
@@ -54,6 +55,8 @@ struct Wired {
     others: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     redis: Option<TestRedis>,
+    /// How many quotes there were.
+    quotes: AtomicU64,
 }
 
 impl Wired {
@@ -78,6 +81,7 @@ impl Wired {
             others: Vec::new(),
             stop: watch::Sender::new(false),
             redis: None,
+            quotes: AtomicU64::new(0),
         };
         if by == By::Streams {
             let redis = TestRedis::start();
@@ -128,11 +132,12 @@ impl Wired {
     async fn quote(&self) {
         let hub = Arc::new(MarketHub::new(instruments()));
         let (clock, log) = (self.world.clock.clone(), self.log.clone());
+        let last = self.quotes.fetch_add(1, Ordering::Relaxed);
         let mut sequencer = match &self.streams {
-            None => Sequencer::new(instruments(), clock.clone(), log, 0, &self.queues, hub),
+            None => Sequencer::new(instruments(), clock.clone(), log, last, &self.queues, hub),
             Some(streams) => {
                 let fed = (Arc::clone(streams), 1);
-                Sequencer::feeding(instruments(), clock.clone(), &log, 0, &hub, fed)
+                Sequencer::feeding(instruments(), clock.clone(), &log, last, &hub, fed)
             }
         };
         let quote = IncomingQuote {
@@ -174,6 +179,39 @@ impl Wired {
     async fn orders(&self, account: AccountId) -> i64 {
         let row = sqlx::query("select count(*) from orders where account_id = $1").bind(account.uuid());
         row.fetch_one(&mut self.world.database.superuser().await).await.unwrap().get(0)
+    }
+
+    /// Changes an account's realised result: an order at the market costs a commission.
+    async fn trade(&self, account: AccountId, key: &str) {
+        let mut command = order(account, key);
+        let Act::Place(place) = &mut command.act else { unreachable!() };
+        place.kind = OrderKind::Market;
+        let origin = Origin { request: Some(RequestId::derived(&[key.as_bytes()])), ..Origin::PLATFORM };
+        self.desk.submit(command, origin).await.unwrap().outcome.unwrap();
+    }
+
+    /// A second later, with a quote of then.
+    async fn a_second_passes(&self) {
+        self.world.clock.advance(Span::from_seconds(1));
+        self.quote().await;
+    }
+
+    /// How often the world was told that an account's realised result has changed.
+    async fn told(&self, account: AccountId) -> i64 {
+        let row =
+            sqlx::query("select count(*) from outbox where topic = 'account.traded' and aggregate = $1")
+                .bind(format!("account:{account}"));
+        row.fetch_one(&mut self.world.database.superuser().await).await.unwrap().get(0)
+    }
+
+    async fn until_told(&self, account: AccountId, times: i64) {
+        for _ in 0..1_000 {
+            if self.told(account).await == times {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("told {} times, not {times}", self.told(account).await);
     }
 }
 
@@ -223,6 +261,7 @@ asked_of_both!(
     who_was_deposed_writes_nothing_more_and_whoever_follows_takes_on_what_waits,
     shards_move_between_owners_while_orders_go_on,
     a_lease_that_ran_out_is_anybodys,
+    a_changed_result_is_told_at_once_and_what_follows_within_a_second_at_its_end,
 );
 
 async fn nobody_is_answered_before_the_commit_and_the_shard_decides_on_meanwhile(by: By) {
@@ -403,4 +442,32 @@ async fn a_lease_that_ran_out_is_anybodys(by: By) {
     first.round().await.unwrap();
     assert!(first.held().is_empty());
     assert!(!wired.submit(wired.accounts[0], "after").await.unwrap().unwrap().repeated);
+}
+
+async fn a_changed_result_is_told_at_once_and_what_follows_within_a_second_at_its_end(by: By) {
+    let (mut wired, mut first) = Wired::new(by, 1, 2).await;
+    let [busy, other] = [wired.accounts[0], wired.accounts[1]];
+    assert_eq!((wired.told(busy).await, wired.told(other).await), (0, 0));
+    wired.trade(busy, "first").await;
+    assert_eq!((wired.told(busy).await, wired.told(other).await), (1, 0));
+    for key in ["second", "third", "fourth"] {
+        wired.trade(busy, key).await;
+    }
+    wired.trade(other, "first").await;
+    assert_eq!((wired.told(busy).await, wired.told(other).await), (1, 1), "each account has its own second");
+    wired.a_second_passes().await;
+    wired.until_told(busy, 2).await;
+    // Whoever owes a message when it ends leaves it to the next owner.
+    wired.trade(busy, "fifth").await;
+    assert_eq!((wired.told(busy).await, wired.told(other).await), (2, 1));
+    wired.steal("second").await;
+    first.round().await.unwrap();
+    let mut second = wired.owner("second");
+    second.round().await.unwrap();
+    wired.a_second_passes().await;
+    wired.until_told(busy, 3).await;
+    wired.trade(busy, "last").await;
+    wired.a_second_passes().await;
+    wired.quiet().await;
+    assert_eq!((wired.told(busy).await, wired.told(other).await), (4, 1), "once told, nothing is owed");
 }

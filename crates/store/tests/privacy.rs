@@ -311,7 +311,8 @@ async fn a_legal_hold_and_an_open_payout_refuse_an_erasure() {
         assert_eq!(code(by_admin.unwrap_err()), "legal_hold");
     }
     privacy.set_state(&admin, trader, State::Held, false, Some("Case 12 is closed")).await.unwrap();
-    let holds = "audit_entries where action in ('privacy.hold', 'privacy.release') and detail->>'reason' like 'Case 12%'";
+    let holds =
+        "audit_entries where action in ('privacy.hold', 'privacy.release') and purpose like 'Case 12%'";
     assert_eq!(count(&mut owner, holds).await, 2, "each once");
 
     // A payout whose receipt is not made yet.
@@ -474,10 +475,14 @@ async fn whoever_looks_at_somebody_says_why_and_it_is_written_before_they_see() 
     assert_eq!(count(&mut owner, "audit_entries where action = 'privacy.read'").await, 0);
     privacy.subject(&help, story.trader.id, Some("Ticket 17")).await.unwrap();
     let written = format!(
-        "audit_entries where action = 'privacy.read' and detail->>'reason' = 'Ticket 17' and object = '{}' and actor_id = '{}'",
+        "audit_entries where action = 'privacy.read' and purpose = 'Ticket 17' and object = '{}' and actor_id = '{}'",
         story.trader.id,
         help.actor.as_ref().unwrap().person
     );
+    assert_eq!(count(&mut owner, written).await, 1);
+    let nobody = privacy.find(&help, "nobody@one.example", Some("A call")).await;
+    assert!(matches!(nobody, Err(AppError::NotFound("person"))));
+    let written = "audit_entries where action = 'privacy.find' and object = 'nobody' and purpose = 'A call'";
     assert_eq!(count(&mut owner, written).await, 1);
     // Where the entry cannot be written, nothing is shown.
     run(&mut owner, "revoke insert on audit_entries from tradesense_app").await;

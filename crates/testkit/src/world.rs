@@ -6,7 +6,7 @@ use app::catalogue::{Catalogue, Publication};
 use app::identity::{Cost, Identity, Password, Person, Registration};
 use app::purchases::{Purchases, Unopened};
 use app::releases::Releases;
-use app::trading::AuditEntry;
+use app::trading::{AuditEntry, Digests};
 use app::{Context, Role};
 use engine::{Instrument, Instruments, Key};
 use kernel::{
@@ -135,6 +135,8 @@ impl World {
             object_kind: "person",
             object: person.id.to_string(),
             request: None,
+            purpose: String::new(),
+            digests: Digests::default(),
             detail: serde_json::json!({}),
         }
     }

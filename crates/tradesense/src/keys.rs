@@ -68,16 +68,37 @@ pub fn receipt_key(data_dir: &Path) -> anyhow::Result<SigningKey> {
 }
 
 /// Reads the keys that sign the audit log, in the order in which they take over; the first start makes the first one.
+///
+/// One that is missing before a later one is refused: a new key in its place would be a key that has signed nothing.
 pub fn audit_keys(data_dir: &Path) -> anyhow::Result<Vec<SigningKey>> {
-    let mut keys = vec![signing_key(data_dir, AUDIT_KEY, &AUDIT_LOG)?];
-    for number in 2_u32.. {
-        let name = audit_key(number);
-        if !data_dir.join(&name).try_exists().with_context(|| format!("looking for {name}"))? {
-            break;
-        }
-        keys.push(signing_key(data_dir, &name, &AUDIT_LOG)?);
+    let later = later_audit_keys(data_dir)?;
+    let names = (1..=later.last().copied().unwrap_or(1)).map(audit_key);
+    let missing = names.clone().find(|name| !data_dir.join(name).exists());
+    if let (Some(missing), Some(last)) = (missing, later.last()) {
+        anyhow::bail!(
+            "{missing} is missing in {} beside {}: bring it back from a copy, a new key cannot take its place",
+            data_dir.display(),
+            audit_key(*last)
+        );
     }
-    Ok(keys)
+    names.map(|name| signing_key(data_dir, &name, &AUDIT_LOG)).collect()
+}
+
+/// The numbers of the keys after the first that are there, in order.
+fn later_audit_keys(data_dir: &Path) -> anyhow::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    let files = match fs::read_dir(data_dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(numbers),
+        files => files.with_context(|| format!("looking for keys in {}", data_dir.display()))?,
+    };
+    for file in files {
+        let name = file.with_context(|| format!("looking for keys in {}", data_dir.display()))?.file_name();
+        let number: Option<u32> =
+            name.to_str().and_then(|name| name.strip_prefix("audit-")?.strip_suffix(".key")?.parse().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// Makes the next key of the audit log; the sealer hands over to it when it starts again. Gives the file's name.
@@ -283,6 +304,27 @@ mod tests {
             assert!(error.contains("this file is no key (64 digits"), "{error}");
             assert!(!error.contains(&SECRET[2..10]), "{error}");
         }
+    }
+
+    #[test]
+    fn a_key_of_the_log_that_is_missing_before_a_later_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(new_audit_key(dir.path()).unwrap(), "audit-2.key");
+        assert_eq!(new_audit_key(dir.path()).unwrap(), "audit-3.key");
+        let keys: Vec<_> = audit_keys(dir.path()).unwrap().iter().map(SigningKey::public).collect();
+        assert_eq!(keys.len(), 3);
+        for name in ["audit.key", "audit-2.key"] {
+            let (kept, away) = (dir.path().join(name), dir.path().join("away"));
+            fs::rename(&kept, &away).unwrap();
+            let error = format!("{:#}", audit_keys(dir.path()).unwrap_err());
+            assert!(
+                error.starts_with(&format!("{name} is missing")) && error.contains("audit-3.key"),
+                "{error}"
+            );
+            assert!(!kept.exists());
+            fs::rename(&away, &kept).unwrap();
+        }
+        assert!(audit_keys(dir.path()).unwrap().iter().map(SigningKey::public).eq(keys));
     }
 
     #[test]

@@ -50,7 +50,7 @@ async fn somebody(stage: &Stage, number: usize) -> (String, String) {
 /// What the audit log says was done to a person, by whom and why.
 async fn said_of(stage: &Stage, person: &str) -> Vec<(String, Option<String>)> {
     sqlx::query_as(
-        "select action, detail->>'reason' from audit_entries
+        "select action, nullif(purpose, '') from audit_entries
          where object_kind = 'person' and object = $1 and action like 'privacy.%' order by id",
     )
     .bind(person)

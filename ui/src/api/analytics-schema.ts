@@ -294,6 +294,7 @@ export interface components {
         | "instrument_not_in_program"
         | "insufficient_margin"
         | "internal"
+        | "legal_hold"
         | "malformed_json"
         | "market_stale"
         | "method_not_allowed"
@@ -305,12 +306,14 @@ export interface components {
         | "order_not_found"
         | "override_invalid"
         | "payment_settled"
+        | "payout_open"
         | "payout_refused"
         | "position_not_found"
         | "price_invalid"
         | "program_changed"
         | "programs_not_comparable"
         | "quantity_out_of_range"
+        | "reason_missing"
         | "too_many_orders"
         | "too_many_requests"
         | "unauthenticated"
@@ -319,7 +322,8 @@ export interface components {
         | "unsupported_media_type"
         | "validation_failed"
         | "webhook_disabled"
-        | "wrong_credentials";
+        | "wrong_credentials"
+        | "wrong_region";
       /** @description What happened this time. */
       detail: string;
       /** @description The faults of a request, all at once. */
@@ -488,6 +492,7 @@ export interface components {
             | "instrument_not_in_program"
             | "insufficient_margin"
             | "internal"
+            | "legal_hold"
             | "malformed_json"
             | "market_stale"
             | "method_not_allowed"
@@ -499,12 +504,14 @@ export interface components {
             | "order_not_found"
             | "override_invalid"
             | "payment_settled"
+            | "payout_open"
             | "payout_refused"
             | "position_not_found"
             | "price_invalid"
             | "program_changed"
             | "programs_not_comparable"
             | "quantity_out_of_range"
+            | "reason_missing"
             | "too_many_orders"
             | "too_many_requests"
             | "unauthenticated"
@@ -513,7 +520,8 @@ export interface components {
             | "unsupported_media_type"
             | "validation_failed"
             | "webhook_disabled"
-            | "wrong_credentials";
+            | "wrong_credentials"
+            | "wrong_region";
           /** @description What happened this time. */
           detail: string;
           /** @description The faults of a request, all at once. */

@@ -110,7 +110,7 @@ export const overridesQuery = (id: string) =>
   });
 
 /** What every paged list has in common: the first page has no cursor, the last one gives none. */
-const pages = {
+export const pages = {
   initialPageParam: "",
   getNextPageParam: (page: { next_cursor: string | null }) => page.next_cursor,
   staleTime: 0,
@@ -229,6 +229,21 @@ export const failedMessageQuery = (group: string, id: number) =>
     ...onceEach,
     queryKey: ["message", group, id],
     queryFn: () => ask(api.GET("/v1/operations/messages/{group}/{id}", { params: { path: { group, id } } })),
+  });
+
+export const personKey = (id: string) => ["people", id] as const;
+
+/** Who somebody is. Every look is written down with its reason, so that it is asked once for each opening. */
+export const personQuery = (id: string, reason: string) =>
+  queryOptions({
+    staleTime: Number.POSITIVE_INFINITY,
+    // Long enough to be handed from the search to the page.
+    gcTime: 10_000,
+    queryKey: personKey(id),
+    queryFn: () => {
+      const params = { path: { id }, header: { Reason: reason } };
+      return ask(api.GET("/v1/people/{id}", { params }));
+    },
   });
 
 export const notificationsQuery = infiniteQueryOptions({

@@ -651,6 +651,43 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/me/erasure": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Erases whoever asks, for good: their key is destroyed, with which everything that names them can no longer be read, in
+     *     backups either. What they bought and traded stays under a name that nobody knows. Their sessions end.
+     */
+    post: operations["erase_me"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/me/export": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Everything that is stored about whoever asks: a zip of JSON files, signed (`tradesense privacy verify`). */
+    get: operations["export_me"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/notifications": {
     parameters: {
       query?: never;
@@ -918,6 +955,108 @@ export interface paths {
     put?: never;
     /** Begins the firm's jobs of a queue again. Doing it twice is doing it once. */
     post: operations["resume_queue"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/people/find": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Whoever has an e-mail address. Written into the audit log with the reason. */
+    post: operations["find"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/people/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Who somebody is. Written into the audit log with the reason. */
+    get: operations["person"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/people/{id}/erasure": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Erases somebody, as `/v1/me/erasure`. Refused under a legal hold, and while a payout is under way. */
+    post: operations["erase"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/people/{id}/export": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Everything that is stored about somebody, as `/v1/me/export`. Written into the audit log with the reason. */
+    get: operations["export_person"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/people/{id}/hold": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    /** Puts what is stored about somebody under a legal hold, or lifts it: nothing of it may be erased while it holds. */
+    put: operations["hold"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/people/{id}/restriction": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    /** Restricts what is done with somebody's data, or lifts that: it is kept, but no mail is sent and boards show no name. */
+    put: operations["restriction"];
+    post?: never;
     delete?: never;
     options?: never;
     head?: never;
@@ -1728,6 +1867,11 @@ export interface components {
       /** @description Where they stand. */
       status: string;
     };
+    /** @description Proof that it is oneself. */
+    EraseMe: {
+      /** @description The password. */
+      password: string;
+    };
     /** @description An attempt that failed. */
     FailedAttempt: {
       /** @description When it ended. */
@@ -1854,6 +1998,13 @@ export interface components {
       | "take_profit"
       | "stop_out"
       | "liquidation";
+    /** @description Whom to look for. */
+    Find: {
+      /** @description Any case. */
+      email: string;
+      /** @description 1 to 500 characters, without personal data; it is written into the audit log. */
+      reason?: string | null;
+    };
     /** @description The price at which a position alone would make a floor fire. */
     FiringPosition: {
       /** @description For people. */
@@ -3143,6 +3294,7 @@ export interface components {
         | "instrument_not_in_program"
         | "insufficient_margin"
         | "internal"
+        | "legal_hold"
         | "malformed_json"
         | "market_stale"
         | "method_not_allowed"
@@ -3154,12 +3306,14 @@ export interface components {
         | "order_not_found"
         | "override_invalid"
         | "payment_settled"
+        | "payout_open"
         | "payout_refused"
         | "position_not_found"
         | "price_invalid"
         | "program_changed"
         | "programs_not_comparable"
         | "quantity_out_of_range"
+        | "reason_missing"
         | "too_many_orders"
         | "too_many_requests"
         | "unauthenticated"
@@ -3168,7 +3322,8 @@ export interface components {
         | "unsupported_media_type"
         | "validation_failed"
         | "webhook_disabled"
-        | "wrong_credentials";
+        | "wrong_credentials"
+        | "wrong_region";
       /** @description What happened this time. */
       detail: string;
       /** @description The faults of a request, all at once. */
@@ -3388,6 +3543,11 @@ export interface components {
      * @enum {string}
      */
     RateUse: "times" | "divided_by";
+    /** @description Why. */
+    Reason: {
+      /** @description 1 to 500 characters, without personal data; it is written into the audit log. */
+      reason?: string | null;
+    };
     /** @description A verdict with everything needed to check it. */
     Receipt: {
       /** @description Whose. */
@@ -3549,6 +3709,8 @@ export interface components {
       email: string;
       /** @description 15 to 128 characters of any kind. */
       password: string;
+      /** @description Where what is stored about them is to lie, such as `eu`; where this installation keeps it if not said. */
+      region?: string | null;
     };
     /** @description A release that moves markets. */
     Release: {
@@ -3632,6 +3794,34 @@ export interface components {
       email: string;
       /** @description The password. */
       password: string;
+    };
+    /** @description Somebody of the firm: who they are, and how their data is treated. */
+    Subject: {
+      /** @description The name they show; nothing once they were erased. */
+      display_name: string | null;
+      /** @description Their e-mail address; nothing once they were erased. */
+      email: string | null;
+      /** @description When they were erased. */
+      erased_at: string | null;
+      /** @description Since when nothing of theirs may be erased. */
+      held_at: string | null;
+      /** @description Their id. */
+      id: string;
+      /** @description Where their rows may lie; nothing where the installation has no region. */
+      region: string | null;
+      /** @description When they registered. */
+      registered_at: string;
+      /** @description Since when their data is kept and not otherwise used. */
+      restricted_at: string | null;
+      /** @description What they may do. */
+      roles: components["schemas"]["Role"][];
+    };
+    /** @description A state of somebody's data. */
+    SwitchState: {
+      /** @description Whether it is to hold. */
+      on: boolean;
+      /** @description 1 to 500 characters, without personal data; it is written into the audit log. */
+      reason?: string | null;
     };
     /** @description A test event on its way. */
     TestSent: {
@@ -3806,6 +3996,7 @@ export interface components {
             | "instrument_not_in_program"
             | "insufficient_margin"
             | "internal"
+            | "legal_hold"
             | "malformed_json"
             | "market_stale"
             | "method_not_allowed"
@@ -3817,12 +4008,14 @@ export interface components {
             | "order_not_found"
             | "override_invalid"
             | "payment_settled"
+            | "payout_open"
             | "payout_refused"
             | "position_not_found"
             | "price_invalid"
             | "program_changed"
             | "programs_not_comparable"
             | "quantity_out_of_range"
+            | "reason_missing"
             | "too_many_orders"
             | "too_many_requests"
             | "unauthenticated"
@@ -3831,7 +4024,8 @@ export interface components {
             | "unsupported_media_type"
             | "validation_failed"
             | "webhook_disabled"
-            | "wrong_credentials";
+            | "wrong_credentials"
+            | "wrong_region";
           /** @description What happened this time. */
           detail: string;
           /** @description The faults of a request, all at once. */
@@ -4520,6 +4714,8 @@ export interface operations {
         object?: string;
         /** @description Who. */
         actor?: string;
+        /** @description The request that it came with, as answers carry it in `X-Request-Id`. */
+        request?: string;
         /** @description From this instant on. */
         since?: string;
         /** @description Before this instant. */
@@ -4640,6 +4836,7 @@ export interface operations {
         };
       };
       409: components["responses"]["ProblemBody"];
+      421: components["responses"]["ProblemBody"];
       422: components["responses"]["ProblemBody"];
       429: components["responses"]["ProblemBody"];
     };
@@ -4886,6 +5083,50 @@ export interface operations {
         };
         content: {
           "application/json": components["schemas"]["Person"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+    };
+  };
+  erase_me: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["EraseMe"];
+      };
+    };
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      429: components["responses"]["ProblemBody"];
+    };
+  };
+  export_me: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/zip": number[];
         };
       };
       401: components["responses"]["ProblemBody"];
@@ -5289,6 +5530,171 @@ export interface operations {
         };
         content?: never;
       };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  find: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["Find"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Subject"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  person: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description Why */
+        Reason: string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Subject"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  erase: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["Reason"];
+      };
+    };
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
+  export_person: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description Why */
+        Reason: string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/zip": number[];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  hold: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["SwitchState"];
+      };
+    };
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  restriction: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["SwitchState"];
+      };
+    };
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["ProblemBody"];
       401: components["responses"]["ProblemBody"];
       403: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];

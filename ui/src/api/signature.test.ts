@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { signatureOf, verifyCommand } from "./signature";
+import { archiveCommand, signatureOf, verifyCommand } from "./signature";
 
 describe("the signature of a receipt", () => {
   it("is read from its document", () => {
@@ -19,5 +19,8 @@ describe("the signature of a receipt", () => {
     expect(verifyCommand("receipt-A-1-2.json", "1b7e")).toBe(
       "tradesense receipt verify receipt-A-1-2.json --key 1b7e",
     );
+  });
+  it("of an archive is checked likewise", () => {
+    expect(archiveCommand("export-7.zip", "1b7e")).toBe("tradesense privacy verify export-7.zip --key 1b7e");
   });
 });

@@ -17,3 +17,8 @@ export function signatureOf(document: unknown): Signature | null {
 export function verifyCommand(file: string, key: string): string {
   return `tradesense receipt verify ${file} --key ${key}`;
 }
+
+/** The line that checks a downloaded archive of somebody's data. */
+export function archiveCommand(file: string, key: string): string {
+  return `tradesense privacy verify ${file} --key ${key}`;
+}

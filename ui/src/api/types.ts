@@ -50,6 +50,12 @@ export type Webhook = Schemas["Webhook"];
 export type Delivery = Schemas["Delivery"];
 export type DeliveryState = Schemas["DeliveryState"];
 export type DeliveryDetail = Schemas["DeliveryDetail"];
+export type AuditCheckpoint = Schemas["AuditCheckpoint"];
+export type AuditConsistency = Schemas["AuditConsistency"];
+export type AuditKey = Schemas["AuditKey"];
+export type AuditLogEntry = Schemas["AuditLogEntry"];
+export type ProvenEntry = Schemas["ProvenEntry"];
+export type Subject = Schemas["Subject"];
 
 /** What would come next. */
 export type Forecast = Schemas["Forecast"];

@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
-import type { ProgramColumn, WhatIf } from "../api/types";
+import type { Person, ProgramColumn, WhatIf } from "../api/types";
 import { ageWords, lateness } from "../lib/time";
 import { instantOf, words } from "./calendar";
 import { looksLikeJson, readJson } from "./json";
+import { headerText, Reasons, reasonProblem } from "./reasons";
 import { parts } from "./report";
-import { may } from "./roles";
+import { may, screenAt, screensOf } from "./roles";
 import { topicsOf } from "./topics";
 import { counted, firstLine, kindsOf, standing } from "./work";
 
@@ -22,6 +23,71 @@ describe("who may open the desk's screens", () => {
     expect(may({ roles: ["risk", "auditor"] }, "webhooks")).toBe(false);
     expect(may({ roles: ["finance"] }, "business")).toBe(true);
     expect(may({ roles: ["trader", "support"] }, "business")).toBe(false);
+    expect(may({ roles: ["auditor"] }, "audit")).toBe(true);
+    expect(may({ roles: ["risk", "support"] }, "audit")).toBe(false);
+    expect(may({ roles: ["support"] }, "people")).toBe(true);
+    expect(may({ roles: ["risk", "finance"] }, "people")).toBe(false);
+    expect(may({ roles: ["support", "auditor"] }, "privacy")).toBe(false);
+    expect(may({ roles: ["admin"] }, "privacy")).toBe(true);
+  });
+  it("names the screens of each", () => {
+    const names = (...roles: Person["roles"]) => screensOf({ roles }).map(({ name }) => name);
+    expect(names("trader")).toEqual([]);
+    expect(names("finance")).toEqual(["Business"]);
+    expect(names("support")).toEqual(["People"]);
+    expect(names("auditor")).toEqual([
+      "What if",
+      "Releases",
+      "Overrides",
+      "Operations",
+      "Business",
+      "People",
+      "Audit log",
+    ]);
+    expect(names("admin")).toHaveLength(8);
+    expect(screensOf(null)).toEqual([]);
+  });
+  it("finds the screen of an address", () => {
+    expect(screenAt("/operate")?.name).toBe("What if");
+    expect(screenAt("/operate/audit/entries/7")?.name).toBe("Audit log");
+    expect(screenAt("/operate/people")?.name).toBe("People");
+    expect(screenAt("/leaderboard")).toBeNull();
+  });
+});
+
+describe("the reason for looking at somebody's data", () => {
+  it("is said once for each person, and again after an hour", () => {
+    let now = 0;
+    const reasons = new Reasons(() => now);
+    reasons.give("me", "her", "T-1");
+    expect([reasons.of("me", "her"), reasons.of("me", "him"), reasons.of("you", "her")]).toEqual([
+      "T-1",
+      null,
+      null,
+    ]);
+    now = 3_599_999;
+    expect(reasons.of("me", "her")).toBe("T-1");
+    now = 3_600_000;
+    expect(reasons.of("me", "her")).toBeNull();
+    reasons.give("me", "her", "T-2");
+    reasons.give("me", "him", "T-3");
+    reasons.forget("me", "her");
+    expect([reasons.of("me", "her"), reasons.of("me", "him")]).toEqual([null, "T-3"]);
+    reasons.forgetAll();
+    expect(reasons.of("me", "him")).toBeNull();
+  });
+  it("has 1 to 500 characters", () => {
+    expect(reasonProblem("T-1")).toBeNull();
+    expect(reasonProblem("  ")).not.toBeNull();
+    expect(reasonProblem("\u{1f600}".repeat(500))).toBeNull();
+    expect(reasonProblem("x".repeat(501))).not.toBeNull();
+  });
+  it("goes into a header as the bytes of its UTF-8", () => {
+    expect(headerText(" Ticket\n 7 ")).toBe("Ticket 7");
+    const sent = headerText("Prüfung 7 – \u{1f600}");
+    expect(new Headers({ Reason: sent }).get("Reason")).toBe(sent);
+    const bytes = Uint8Array.from(sent, (character) => character.charCodeAt(0));
+    expect(new TextDecoder().decode(bytes)).toBe("Prüfung 7 – \u{1f600}");
   });
 });
 

@@ -8,6 +8,7 @@ import { ageWords, lateness, utcSeconds } from "../lib/time";
 import { useTitle } from "../lib/title";
 import { Dialog } from "../parts/dialog";
 import { DownIcon } from "../parts/icons";
+import { More } from "../parts/more";
 import { useNotify } from "../parts/notify";
 import { Empty, Failure, Skeleton } from "../parts/states";
 import { JobFacts, MessageFacts } from "./details";
@@ -567,28 +568,5 @@ function Expander({
       {children}
       <span className="hidden"> {about}</span>
     </button>
-  );
-}
-
-function More({
-  pages,
-  shown,
-}: {
-  pages: { hasNextPage: boolean; isFetchingNextPage: boolean; fetchNextPage: () => unknown };
-  shown: number;
-}) {
-  if (!pages.hasNextPage) return null;
-  return (
-    <p className="actions">
-      <button
-        type="button"
-        className="button small"
-        disabled={pages.isFetchingNextPage}
-        onClick={() => pages.fetchNextPage()}
-      >
-        {pages.isFetchingNextPage ? "Loading…" : "Load more"}
-      </button>
-      <span className="muted">{shown} shown</span>
-    </p>
   );
 }

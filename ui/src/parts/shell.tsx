@@ -4,7 +4,8 @@ import { Link, NavLink, Outlet, useLocation, useNavigate } from "react-router-do
 import { api, ask } from "../api/client";
 import { firmQuery, meQuery } from "../api/queries";
 import { chooseTheme, useTheme } from "../lib/theme";
-import { may } from "../operate/roles";
+import { reasons } from "../operate/reasons";
+import { screensOf } from "../operate/roles";
 import { Bell } from "./bell";
 import { ExitIcon, Mark, MoonIcon, SunIcon } from "./icons";
 import { useNotify } from "./notify";
@@ -35,6 +36,7 @@ function PersonArea() {
     mutationFn: () => ask(api.POST("/v1/auth/sign-out", { body: {} })),
     onSuccess: () => {
       queries.clear();
+      reasons.forgetAll();
       queries.setQueryData(meQuery.queryKey, null);
       navigate("/");
     },
@@ -56,9 +58,9 @@ function PersonArea() {
   return (
     <>
       <Bell />
-      <span className="person" title={me.email}>
+      <NavLink className="person" to="/your-data" title={`${me.email}: your data`}>
         {me.display_name}
-      </span>
+      </NavLink>
       <button
         type="button"
         className="icon-button"
@@ -89,6 +91,7 @@ export function Shell() {
   const { data: firm } = useQuery(firmQuery);
   const { data: me } = useQuery(meQuery);
   const { pathname } = useLocation();
+  const desk = screensOf(me)[0];
   const trading = /^\/accounts\/[^/]+\/?$/.test(pathname);
   useRouteFocus();
   return (
@@ -108,11 +111,7 @@ export function Shell() {
           </NavLink>
           {me && <NavLink to="/challenges">My challenges</NavLink>}
           <NavLink to="/leaderboard">Leaderboard</NavLink>
-          {may(me, "judge") ? (
-            <NavLink to="/operate">Operate</NavLink>
-          ) : (
-            may(me, "business") && <NavLink to="/operate/business">Business</NavLink>
-          )}
+          {desk && <NavLink to={desk.path}>{desk.path === "/operate" ? "Operate" : desk.name}</NavLink>}
         </nav>
         <div className="top-end">
           <ThemeButton />

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import type { ReactNode } from "react";
+import { lazy, type ReactNode, Suspense, useState } from "react";
 import { Link, useParams } from "react-router-dom";
 import { receiptKeysQuery, receiptQuery, receiptSignatureQuery } from "../api/queries";
 import { verifyCommand } from "../api/signature";
@@ -9,8 +9,11 @@ import { group, money, moneyIn, signed, tone, wordFor } from "../lib/format";
 import { utcExact, withReadableTimes } from "../lib/time";
 import { useTitle } from "../lib/title";
 import { verdictTag, verdictWords } from "../lib/verdicts";
-import { useNotify } from "../parts/notify";
+import { Copyable } from "../parts/copyable";
 import { Failure, Skeleton } from "../parts/states";
+
+// What verifies is loaded by those who ask for it.
+const ReceiptProof = lazy(() => import("./receipt-proof"));
 
 export function ReceiptPage() {
   const { id = "", number = "" } = useParams();
@@ -252,7 +255,15 @@ function Check({ receipt, id, file }: { receipt: Receipt; id: string; file: stri
             evidence alone and checks the signature; it needs no connection to us.
           </p>
           {key ? (
-            <Copyable text={verifyCommand(file, key.public_key)} what="command" />
+            <>
+              <Copyable text={verifyCommand(file, key.public_key)} what="command" />
+              <InTheLog
+                id={id}
+                number={receipt.number}
+                file={file}
+                verify={verifyCommand(file, key.public_key)}
+              />
+            </>
           ) : (
             <p>
               The key that signed it is not among those published today. Use the copy of the key that you
@@ -279,25 +290,21 @@ function Check({ receipt, id, file }: { receipt: Receipt; id: string; file: stri
   );
 }
 
-function Copyable({ text, what }: { text: string; what: string }) {
-  const notify = useNotify();
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(text);
-      notify(`The ${what} is in the clipboard.`, "good");
-    } catch {
-      notify(`The browser does not allow copying. Select the ${what} and copy it.`, "bad");
-    }
-  };
+/** On request: the proof is asked for, and verified here. */
+function InTheLog(of: { id: string; number: number; file: string; verify: string }) {
+  const [asked, setAsked] = useState(false);
+  if (!asked)
+    return (
+      <div className="actions no-print">
+        <button type="button" className="button" onClick={() => setAsked(true)}>
+          Verify that it is in the audit log
+        </button>
+      </div>
+    );
   return (
-    <div className="copyable">
-      <pre tabIndex={0}>
-        <code>{text}</code>
-      </pre>
-      <button type="button" className="button small no-print" onClick={copy}>
-        Copy {what}
-      </button>
-    </div>
+    <Suspense fallback={<Skeleton lines={5} height={28} label="Verifying that it is in the audit log" />}>
+      <ReceiptProof {...of} />
+    </Suspense>
   );
 }
 

@@ -258,6 +258,8 @@ pub struct Search {
     pub object: Option<String>,
     /// Who.
     pub actor: Option<PersonId>,
+    /// The request it came with.
+    pub request: Option<RequestId>,
     /// From this instant on.
     pub since: Option<Timestamp>,
     /// Before this instant.
@@ -274,6 +276,7 @@ impl Search {
             && self.object_kind.as_ref().is_none_or(|kind| row.object_kind == *kind)
             && self.object.as_ref().is_none_or(|object| row.object == *object)
             && self.actor.is_none_or(|actor| row.actor == Some(actor))
+            && self.request.is_none_or(|request| row.request == Some(request))
             && self.since.is_none_or(|since| row.at >= since)
             && self.until.is_none_or(|until| row.at < until)
     }

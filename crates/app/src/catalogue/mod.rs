@@ -16,7 +16,7 @@ use engine::Instruments;
 use kernel::{Amount, Clock, FirmId, Money, Percent, Timestamp};
 use rules::{Change, Invalid, Limit, Program, Rule, VersionHash};
 
-use crate::trading::{AuditEntry, OutboxEntry};
+use crate::trading::{AuditEntry, Digests, OutboxEntry};
 use crate::{AppError, Context, FieldError, Permission};
 
 pub use addons::{AddonChange, ChangesNothing};
@@ -376,6 +376,10 @@ impl Catalogue {
         let (version, _) = named(&program)?;
         let at = self.clock.now();
         let detail = serde_json::json!({ "slug": slug, "version": version, "fee": fee });
+        let before = match &after {
+            After::Setup | After::Nothing => None,
+            After::Version(version) => Some(serde_json::json!({ "version": version })),
+        };
         Ok(NewVersion {
             audit: AuditEntry {
                 firm: context.firm,
@@ -385,6 +389,8 @@ impl Catalogue {
                 object_kind: "program",
                 object: slug.clone(),
                 request: Some(context.request),
+                purpose: String::new(),
+                digests: Digests::of(before.as_ref(), Some(&serde_json::json!({ "version": version }))),
                 detail: detail.clone(),
             },
             outbox: OutboxEntry {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::addons::AddonChange;
 use super::pricing::{Addon, AddonPrice, Country, Coupon, Off, Price, Tax, Used};
 use super::{Catalogue, Offer, is_slug};
-use crate::trading::AuditEntry;
+use crate::trading::{AuditEntry, Digests};
 use crate::{AppError, Context, Permission};
 
 /// Whom and what a price is asked for.
@@ -133,6 +133,8 @@ impl Catalogue {
             object_kind: "shelf",
             object,
             request: Some(context.request),
+            purpose: String::new(),
+            digests: Digests::default(),
             detail,
         };
         self.store.change_shelf(context.firm, &change, &audit).await

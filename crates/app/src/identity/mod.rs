@@ -19,7 +19,7 @@ use kernel::{Clock, FirmId, Overflow, PersonId, Rng, SessionId, Span, Timestamp}
 use sha2::{Digest, Sha256};
 
 use crate::privacy::{Homes, Region};
-use crate::trading::AuditEntry;
+use crate::trading::{AuditEntry, Digests};
 use crate::{Actor, AppError, Context, FieldError, Role};
 
 use limiter::Limiter;
@@ -422,6 +422,8 @@ fn entry(context: &Context, person: &Person, at: Timestamp, action: &str) -> Aud
         object_kind: "person",
         object: person.id.to_string(),
         request: Some(context.request),
+        purpose: String::new(),
+        digests: Digests::default(),
         detail: serde_json::json!({}),
     }
 }

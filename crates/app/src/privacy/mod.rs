@@ -26,7 +26,7 @@ use kernel::{Clock, FirmId, PersonId, Rng, Timestamp};
 use serde_json::{Value, json};
 
 use crate::identity::{Identity, Password};
-use crate::trading::AuditEntry;
+use crate::trading::{AuditEntry, Digests};
 use crate::{AppError, Context, Permission, Role};
 
 pub use archive::{
@@ -102,6 +102,14 @@ pub enum State {
 }
 
 impl State {
+    /// What somebody is or is not.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Restricted => "restricted",
+            Self::Held => "held",
+        }
+    }
+
     /// The action in the audit log.
     const fn action(self, on: bool) -> &'static str {
         match (self, on) {
@@ -123,8 +131,13 @@ pub trait PrivacyStore: Send + Sync {
         person: PersonId,
         look: Option<&AuditEntry>,
     ) -> Result<Option<Subject>, AppError>;
-    /// Whose an email is.
-    async fn owner_of_email(&self, firm: FirmId, email: &str) -> Result<Option<PersonId>, AppError>;
+    /// Whose an email is; that it is nobody's is written down.
+    async fn owner_of_email(
+        &self,
+        firm: FirmId,
+        email: &str,
+        nobody: &AuditEntry,
+    ) -> Result<Option<PersonId>, AppError>;
     /// Switches a state on or off; nothing is written if it is so already.
     async fn set_state(
         &self,
@@ -197,9 +210,10 @@ impl Privacy {
         email: &str,
         reason: Option<&str>,
     ) -> Result<Subject, AppError> {
-        context.demand(Permission::ReadPeople)?;
-        said(reason)?;
-        let person = self.store.owner_of_email(context.firm, email).await?;
+        let actor = context.demand(Permission::ReadPeople)?.person;
+        let look = self.entry(context, actor, actor, "privacy.find", Some(said(reason)?));
+        let nobody = AuditEntry { object: "nobody".to_owned(), ..look };
+        let person = self.store.owner_of_email(context.firm, email, &nobody).await?;
         self.subject(context, person.ok_or(AppError::NotFound("person"))?, reason).await
     }
 
@@ -213,7 +227,10 @@ impl Privacy {
         reason: Option<&str>,
     ) -> Result<(), AppError> {
         let actor = context.demand(Permission::ManagePrivacy)?.person;
+        let is = |on: bool| json!({ (state.word()): on });
+        let digests = Digests::of(Some(&is(!on)), Some(&is(on)));
         let entry = self.entry(context, actor, person, state.action(on), Some(said(reason)?));
+        let entry = AuditEntry { digests, ..entry };
         let since = on.then_some(entry.at);
         self.store.set_state(context.firm, person, state, since, &entry).await
     }
@@ -310,7 +327,9 @@ impl Privacy {
             object_kind: "person",
             object: person.to_string(),
             request: Some(context.request),
-            detail: reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason })),
+            purpose: reason.unwrap_or_default().to_owned(),
+            digests: Digests::default(),
+            detail: json!({}),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::catalogue::{
     Addon, Asked, Basket, CatalogueStore, Country, Item, NoTaxes, PriceLine, Quote, Shelf, Taxes, quote,
 };
 use crate::ledger::Provider;
-use crate::trading::{AuditEntry, OutboxEntry};
+use crate::trading::{AuditEntry, Digests, OutboxEntry};
 use crate::{AppError, Context, Permission};
 
 pub use decide::{Decision, Happened, PurchaseEvent, cause, decide};
@@ -672,6 +672,8 @@ fn audit(
         object_kind: "purchase",
         object: id.to_string(),
         request: Some(context.request),
+        purpose: String::new(),
+        digests: Digests::default(),
         detail,
     }
 }

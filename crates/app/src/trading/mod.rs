@@ -12,6 +12,7 @@ mod remote;
 mod replay;
 mod sequencer;
 mod shard;
+mod traded;
 mod wire;
 mod words;
 
@@ -23,11 +24,12 @@ pub use history::{
 };
 pub use owner::Owner;
 pub use port::{
-    AuditEntry, Batch, Changed, Decided, Journaled, LeaseStore, Leases, Loaded, LoggedQuote, LoggedQuotes,
-    Origin, OutboxEntry, QuoteLog, RefusedQuote, ShardCommit, ShardError, ShardStore,
+    AuditEntry, Batch, Changed, Decided, Digests, Journaled, LeaseStore, Leases, Loaded, LoggedQuote,
+    LoggedQuotes, Origin, OutboxEntry, QuoteLog, RefusedQuote, ShardCommit, ShardError, ShardStore,
 };
 pub use queue::Queues;
 pub use remote::Remote;
 pub use replay::{By, Places, Replay, ReplayError, Told, Witness};
 pub use sequencer::{IncomingQuote, Sequencer, SharedQuoteLog};
 pub use shard::ShardSettings;
+pub use traded::TRADED_PAUSE;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::{Account, Command, Counters, Event, Mark, Outcome, Restored, Standing};
-use kernel::{FirmId, OwnerId, PersonId, Price, RequestId, Span, Symbol, Timestamp};
+use kernel::{AccountId, FirmId, OwnerId, PersonId, Price, RequestId, Span, Symbol, Timestamp};
 use rules::{Program, VersionHash};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::BoxError;
 
@@ -134,8 +135,29 @@ pub struct AuditEntry {
     pub object: String,
     /// The request it came with.
     pub request: Option<RequestId>,
+    /// What for, where a reason is asked; else empty. No personal data.
+    pub purpose: String,
+    /// The object's state before and after, if the act changed what a reader of the log could see again.
+    pub digests: Digests,
     /// What exactly; no personal data.
     pub detail: serde_json::Value,
+}
+
+/// The SHA-256 of the JSON of an object's state before an act and after it; none where it was not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Digests {
+    /// Before.
+    pub before: Option<[u8; 32]>,
+    /// After.
+    pub after: Option<[u8; 32]>,
+}
+
+impl Digests {
+    /// From one state to another. An object's members count in the order of their names, as `jq -cS` prints them.
+    pub fn of(before: Option<&serde_json::Value>, after: Option<&serde_json::Value>) -> Self {
+        let digest = |state: &serde_json::Value| Sha256::digest(state.to_string()).into();
+        Self { before: before.map(digest), after: after.map(digest) }
+    }
 }
 
 /// One message to the world.
@@ -164,6 +186,8 @@ pub struct Loaded {
     pub seq: i64,
     /// The engine's state there, every account with its open positions, working orders and recent answers.
     pub state: Restored,
+    /// Accounts that had commands within the last second before that: of them the owner before may not have told everything.
+    pub traded: Vec<(FirmId, AccountId)>,
 }
 
 /// Proof that a batch is durable.

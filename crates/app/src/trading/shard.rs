@@ -22,6 +22,7 @@ use super::port::{
 use super::queue::{Inbox, Message};
 use super::replay::ReplayError;
 use super::sequencer::SharedQuoteLog;
+use super::traded::Traded;
 use super::words;
 use crate::BoxError;
 use crate::latency::{Meter, Passage, Received};
@@ -120,6 +121,7 @@ struct State {
     committed_mark: u64,
     /// When peaks were last settled.
     settled_at: Timestamp,
+    traded: Traded,
     pending: Pending,
 }
 
@@ -278,6 +280,7 @@ impl Shard {
             committed_at: at,
             committed_mark,
             settled_at: at,
+            traded: Traded::taken_over(at, &loaded.traded),
             engine,
             epoch: loaded.epoch,
             seq: loaded.seq,
@@ -419,7 +422,7 @@ impl Shard {
         let progress = overdue && state.quote_position > state.committed_quote;
         let pending = &state.pending;
         let nothing = pending.events.is_empty() && pending.journal.is_empty() && self.refused.is_empty();
-        if nothing && !progress {
+        if nothing && !progress && !state.traded.is_due(now) {
             if state.pending.messages > 0 {
                 let answers = self.answers(state)?;
                 self.speak(answers);
@@ -451,7 +454,7 @@ impl Shard {
             seq: state.seq,
             quote_position: state.quote_position,
             at: now,
-            outbox: words::outbox(&events),
+            outbox: words::outbox(&events).chain(state.traded.told(now, &events)).collect(),
             accounts: accounts.collect(),
             standing: standing.copied().collect(),
             journal,

@@ -1,14 +1,12 @@
 //! What a batch means in the words of the outbox.
 
-use std::collections::BTreeMap;
-
 use engine::{VerdictKind, What};
 use serde_json::json;
 
 use super::port::{Decided, OutboxEntry};
 
-/// What the world is told.
-pub(super) fn outbox(events: &[Decided]) -> Vec<OutboxEntry> {
+/// What the world is told, but for changed results, which wait for each other ([`Traded`](super::traded::Traded)).
+pub(super) fn outbox(events: &[Decided]) -> impl Iterator<Item = OutboxEntry> {
     let message = |Decided { firm, request, event, .. }: &Decided, topic, payload| OutboxEntry {
         firm: *firm,
         at: event.at,
@@ -17,22 +15,7 @@ pub(super) fn outbox(events: &[Decided]) -> Vec<OutboxEntry> {
         payload,
         request: *request,
     };
-    // Accounts whose realised result changed, each once for all that changed it in the batch.
-    let traded = events.iter().filter_map(|decided| match &decided.event.what {
-        What::Entry(_) => Some((decided.event.account, decided)),
-        What::Opened
-        | What::Verdict(_)
-        | What::Order(_)
-        | What::Position(_)
-        | What::Fill(_)
-        | What::Override(_)
-        | What::Reset(_) => None,
-    });
-    let traded: BTreeMap<_, _> = traded.collect();
-    let traded = traded
-        .into_values()
-        .map(|decided| message(decided, "account.traded", json!({ "account": decided.event.account })));
-    let said = events.iter().filter_map(|decided| match &decided.event.what {
+    events.iter().filter_map(move |decided| match &decided.event.what {
         What::Opened => Some(message(decided, "account.opened", json!({ "account": decided.event.account }))),
         What::Verdict(verdict) => {
             let topic = match verdict.kind {
@@ -56,6 +39,5 @@ pub(super) fn outbox(events: &[Decided]) -> Vec<OutboxEntry> {
         | What::Entry(_)
         | What::Override(_)
         | What::Reset(_) => None,
-    });
-    said.chain(traded).collect()
+    })
 }

@@ -22,7 +22,7 @@ use serde_json::json;
 use crate::events::Message;
 use crate::jobs::NewJob;
 use crate::notifications::{Kind, Told};
-use crate::trading::AuditEntry;
+use crate::trading::{AuditEntry, Digests};
 use crate::{AppError, BoxError, Context, FieldError, Permission};
 
 pub use address::is_public;
@@ -558,7 +558,9 @@ impl Webhooks {
         };
         self.check(&endpoint)?;
         let secret = SigningSecret::random(&*self.rng);
-        let audit = self.audit(context, "webhook.add", endpoint.id, shown(&endpoint));
+        let state = shown(&endpoint);
+        let digests = Digests::of(None, Some(&state));
+        let audit = AuditEntry { digests, ..self.audit(context, "webhook.add", endpoint.id, state) };
         if self.store.add_endpoint(context.firm, &endpoint, &secret, MOST_ENDPOINTS, &audit).await? {
             Ok((endpoint, secret))
         } else {
@@ -575,6 +577,7 @@ impl Webhooks {
         change: EndpointChange,
     ) -> Result<Endpoint, AppError> {
         let mut endpoint = self.get(context, id).await?;
+        let before = shown(&endpoint);
         if let Some(url) = change.url {
             url.trim().clone_into(&mut endpoint.url);
         }
@@ -595,7 +598,9 @@ impl Webhooks {
             Some(_) | None => {}
         }
         self.check(&endpoint)?;
-        let audit = self.audit(context, "webhook.change", id, shown(&endpoint));
+        let state = shown(&endpoint);
+        let digests = Digests::of(Some(&before), Some(&state));
+        let audit = AuditEntry { digests, ..self.audit(context, "webhook.change", id, state) };
         if self.store.change_endpoint(context.firm, &endpoint, &audit).await? {
             Ok(endpoint)
         } else {
@@ -606,7 +611,9 @@ impl Webhooks {
     /// Removes one with its deliveries.
     pub async fn remove(&self, context: &Context, id: WebhookId) -> Result<(), AppError> {
         let endpoint = self.get(context, id).await?;
-        let audit = self.audit(context, "webhook.remove", id, shown(&endpoint));
+        let state = shown(&endpoint);
+        let digests = Digests::of(Some(&state), None);
+        let audit = AuditEntry { digests, ..self.audit(context, "webhook.remove", id, state) };
         if self.store.remove_endpoint(context.firm, id, &audit).await? {
             Ok(())
         } else {
@@ -756,6 +763,8 @@ impl Webhooks {
             object_kind: "webhook",
             object: id.to_string(),
             request: Some(context.request),
+            purpose: String::new(),
+            digests: Digests::default(),
             detail,
         }
     }
@@ -900,6 +909,8 @@ fn disabling(firm: FirmId, endpoint: &Endpoint, why: Disabled, at: Timestamp) ->
             object_kind: "webhook",
             object: endpoint.id.to_string(),
             request: None,
+            purpose: String::new(),
+            digests: Digests::default(),
             detail: json!({ "url": endpoint.url, "because": why.word() }),
         },
         told: Told {

@@ -263,6 +263,9 @@ impl Cluster {
     /// Kills the database as a power cut would, and starts it again.
     pub fn kill_postgres(&mut self) {
         let pid = self.postgres.take().unwrap().leave_running().pid().to_string();
+        // Stopped first, so that it has no more children after they were counted.
+        let stopped = Command::new("kill").args(["-STOP", &pid]).status().unwrap();
+        assert!(stopped.success(), "the database was there");
         // With its children: left alone they would go on for a while, and nothing could start beside them.
         let children = Command::new("pgrep").args(["-P", &pid]).output().unwrap();
         let children = String::from_utf8(children.stdout).unwrap();

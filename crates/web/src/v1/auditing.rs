@@ -6,7 +6,7 @@ use app::auditing::{
     self, AuditStore, Cosignature as StoredCosignature, Exporter, Leaf, LogRow, Search, StoredCheckpoint,
     Wanted, source_word,
 };
-use app::trading::AuditEntry;
+use app::trading::{AuditEntry, Digests};
 use app::{AppError, Permission};
 use audit::note::{Note, NoteKey, NoteSignature, Signs};
 use audit::proof::Proof;
@@ -15,7 +15,7 @@ use axum::body::Body as ResponseBody;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use kernel::{AccountId, PersonId, Timestamp};
+use kernel::{AccountId, PersonId, RequestId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -146,6 +146,9 @@ struct EntriesWanted {
     /// Who.
     #[param(value_type = Option<String>)]
     actor: Option<PersonId>,
+    /// The request that it came with, as answers carry it in `X-Request-Id`.
+    #[param(value_type = Option<String>)]
+    request: Option<RequestId>,
     /// From this instant on.
     since: Option<String>,
     /// Before this instant.
@@ -313,6 +316,7 @@ async fn entries(
         object_kind: wanted.object_kind,
         object: wanted.object,
         actor: wanted.actor,
+        request: wanted.request,
         since: instant("/since", wanted.since)?,
         until: instant("/until", wanted.until)?,
     };
@@ -453,6 +457,8 @@ async fn record(
         object_kind,
         object: object.to_owned(),
         request: Some(caller.context.request),
+        purpose: String::new(),
+        digests: Digests::default(),
         detail,
     };
     Ok(web.store.record_act(&act).await?)

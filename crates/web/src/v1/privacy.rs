@@ -24,7 +24,7 @@ pub(super) fn router() -> OpenApiRouter<Web> {
         .routes(routes!(erase_me))
         .routes(routes!(find))
         .routes(routes!(person))
-        .routes(routes!(export))
+        .routes(routes!(export_person))
         .routes(routes!(erase))
         .routes(routes!(hold))
         .routes(routes!(restriction))
@@ -170,7 +170,7 @@ async fn person(
     params(("id" = String, Path), ("Reason" = String, Header, description = "Why")), responses(
     (status = 200, content_type = "application/zip", body = [u8]), (status = 400, response = ProblemBody),
     (status = 401, response = ProblemBody), (status = 403, response = ProblemBody), (status = 404, response = ProblemBody)))]
-async fn export(
+async fn export_person(
     State(web): State<Web>,
     SignedIn(caller): SignedIn,
     Path(id): Path<PersonId>,

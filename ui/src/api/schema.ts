@@ -3286,10 +3286,15 @@ export interface components {
         | "account_not_active"
         | "body_too_large"
         | "conflict"
+        | "coupon_refused"
+        | "coupon_used_up"
         | "email_taken"
         | "engine_unavailable"
         | "entry_archived"
+        | "entry_id_reused"
         | "forbidden"
+        | "funds_short"
+        | "hold_ended"
         | "idempotency_key_missing"
         | "idempotency_key_reused"
         | "instrument_not_in_program"
@@ -3315,8 +3320,10 @@ export interface components {
         | "programs_not_comparable"
         | "quantity_out_of_range"
         | "reason_missing"
+        | "reset_refused"
         | "too_many_orders"
         | "too_many_requests"
+        | "trial_used"
         | "unauthenticated"
         | "unavailable"
         | "unknown_instrument"
@@ -3494,7 +3501,15 @@ export interface components {
      * @description Where a purchase stands.
      * @enum {string}
      */
-    PurchaseState: "awaiting_payment" | "paid" | "declined" | "cancelled";
+    PurchaseState:
+      | "awaiting_payment"
+      | "paid"
+      | "declined"
+      | "cancelled"
+      | "expired"
+      | "refunded"
+      | "disputed"
+      | "charged_back";
     /** @description Both sides of a price. */
     Quote: {
       /** @description What a buyer pays. */
@@ -3989,10 +4004,15 @@ export interface components {
             | "account_not_active"
             | "body_too_large"
             | "conflict"
+            | "coupon_refused"
+            | "coupon_used_up"
             | "email_taken"
             | "engine_unavailable"
             | "entry_archived"
+            | "entry_id_reused"
             | "forbidden"
+            | "funds_short"
+            | "hold_ended"
             | "idempotency_key_missing"
             | "idempotency_key_reused"
             | "instrument_not_in_program"
@@ -4018,8 +4038,10 @@ export interface components {
             | "programs_not_comparable"
             | "quantity_out_of_range"
             | "reason_missing"
+            | "reset_refused"
             | "too_many_orders"
             | "too_many_requests"
+            | "trial_used"
             | "unauthenticated"
             | "unavailable"
             | "unknown_instrument"

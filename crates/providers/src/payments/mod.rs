@@ -17,4 +17,4 @@ pub mod port;
 pub mod stripe;
 mod wire;
 
-pub use wire::{Limits, Tools, system_roots};
+pub use wire::{BadSettings, Limits, Tools, system_roots};

@@ -36,11 +36,12 @@ impl Body {
             !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || also.contains(&byte))
         };
         if !plain(file, b"-_. ") || !plain(media_type, b"-_.+/") {
-            return Err(Failure::Refused(Said {
-                code: "file_name".to_owned(),
-                text: format!("The file {file:?} of type {media_type:?} cannot be named to a provider."),
-                trace: None,
-            }));
+            let text = format!("The file {file:?} of type {media_type:?} cannot be named to a provider.");
+            return Err(Failure::Refused(Said { code: "file_name".to_owned(), text, trace: None }));
+        }
+        if content.windows(self.boundary.len()).any(|part| part == self.boundary.as_bytes()) {
+            let text = format!("The file {file:?} contains what separates the parts of a body.");
+            return Err(Failure::Refused(Said { code: "file_content".to_owned(), text, trace: None }));
         }
         self.head(&format!("name=\"{name}\"; filename=\"{file}\""), Some(media_type));
         self.bytes.extend_from_slice(content);

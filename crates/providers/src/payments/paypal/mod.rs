@@ -5,6 +5,6 @@ mod certificates;
 mod client;
 mod webhooks;
 
-pub use certificates::{CertificateSource, HttpsCertificates};
+pub use certificates::{CertificateSource, CertificateUrl, HttpsCertificates};
 pub use client::{Paypal, PaypalSettings};
 pub use webhooks::{LATEST, PaypalWebhooks};

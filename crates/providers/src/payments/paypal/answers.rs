@@ -453,19 +453,18 @@ impl ReportLine {
         let paid = fee.minor().checked_neg().ok_or(Odd::Field("a fee out of range"))?;
         let code = info.transaction_event_code;
         let kind = kind(&code, gross);
-        let about = match kind {
-            EntryKind::Dispute | EntryKind::DisputeReturned | EntryKind::Hold | EntryKind::Fee => {
-                info.paypal_reference_id.clone()
-            }
-            _ => None,
-        };
+        let of_another = matches!(
+            kind,
+            EntryKind::Dispute | EntryKind::DisputeReturned | EntryKind::Hold | EntryKind::Fee
+        );
+        let about = info.paypal_reference_id.filter(|id| of_another && !id.is_empty());
         Ok(Entry {
             // PayPal numbers two lines of one transaction alike; their codes differ.
             id: format!("{}-{code}", info.transaction_id),
             kind,
             word: code,
             about: Some(about.unwrap_or(info.transaction_id)),
-            reference: info.custom_field.or(info.invoice_id),
+            reference: info.custom_field.or(info.invoice_id).filter(|ours| !ours.is_empty()),
             gross,
             fee: Money::from_minor(paid, fee.currency()),
             net,

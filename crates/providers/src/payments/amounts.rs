@@ -76,8 +76,8 @@ fn stripe_form(currency: Currency, purpose: Purpose) -> Option<Form> {
 fn paypal_form(currency: Currency) -> Option<Form> {
     let digits = match currency.code() {
         "HUF" | "JPY" | "TWD" => 0,
-        "AUD" | "BRL" | "CAD" | "CHF" | "CZK" | "DKK" | "EUR" | "GBP" | "HKD" | "ILS" | "MXN" | "NOK" | "NZD"
-        | "PLN" | "SEK" | "SGD" | "THB" | "USD" => 2,
+        "AUD" | "BRL" | "CAD" | "CHF" | "CZK" | "DKK" | "EUR" | "GBP" | "HKD" | "ILS" | "MXN" | "NOK"
+        | "NZD" | "PLN" | "SEK" | "SGD" | "THB" | "USD" => 2,
         _ => return None,
     };
     Some(Form { digits, step: 1 })
@@ -131,8 +131,7 @@ pub fn from_stripe(count: i64, currency: &str) -> Result<Money, AmountError> {
     let form = form(ProviderName::Stripe, currency, Purpose::Charge)?;
     let exponent = currency.exponent();
     let scaled = count.checked_mul(finer(exponent, form.digits)?).ok_or(Overflow)?;
-    let minor =
-        exact(scaled, finer(form.digits, exponent)?).ok_or(AmountError::Count(count, currency))?;
+    let minor = exact(scaled, finer(form.digits, exponent)?).ok_or(AmountError::Count(count, currency))?;
     Ok(Money::from_minor(minor, currency))
 }
 

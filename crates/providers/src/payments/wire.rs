@@ -113,7 +113,8 @@ pub(super) fn address(
     if mode == Mode::Live && other.is_some() {
         return Err(BadSettings::ForeignAddress(provider));
     }
-    let url = Url::parse(other.unwrap_or(own)).map_err(|_| BadSettings::Unreadable("the address", provider))?;
+    let url =
+        Url::parse(other.unwrap_or(own)).map_err(|_| BadSettings::Unreadable("the address", provider))?;
     // A key goes out in the clear on one's own machine at most.
     let here = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
     if url.scheme() == "https" || (url.scheme() == "http" && here) {
@@ -180,11 +181,8 @@ impl Answer {
 
 /// An answer without what it should have.
 pub(super) fn unreadable(repeat: Repeat, error: &dyn fmt::Display, trace: Option<String>) -> Failure {
-    let said = Said {
-        code: "unreadable".to_owned(),
-        text: format!("The answer cannot be read: {error}."),
-        trace,
-    };
+    let said =
+        Said { code: "unreadable".to_owned(), text: format!("The answer cannot be read: {error}."), trace };
     match repeat {
         Repeat::Reads => Failure::Unavailable { said, retry_after: None },
         Repeat::Keyed | Repeat::Once => Failure::Unknown(said),
@@ -209,7 +207,11 @@ pub(super) fn refused(code: &str, text: String) -> Failure {
 pub(super) fn path_part(id: &str) -> Result<&str, Failure> {
     let fits = (1..=255).contains(&id.len());
     let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    if fits && plain { Ok(id) } else { Err(refused("id", format!("{id:?} is no provider's name of anything."))) }
+    if fits && plain {
+        Ok(id)
+    } else {
+        Err(refused("id", format!("{id:?} is no provider's name of anything.")))
+    }
 }
 
 /// `a=b&c=d`, every byte that is not plain as `%XX`.
@@ -404,7 +406,8 @@ impl Wire {
         let mut random = [0_u8; 8];
         self.tools.rng.fill(&mut random);
         let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
-        let jitter = Duration::from_micros(u64::from_le_bytes(random).checked_rem(micros).unwrap_or_default());
+        let jitter =
+            Duration::from_micros(u64::from_le_bytes(random).checked_rem(micros).unwrap_or_default());
         let asked = asked.map_or(Duration::ZERO, Duration::from).min(limits.longest_wait);
         jitter.max(asked)
     }
@@ -456,10 +459,7 @@ mod tests {
         let own = "https://api.stripe.com/";
         let read = |mode, other| address(ProviderName::Stripe, mode, own, other).map(|url| url.to_string());
         assert_eq!(read(Mode::Live, None).unwrap(), own);
-        assert!(matches!(
-            read(Mode::Live, Some("https://127.0.0.1/")),
-            Err(BadSettings::ForeignAddress(_))
-        ));
+        assert!(matches!(read(Mode::Live, Some("https://127.0.0.1/")), Err(BadSettings::ForeignAddress(_))));
         assert!(read(Mode::Test, Some("http://127.0.0.1:1/")).is_ok());
         assert!(read(Mode::Test, Some("http://stripe.example/")).is_err());
         assert!(read(Mode::Test, Some("ftp://127.0.0.1/")).is_err());

@@ -115,7 +115,10 @@ async fn a_declined_buyer_may_try_again_and_a_voided_order_is_over() {
     at.fake.approve(&order.id);
     at.fake.meets("POST /v2/checkout/orders/", Fault::Decline("INSTRUMENT_DECLINED"));
     let declined = at.paypal.capture(&order.id, &reference("capture-1")).await;
-    assert!(matches!(&declined, Err(Failure::Declined(said)) if said.code == "INSTRUMENT_DECLINED"), "{declined:?}");
+    assert!(
+        matches!(&declined, Err(Failure::Declined(said)) if said.code == "INSTRUMENT_DECLINED"),
+        "{declined:?}"
+    );
     assert_eq!(at.paypal.checkout(&order.id).await.unwrap().state, CheckoutState::Open);
     at.fake.approve(&order.id);
     let paid = at.paypal.capture(&order.id, &reference("capture-2")).await.unwrap();
@@ -189,7 +192,9 @@ async fn what_is_lost_on_the_way_is_asked_again_and_happens_once() {
 
 #[tokio::test]
 async fn an_outcome_that_stays_unknown_says_so_and_the_same_payout_asked_again_is_one() {
-    for fault in [Fault::LoseAnswer, Fault::LoseRequest, Fault::FailAfter(502), Fault::Fail(500), Fault::AtWork] {
+    for fault in
+        [Fault::LoseAnswer, Fault::LoseRequest, Fault::FailAfter(502), Fault::Fail(500), Fault::AtWork]
+    {
         let at = setting().await;
         let new = at.payout("payout-1", "payout-1-1", money("250.50", "USD"));
         for _ in 0..3 {
@@ -288,7 +293,10 @@ async fn an_attempt_in_doubt_stays_in_doubt_when_the_key_stops_working() {
 async fn refunds_are_bounded_by_what_is_left() {
     let at = setting().await;
     let payment = at.captured("p").await;
-    assert_eq!(refusal(at.paypal.refund(&at.refund("r0", &payment, "100.01")).await), "REFUND_AMOUNT_EXCEEDED");
+    assert_eq!(
+        refusal(at.paypal.refund(&at.refund("r0", &payment, "100.01")).await),
+        "REFUND_AMOUNT_EXCEEDED"
+    );
     at.fake.refunds_pend();
     let refund = at.paypal.refund(&at.refund("r1", &payment, "40")).await.unwrap();
     assert_eq!((refund.state, refund.payment.as_deref()), (RefundState::Pending, Some(payment.as_str())));
@@ -349,12 +357,18 @@ async fn payouts_settle_wait_to_be_claimed_fail_and_come_back() {
     assert!(settled.in_books.is_some());
     assert_eq!(at.paypal.payout(&sent[1]).await.unwrap().state, PayoutState::Unclaimed);
     let failed = at.paypal.payout(&sent[2]).await.unwrap();
-    assert_eq!((failed.state, failed.reason.as_deref()), (PayoutState::Failed, Some("RECEIVER_ACCOUNT_LOCKED")));
+    assert_eq!(
+        (failed.state, failed.reason.as_deref()),
+        (PayoutState::Failed, Some("RECEIVER_ACCOUNT_LOCKED"))
+    );
     let held = at.paypal.payout(&sent[3]).await.unwrap();
     assert_eq!((held.state, held.reason.as_deref()), (PayoutState::Pending, Some("ONHOLD")));
     let back = at.paypal.take_back_payout(&sent[1], &reference("back-1")).await.unwrap();
     assert_eq!((back.state, back.returned), (PayoutState::Returned, money("10", "USD")));
-    assert_eq!(refusal(at.paypal.take_back_payout(&sent[0], &reference("back-2")).await), "ITEM_INCORRECT_STATUS");
+    assert_eq!(
+        refusal(at.paypal.take_back_payout(&sent[0], &reference("back-2")).await),
+        "ITEM_INCORRECT_STATUS"
+    );
     at.fake.meets("POST /v1/payments/payouts", Fault::Decline("RECEIVER_UNREGISTERED"));
     let declined = at.paypal.send_payout(&at.payout("p5", "p5", money("10", "USD"))).await;
     assert!(matches!(declined, Err(Failure::Declined(_))), "{declined:?}");
@@ -467,13 +481,20 @@ async fn the_report_is_read_page_by_page_and_names_each_line_once() {
     assert_eq!((of(EntryKind::Dispute).len(), of(EntryKind::DisputeReturned).len()), (1, 1));
     let first = of(EntryKind::Payment)[0];
     assert_eq!((first.about.as_deref(), first.reference.as_deref()), (Some(payment.as_str()), Some("p")));
-    assert_eq!((first.gross, first.fee, first.net), (money("100", "USD"), money("3.98", "USD"), money("96.02", "USD")));
+    assert_eq!(
+        (first.gross, first.fee, first.net),
+        (money("100", "USD"), money("3.98", "USD"), money("96.02", "USD"))
+    );
     let payout = of(EntryKind::Payout)[0];
     assert_eq!((payout.gross, payout.fee), (money("-10", "USD"), money("0.25", "USD")));
     assert_eq!(payout.net, money("-10.25", "USD"));
     assert_eq!(payout.reference.as_deref(), Some("payout-1"));
     assert_eq!(of(EntryKind::PayoutReturned)[0].net, money("10.25", "USD"));
-    for (from, to) in [(start(), start()), (end, start()), (start(), start().after(Span::from_seconds(32 * 86_400)).unwrap())] {
+    for (from, to) in [
+        (start(), start()),
+        (end, start()),
+        (start(), start().after(Span::from_seconds(32 * 86_400)).unwrap()),
+    ] {
         assert_eq!(refusal(at.paypal.entries(from, to, None).await), "period");
     }
     at.end();
@@ -483,7 +504,8 @@ async fn the_report_is_read_page_by_page_and_names_each_line_once() {
 async fn prices_are_written_as_paypal_takes_them() {
     let at = setting().await;
     for (text, currency) in [("12.34", "EUR"), ("500", "JPY"), ("1200", "HUF"), ("31", "TWD")] {
-        let order = at.paypal.open_checkout(&checkout(currency, currency, money(text, currency))).await.unwrap();
+        let order =
+            at.paypal.open_checkout(&checkout(currency, currency, money(text, currency))).await.unwrap();
         assert_eq!(order.price, money(text, currency));
     }
     for (text, currency) in [("10.45", "HUF"), ("5", "KWD"), ("5", "MAD"), ("0", "USD")] {

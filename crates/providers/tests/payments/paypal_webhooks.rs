@@ -207,7 +207,8 @@ async fn certificates_that_are_not_paypals_or_not_valid_now_are_refused() {
 #[tokio::test]
 async fn a_kept_certificate_is_not_believed_longer_than_it_is_valid() {
     let authority = Authority::new();
-    let (webhooks, shelf) = verifier_of(&authority, authority.chain(&Leaf { until: 2027, ..Leaf::default() }));
+    let (webhooks, shelf) =
+        verifier_of(&authority, authority.chain(&Leaf { until: 2027, ..Leaf::default() }));
     let eve = Timestamp::parse("2026-12-31T23:59:00Z").unwrap();
     let webhook = signed(EVENT.as_bytes().to_vec(), "t-1", eve, WEBHOOK);
     assert!(verify_at(&webhooks, &webhook, eve).await.is_ok());
@@ -276,9 +277,8 @@ async fn forgeries_with_many_addresses_fetch_little_at_once() {
     let roots = Authority::new();
     let roots = roots.root_pem().as_bytes();
     let webhooks = PaypalWebhooks::new(Mode::Test, WEBHOOK.to_owned(), roots, source.clone()).unwrap();
-    let forgeries: Vec<_> = (0..50)
-        .map(|count| good().with("paypal-cert-url", Some(&format!("{CERTIFICATE}{count}"))))
-        .collect();
+    let forgeries: Vec<_> =
+        (0..50).map(|count| good().with("paypal-cert-url", Some(&format!("{CERTIFICATE}{count}")))).collect();
     let all = forgeries.iter().map(|webhook| verify(&webhooks, webhook));
     for verified in futures_util::future::join_all(all).await {
         assert!(matches!(verified, Err(Distrust::CertificateUnavailable(_))), "{verified:?}");
@@ -325,7 +325,8 @@ async fn events_name_what_to_pull_and_unknown_ones_are_kept() {
         ("plan", r#"{"id":"P1"}"#, About::Other),
         ("capture", r#"{}"#, About::Other),
     ] {
-        let event = EVENT.replace("\"capture\"", &format!("\"{kind}\"")).replace(r#"{"id":"CAP1"}"#, resource);
+        let event =
+            EVENT.replace("\"capture\"", &format!("\"{kind}\"")).replace(r#"{"id":"CAP1"}"#, resource);
         let webhook = signed(event.into_bytes(), "t-1", start(), WEBHOOK);
         assert_eq!(verify(&webhooks, &webhook).await.unwrap().about, about, "{kind}");
     }

@@ -20,8 +20,7 @@ struct Setting {
 }
 
 fn client(fake: &FakeStripe, clock: &Arc<ManualClock>, key: &str, limits: Limits) -> Stripe {
-    let settings =
-        StripeSettings { mode: Mode::Test, key: key.to_owned(), address: Some(fake.address()) };
+    let settings = StripeSettings { mode: Mode::Test, key: key.to_owned(), address: Some(fake.address()) };
     Stripe::new(settings, tools(clock, limits)).unwrap()
 }
 
@@ -81,7 +80,11 @@ async fn a_purchase_is_paid_on_stripes_page_and_read_back_with_what_it_came_to()
     assert_eq!(page.purchase.as_deref(), Some("purchase-1"));
     assert!(page.page.as_deref().unwrap().starts_with("https://checkout.stripe.com/"));
     at.fake.decline(&page.id);
-    assert_eq!(at.stripe.checkout(&page.id).await.unwrap().state, CheckoutState::Open, "another card may work");
+    assert_eq!(
+        at.stripe.checkout(&page.id).await.unwrap().state,
+        CheckoutState::Open,
+        "another card may work"
+    );
     let paid = at.fake.pay(&page.id);
     let page = at.stripe.checkout(&page.id).await.unwrap();
     assert_eq!((page.state, page.page.clone()), (CheckoutState::Paid, None));
@@ -101,7 +104,8 @@ async fn a_purchase_is_paid_on_stripes_page_and_read_back_with_what_it_came_to()
 #[tokio::test]
 async fn a_delayed_payment_is_processing_until_it_comes_or_fails() {
     let at = setting().await;
-    for (purchase, good, ends) in [("p1", true, CheckoutState::Paid), ("p2", false, CheckoutState::Declined)] {
+    for (purchase, good, ends) in [("p1", true, CheckoutState::Paid), ("p2", false, CheckoutState::Declined)]
+    {
         let page = at.stripe.open_checkout(&checkout(purchase, purchase, money("50", "EUR"))).await.unwrap();
         at.fake.pay_later(&page.id);
         assert_eq!(at.stripe.checkout(&page.id).await.unwrap().state, CheckoutState::Processing);
@@ -158,7 +162,9 @@ async fn what_is_lost_on_the_way_is_asked_again_and_happens_once() {
 
 #[tokio::test]
 async fn an_outcome_that_stays_unknown_says_so_and_the_same_refund_asked_again_is_one() {
-    for fault in [Fault::LoseAnswer, Fault::LoseRequest, Fault::FailAfter(502), Fault::Fail(500), Fault::AtWork] {
+    for fault in
+        [Fault::LoseAnswer, Fault::LoseRequest, Fault::FailAfter(502), Fault::Fail(500), Fault::AtWork]
+    {
         let at = setting().await;
         let (_, payment) = at.paid("p").await;
         let new = at.refund("r", &payment, "40");
@@ -207,7 +213,9 @@ async fn a_provider_that_is_busy_or_away_has_done_nothing() {
         at.fake.meets("POST /v1/refunds", Fault::Busy(Some(20)));
     }
     match at.stripe.refund(&at.refund("r", &payment, "1")).await {
-        Err(Failure::Unavailable { retry_after, .. }) => assert_eq!(retry_after, Some(Span::from_seconds(20))),
+        Err(Failure::Unavailable { retry_after, .. }) => {
+            assert_eq!(retry_after, Some(Span::from_seconds(20)))
+        }
         other => panic!("{other:?}"),
     }
     for _ in 0..3 {
@@ -284,7 +292,8 @@ async fn a_key_that_stripe_has_forgotten_does_not_pay_twice() {
     }
     let refund = at.refund("r", &payment, "40");
     let payout = at.payout("payout-1", "payout-1-1", money("500", "USD"));
-    let (refunded, sent) = (at.stripe.refund(&refund).await.unwrap(), at.stripe.send_payout(&payout).await.unwrap());
+    let (refunded, sent) =
+        (at.stripe.refund(&refund).await.unwrap(), at.stripe.send_payout(&payout).await.unwrap());
     for _ in 0..120 {
         at.fake.refund_by_hand(&payment, 1);
     }
@@ -345,7 +354,11 @@ async fn a_payout_needs_money_is_sent_once_and_may_be_taken_back() {
     let new = at.payout("payout-1", "payout-1-1", money("250.50", "USD"));
     assert_eq!(refusal(at.stripe.send_payout(&new).await), "balance_insufficient");
     at.fake.top_up(100_000, "usd");
-    assert_eq!(refusal(at.stripe.send_payout(&new).await), "balance_insufficient", "the attempt keeps its answer");
+    assert_eq!(
+        refusal(at.stripe.send_payout(&new).await),
+        "balance_insufficient",
+        "the attempt keeps its answer"
+    );
     let new = NewPayout { attempt: reference("payout-1-2"), ..new };
     at.fake.meets("POST /v1/transfers", Fault::LoseAnswer);
     let sent = at.stripe.send_payout(&new).await.unwrap();
@@ -409,7 +422,8 @@ async fn the_books_are_read_page_by_page_and_add_up_to_the_balance() {
     assert_eq!((count(EntryKind::Dispute), count(EntryKind::Payout), count(EntryKind::Bank)), (1, 1, 1));
     let charge = at.stripe.payment(&payment).await.unwrap().in_books;
     assert!(entries.iter().any(|entry| entry.about == charge && entry.fee == money("3.20", "USD")));
-    let before = at.stripe.entries(start().before(Span::from_seconds(60)).unwrap(), start(), None).await.unwrap();
+    let before =
+        at.stripe.entries(start().before(Span::from_seconds(60)).unwrap(), start(), None).await.unwrap();
     assert!(before.items.is_empty(), "the end is not included");
     at.end();
 }
@@ -454,7 +468,8 @@ async fn what_is_of_the_other_mode_is_refused_wherever_it_is_met() {
 async fn prices_are_asked_for_as_stripe_counts_them() {
     let at = setting().await;
     for (text, currency, counted) in [("5.13", "KWD", 5_130), ("500", "JPY", 500), ("1000", "ISK", 100_000)] {
-        let page = at.stripe.open_checkout(&checkout(currency, currency, money(text, currency))).await.unwrap();
+        let page =
+            at.stripe.open_checkout(&checkout(currency, currency, money(text, currency))).await.unwrap();
         assert_eq!(page.price, money(text, currency));
         assert_eq!(at.fake.thing(&page.id)["amount_total"], counted);
     }

@@ -55,7 +55,9 @@ async fn any_of_the_signatures_may_be_by_any_of_the_secrets() {
 
 #[tokio::test]
 async fn nothing_is_believed_without_a_secret() {
-    for secrets in [vec![], vec![String::new()], vec!["whsec_".to_owned()], vec![SECRET.to_owned(), "x".to_owned()]] {
+    for secrets in
+        [vec![], vec![String::new()], vec!["whsec_".to_owned()], vec![SECRET.to_owned(), "x".to_owned()]]
+    {
         assert!(matches!(StripeWebhooks::new(Mode::Test, secrets), Err(BadSettings::Unreadable(..))));
     }
 }

@@ -9,7 +9,9 @@ use kernel::{Clock, Span, Timestamp};
 use serde_json::{Value, json};
 
 use super::authority::{Leaf, self_signed, sign};
-use super::pretend::{Answered, Asked, Fault, Faults, Keys, Known, Pretender, Server, SignedWebhook, decoded, lock};
+use super::pretend::{
+    Answered, Asked, Fault, Faults, Keys, Known, Pretender, Server, SignedWebhook, decoded, lock,
+};
 use super::spec::Spec;
 
 /// The app's client id.
@@ -19,7 +21,8 @@ pub const SECRET: &str = "TradeSenseFakeSecret";
 /// The webhook's id.
 pub const WEBHOOK: &str = "8PT597110X687430LKGECATA";
 /// Where its certificates lie.
-pub const CERTIFICATE: &str = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-5a29e601";
+pub const CERTIFICATE: &str =
+    "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-5a29e601";
 
 /// A PayPal of one's own.
 #[derive(Debug)]
@@ -199,7 +202,14 @@ impl FakePaypal {
     /// All events so far, oldest first, signed now.
     pub fn webhooks(&self) -> Vec<SignedWebhook> {
         let state = lock(&self.own.state);
-        let signed = |event: &Value| signed(event.to_string().into_bytes(), &format!("t-{}", event["id"].as_str().unwrap()), self.own.clock.now(), WEBHOOK);
+        let signed = |event: &Value| {
+            signed(
+                event.to_string().into_bytes(),
+                &format!("t-{}", event["id"].as_str().unwrap()),
+                self.own.clock.now(),
+                WEBHOOK,
+            )
+        };
         state.events.iter().map(signed).collect()
     }
 
@@ -267,7 +277,11 @@ fn known_amount(amount: &Value, sign: i64) -> Value {
 /// 3.49 % and 0.49, rounded down.
 fn fee(amount: &Value) -> i64 {
     let part = hundredths(amount).checked_mul(349).unwrap().div_euclid(10_000).checked_add(49).unwrap();
-    if amount["value"].as_str().unwrap().contains('.') { part } else { part.div_euclid(100).checked_mul(100).unwrap() }
+    if amount["value"].as_str().unwrap().contains('.') {
+        part
+    } else {
+        part.div_euclid(100).checked_mul(100).unwrap()
+    }
 }
 
 fn breakdown(amount: &Value) -> Value {
@@ -286,7 +300,10 @@ fn error(status: u16, name: &str, issue: &str, description: &str) -> Answered {
         body["details"] = json!([{"issue": issue, "description": description}]);
     }
     let answered = Answered::json(status, &body);
-    Answered { headers: [answered.headers, vec![("paypal-debug-id", "90957fca61718".to_owned())]].concat(), ..answered }
+    Answered {
+        headers: [answered.headers, vec![("paypal-debug-id", "90957fca61718".to_owned())]].concat(),
+        ..answered
+    }
 }
 
 fn unprocessable(issue: &str) -> Answered {
@@ -310,7 +327,9 @@ impl Pretender for Own {
 
     fn failed(&self, status: u16, word: &str) -> Answered {
         match word {
-            "at_work" => error(status, "RESOURCE_CONFLICT", "PREVIOUS_REQUEST_IN_PROGRESS", "Another is at work."),
+            "at_work" => {
+                error(status, "RESOURCE_CONFLICT", "PREVIOUS_REQUEST_IN_PROGRESS", "Another is at work.")
+            }
             "busy" => error(status, "RATE_LIMIT_REACHED", "", "Too many requests."),
             _ => error(status, "INTERNAL_SERVER_ERROR", "", "Sorry."),
         }
@@ -330,7 +349,10 @@ impl Pretender for Own {
         }
         let bearer = asked.header("authorization").strip_prefix("Bearer ").unwrap_or_default();
         if !state.tokens.iter().any(|(token, until)| token == bearer && now < *until) {
-            return Answered::json(401, &json!({"error": "invalid_token", "error_description": "Token signature verification failed"}));
+            return Answered::json(
+                401,
+                &json!({"error": "invalid_token", "error_description": "Token signature verification failed"}),
+            );
         }
         if asked.line() == "GET /v1/reporting/transactions" {
             return state.report(asked);
@@ -436,10 +458,16 @@ impl State {
         let wanted = format!("Basic {}", STANDARD.encode(format!("{CLIENT}:{SECRET}")));
         let form = decoded(&String::from_utf8_lossy(&asked.body));
         if asked.header("authorization") != wanted {
-            return Answered::json(401, &json!({"error": "invalid_client", "error_description": "Client Authentication failed"}));
+            return Answered::json(
+                401,
+                &json!({"error": "invalid_client", "error_description": "Client Authentication failed"}),
+            );
         }
         if form != [("grant_type".to_owned(), "client_credentials".to_owned())] {
-            return Answered::json(400, &json!({"error": "unsupported_grant_type", "error_description": "Grant Type is NULL"}));
+            return Answered::json(
+                400,
+                &json!({"error": "unsupported_grant_type", "error_description": "Grant Type is NULL"}),
+            );
         }
         let token = format!("A21AA{}", self.next());
         self.tokens.push((token.clone(), now.after(Span::from_seconds(32_400)).unwrap()));
@@ -490,7 +518,12 @@ impl State {
 
     fn open_order(&mut self, asked: &Asked, body: &Value, now: Timestamp) -> Answered {
         if asked.header("paypal-request-id").is_empty() && body.get("payment_source").is_some() {
-            return error(400, "INVALID_REQUEST", "PAYPAL_REQUEST_ID_REQUIRED", "A PayPal-Request-Id is required.");
+            return error(
+                400,
+                "INVALID_REQUEST",
+                "PAYPAL_REQUEST_ID_REQUIRED",
+                "A PayPal-Request-Id is required.",
+            );
         }
         let mut unit = body["purchase_units"][0].clone();
         let currency = unit["amount"]["currency_code"].as_str().unwrap();
@@ -520,7 +553,8 @@ impl State {
         let Some(mut order) = self.orders.get(id).cloned() else { return missing() };
         let of = |thing: &&Value| thing["supplementary_data"]["related_ids"]["order_id"] == id;
         let captures: Vec<Value> = self.captures.values().filter(of).cloned().collect();
-        let refunds: Vec<Value> = self.refunds.values().filter(|refund| refund["of"] == id).cloned().collect();
+        let refunds: Vec<Value> =
+            self.refunds.values().filter(|refund| refund["of"] == id).cloned().collect();
         if !captures.is_empty() {
             order["purchase_units"][0]["payments"] = json!({"captures": captures, "refunds": refunds});
         }
@@ -578,7 +612,8 @@ impl State {
     fn book_refund(&mut self, id: &str, now: Timestamp) {
         let refund = self.refunds[id].clone();
         let amount = known_amount(&refund["amount"], -1);
-        let (capture, ours) = (refund["capture"].as_str().unwrap(), refund["custom_id"].as_str().unwrap_or_default());
+        let (capture, ours) =
+            (refund["capture"].as_str().unwrap(), refund["custom_id"].as_str().unwrap_or_default());
         self.book(id, "T1107", (&amount, "0.00"), capture, ours, now);
     }
 
@@ -588,7 +623,8 @@ impl State {
             let refunded = capture["status"] == "REFUNDED";
             return unprocessable(if refunded { "CAPTURE_FULLY_REFUNDED" } else { "REFUND_NOT_ALLOWED" });
         }
-        let before = self.refunds.values().filter(|refund| refund["capture"] == id && refund["status"] != "FAILED");
+        let before =
+            self.refunds.values().filter(|refund| refund["capture"] == id && refund["status"] != "FAILED");
         let before: i64 = before.map(|refund| hundredths(&refund["amount"])).sum();
         let left = hundredths(&capture["amount"]).checked_sub(before).unwrap();
         let amount = body.get("amount").cloned().unwrap_or_else(|| known_amount(&capture["amount"], 1));
@@ -657,13 +693,16 @@ impl State {
         batch["items"][0]["transaction_status"] = json!(status);
         batch["batch_header"]["batch_status"] = json!("SUCCESS");
         if status == "FAILED" {
-            batch["items"][0]["errors"] = json!({"name": "RECEIVER_ACCOUNT_LOCKED", "message": "No.", "debug_id": "d"});
+            batch["items"][0]["errors"] =
+                json!({"name": "RECEIVER_ACCOUNT_LOCKED", "message": "No.", "debug_id": "d"});
         }
         let item = batch["items"][0].clone();
         let asked = &item["payout_item"]["amount"];
         let amount = json!({"currency_code": asked["currency"], "value": asked["value"]});
-        let (transaction, ours) =
-            (item["transaction_id"].as_str().unwrap(), item["payout_item"]["sender_item_id"].as_str().unwrap());
+        let (transaction, ours) = (
+            item["transaction_id"].as_str().unwrap(),
+            item["payout_item"]["sender_item_id"].as_str().unwrap(),
+        );
         let left = |status: &str| matches!(status, "SUCCESS" | "UNCLAIMED");
         if left(status) && !left(&before) {
             self.book(transaction, "T0001", (&known_amount(&amount, -1), "-0.25"), id, ours, now);
@@ -676,7 +715,9 @@ impl State {
 
     fn cancel_item(&mut self, item: &str, now: Timestamp) -> Answered {
         let batch = self.batches.iter().find(|(_, batch)| batch["items"][0]["payout_item_id"] == item);
-        let Some((id, batch)) = batch.map(|(id, batch)| (id.clone(), batch.clone())) else { return missing() };
+        let Some((id, batch)) = batch.map(|(id, batch)| (id.clone(), batch.clone())) else {
+            return missing();
+        };
         if batch["items"][0]["transaction_status"] != "UNCLAIMED" {
             return error(400, "ITEM_INCORRECT_STATUS", "", "The item is not unclaimed.");
         }
@@ -695,8 +736,16 @@ impl State {
         let size: usize = query["page_size"].as_str().unwrap_or("10").parse().unwrap();
         let begin: usize = query["next_page_token"].as_str().unwrap_or("0").parse().unwrap();
         let end = begin.saturating_add(size).min(all.len());
-        let fields = ["dispute_id", "create_time", "update_time", "reason", "status", "dispute_amount",
-            "dispute_life_cycle_stage", "seller_response_due_date"];
+        let fields = [
+            "dispute_id",
+            "create_time",
+            "update_time",
+            "reason",
+            "status",
+            "dispute_amount",
+            "dispute_life_cycle_stage",
+            "seller_response_due_date",
+        ];
         let short = |dispute: &&Value| -> Value {
             let mut short = json!({});
             for field in fields {
@@ -740,7 +789,8 @@ impl State {
         dispute["dispute_outcome"] = json!({"outcome_code": outcome});
         dispute["update_time"] = json!(text(now));
         let dispute = dispute.clone();
-        let capture = dispute["disputed_transactions"][0]["seller_transaction_id"].as_str().unwrap().to_owned();
+        let capture =
+            dispute["disputed_transactions"][0]["seller_transaction_id"].as_str().unwrap().to_owned();
         let taken = dispute["dispute_life_cycle_stage"] != "INQUIRY";
         let lost = matches!(outcome, "RESOLVED_BUYER_FAVOUR" | "ACCEPTED");
         let amount = &dispute["dispute_amount"];
@@ -756,7 +806,8 @@ impl State {
     }
 
     fn report(&mut self, asked: &Asked) -> Answered {
-        let known = ["start_date", "end_date", "fields", "balance_affecting_records_only", "page_size", "page"];
+        let known =
+            ["start_date", "end_date", "fields", "balance_affecting_records_only", "page_size", "page"];
         for name in asked.query.as_object().unwrap().keys().filter(|name| !known.contains(&name.as_str())) {
             self.wrong.push(format!("{}: {name}: no such parameter", asked.line()));
         }
@@ -778,7 +829,16 @@ impl State {
         };
         let lines: Vec<&Value> = self.books.iter().filter(within).collect();
         let pages = lines.len().div_ceil(size).max(1);
-        let shown: Vec<Value> = lines.chunks(size).nth(page.saturating_sub(1)).unwrap_or_default().iter().map(|line| (*line).clone()).collect();
-        Answered::json(200, &json!({"transaction_details": shown, "page": page, "total_items": lines.len(), "total_pages": pages}))
+        let shown: Vec<Value> = lines
+            .chunks(size)
+            .nth(page.saturating_sub(1))
+            .unwrap_or_default()
+            .iter()
+            .map(|line| (*line).clone())
+            .collect();
+        Answered::json(
+            200,
+            &json!({"transaction_details": shown, "page": page, "total_items": lines.len(), "total_pages": pages}),
+        )
     }
 }

@@ -239,7 +239,10 @@ pub(super) fn decoded(text: &str) -> Vec<(String, String)> {
         String::from_utf8_lossy(&bytes).into_owned()
     };
     let fields = text.split('&').filter(|field| !field.is_empty());
-    fields.map(|field| field.split_once('=').unwrap_or((field, ""))).map(|(name, value)| (part(name), part(value))).collect()
+    fields
+        .map(|field| field.split_once('=').unwrap_or((field, "")))
+        .map(|(name, value)| (part(name), part(value)))
+        .collect()
 }
 
 /// `a[b][0]=x` as objects and arrays of text.
@@ -395,7 +398,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -405,7 +407,8 @@ mod tests {
     #[test]
     fn forms_are_read_as_they_nest() {
         let form = decoded("a=1&b%5Bc%5D=x+y&d[0][e]=2&d[0][f]=3&expand[]=p&expand[]=q%2Fr");
-        let expected = json!({"a": "1", "b": {"c": "x y"}, "d": [{"e": "2", "f": "3"}], "expand": ["p", "q/r"]});
+        let expected =
+            json!({"a": "1", "b": {"c": "x y"}, "d": [{"e": "2", "f": "3"}], "expand": ["p", "q/r"]});
         assert_eq!(nested(&form), expected);
     }
 

@@ -45,7 +45,8 @@ impl Spec {
             }
         }
         // Names before parameters.
-        operations.sort_by_key(|operation| operation.path.iter().filter(|part| part.starts_with('{')).count());
+        operations
+            .sort_by_key(|operation| operation.path.iter().filter(|part| part.starts_with('{')).count());
         Self { operations }
     }
 
@@ -63,8 +64,12 @@ impl Operation {
     /// What is wrong with a query, already nested.
     pub(super) fn query_faults(&self, query: &Value) -> Vec<String> {
         let mut faults = Vec::new();
-        let parameters: Vec<&Value> =
-            self.about["parameters"].as_array().into_iter().flatten().filter(|one| one["in"] == "query").collect();
+        let parameters: Vec<&Value> = self.about["parameters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|one| one["in"] == "query")
+            .collect();
         for (name, value) in query.as_object().unwrap() {
             match parameters.iter().find(|one| one["name"] == name.as_str()) {
                 Some(known) => self.looking(true, true).check(value, &known["schema"], name, &mut faults),
@@ -276,14 +281,15 @@ mod tests {
         assert_eq!(refund.form_faults(&json!({"amount": "5.00"})), [".amount: not an integer"]);
         assert_eq!(refund.form_faults(&json!({"reason": "why not"})).len(), 1);
         let list = stripe.find("GET", "/v1/refunds").unwrap();
-        assert_eq!(list.query_faults(&json!({"limit": "10", "purpose": "x"})), ["purpose: no such parameter"]);
+        assert_eq!(
+            list.query_faults(&json!({"limit": "10", "purpose": "x"})),
+            ["purpose: no such parameter"]
+        );
         assert!(stripe.find("DELETE", "/v1/refunds").is_none());
         assert!(stripe.find("GET", "/v1/refunds/re_1").is_some());
         let paypal = Spec::read(PAYPAL);
         let order = paypal.find("POST", "/v2/checkout/orders").unwrap();
-        let amount = |value: &str| {
-            json!({"intent": "CAPTURE", "purchase_units": [{"amount": {"currency_code": "USD", "value": value}}]})
-        };
+        let amount = |value: &str| json!({"intent": "CAPTURE", "purchase_units": [{"amount": {"currency_code": "USD", "value": value}}]});
         assert_eq!(order.json_faults(&amount("10.00")), [""; 0]);
         assert_eq!(order.json_faults(&amount("ten")).len(), 1);
         assert_eq!(order.json_faults(&json!({"intent": "CAPTURE"})), [".purchase_units: required"]);
@@ -340,7 +346,12 @@ mod tests {
                     None => one,
                 });
                 let found = known.into_iter().find(|one| one["name"] == extract["name"]);
-                is_part(extract, found.unwrap_or(&Value::Null), &format!("{line} {}", extract["name"]), faults);
+                is_part(
+                    extract,
+                    found.unwrap_or(&Value::Null),
+                    &format!("{line} {}", extract["name"]),
+                    faults,
+                );
             }
         }
         operations.len().checked_add(schemas.len()).unwrap()
@@ -350,8 +361,11 @@ mod tests {
     #[ignore = "needs the whole specifications beside the repository"]
     fn the_extracts_stand_in_the_whole_specifications() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/payments");
-        let unpacked =
-            Command::new("gunzip").arg("-c").arg(folder.join("stripe/openapi.spec3.json.gz")).output().unwrap();
+        let unpacked = Command::new("gunzip")
+            .arg("-c")
+            .arg(folder.join("stripe/openapi.spec3.json.gz"))
+            .output()
+            .unwrap();
         assert!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
         let mut faults = Vec::new();
         let stripe: Value = serde_json::from_str(STRIPE).unwrap();

@@ -236,7 +236,11 @@ impl FakeStripe {
     /// All events so far, oldest first, signed now.
     pub fn webhooks(&self) -> Vec<SignedWebhook> {
         let at = seconds(self.now());
-        lock(&self.own.state).events.iter().map(|event| sign(event.to_string().into_bytes(), at, &[SECRET])).collect()
+        lock(&self.own.state)
+            .events
+            .iter()
+            .map(|event| sign(event.to_string().into_bytes(), at, &[SECRET]))
+            .collect()
     }
 
     /// The events themselves.
@@ -290,7 +294,9 @@ impl Pretender for Own {
 
     fn failed(&self, status: u16, word: &str) -> Answered {
         match word {
-            "at_work" => error(status, "idempotency_error", "idempotency_key_in_use", "There is another request."),
+            "at_work" => {
+                error(status, "idempotency_error", "idempotency_key_in_use", "There is another request.")
+            }
             "busy" => error(status, "invalid_request_error", "rate_limit", "Too many requests."),
             _ => error(status, "api_error", "api_error", "Sorry."),
         }
@@ -560,7 +566,10 @@ impl State {
                 let id = self.id("file");
                 let size = form["file"].as_str().unwrap_or_default().len();
                 let (purpose, created) = (&form["purpose"], seconds(now));
-                self.make(&id, json!({"object": "file", "purpose": purpose, "size": size, "created": created}));
+                self.make(
+                    &id,
+                    json!({"object": "file", "purpose": purpose, "size": size, "created": created}),
+                );
                 shown(self, &id)
             }
             ("POST", ["transfers"]) => self.transfer(form, decline, now),
@@ -571,9 +580,10 @@ impl State {
 
     fn open_session(&mut self, form: &Value, now: Timestamp) -> Answered {
         let price = &form["line_items"][0]["price_data"];
-        let (Some(count), Some(currency)) =
-            (price["unit_amount"].as_str().and_then(|count| count.parse::<i64>().ok()), price["currency"].as_str())
-        else {
+        let (Some(count), Some(currency)) = (
+            price["unit_amount"].as_str().and_then(|count| count.parse::<i64>().ok()),
+            price["currency"].as_str(),
+        ) else {
             return invalid("parameter_missing", "Missing price.");
         };
         let whole = match currency {
@@ -614,11 +624,13 @@ impl State {
 
     fn ask_refund(&mut self, form: &Value, now: Timestamp) -> Answered {
         let intent = form["payment_intent"].as_str().unwrap_or_default().to_owned();
-        let Some(charge) = self.things.get(&intent).and_then(|intent| intent["latest_charge"].as_str()) else {
+        let Some(charge) = self.things.get(&intent).and_then(|intent| intent["latest_charge"].as_str())
+        else {
             return missing(&intent);
         };
         let charge = self.things[charge].clone();
-        let left = charge["amount"].as_i64().unwrap().checked_sub(charge["amount_refunded"].as_i64().unwrap());
+        let left =
+            charge["amount"].as_i64().unwrap().checked_sub(charge["amount_refunded"].as_i64().unwrap());
         let left = left.unwrap();
         let amount = form["amount"].as_str().map_or(left, |amount| amount.parse().unwrap());
         if left == 0 {
@@ -692,7 +704,8 @@ impl State {
         }
         let (amount, currency) = self.worth(id);
         let reversal = self.id("trr");
-        let line = self.book(now, &reversal, ("transfer_refund", "transfer_reversal"), (amount, 0), &currency);
+        let line =
+            self.book(now, &reversal, ("transfer_refund", "transfer_reversal"), (amount, 0), &currency);
         self.set(id, "reversed", true);
         self.set(id, "amount_reversed", amount);
         self.make(
@@ -731,7 +744,10 @@ impl State {
         let limit = usize::try_from(limit).unwrap();
         let more = all.len() > limit;
         all.truncate(limit);
-        Answered::json(200, &json!({"object": "list", "data": all, "has_more": more, "url": format!("/v1/{path}")}))
+        Answered::json(
+            200,
+            &json!({"object": "list", "data": all, "has_more": more, "url": format!("/v1/{path}")}),
+        )
     }
 
     /// With the things in place of their names, as asked.

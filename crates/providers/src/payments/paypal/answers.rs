@@ -374,7 +374,13 @@ impl DisputeAnswer {
             ("RESOLVED", Some("RESOLVED_BUYER_FAVOUR" | "ACCEPTED")) => DisputeState::Lost,
             (
                 "RESOLVED",
-                Some("RESOLVED_SELLER_FAVOUR" | "RESOLVED_WITH_PAYOUT" | "CANCELED_BY_BUYER" | "DENIED" | "NONE"),
+                Some(
+                    "RESOLVED_SELLER_FAVOUR"
+                    | "RESOLVED_WITH_PAYOUT"
+                    | "CANCELED_BY_BUYER"
+                    | "DENIED"
+                    | "NONE",
+                ),
             ) => DisputeState::Won,
             // In lists the outcome is missing: the dispute itself tells it.
             ("RESOLVED", None) => DisputeState::UnderReview,

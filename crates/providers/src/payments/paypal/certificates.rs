@@ -71,7 +71,11 @@ pub struct HttpsCertificates(reqwest::Client);
 
 impl HttpsCertificates {
     /// Trusts servers by these roots. With `at`, PayPal's host is looked for there; its name still has to be proved.
-    pub fn new(roots: RootCertStore, patience: Duration, at: Option<SocketAddr>) -> Result<Self, BadSettings> {
+    pub fn new(
+        roots: RootCertStore,
+        patience: Duration,
+        at: Option<SocketAddr>,
+    ) -> Result<Self, BadSettings> {
         let client = |error: Box<dyn std::error::Error + Send + Sync>| {
             BadSettings::Client(ProviderName::Paypal, error)
         };

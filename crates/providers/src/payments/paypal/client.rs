@@ -86,8 +86,7 @@ impl Paypal {
         }
         let pair = Zeroizing::new(format!("{client}:{}", *secret));
         let pair = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-        let mut basic =
-            HeaderValue::from_str(&pair).map_err(|_| BadSettings::Unreadable("the key", name))?;
+        let mut basic = HeaderValue::from_str(&pair).map_err(|_| BadSettings::Unreadable("the key", name))?;
         basic.set_sensitive(true);
         let own = match mode {
             Mode::Test => "https://api-m.sandbox.paypal.com/",
@@ -141,7 +140,8 @@ impl Paypal {
         if !query.is_empty() {
             url.set_query(Some(&encode_form(query)));
         }
-        let ask = Ask { method: Method::GET, url, headers: HeaderMap::new(), body: None, repeat: Repeat::Reads };
+        let ask =
+            Ask { method: Method::GET, url, headers: HeaderMap::new(), body: None, repeat: Repeat::Reads };
         let answer = self.ask(ask).await?;
         good(answer)?.read_traced()
     }
@@ -172,7 +172,8 @@ impl Paypal {
         let doubt = answer.doubt;
         *self.token.lock().await = None;
         let mut again = again;
-        let token = self.token().await.map_err(|failure| if doubt { after_write(failure) } else { failure })?;
+        let token =
+            self.token().await.map_err(|failure| if doubt { after_write(failure) } else { failure })?;
         again.headers.insert(header::AUTHORIZATION, token);
         let answer = self.wire.ask(again).await;
         match answer {
@@ -206,7 +207,8 @@ impl Paypal {
 
     /// Buyers of real things pay at PayPal.
     fn checked(&self, checkout: Checkout) -> Result<Checkout, Failure> {
-        let host = checkout.page.as_deref().and_then(|page| Some(Url::parse(page).ok()?.host_str()?.to_owned()));
+        let host =
+            checkout.page.as_deref().and_then(|page| Some(Url::parse(page).ok()?.host_str()?.to_owned()));
         let foreign = match (self.mode, &checkout.page, host.as_deref()) {
             (_, None, _) | (Mode::Test, Some(_), Some(_)) => false,
             (Mode::Live, Some(_), Some("www.paypal.com" | "paypal.com")) => false,
@@ -223,7 +225,8 @@ impl Paypal {
         if self.wire.clock().now().since(first).is_ok_and(|gone| gone <= lives) {
             return Ok(());
         }
-        let text = "PayPal no longer knows this attempt: find out in its reports what became of it.".to_owned();
+        let text =
+            "PayPal no longer knows this attempt: find out in its reports what became of it.".to_owned();
         Err(refused("too_late", text))
     }
 }

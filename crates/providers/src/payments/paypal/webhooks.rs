@@ -12,9 +12,7 @@ use rustls::pki_types::{CertificateDer, TrustAnchor};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::port::{
-    About, Distrust, Headers, MOST_BODY_BYTES, Mode, Notice, ProviderName, Webhooks,
-};
+use super::super::port::{About, Distrust, Headers, MOST_BODY_BYTES, Mode, Notice, ProviderName, Webhooks};
 use super::super::wire::BadSettings;
 use super::certificates::{CertificateSource, CertificateUrl, Certificates, leaf};
 

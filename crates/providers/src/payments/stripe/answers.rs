@@ -188,7 +188,8 @@ impl Session {
         };
         // A delayed payment that failed leaves the session complete and unpaid for ever.
         let failed = payment.as_ref().is_some_and(|payment| payment.state == PaymentState::Failed);
-        let state = if state == CheckoutState::Processing && failed { CheckoutState::Declined } else { state };
+        let state =
+            if state == CheckoutState::Processing && failed { CheckoutState::Declined } else { state };
         Ok(Checkout {
             id: self.id,
             purchase: self.client_reference_id,
@@ -206,7 +207,10 @@ impl Intent {
         let state = match self.status.as_str() {
             "succeeded" => PaymentState::Captured,
             "canceled" => PaymentState::Failed,
-            "processing" | "requires_action" | "requires_capture" | "requires_confirmation"
+            "processing"
+            | "requires_action"
+            | "requires_capture"
+            | "requires_confirmation"
             | "requires_payment_method" => PaymentState::Pending,
             _ => return Err(Odd::Field("a payment of an unknown status")),
         };

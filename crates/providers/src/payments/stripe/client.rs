@@ -19,8 +19,8 @@ use super::super::port::{
     Refund, Said,
 };
 use super::super::wire::{
-    Answer, Ask, BadSettings, FORM, Repeat, Tools, Wire, address, after_write, encode_form, path_part, refused,
-    unreadable,
+    Answer, Ask, BadSettings, FORM, Repeat, Tools, Wire, address, after_write, encode_form, path_part,
+    refused, unreadable,
 };
 use super::answers::{
     BalanceTransaction, DisputeAnswer, File, Intent, List, Odd, RefundAnswer, Session, Transfer, Trouble,
@@ -178,7 +178,8 @@ fn field(name: &str, value: impl Into<String>) -> (String, String) {
 
 /// A payment by the name of its intent or, as old ones have it, of its charge.
 fn payment_field(payment: &str) -> Result<(String, String), Failure> {
-    let name = if payment.starts_with("ch_") || payment.starts_with("py_") { "charge" } else { "payment_intent" };
+    let name =
+        if payment.starts_with("ch_") || payment.starts_with("py_") { "charge" } else { "payment_intent" };
     Ok(field(name, path_part(payment)?))
 }
 
@@ -387,7 +388,10 @@ impl Provider for Stripe {
 
     async fn send_payout(&self, new: &NewPayout) -> Result<Payout, Failure> {
         let Destination::StripeAccount(account) = &new.to else {
-            return Err(refused("destination", "Stripe sends to its own connected accounts only.".to_owned()));
+            return Err(refused(
+                "destination",
+                "Stripe sends to its own connected accounts only.".to_owned(),
+            ));
         };
         if self.is_stale(new.first_asked_at)
             && let Some(found) = self.find_payout(&new.payout).await?
@@ -424,8 +428,11 @@ impl Provider for Stripe {
         page: Option<&str>,
     ) -> Result<Page<Entry>, Failure> {
         let second = |at: Timestamp| at.micros().div_euclid(1_000_000).to_string();
-        let mut query =
-            vec![field("created[gte]", second(from)), field("created[lt]", second(to)), field("limit", "100")];
+        let mut query = vec![
+            field("created[gte]", second(from)),
+            field("created[lt]", second(to)),
+            field("limit", "100"),
+        ];
         query.extend(page.map(|after| field("starting_after", after)));
         let list: List<BalanceTransaction> = self.get("v1/balance_transactions", &query).await?;
         let next = list.data.last().map(|last| last.id.clone()).filter(|_| list.has_more);

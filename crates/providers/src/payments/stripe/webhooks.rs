@@ -9,9 +9,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::super::port::{
-    About, Distrust, Headers, MOST_BODY_BYTES, Mode, Notice, ProviderName, Webhooks,
-};
+use super::super::port::{About, Distrust, Headers, MOST_BODY_BYTES, Mode, Notice, ProviderName, Webhooks};
 use super::super::wire::BadSettings;
 
 /// How far a signature's time may lie from ours, in the past and in the future.

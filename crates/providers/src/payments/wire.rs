@@ -12,7 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
 
 use super::breaker::Breaker;
-use super::port::{Failure, Mode, ProviderName, Said};
+use super::port::{Failure, Mode, ProviderName, Reference, Said};
 
 /// What asking may take.
 #[derive(Debug, Clone, Copy)]
@@ -201,6 +201,11 @@ pub(super) fn after_write(failure: Failure) -> Failure {
 
 pub(super) fn refused(code: &str, text: String) -> Failure {
     Failure::Refused(Said { code: code.to_owned(), text, trace: None })
+}
+
+/// The key of an effect. Providers have one room for the keys of all operations, our references have one for each.
+pub(super) fn key(operation: &str, reference: &Reference) -> String {
+    format!("{operation}-{reference}")
 }
 
 /// A part of a path that came from outside: letters, digits, hyphens and underscores only.

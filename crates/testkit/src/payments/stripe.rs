@@ -756,6 +756,9 @@ impl State {
         for path in expand.as_array().into_iter().flatten() {
             let mut place = &mut thing;
             for part in path.as_str().unwrap().split('.') {
+                if place.get(part).is_none() {
+                    break;
+                }
                 place = &mut place[part];
                 if let Some(name) = place.as_str().map(str::to_owned) {
                     *place = self.things[&name].clone();

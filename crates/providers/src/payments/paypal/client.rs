@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use kernel::{Clock as _, Money, Rounding, Span, Timestamp};
+use kernel::{Money, Rounding, Span, Timestamp};
 use reqwest::Url;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use super::super::port::{
     NewRefund, Page, Payment, Payout, Provider, ProviderName, Reference, Refund, Said,
 };
 use super::super::wire::{
-    Answer, Ask, BadSettings, FORM, JSON, Repeat, Tools, Wire, address, after_write, encode_form, path_part,
+    Answer, Ask, BadSettings, FORM, JSON, Repeat, Tools, Wire, address, after_write, encode_form, key, path_part,
     refused, unreadable,
 };
 use super::answers::{
@@ -146,13 +146,13 @@ impl Paypal {
         good(answer)?.read_traced()
     }
 
-    async fn post(&self, path: &str, key: &Reference, body: &Value) -> Result<Answer, Failure> {
+    async fn post(&self, path: &str, key: &str, body: &Value) -> Result<Answer, Failure> {
         let (url, headers) = (self.url(path)?, HeaderMap::new());
         let body = Some(Bytes::from(body.to_string()));
         let ask = Ask { method: Method::POST, url, headers, body, repeat: Repeat::Keyed };
         let ask = ask.header(header::CONTENT_TYPE, JSON)?;
         let ask = ask.header(HeaderName::from_static("prefer"), "return=representation")?;
-        self.ask(ask.header(HeaderName::from_static("paypal-request-id"), key.as_str())?).await
+        self.ask(ask.header(HeaderName::from_static("paypal-request-id"), key)?).await
     }
 
     /// With a token, and with a new one if PayPal does not take the one we have.
@@ -365,7 +365,7 @@ impl Provider for Paypal {
             }],
             "payment_source": {"paypal": wallet},
         });
-        let answer = good(self.post("v2/checkout/orders", &new.attempt, &body).await?)?;
+        let answer = good(self.post("v2/checkout/orders", &key("checkout", &new.attempt), &body).await?)?;
         self.checked(read(answer.read_traced::<Order>()?.meaning(), Repeat::Keyed)?)
     }
 
@@ -376,7 +376,7 @@ impl Provider for Paypal {
 
     async fn capture(&self, id: &str, attempt: &Reference) -> Result<Checkout, Failure> {
         let path = format!("v2/checkout/orders/{}/capture", path_part(id)?);
-        match good(self.post(&path, attempt, &json!({})).await?) {
+        match good(self.post(&path, &key("capture", attempt), &json!({})).await?) {
             Ok(answer) => read(answer.read_traced::<Order>()?.meaning(), Repeat::Keyed),
             Err(Failure::Refused(said)) if said.code == "ORDER_ALREADY_CAPTURED" => {
                 self.checkout(id).await.map_err(after_write)
@@ -410,7 +410,7 @@ impl Provider for Paypal {
             "custom_id": new.refund.as_str(),
             "invoice_id": new.refund.as_str(),
         });
-        let answer = good(self.post(&path, &new.refund, &body).await?)?;
+        let answer = good(self.post(&path, &key("refund", &new.refund), &body).await?)?;
         let refund = read(answer.read_traced::<RefundAnswer>()?.meaning(), Repeat::Keyed)?;
         Ok(Refund { payment: Some(new.payment.clone()), ..refund })
     }
@@ -492,7 +492,7 @@ impl Provider for Paypal {
                 "sender_item_id": new.payout.as_str(),
             }],
         });
-        let answer = self.post("v1/payments/payouts", &new.attempt, &body).await?;
+        let answer = self.post("v1/payments/payouts", &key("payout", &new.attempt), &body).await?;
         if !answer.status.is_success() {
             // A batch of this name exists: PayPal refuses another one and says which it is.
             let (said, trouble) = trouble(&answer);

@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use kernel::{Clock as _, Money, Rounding, Span, Timestamp};
+use kernel::{Money, Rounding, Span, Timestamp};
 use reqwest::Url;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -19,7 +19,7 @@ use super::super::port::{
     Refund, Said,
 };
 use super::super::wire::{
-    Answer, Ask, BadSettings, FORM, Repeat, Tools, Wire, address, after_write, encode_form, path_part,
+    Answer, Ask, BadSettings, FORM, Repeat, Tools, Wire, address, after_write, encode_form, key, path_part,
     refused, unreadable,
 };
 use super::answers::{
@@ -275,7 +275,7 @@ impl Provider for Stripe {
         form.extend(new.email.as_ref().map(|email| field("customer_email", email.as_str())));
         let expires = new.expires_at.map(|at| at.micros().div_euclid(1_000_000).to_string());
         form.extend(expires.map(|at| field("expires_at", at)));
-        let session: Session = self.post("v1/checkout/sessions", new.attempt.as_str(), &form).await?;
+        let session: Session = self.post("v1/checkout/sessions", &key("checkout", &new.attempt), &form).await?;
         read(session.meaning(), Repeat::Keyed)
     }
 
@@ -292,8 +292,7 @@ impl Provider for Stripe {
 
     async fn close_checkout(&self, id: &str) -> Result<Checkout, Failure> {
         let path = format!("v1/checkout/sessions/{}/expire", path_part(id)?);
-        let key = format!("close-{id}");
-        match self.post::<Session>(&path, &key, &[]).await {
+        match self.post::<Session>(&path, &format!("close-{id}"), &[]).await {
             Ok(session) => read(session.meaning(), Repeat::Keyed),
             // Paid or closed meanwhile: how it stands is the answer.
             Err(Failure::Refused(said)) => match self.checkout(id).await {
@@ -320,7 +319,7 @@ impl Provider for Stripe {
             field("amount", amount(new.amount, Purpose::Charge)?),
             field("metadata[refund]", new.refund.as_str()),
         ];
-        let refund: RefundAnswer = self.post("v1/refunds", new.refund.as_str(), &form).await?;
+        let refund: RefundAnswer = self.post("v1/refunds", &key("refund", &new.refund), &form).await?;
         read(refund.meaning(), Repeat::Keyed)
     }
 
@@ -364,25 +363,25 @@ impl Provider for Stripe {
         ];
         form.extend(more.into_iter().filter_map(|(name, value)| Some(field(name, value.as_deref()?))));
         for document in &evidence.documents {
-            let (name, key) = match document.kind {
-                DocumentKind::Receipt => ("evidence[receipt]", format!("{attempt}-receipt")),
-                DocumentKind::Terms => ("evidence[cancellation_policy]", format!("{attempt}-terms")),
-                DocumentKind::Service => ("evidence[service_documentation]", format!("{attempt}-service")),
-                DocumentKind::Other => ("evidence[uncategorized_file]", format!("{attempt}-other")),
+            let (name, file) = match document.kind {
+                DocumentKind::Receipt => ("evidence[receipt]", "receipt"),
+                DocumentKind::Terms => ("evidence[cancellation_policy]", "terms"),
+                DocumentKind::Service => ("evidence[service_documentation]", "service"),
+                DocumentKind::Other => ("evidence[uncategorized_file]", "other"),
             };
             if form.iter().any(|(known, _)| known == name) {
                 return Err(refused("documents", "Stripe takes one document of a kind.".to_owned()));
             }
-            form.push(field(name, self.upload(&key, document).await?));
+            form.push(field(name, self.upload(&key(file, attempt), document).await?));
         }
         form.push(field("submit", "true"));
-        let dispute: DisputeAnswer = self.post(&path, attempt.as_str(), &form).await?;
+        let dispute: DisputeAnswer = self.post(&path, &key("evidence", attempt), &form).await?;
         read(dispute.meaning(), Repeat::Keyed)
     }
 
     async fn concede_dispute(&self, id: &str, attempt: &Reference) -> Result<Dispute, Failure> {
         let path = format!("v1/disputes/{}/close", path_part(id)?);
-        let dispute: DisputeAnswer = self.post(&path, attempt.as_str(), &[]).await?;
+        let dispute: DisputeAnswer = self.post(&path, &key("concede", attempt), &[]).await?;
         read(dispute.meaning(), Repeat::Keyed)
     }
 
@@ -406,7 +405,7 @@ impl Provider for Stripe {
             field("transfer_group", new.payout.as_str()),
             field("metadata[payout]", new.payout.as_str()),
         ];
-        let transfer: Transfer = self.post("v1/transfers", new.attempt.as_str(), &form).await?;
+        let transfer: Transfer = self.post("v1/transfers", &key("payout", &new.attempt), &form).await?;
         read(transfer.meaning(), Repeat::Keyed)
     }
 
@@ -417,7 +416,7 @@ impl Provider for Stripe {
 
     async fn take_back_payout(&self, id: &str, attempt: &Reference) -> Result<Payout, Failure> {
         let path = format!("v1/transfers/{}/reversals", path_part(id)?);
-        let _: Value = self.post(&path, attempt.as_str(), &[]).await?;
+        let _: Value = self.post(&path, &key("back", attempt), &[]).await?;
         self.payout(id).await.map_err(after_write)
     }
 

@@ -53,30 +53,30 @@ impl Setting {
         self.paid(purchase).await.payment.unwrap().id
     }
 
-    fn refund(&self, name: &str, payment: &str, amount: &str) -> NewRefund {
-        NewRefund {
-            refund: reference(name),
-            payment: payment.to_owned(),
-            amount: money(amount, "USD"),
-            first_asked_at: start(),
-        }
-    }
-
-    fn payout(&self, name: &str, attempt: &str, amount: Money) -> NewPayout {
-        NewPayout {
-            payout: reference(name),
-            attempt: reference(attempt),
-            amount,
-            to: Destination::PaypalEmail("amina@example.com".to_owned()),
-            note: "Your share of May".to_owned(),
-            first_asked_at: start(),
-        }
-    }
-
     /// All was asked and answered as it is published, and every fault was met.
     fn end(self) {
         assert_eq!(self.fake.wrong(), [""; 0]);
         assert_eq!(self.fake.faults_waiting(), 0);
+    }
+}
+
+fn new_refund(name: &str, payment: &str, amount: &str) -> NewRefund {
+    NewRefund {
+        refund: reference(name),
+        payment: payment.to_owned(),
+        amount: money(amount, "USD"),
+        first_asked_at: start(),
+    }
+}
+
+fn new_payout(name: &str, attempt: &str, amount: Money) -> NewPayout {
+    NewPayout {
+        payout: reference(name),
+        attempt: reference(attempt),
+        amount,
+        to: Destination::PaypalEmail("amina@example.com".to_owned()),
+        note: "Your share of May".to_owned(),
+        first_asked_at: start(),
     }
 }
 
@@ -182,7 +182,7 @@ async fn what_is_lost_on_the_way_is_asked_again_and_happens_once() {
         ("r7", Fault::Busy(None)),
     ] {
         at.fake.meets("POST /v2/payments/captures", fault.clone());
-        let refund = at.paypal.refund(&at.refund(name, &payment, "1")).await;
+        let refund = at.paypal.refund(&new_refund(name, &payment, "1")).await;
         assert_eq!(refund.unwrap().reference.as_deref(), Some(name), "{fault:?}");
     }
     assert_eq!(at.fake.counts()[2], 7);
@@ -196,7 +196,7 @@ async fn an_outcome_that_stays_unknown_says_so_and_the_same_payout_asked_again_i
         [Fault::LoseAnswer, Fault::LoseRequest, Fault::FailAfter(502), Fault::Fail(500), Fault::AtWork]
     {
         let at = setting().await;
-        let new = at.payout("payout-1", "payout-1-1", money("250.50", "USD"));
+        let new = new_payout("payout-1", "payout-1-1", money("250.50", "USD"));
         for _ in 0..3 {
             at.fake.meets("POST /v1/payments/payouts", fault.clone());
         }
@@ -279,7 +279,7 @@ async fn a_wrong_key_is_told_apart_from_everything_else() {
 #[tokio::test]
 async fn an_attempt_in_doubt_stays_in_doubt_when_the_key_stops_working() {
     let at = setting_with(Limits { attempts: 2, ..limits() }).await;
-    let new = at.payout("payout-1", "payout-1-1", money("10", "USD"));
+    let new = new_payout("payout-1", "payout-1-1", money("10", "USD"));
     at.fake.meets("POST /v1/payments/payouts", Fault::LoseAnswer);
     at.fake.meets("POST /v1/payments/payouts", Fault::Fail(403));
     assert!(matches!(at.paypal.send_payout(&new).await, Err(Failure::Unknown(_))));
@@ -294,18 +294,18 @@ async fn refunds_are_bounded_by_what_is_left() {
     let at = setting().await;
     let payment = at.captured("p").await;
     assert_eq!(
-        refusal(at.paypal.refund(&at.refund("r0", &payment, "100.01")).await),
+        refusal(at.paypal.refund(&new_refund("r0", &payment, "100.01")).await),
         "REFUND_AMOUNT_EXCEEDED"
     );
     at.fake.refunds_pend();
-    let refund = at.paypal.refund(&at.refund("r1", &payment, "40")).await.unwrap();
+    let refund = at.paypal.refund(&new_refund("r1", &payment, "40")).await.unwrap();
     assert_eq!((refund.state, refund.payment.as_deref()), (RefundState::Pending, Some(payment.as_str())));
     at.fake.finish_refund(&refund.id, true);
     let done = at.paypal.refund_state(&refund.id).await.unwrap();
     assert_eq!((done.state, done.payment), (RefundState::Done, refund.payment));
     assert_eq!(at.paypal.payment(&payment).await.unwrap().refunded, money("40", "USD"));
-    at.paypal.refund(&at.refund("r2", &payment, "60")).await.unwrap();
-    assert_eq!(refusal(at.paypal.refund(&at.refund("r3", &payment, "1")).await), "CAPTURE_FULLY_REFUNDED");
+    at.paypal.refund(&new_refund("r2", &payment, "60")).await.unwrap();
+    assert_eq!(refusal(at.paypal.refund(&new_refund("r3", &payment, "1")).await), "CAPTURE_FULLY_REFUNDED");
     assert_eq!(at.paypal.payment(&payment).await.unwrap().refunded, money("100", "USD"));
     at.end();
 }
@@ -314,8 +314,8 @@ async fn refunds_are_bounded_by_what_is_left() {
 async fn what_paypal_may_have_forgotten_is_not_asked_again() {
     let at = setting().await;
     let payment = at.captured("p").await;
-    let refund = at.refund("r", &payment, "40");
-    let payout = at.payout("payout-1", "payout-1-1", money("10", "USD"));
+    let refund = new_refund("r", &payment, "40");
+    let payout = new_payout("payout-1", "payout-1-1", money("10", "USD"));
     later(&at.clock, 30 * 86_400);
     assert_eq!(refusal(at.paypal.send_payout(&payout).await), "too_late");
     assert!(at.paypal.refund(&refund).await.is_ok());
@@ -327,7 +327,7 @@ async fn what_paypal_may_have_forgotten_is_not_asked_again() {
 #[tokio::test]
 async fn a_batch_that_exists_is_found_by_its_name_when_its_key_is_forgotten() {
     let at = setting().await;
-    let new = at.payout("payout-1", "payout-1-1", money("250.50", "USD"));
+    let new = new_payout("payout-1", "payout-1-1", money("250.50", "USD"));
     let sent = at.paypal.send_payout(&new).await.unwrap();
     at.fake.forget_keys();
     let again = at.paypal.send_payout(&new).await.unwrap();
@@ -344,7 +344,7 @@ async fn payouts_settle_wait_to_be_claimed_fail_and_come_back() {
     let at = setting().await;
     let mut sent = Vec::new();
     for name in ["p1", "p2", "p3", "p4"] {
-        let payout = at.paypal.send_payout(&at.payout(name, name, money("10", "USD"))).await.unwrap();
+        let payout = at.paypal.send_payout(&new_payout(name, name, money("10", "USD"))).await.unwrap();
         assert_eq!((payout.state, payout.reference.as_deref()), (PayoutState::Pending, Some(name)));
         sent.push(payout.id);
     }
@@ -370,10 +370,10 @@ async fn payouts_settle_wait_to_be_claimed_fail_and_come_back() {
         "ITEM_INCORRECT_STATUS"
     );
     at.fake.meets("POST /v1/payments/payouts", Fault::Decline("RECEIVER_UNREGISTERED"));
-    let declined = at.paypal.send_payout(&at.payout("p5", "p5", money("10", "USD"))).await;
+    let declined = at.paypal.send_payout(&new_payout("p5", "p5", money("10", "USD"))).await;
     assert!(matches!(declined, Err(Failure::Declined(_))), "{declined:?}");
     let to = Destination::StripeAccount("acct_1".to_owned());
-    let elsewhere = NewPayout { to, ..at.payout("p6", "p6", money("10", "USD")) };
+    let elsewhere = NewPayout { to, ..new_payout("p6", "p6", money("10", "USD")) };
     assert_eq!(refusal(at.paypal.send_payout(&elsewhere).await), "destination");
     at.end();
 }
@@ -454,9 +454,9 @@ async fn the_report_is_read_page_by_page_and_names_each_line_once() {
     let payment = at.captured("p").await;
     for count in 0..520 {
         let name = format!("r{count}");
-        at.paypal.refund(&at.refund(&name, &payment, "0.10")).await.unwrap();
+        at.paypal.refund(&new_refund(&name, &payment, "0.10")).await.unwrap();
     }
-    let sent = at.paypal.send_payout(&at.payout("payout-1", "p-1", money("10", "USD"))).await.unwrap();
+    let sent = at.paypal.send_payout(&new_payout("payout-1", "p-1", money("10", "USD"))).await.unwrap();
     at.fake.payout_becomes(&sent.id, "UNCLAIMED");
     at.paypal.take_back_payout(&sent.id, &reference("back")).await.unwrap();
     let disputed = at.captured("q").await;

@@ -86,7 +86,7 @@ async fn a_webhook_that_paypal_signed_is_read_and_its_certificate_is_kept() {
 async fn the_crc_is_unsigned_and_of_the_bytes_that_came() {
     let (webhooks, _) = verifier();
     // A body whose CRC-32 is above 2^31, where a signed one would be below zero.
-    let body = (0_u32..)
+    let body = (0..100)
         .map(|count| EVENT.replace("WH-1", &format!("WH-{count}")).into_bytes())
         .find(|body| crc32fast::hash(body) > 1 << 31)
         .unwrap();
@@ -323,7 +323,7 @@ async fn events_name_what_to_pull_and_unknown_ones_are_kept() {
         ("payouts", r#"{"batch_header":{"payout_batch_id":"B1"}}"#, About::Payout("B1".into())),
         ("payouts_item", r#"{"payout_item_id":"I1","payout_batch_id":"B2"}"#, About::Payout("B2".into())),
         ("plan", r#"{"id":"P1"}"#, About::Other),
-        ("capture", r#"{}"#, About::Other),
+        ("capture", "{}", About::Other),
     ] {
         let event =
             EVENT.replace("\"capture\"", &format!("\"{kind}\"")).replace(r#"{"id":"CAP1"}"#, resource);

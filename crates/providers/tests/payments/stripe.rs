@@ -44,30 +44,30 @@ impl Setting {
         (page.id, payment)
     }
 
-    fn refund(&self, name: &str, payment: &str, amount: &str) -> NewRefund {
-        NewRefund {
-            refund: reference(name),
-            payment: payment.to_owned(),
-            amount: money(amount, "USD"),
-            first_asked_at: start(),
-        }
-    }
-
-    fn payout(&self, name: &str, attempt: &str, amount: Money) -> NewPayout {
-        NewPayout {
-            payout: reference(name),
-            attempt: reference(attempt),
-            amount,
-            to: Destination::StripeAccount("acct_1Amina".to_owned()),
-            note: "Your share of May".to_owned(),
-            first_asked_at: start(),
-        }
-    }
-
     /// All was asked and answered as it is published, and every fault was met.
     fn end(self) {
         assert_eq!(self.fake.wrong(), [""; 0]);
         assert_eq!(self.fake.faults_waiting(), 0);
+    }
+}
+
+fn new_refund(name: &str, payment: &str, amount: &str) -> NewRefund {
+    NewRefund {
+        refund: reference(name),
+        payment: payment.to_owned(),
+        amount: money(amount, "USD"),
+        first_asked_at: start(),
+    }
+}
+
+fn new_payout(name: &str, attempt: &str, amount: Money) -> NewPayout {
+    NewPayout {
+        payout: reference(name),
+        attempt: reference(attempt),
+        amount,
+        to: Destination::StripeAccount("acct_1Amina".to_owned()),
+        note: "Your share of May".to_owned(),
+        first_asked_at: start(),
     }
 }
 
@@ -152,7 +152,7 @@ async fn what_is_lost_on_the_way_is_asked_again_and_happens_once() {
         ("r7", Fault::Busy(None)),
     ] {
         at.fake.meets("POST /v1/refunds", fault.clone());
-        let refund = at.stripe.refund(&at.refund(name, &payment, "1")).await;
+        let refund = at.stripe.refund(&new_refund(name, &payment, "1")).await;
         assert_eq!(refund.unwrap().reference.as_deref(), Some(name), "{fault:?}");
     }
     assert_eq!(at.fake.all("refund").len(), 7);
@@ -167,7 +167,7 @@ async fn an_outcome_that_stays_unknown_says_so_and_the_same_refund_asked_again_i
     {
         let at = setting().await;
         let (_, payment) = at.paid("p").await;
-        let new = at.refund("r", &payment, "40");
+        let new = new_refund("r", &payment, "40");
         for _ in 0..3 {
             at.fake.meets("POST /v1/refunds", fault.clone());
         }
@@ -184,7 +184,7 @@ async fn an_outcome_that_stays_unknown_says_so_and_the_same_refund_asked_again_i
 async fn an_answer_that_is_no_answer_leaves_a_write_unknown_and_a_read_for_later() {
     let at = setting().await;
     let (page, payment) = at.paid("p").await;
-    let new = at.refund("r", &payment, "40");
+    let new = new_refund("r", &payment, "40");
     at.fake.meets("POST /v1/refunds", Fault::Garble);
     assert!(matches!(at.stripe.refund(&new).await, Err(Failure::Unknown(_))));
     assert_eq!(at.stripe.refund(&new).await.unwrap().amount, new.amount);
@@ -199,7 +199,7 @@ async fn an_answer_that_takes_too_long_is_asked_for_again_under_the_same_key() {
     let at = setting_with(Limits { answer: Duration::from_millis(300), ..limits() }).await;
     let (_, payment) = at.paid("p").await;
     at.fake.meets("POST /v1/refunds", Fault::Delay(Duration::from_secs(3)));
-    let refund = at.stripe.refund(&at.refund("r", &payment, "40")).await.unwrap();
+    let refund = at.stripe.refund(&new_refund("r", &payment, "40")).await.unwrap();
     assert_eq!(refund.amount, money("40", "USD"));
     assert_eq!(at.fake.all("refund").len(), 1);
     at.end();
@@ -212,9 +212,9 @@ async fn a_provider_that_is_busy_or_away_has_done_nothing() {
     for _ in 0..3 {
         at.fake.meets("POST /v1/refunds", Fault::Busy(Some(20)));
     }
-    match at.stripe.refund(&at.refund("r", &payment, "1")).await {
+    match at.stripe.refund(&new_refund("r", &payment, "1")).await {
         Err(Failure::Unavailable { retry_after, .. }) => {
-            assert_eq!(retry_after, Some(Span::from_seconds(20)))
+            assert_eq!(retry_after, Some(Span::from_seconds(20)));
         }
         other => panic!("{other:?}"),
     }
@@ -261,17 +261,17 @@ async fn a_provider_that_fails_again_and_again_is_left_alone_for_a_while() {
 async fn refunds_are_bounded_by_what_is_left_and_a_failed_one_leaves_it() {
     let at = setting().await;
     let (_, payment) = at.paid("p").await;
-    assert_eq!(refusal(at.stripe.refund(&at.refund("r0", &payment, "100.01")).await), "amount_too_large");
+    assert_eq!(refusal(at.stripe.refund(&new_refund("r0", &payment, "100.01")).await), "amount_too_large");
     at.fake.refunds_pend();
-    let refund = at.stripe.refund(&at.refund("r1", &payment, "100")).await.unwrap();
+    let refund = at.stripe.refund(&new_refund("r1", &payment, "100")).await.unwrap();
     assert_eq!(refund.state, RefundState::Pending);
     assert_eq!(refund.payment.as_deref(), Some(payment.as_str()));
-    assert_eq!(refusal(at.stripe.refund(&at.refund("r2", &payment, "1")).await), "charge_already_refunded");
+    assert_eq!(refusal(at.stripe.refund(&new_refund("r2", &payment, "1")).await), "charge_already_refunded");
     at.fake.finish_refund(&refund.id, false);
     let failed = at.stripe.refund_state(&refund.id).await.unwrap();
     assert_eq!((failed.state, failed.reason.as_deref()), (RefundState::Failed, Some("lost_or_stolen_card")));
     assert_eq!(at.stripe.payment(&payment).await.unwrap().refunded, money("0", "USD"));
-    let refund = at.stripe.refund(&at.refund("r3", &payment, "60")).await.unwrap();
+    let refund = at.stripe.refund(&new_refund("r3", &payment, "60")).await.unwrap();
     at.fake.finish_refund(&refund.id, true);
     assert_eq!(at.stripe.refund_state(&refund.id).await.unwrap().state, RefundState::Done);
     let by_hand = at.fake.refund_by_hand(&payment, 1_000);
@@ -290,8 +290,8 @@ async fn a_key_that_stripe_has_forgotten_does_not_pay_twice() {
     for _ in 0..120 {
         at.fake.refund_by_hand(&payment, 1);
     }
-    let refund = at.refund("r", &payment, "40");
-    let payout = at.payout("payout-1", "payout-1-1", money("500", "USD"));
+    let refund = new_refund("r", &payment, "40");
+    let payout = new_payout("payout-1", "payout-1-1", money("500", "USD"));
     let (refunded, sent) =
         (at.stripe.refund(&refund).await.unwrap(), at.stripe.send_payout(&payout).await.unwrap());
     for _ in 0..120 {
@@ -322,7 +322,7 @@ async fn disputes_are_listed_answered_conceded_won_and_lost() {
     assert_eq!(dispute.payment.as_deref(), Some(payment.as_str()));
     assert_eq!(dispute.answer_by, Some(start().after(Span::from_seconds(7 * 86_400)).unwrap()));
     assert!(at.stripe.payment(payment).await.unwrap().disputed);
-    assert_eq!(refusal(at.stripe.refund(&at.refund("r", payment, "1")).await), "charge_disputed");
+    assert_eq!(refusal(at.stripe.refund(&new_refund("r", payment, "1")).await), "charge_disputed");
     let answer = at.stripe.answer_dispute(first, &reference("answer-1"), &evidence()).await.unwrap();
     assert_eq!(answer.state, DisputeState::UnderReview);
     let kept = at.fake.thing(first);
@@ -351,7 +351,7 @@ async fn disputes_are_listed_answered_conceded_won_and_lost() {
 #[tokio::test]
 async fn a_payout_needs_money_is_sent_once_and_may_be_taken_back() {
     let at = setting().await;
-    let new = at.payout("payout-1", "payout-1-1", money("250.50", "USD"));
+    let new = new_payout("payout-1", "payout-1-1", money("250.50", "USD"));
     assert_eq!(refusal(at.stripe.send_payout(&new).await), "balance_insufficient");
     at.fake.top_up(100_000, "usd");
     assert_eq!(
@@ -382,7 +382,7 @@ async fn a_payout_needs_money_is_sent_once_and_may_be_taken_back() {
 async fn a_look_that_fails_after_a_payout_was_taken_back_does_not_say_that_nothing_happened() {
     let at = setting().await;
     at.fake.top_up(100_000, "usd");
-    let sent = at.stripe.send_payout(&at.payout("p", "p-1", money("10", "USD"))).await.unwrap();
+    let sent = at.stripe.send_payout(&new_payout("p", "p-1", money("10", "USD"))).await.unwrap();
     for _ in 0..3 {
         at.fake.meets("GET /v1/transfers", Fault::Fail(503));
     }
@@ -403,7 +403,7 @@ async fn the_books_are_read_page_by_page_and_add_up_to_the_balance() {
     at.fake.top_up(5_000, "usd");
     let (_, disputed) = at.paid("q").await;
     at.fake.dispute(&disputed, false);
-    at.stripe.send_payout(&at.payout("p", "p-1", money("10", "USD"))).await.unwrap();
+    at.stripe.send_payout(&new_payout("p", "p-1", money("10", "USD"))).await.unwrap();
     let end = start().after(Span::from_seconds(86_400)).unwrap();
     let (mut entries, mut page) = (Vec::new(), None);
     loop {

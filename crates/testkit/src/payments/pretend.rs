@@ -265,24 +265,21 @@ pub(super) fn nested(fields: &[(String, String)]) -> Value {
 
 fn step<'a>(place: &'a mut Value, key: &str) -> &'a mut Value {
     let index = if key == "[]" { Some(usize::MAX) } else { key.parse::<usize>().ok() };
-    match index {
-        Some(index) => {
-            if !place.is_array() {
-                *place = Value::Array(Vec::new());
-            }
-            let items = place.as_array_mut().unwrap();
-            let index = index.min(items.len());
-            if index == items.len() {
-                items.push(Value::Null);
-            }
-            &mut items[index]
+    if let Some(index) = index {
+        if !place.is_array() {
+            *place = Value::Array(Vec::new());
         }
-        None => {
-            if !place.is_object() {
-                *place = Value::Object(Map::new());
-            }
-            place.as_object_mut().unwrap().entry(key).or_insert(Value::Null)
+        let items = place.as_array_mut().unwrap();
+        let index = index.min(items.len());
+        if index == items.len() {
+            items.push(Value::Null);
         }
+        &mut items[index]
+    } else {
+        if !place.is_object() {
+            *place = Value::Object(Map::new());
+        }
+        place.as_object_mut().unwrap().entry(key).or_insert(Value::Null)
     }
 }
 
@@ -336,6 +333,7 @@ pub struct SignedWebhook {
 
 impl SignedWebhook {
     /// With another value for a header, or without it.
+    #[must_use]
     pub fn with(mut self, name: &str, value: Option<&str>) -> Self {
         self.headers.retain(|(known, _)| known != name);
         self.headers.extend(value.map(|value| (name.to_owned(), value.as_bytes().to_vec())));

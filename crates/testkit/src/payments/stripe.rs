@@ -230,7 +230,7 @@ impl FakeStripe {
 
     /// Somebody refunds at Stripe's own screen.
     pub fn refund_by_hand(&self, intent: &str, amount: i64) -> String {
-        self.own.change(|state, now| state.refund(intent, amount, json!({}), now))
+        self.own.change(|state, now| state.refund(intent, amount, &json!({}), now))
     }
 
     /// All events so far, oldest first, signed now.
@@ -260,7 +260,7 @@ pub fn sign(body: Vec<u8>, at: i64, secrets: &[&str]) -> SignedWebhook {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
         mac.update(format!("{at}.").as_bytes());
         mac.update(&body);
-        header.push_str(&format!(",v1={}", hex::encode(mac.finalize().into_bytes())));
+        header.extend([",v1=", &hex::encode(mac.finalize().into_bytes())]);
     }
     SignedWebhook { headers: vec![("stripe-signature".to_owned(), header.into_bytes())], body }
 }
@@ -485,7 +485,7 @@ impl State {
         self.tell("checkout.session.expired", session, now);
     }
 
-    fn refund(&mut self, intent: &str, amount: i64, metadata: Value, now: Timestamp) -> String {
+    fn refund(&mut self, intent: &str, amount: i64, metadata: &Value, now: Timestamp) -> String {
         let charge = self.things[intent]["latest_charge"].as_str().unwrap().to_owned();
         let (_, currency) = self.worth(&charge);
         let id = self.id("re");
@@ -643,7 +643,7 @@ impl State {
             return invalid("amount_too_large", "The refund is greater than what is left of the charge.");
         }
         let metadata = form.get("metadata").cloned().unwrap_or_else(|| json!({}));
-        let id = self.refund(&intent, amount, metadata, now);
+        let id = self.refund(&intent, amount, &metadata, now);
         Answered::json(200, &self.things[&id])
     }
 

@@ -179,7 +179,8 @@ struct Item {
     transaction_id: Option<String>,
     transaction_status: Option<String>,
     payout_item_fee: Option<Amount>,
-    payout_item: ItemDetail,
+    #[serde(rename = "payout_item")]
+    detail: ItemDetail,
     errors: Option<ItemError>,
 }
 
@@ -300,11 +301,15 @@ fn refunded(refunds: &[RefundAnswer], payment: &Payment) -> Result<Money, Odd> {
 }
 
 impl Capture {
-    /// The order, if only that knows how much went back.
-    pub(super) fn partly_refunded(&self) -> Option<Option<&str>> {
+    /// Whether only the order knows how much went back.
+    pub(super) fn is_partly_refunded(&self) -> bool {
+        self.status == "PARTIALLY_REFUNDED"
+    }
+
+    pub(super) fn order(&self) -> Result<&str, Odd> {
         let related = self.supplementary_data.as_ref().and_then(|data| data.related_ids.as_ref());
-        (self.status == "PARTIALLY_REFUNDED")
-            .then_some(related.and_then(|related| related.order_id.as_deref()))
+        let order = related.and_then(|related| related.order_id.as_deref());
+        order.ok_or(Odd::Field("a capture without its order"))
     }
 
     pub(super) fn meaning(&self) -> Result<Payment, Odd> {
@@ -370,7 +375,10 @@ impl DisputeAnswer {
         let outcome = self.dispute_outcome.and_then(|outcome| outcome.outcome_code);
         let state = match (self.status.as_str(), outcome.as_deref()) {
             ("OPEN" | "WAITING_FOR_SELLER_RESPONSE", _) => DisputeState::NeedsAnswer,
-            ("WAITING_FOR_BUYER_RESPONSE" | "UNDER_REVIEW" | "OTHER", _) => DisputeState::UnderReview,
+            // In lists the outcome is missing: the dispute itself tells it.
+            ("WAITING_FOR_BUYER_RESPONSE" | "UNDER_REVIEW" | "OTHER", _) | ("RESOLVED", None) => {
+                DisputeState::UnderReview
+            }
             ("RESOLVED", Some("RESOLVED_BUYER_FAVOUR" | "ACCEPTED")) => DisputeState::Lost,
             (
                 "RESOLVED",
@@ -382,8 +390,6 @@ impl DisputeAnswer {
                     | "NONE",
                 ),
             ) => DisputeState::Won,
-            // In lists the outcome is missing: the dispute itself tells it.
-            ("RESOLVED", None) => DisputeState::UnderReview,
             _ => return Err(Odd::Field("a dispute of an unknown status")),
         };
         let amount = self.dispute_amount.ok_or(Odd::Field("a dispute without an amount"))?;
@@ -427,7 +433,7 @@ impl Batch {
             _ => return Err(Odd::Field("a payout of an unknown status")),
         };
         let amount = match (item, &header.amount, asked) {
-            (Some(item), _, _) => item.payout_item.amount.money()?,
+            (Some(item), _, _) => item.detail.amount.money()?,
             (None, Some(amount), _) => amount.money()?,
             (None, None, Some(asked)) => asked,
             (None, None, None) => return Err(Odd::Field("a payout without an amount")),
@@ -438,7 +444,7 @@ impl Batch {
         Ok(Payout {
             id: header.payout_batch_id.clone(),
             in_books: item.and_then(|item| item.transaction_id.clone()),
-            reference: item.and_then(|item| item.payout_item.sender_item_id.clone()),
+            reference: item.and_then(|item| item.detail.sender_item_id.clone()),
             state,
             amount,
             returned: if state == PayoutState::Returned { amount } else { nothing_like(amount) },

@@ -14,15 +14,15 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::super::amounts::{AmountError, Purpose, nearest, to_paypal};
+use super::super::amounts::{Purpose, nearest, to_paypal};
 use super::super::multipart;
 use super::super::port::{
     Checkout, Destination, Dispute, Document, Entry, Evidence, Failure, Mode, NewCheckout, NewPayout,
     NewRefund, Page, Payment, Payout, Provider, ProviderName, Reference, Refund, Said,
 };
 use super::super::wire::{
-    Answer, Ask, BadSettings, FORM, JSON, Repeat, Tools, Wire, address, after_write, encode_form, key, path_part,
-    refused, unreadable,
+    Answer, Ask, BadSettings, FORM, JSON, Repeat, Tools, Wire, address, after_write, encode_form, key,
+    path_part, refused, unreadable,
 };
 use super::answers::{
     Batch, Capture, DisputeAnswer, Disputes, Odd, Order, RefundAnswer, Report, Token, Trouble, linked,
@@ -209,12 +209,8 @@ impl Paypal {
     fn checked(&self, checkout: Checkout) -> Result<Checkout, Failure> {
         let host =
             checkout.page.as_deref().and_then(|page| Some(Url::parse(page).ok()?.host_str()?.to_owned()));
-        let foreign = match (self.mode, &checkout.page, host.as_deref()) {
-            (_, None, _) | (Mode::Test, Some(_), Some(_)) => false,
-            (Mode::Live, Some(_), Some("www.paypal.com" | "paypal.com")) => false,
-            (_, Some(_), _) => true,
-        };
-        if foreign {
+        let own = self.mode == Mode::Test || matches!(host.as_deref(), Some("www.paypal.com" | "paypal.com"));
+        if checkout.page.is_some() && (host.is_none() || !own) {
             let text = "PayPal answered with a page that is not of live money.".to_owned();
             return Err(Failure::WrongKey(Said { code: "page".to_owned(), text, trace: None }));
         }
@@ -297,15 +293,11 @@ fn read<T>(meaning: Result<T, Odd>, repeat: Repeat) -> Result<T, Failure> {
 }
 
 fn amount(money: Money, purpose: Purpose) -> Result<Value, Failure> {
-    let value = to_paypal(money, purpose).map_err(inexpressible)?;
+    let value = to_paypal(money, purpose)?;
     Ok(match purpose {
         Purpose::Charge => json!({"currency_code": money.currency().code(), "value": value}),
         Purpose::Payout => json!({"currency": money.currency().code(), "value": value}),
     })
-}
-
-fn inexpressible(error: AmountError) -> Failure {
-    refused("amount", format!("{error}."))
 }
 
 /// At most so many characters; titles are for reading.
@@ -335,11 +327,11 @@ impl Provider for Paypal {
     }
 
     fn chargeable(&self, price: Money) -> Result<Money, Failure> {
-        nearest(ProviderName::Paypal, price, Purpose::Charge, Rounding::Ceiling).map_err(inexpressible)
+        Ok(nearest(ProviderName::Paypal, price, Purpose::Charge, Rounding::Ceiling)?)
     }
 
     fn payable(&self, amount: Money) -> Result<Money, Failure> {
-        nearest(ProviderName::Paypal, amount, Purpose::Payout, Rounding::Floor).map_err(inexpressible)
+        Ok(nearest(ProviderName::Paypal, amount, Purpose::Payout, Rounding::Floor)?)
     }
 
     async fn open_checkout(&self, new: &NewCheckout) -> Result<Checkout, Failure> {
@@ -392,14 +384,11 @@ impl Provider for Paypal {
 
     async fn payment(&self, id: &str) -> Result<Payment, Failure> {
         let capture: Capture = self.get(&format!("v2/payments/captures/{}", path_part(id)?), &[]).await?;
-        match capture.partly_refunded() {
-            None => read(capture.meaning(), Repeat::Reads),
-            Some(order) => {
-                let order = order.ok_or(Odd::Field("a capture without its order"));
-                let path = format!("v2/checkout/orders/{}", path_part(read(order, Repeat::Reads)?)?);
-                read(self.get::<Order>(&path, &[]).await?.payment(id), Repeat::Reads)
-            }
+        if !capture.is_partly_refunded() {
+            return read(capture.meaning(), Repeat::Reads);
         }
+        let path = format!("v2/checkout/orders/{}", path_part(read(capture.order(), Repeat::Reads)?)?);
+        read(self.get::<Order>(&path, &[]).await?.payment(id), Repeat::Reads)
     }
 
     async fn refund(&self, new: &NewRefund) -> Result<Refund, Failure> {
@@ -496,8 +485,8 @@ impl Provider for Paypal {
         if !answer.status.is_success() {
             // A batch of this name exists: PayPal refuses another one and says which it is.
             let (said, trouble) = trouble(&answer);
-            let before = ["self", "up", "related"].into_iter();
-            let before = before.filter_map(|rel| linked(&trouble.links, rel, "/payments/payouts")).next();
+            let mut names = ["self", "up", "related"].into_iter();
+            let before = names.find_map(|rel| linked(&trouble.links, rel, "/payments/payouts"));
             if let Some(batch) = before {
                 return self.sent_before(new, batch, said).await;
             }

@@ -37,7 +37,8 @@ impl fmt::Debug for PaypalWebhooks {
 #[derive(Deserialize)]
 struct Event {
     id: String,
-    event_type: String,
+    #[serde(rename = "event_type")]
+    kind: String,
     #[serde(default)]
     resource_type: String,
     create_time: Timestamp,
@@ -107,7 +108,7 @@ impl Webhooks for PaypalWebhooks {
             provider: ProviderName::Paypal,
             about: about(&event.resource_type, &event.resource),
             id: event.id,
-            kind: event.event_type,
+            kind: event.kind,
             at: event.create_time,
         })
     }

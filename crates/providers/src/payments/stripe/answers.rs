@@ -136,7 +136,8 @@ pub(super) struct Transfer {
     currency: String,
     created: i64,
     reversed: bool,
-    transfer_group: Option<String>,
+    #[serde(rename = "transfer_group")]
+    group: Option<String>,
     #[serde(default)]
     metadata: Metadata,
 }
@@ -342,7 +343,7 @@ impl Transfer {
         let returned = from_stripe(self.amount_reversed, &self.currency)?;
         Ok(Payout {
             in_books: None,
-            reference: self.metadata.payout.or(self.transfer_group),
+            reference: self.metadata.payout.or(self.group),
             // Money in a connected account is the trader's at once.
             state: if self.reversed { PayoutState::Returned } else { PayoutState::Settled },
             amount: from_stripe(self.amount, &self.currency)?,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::super::amounts::{AmountError, Purpose, nearest, to_stripe};
+use super::super::amounts::{Purpose, nearest, to_stripe};
 use super::super::multipart;
 use super::super::port::{
     Checkout, CheckoutState, Destination, Dispute, Document, DocumentKind, Entry, Evidence, Failure, Mode,
@@ -192,11 +192,7 @@ fn read<T>(meaning: Result<T, Odd>, repeat: Repeat) -> Result<T, Failure> {
 }
 
 fn amount(money: Money, purpose: Purpose) -> Result<String, Failure> {
-    to_stripe(money, purpose).map(|count| count.to_string()).map_err(inexpressible)
-}
-
-fn inexpressible(error: AmountError) -> Failure {
-    refused("amount", format!("{error}."))
+    Ok(to_stripe(money, purpose)?.to_string())
 }
 
 fn currency(money: Money) -> String {
@@ -249,11 +245,11 @@ impl Provider for Stripe {
     }
 
     fn chargeable(&self, price: Money) -> Result<Money, Failure> {
-        nearest(ProviderName::Stripe, price, Purpose::Charge, Rounding::Ceiling).map_err(inexpressible)
+        Ok(nearest(ProviderName::Stripe, price, Purpose::Charge, Rounding::Ceiling)?)
     }
 
     fn payable(&self, amount: Money) -> Result<Money, Failure> {
-        nearest(ProviderName::Stripe, amount, Purpose::Payout, Rounding::Floor).map_err(inexpressible)
+        Ok(nearest(ProviderName::Stripe, amount, Purpose::Payout, Rounding::Floor)?)
     }
 
     async fn open_checkout(&self, new: &NewCheckout) -> Result<Checkout, Failure> {
@@ -275,7 +271,8 @@ impl Provider for Stripe {
         form.extend(new.email.as_ref().map(|email| field("customer_email", email.as_str())));
         let expires = new.expires_at.map(|at| at.micros().div_euclid(1_000_000).to_string());
         form.extend(expires.map(|at| field("expires_at", at)));
-        let session: Session = self.post("v1/checkout/sessions", &key("checkout", &new.attempt), &form).await?;
+        let session: Session =
+            self.post("v1/checkout/sessions", &key("checkout", &new.attempt), &form).await?;
         read(session.meaning(), Repeat::Keyed)
     }
 

@@ -50,7 +50,8 @@ struct Data {
 #[derive(Deserialize)]
 struct Object {
     id: Option<String>,
-    object: Option<String>,
+    #[serde(rename = "object")]
+    kind: Option<String>,
     payment_intent: Option<serde_json::Value>,
 }
 
@@ -131,11 +132,9 @@ impl Webhooks for StripeWebhooks {
 }
 
 fn about(object: Object) -> About {
-    let (Some(id), Some(kind)) = (object.id, object.object) else { return About::Other };
-    let paid = object.payment_intent.and_then(|intent| match intent {
-        serde_json::Value::String(id) => Some(id),
-        other => other.get("id").and_then(|id| id.as_str()).map(str::to_owned),
-    });
+    let (Some(id), Some(kind)) = (object.id, object.kind) else { return About::Other };
+    let intent = object.payment_intent.unwrap_or_default();
+    let paid = intent.as_str().or_else(|| intent.get("id")?.as_str()).map(str::to_owned);
     match kind.as_str() {
         "checkout.session" => About::Checkout(id),
         "payment_intent" => About::Payment(id),

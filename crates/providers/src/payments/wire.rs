@@ -316,7 +316,7 @@ impl Wire {
                 }
                 Err(Trouble::NothingDone(why, wait)) => {
                     // Too many requests are an answer of somebody who is well.
-                    if wait.is_some() || why.code == "busy" {
+                    if why.code == "busy" {
                         passage.answered();
                     }
                     last = Some((why, wait));

@@ -172,6 +172,14 @@ impl Stripe {
     }
 }
 
+/// What was found under our reference, if it is what was asked for.
+fn same<T>(is_same: bool, found: T) -> Result<T, Failure> {
+    if is_same {
+        return Ok(found);
+    }
+    Err(refused("other_amount", "Under this reference Stripe knows another amount.".to_owned()))
+}
+
 fn field(name: &str, value: impl Into<String>) -> (String, String) {
     (name.to_owned(), value.into())
 }
@@ -306,10 +314,11 @@ impl Provider for Stripe {
     }
 
     async fn refund(&self, new: &NewRefund) -> Result<Refund, Failure> {
-        if self.is_stale(new.first_asked_at)
-            && let Some(found) = self.find_refund(&new.payment, &new.refund).await?
-        {
-            return Ok(found);
+        if self.is_stale(new.first_asked_at) {
+            let found = self.find_refund(&new.payment, &new.refund).await.map_err(after_write)?;
+            if let Some(found) = found {
+                return same(found.amount == new.amount, found);
+            }
         }
         let form = [
             payment_field(&new.payment)?,
@@ -390,9 +399,9 @@ impl Provider for Stripe {
             ));
         };
         if self.is_stale(new.first_asked_at)
-            && let Some(found) = self.find_payout(&new.payout).await?
+            && let Some(found) = self.find_payout(&new.payout).await.map_err(after_write)?
         {
-            return Ok(found);
+            return same(found.amount == new.amount, found);
         }
         let form = [
             field("amount", amount(new.amount, Purpose::Payout)?),

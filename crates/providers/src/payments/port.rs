@@ -111,7 +111,8 @@ impl fmt::Display for Said {
     }
 }
 
-/// Why a provider did not do what it was asked.
+/// Why a provider did not do what it was asked. It tells of this call alone: a doubt that an earlier call with the same
+/// reference left ends with an answer, a decline or a refusal, and with nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// Whoever has to pay or to be paid was refused: another card, another account or another person may work.

@@ -13,6 +13,7 @@ use kernel::{Currency, ManualClock, Money, SeededRng, Span, Timestamp};
 use providers::payments::port::{Document, DocumentKind, Evidence, Failure, NewCheckout, Reference};
 use providers::payments::{Limits, Tools};
 use rustls::RootCertStore;
+use testkit::payments::Fault;
 
 /// When tests begin.
 fn start() -> Timestamp {
@@ -86,4 +87,40 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
     let failure = result.unwrap_err();
     assert!(matches!(failure, Failure::Refused(_)), "{failure:?}");
     failure.said().code.clone()
+}
+
+/// What goes wrong, by a seed.
+struct BadDay(SeededRng);
+
+impl BadDay {
+    fn new(seed: u64) -> Self {
+        Self(SeededRng::new(seed))
+    }
+
+    /// Up to seven faults for the next requests of a kind.
+    fn spoil(&self, meets: impl Fn(Fault)) {
+        for _ in 0..self.0.between(0, 7) {
+            meets(match self.0.between(0, 6) {
+                0 => Fault::LoseRequest,
+                1 => Fault::LoseAnswer,
+                2 => Fault::Fail(503),
+                3 => Fault::FailAfter(500),
+                4 => Fault::Busy(Some(1)),
+                5 => Fault::AtWork,
+                _ => Fault::Garble,
+            });
+        }
+    }
+}
+
+/// Asks again as long as nobody knows, as the janitor does.
+async fn until_known<T, F: Future<Output = Result<T, Failure>>>(ask: impl Fn() -> F) -> T {
+    for _ in 0..10 {
+        match ask().await {
+            Ok(known) => return known,
+            Err(Failure::Unknown(_) | Failure::Unavailable { .. }) => {}
+            Err(failure) => panic!("{failure:?}"),
+        }
+    }
+    panic!("it is never known");
 }

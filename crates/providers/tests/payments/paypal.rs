@@ -11,7 +11,9 @@ use providers::payments::{BadSettings, Limits};
 use testkit::payments::Fault;
 use testkit::payments::paypal::{CLIENT, FakePaypal, SECRET};
 
-use super::{checkout, clock, evidence, later, limits, money, reference, refusal, start, tools};
+use super::{
+    BadDay, checkout, clock, evidence, later, limits, money, reference, refusal, start, tools, until_known,
+};
 
 struct Setting {
     clock: Arc<ManualClock>,
@@ -317,10 +319,13 @@ async fn what_paypal_may_have_forgotten_is_not_asked_again() {
     let refund = new_refund("r", &payment, "40");
     let payout = new_payout("payout-1", "payout-1-1", money("10", "USD"));
     later(&at.clock, 30 * 86_400);
-    assert_eq!(refusal(at.paypal.send_payout(&payout).await), "too_late");
+    let late = at.paypal.send_payout(&payout).await;
+    assert!(matches!(&late, Err(Failure::Unknown(said)) if said.code == "too_late"), "{late:?}");
     assert!(at.paypal.refund(&refund).await.is_ok());
     later(&at.clock, 15 * 86_400);
-    assert_eq!(refusal(at.paypal.refund(&refund).await), "too_late");
+    let late = at.paypal.refund(&refund).await;
+    assert!(matches!(&late, Err(Failure::Unknown(said)) if said.code == "too_late"), "{late:?}");
+    assert_eq!(at.fake.counts()[2..], [1, 0]);
     at.end();
 }
 
@@ -514,4 +519,25 @@ async fn prices_are_written_as_paypal_takes_them() {
     }
     assert_eq!(at.paypal.chargeable(money("10.45", "HUF")).unwrap(), money("11", "HUF"));
     at.end();
+}
+
+#[tokio::test]
+async fn whatever_goes_wrong_on_the_way_asking_until_it_is_known_happens_once() {
+    for seed in 0..25 {
+        let at = setting().await;
+        let payment = at.captured("p").await;
+        let day = BadDay::new(seed);
+        for count in 0..6_i64 {
+            day.spoil(|fault| at.fake.meets("POST /v2/payments/captures", fault));
+            let refund = new_refund(&format!("r{count}"), &payment, "1.50");
+            until_known(|| at.paypal.refund(&refund)).await;
+            day.spoil(|fault| at.fake.meets("POST /v1/payments/payouts", fault));
+            let payout = new_payout(&format!("p{count}"), &format!("p{count}-1"), money("10", "USD"));
+            until_known(|| at.paypal.send_payout(&payout)).await;
+        }
+        assert_eq!(at.fake.counts(), [1, 1, 6, 6], "seed {seed}");
+        let refunded = at.paypal.payment(&payment).await.unwrap().refunded;
+        assert_eq!(refunded, money("9", "USD"), "seed {seed}");
+        assert_eq!(at.fake.wrong(), [""; 0]);
+    }
 }

@@ -11,7 +11,9 @@ use providers::payments::{BadSettings, Limits};
 use testkit::payments::Fault;
 use testkit::payments::stripe::{FakeStripe, KEY};
 
-use super::{checkout, clock, evidence, later, limits, money, reference, refusal, start, tools};
+use super::{
+    BadDay, checkout, clock, evidence, later, limits, money, reference, refusal, start, tools, until_known,
+};
 
 struct Setting {
     clock: Arc<ManualClock>,
@@ -301,6 +303,13 @@ async fn a_key_that_stripe_has_forgotten_does_not_pay_twice() {
     later(&at.clock, 25 * 3_600);
     assert_eq!(at.stripe.refund(&refund).await.unwrap(), refunded);
     assert_eq!(at.stripe.send_payout(&payout).await.unwrap(), sent);
+    let other = NewPayout { amount: money("1", "USD"), ..payout.clone() };
+    assert_eq!(refusal(at.stripe.send_payout(&other).await), "other_amount");
+    // A search that fails says nothing about what was sent before.
+    for _ in 0..3 {
+        at.fake.meets("GET /v1/transfers", Fault::Fail(500));
+    }
+    assert!(matches!(at.stripe.send_payout(&payout).await, Err(Failure::Unknown(_))));
     assert_eq!((at.fake.all("refund").len(), at.fake.all("transfer").len()), (241, 1));
     at.end();
 }
@@ -479,4 +488,25 @@ async fn prices_are_asked_for_as_stripe_counts_them() {
     assert_eq!(at.stripe.payable(money("10.45", "HUF")).unwrap(), money("10", "HUF"));
     assert_eq!(refusal(at.stripe.open_checkout(&checkout("y", "y", money("5", "CNH"))).await), "amount");
     at.end();
+}
+
+#[tokio::test]
+async fn whatever_goes_wrong_on_the_way_asking_until_it_is_known_happens_once() {
+    for seed in 0..25 {
+        let at = setting().await;
+        let (_, payment) = at.paid("p").await;
+        at.fake.top_up(100_000, "usd");
+        let before = at.fake.balance("usd");
+        let day = BadDay::new(seed);
+        for count in 0..6_i64 {
+            day.spoil(|fault| at.fake.meets("POST /v1/refunds", fault));
+            let refund = new_refund(&format!("r{count}"), &payment, "1.50");
+            until_known(|| at.stripe.refund(&refund)).await;
+            day.spoil(|fault| at.fake.meets("POST /v1/transfers", fault));
+            let payout = new_payout(&format!("p{count}"), &format!("p{count}-1"), money("10", "USD"));
+            until_known(|| at.stripe.send_payout(&payout)).await;
+        }
+        assert_eq!(at.fake.balance("usd"), before - 6 * (150 + 1_000), "seed {seed}");
+        assert_eq!(at.fake.wrong(), [""; 0]);
+    }
 }

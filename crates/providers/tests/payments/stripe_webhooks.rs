@@ -1,4 +1,5 @@
 use kernel::{Span, Timestamp};
+use proptest::prelude::*;
 use providers::payments::BadSettings;
 use providers::payments::port::{About, Distrust, Headers, Mode, Notice, ProviderName, Webhooks as _};
 use providers::payments::stripe::{Stripe, StripeSettings, StripeWebhooks};
@@ -164,4 +165,16 @@ async fn what_the_fake_tells_is_believed_and_leads_to_what_happened() {
     let after = start().after(Span::from_seconds(3 * 86_400)).unwrap();
     let verified = verifier().verify(Headers::new(&late.headers), &late.body, after).await;
     assert_eq!(verified, Err(Distrust::OutOfTime), "an old delivery is no new one");
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_is_made_up_is_believed(
+        header in prop_oneof![".{0,120}", "(t=[0-9]{0,20}|v1=[0-9a-f]{0,64}|v0=.{0,5}|,|=){0,9}"],
+        body in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let webhook = SignedWebhook { headers: Vec::new(), body }.with("stripe-signature", Some(&header));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        prop_assert!(runtime.block_on(verify(&verifier(), &webhook)).is_err());
+    }
 }

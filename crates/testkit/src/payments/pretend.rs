@@ -421,4 +421,25 @@ mod tests {
         let lossy = shuffled(&all, 7, true);
         assert!(all.iter().any(|one| !lossy.contains(one)));
     }
+
+    #[tokio::test]
+    async fn a_webhook_arrives_with_its_headers_and_its_bytes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let receiving = tokio::spawn(async move {
+            let mut stream = listener.accept().await.unwrap().0;
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n{\"a\":1}") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        let headers = vec![("stripe-signature".to_owned(), b"t=1,v1=00".to_vec())];
+        let webhook = SignedWebhook { headers, body: b"{\"a\":1}".to_vec() };
+        assert_eq!(deliver(address, "/webhooks/stripe", &webhook).await.unwrap(), 202);
+        let request = receiving.await.unwrap();
+        assert!(request.starts_with("POST /webhooks/stripe HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("\r\nstripe-signature: t=1,v1=00\r\n"), "{request}");
+    }
 }

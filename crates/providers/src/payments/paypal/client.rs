@@ -22,7 +22,7 @@ use super::super::port::{
 };
 use super::super::wire::{
     Answer, Ask, BadSettings, FORM, JSON, Repeat, Tools, Wire, address, after_write, encode_form, key,
-    path_part, refused, unreadable,
+    path_part, refused, said, unreadable,
 };
 use super::answers::{
     Batch, Capture, DisputeAnswer, Disputes, Odd, Order, RefundAnswer, Report, Token, Trouble, linked,
@@ -198,11 +198,11 @@ impl Paypal {
     }
 
     /// The batch that was made under this name before, if it is the same payout.
-    async fn sent_before(&self, new: &NewPayout, batch: &str, said: Said) -> Result<Payout, Failure> {
+    async fn sent_before(&self, new: &NewPayout, batch: &str, why: Said) -> Result<Payout, Failure> {
         let payout = self.payout(batch).await.map_err(after_write)?;
         let same = payout.reference.as_deref().is_none_or(|reference| reference == new.payout.as_str())
             && payout.amount == new.amount;
-        if same { Ok(payout) } else { Err(Failure::Refused(said)) }
+        if same { Ok(payout) } else { Err(Failure::Refused(why)) }
     }
 
     /// Buyers of real things pay at PayPal.
@@ -221,9 +221,8 @@ impl Paypal {
         if self.wire.clock().now().since(first).is_ok_and(|gone| gone <= lives) {
             return Ok(());
         }
-        let text =
-            "PayPal no longer knows this attempt: find out in its reports what became of it.".to_owned();
-        Err(refused("too_late", text))
+        let text = "PayPal may no longer know this attempt: its reports tell what became of it.".to_owned();
+        Err(Failure::Unknown(said("too_late", text)))
     }
 }
 
@@ -484,11 +483,11 @@ impl Provider for Paypal {
         let answer = self.post("v1/payments/payouts", &key("payout", &new.attempt), &body).await?;
         if !answer.status.is_success() {
             // A batch of this name exists: PayPal refuses another one and says which it is.
-            let (said, trouble) = trouble(&answer);
+            let (why, trouble) = trouble(&answer);
             let mut names = ["self", "up", "related"].into_iter();
             let before = names.find_map(|rel| linked(&trouble.links, rel, "/payments/payouts"));
             if let Some(batch) = before {
-                return self.sent_before(new, batch, said).await;
+                return self.sent_before(new, batch, why).await;
             }
         }
         let batch: Batch = good(answer)?.read_traced()?;

@@ -136,6 +136,7 @@ pub(super) enum Repeat {
 }
 
 /// What is asked.
+#[derive(Clone)]
 pub(super) struct Ask {
     pub(super) method: Method,
     pub(super) url: Url,

@@ -158,25 +158,17 @@ impl Paypal {
     /// With a token, and with a new one if PayPal does not take the one we have.
     async fn ask(&self, mut ask: Ask) -> Result<Answer, Failure> {
         ask.headers.insert(header::AUTHORIZATION, self.token().await?);
-        let again = Ask {
-            method: ask.method.clone(),
-            url: ask.url.clone(),
-            headers: ask.headers.clone(),
-            body: ask.body.clone(),
-            repeat: ask.repeat,
-        };
+        let mut again = ask.clone();
         let answer = self.wire.ask(ask).await?;
         if answer.status != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
         let doubt = answer.doubt;
         *self.token.lock().await = None;
-        let mut again = again;
         let token =
             self.token().await.map_err(|failure| if doubt { after_write(failure) } else { failure })?;
         again.headers.insert(header::AUTHORIZATION, token);
-        let answer = self.wire.ask(again).await;
-        match answer {
+        match self.wire.ask(again).await {
             Ok(answer) => Ok(Answer { doubt: answer.doubt || doubt, ..answer }),
             Err(failure) if doubt => Err(after_write(failure)),
             Err(failure) => Err(failure),

@@ -62,6 +62,10 @@ pub enum Permission {
     Operate,
     /// See what the firm sells, earns and pays.
     ReadBusiness,
+    /// Give money back, answer disputes, resolve differences in the books.
+    ManageMoney,
+    /// Look at who asks for a payout, and let it go or not.
+    ReviewPayouts,
     /// Search, export and prove what is in the firm's audit log.
     ReadAudit,
     /// See who somebody is, for a reason that is written down.
@@ -94,6 +98,8 @@ impl Actor {
             Permission::EditPrograms | Permission::OverrideRules | Permission::EditReleases => {
                 matches!(role, Role::Risk | Role::Admin)
             }
+            Permission::ManageMoney => matches!(role, Role::Finance | Role::Admin),
+            Permission::ReviewPayouts => matches!(role, Role::Risk | Role::Finance | Role::Admin),
             // Payloads may name people: nobody sees them who does not have to.
             Permission::ReadOperations => matches!(role, Role::Risk | Role::Admin | Role::Auditor),
             Permission::ReadAudit => matches!(role, Role::Admin | Role::Auditor),

@@ -24,6 +24,7 @@ pub mod market;
 pub mod notifications;
 pub mod operations;
 pub mod overrides;
+pub mod payments;
 pub mod privacy;
 pub mod purchases;
 pub mod receipts;

@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::{ToResponse, ToSchema};
 
 /// Every code with its status and title. Each has a page `docs/errors/<code>.md`; a test compares the two lists.
-pub const CODES: [(&str, u16, &str); 50] = [
+pub const CODES: &[(&str, u16, &str)] = &[
     ("account_locked", 409, "The account is locked until the next reset"),
     ("account_not_active", 409, "The account no longer trades"),
     ("body_too_large", 413, "The body is too large"),
@@ -47,6 +47,7 @@ pub const CODES: [(&str, u16, &str); 50] = [
     ("price_invalid", 422, "A price is on the wrong side of the market"),
     ("program_changed", 409, "The program has changed"),
     ("programs_not_comparable", 422, "The programs cannot be compared"),
+    ("provider_unknown", 422, "The firm does not use this provider"),
     ("quantity_out_of_range", 422, "The size is outside what can be traded"),
     ("reason_missing", 400, "A reason is needed"),
     ("reset_refused", 409, "The challenge cannot begin anew"),

@@ -6,7 +6,7 @@
 
 use kernel::{Currency, DecimalError, Money, Overflow, Rounding, UnknownCurrency, decimal, divide};
 
-use super::port::{Failure, ProviderName, Said};
+use app::payments::port::{Failure, ProviderName, Said};
 
 /// What an amount is for: providers have other steps for what they send than for what they take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

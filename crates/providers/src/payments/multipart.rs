@@ -1,6 +1,6 @@
 //! A body of several parts (RFC 7578), which providers take files in.
 
-use super::port::{Failure, Said};
+use app::payments::port::{Failure, Said};
 
 /// The boundary is made of our reference, so that a repeat is the same body.
 pub(super) struct Body {

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
 
 use super::breaker::Breaker;
-use super::port::{Failure, Mode, ProviderName, Reference, Said};
+use app::payments::port::{Failure, Mode, ProviderName, Reference, Said};
 
 /// What asking may take.
 #[derive(Debug, Clone, Copy)]

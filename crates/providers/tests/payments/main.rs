@@ -9,8 +9,8 @@ mod stripe_webhooks;
 use std::sync::Arc;
 use std::time::Duration;
 
+use app::payments::port::{Document, DocumentKind, Evidence, Failure, NewCheckout, Reference};
 use kernel::{Currency, ManualClock, Money, SeededRng, Span, Timestamp};
-use providers::payments::port::{Document, DocumentKind, Evidence, Failure, NewCheckout, Reference};
 use providers::payments::{Limits, Tools};
 use rustls::RootCertStore;
 use testkit::payments::Fault;

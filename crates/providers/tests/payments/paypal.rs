@@ -1,12 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::{ManualClock, Money, Span};
-use providers::payments::paypal::{Paypal, PaypalSettings};
-use providers::payments::port::{
+use app::payments::port::{
     Checkout, CheckoutState, Destination, DisputeState, EntryKind, Failure, Mode, NewPayout, NewRefund,
     PaymentState, PayoutState, Provider as _, RefundState,
 };
+use kernel::{ManualClock, Money, Span};
+use providers::payments::paypal::{Paypal, PaypalSettings};
 use providers::payments::{BadSettings, Limits};
 use testkit::payments::Fault;
 use testkit::payments::paypal::{CLIENT, FakePaypal, SECRET};

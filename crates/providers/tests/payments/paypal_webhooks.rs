@@ -2,13 +2,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use app::payments::port::{About, Distrust, Headers, Mode, Notice, ProviderName, Webhooks as _};
 use async_trait::async_trait;
 use kernel::{Span, Timestamp};
 use providers::payments::BadSettings;
 use providers::payments::paypal::{
     CertificateSource, CertificateUrl, HttpsCertificates, LATEST, PaypalWebhooks,
 };
-use providers::payments::port::{About, Distrust, Headers, Mode, Notice, ProviderName, Webhooks as _};
 use testkit::payments::paypal::{CERTIFICATE, FakePaypal, WEBHOOK, signature, signed};
 use testkit::payments::{Authority, CertificateServer, Leaf, Serving, SignedWebhook};
 

@@ -1,11 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::{ManualClock, Money, Span};
-use providers::payments::port::{
+use app::payments::port::{
     CheckoutState, Destination, DisputeState, EntryKind, Failure, Mode, NewPayout, NewRefund, PaymentState,
     PayoutState, Provider as _, RefundState,
 };
+use kernel::{ManualClock, Money, Span};
 use providers::payments::stripe::{Stripe, StripeSettings};
 use providers::payments::{BadSettings, Limits};
 use testkit::payments::Fault;

@@ -1,13 +1,13 @@
+use app::payments::port::{About, Distrust, Headers, Mode, Notice, ProviderName, Webhooks as _};
 use kernel::{Span, Timestamp};
 use proptest::prelude::*;
 use providers::payments::BadSettings;
-use providers::payments::port::{About, Distrust, Headers, Mode, Notice, ProviderName, Webhooks as _};
 use providers::payments::stripe::{Stripe, StripeSettings, StripeWebhooks};
 use testkit::payments::SignedWebhook;
 use testkit::payments::stripe::{FakeStripe, KEY, SECRET, sign};
 
 use super::{checkout, clock, limits, money, start, tools};
-use providers::payments::port::Provider as _;
+use app::payments::port::Provider as _;
 
 const OLD: &str = "whsec_theoldsecret0123456789";
 const EVENT: &str = r#"{"id":"evt_1","type":"payment_intent.succeeded","livemode":false,"created":1780304400,

@@ -14,8 +14,8 @@ use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use tokio::sync::Semaphore;
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::super::port::{Distrust, Mode, ProviderName};
 use super::super::wire::{BadSettings, tls};
+use app::payments::port::{Distrust, Mode, ProviderName};
 
 /// The longest file of certificates.
 const MOST_BYTES: usize = 64 * 1_024;

@@ -16,16 +16,16 @@ use zeroize::Zeroizing;
 
 use super::super::amounts::{Purpose, nearest, to_paypal};
 use super::super::multipart;
-use super::super::port::{
-    Checkout, Destination, Dispute, Document, Entry, Evidence, Failure, Mode, NewCheckout, NewPayout,
-    NewRefund, Page, Payment, Payout, Provider, ProviderName, Reference, Refund, Said,
-};
 use super::super::wire::{
     Answer, Ask, BadSettings, FORM, JSON, Repeat, Tools, Wire, address, after_write, encode_form, key,
     path_part, refused, said, unreadable,
 };
 use super::answers::{
     Batch, Capture, DisputeAnswer, Disputes, Odd, Order, RefundAnswer, Report, Token, Trouble, linked,
+};
+use app::payments::port::{
+    Checkout, Destination, Dispute, Document, Entry, Evidence, Failure, Mode, NewCheckout, NewPayout,
+    NewRefund, Page, Payment, Payout, Provider, ProviderName, Reference, Refund, Said,
 };
 
 /// PayPal keeps keys of payments for 45 days and of payouts for 30. After these nobody may ask again.

@@ -12,9 +12,9 @@ use rustls::pki_types::{CertificateDer, TrustAnchor};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::port::{About, Distrust, Headers, MOST_BODY_BYTES, Mode, Notice, ProviderName, Webhooks};
 use super::super::wire::BadSettings;
 use super::certificates::{CertificateSource, CertificateUrl, Certificates, leaf};
+use app::payments::port::{About, Distrust, Headers, MOST_BODY_BYTES, Mode, Notice, ProviderName, Webhooks};
 
 /// How old a transmission may be: PayPal tries for three days, and a little more.
 pub const LATEST: Span = Span::from_seconds(3 * 86_400 + 6 * 3_600);

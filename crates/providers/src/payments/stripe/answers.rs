@@ -4,7 +4,7 @@ use kernel::{Currency, Money, Timestamp};
 use serde::Deserialize;
 
 use super::super::amounts::{AmountError, from_stripe};
-use super::super::port::{
+use app::payments::port::{
     Checkout, CheckoutState, Dispute, DisputeState, Entry, EntryKind, Payment, PaymentState, Payout,
     PayoutState, Refund, RefundState, Settlement,
 };

@@ -13,17 +13,17 @@ use zeroize::Zeroizing;
 
 use super::super::amounts::{Purpose, nearest, to_stripe};
 use super::super::multipart;
-use super::super::port::{
-    Checkout, CheckoutState, Destination, Dispute, Document, DocumentKind, Entry, Evidence, Failure, Mode,
-    NewCheckout, NewPayout, NewRefund, Page, Payment, Payout, PayoutState, Provider, ProviderName, Reference,
-    Refund, Said,
-};
 use super::super::wire::{
     Answer, Ask, BadSettings, FORM, Repeat, Tools, Wire, address, after_write, encode_form, key, path_part,
     refused, unreadable,
 };
 use super::answers::{
     BalanceTransaction, DisputeAnswer, File, Intent, List, Odd, RefundAnswer, Session, Transfer, Trouble,
+};
+use app::payments::port::{
+    Checkout, CheckoutState, Destination, Dispute, Document, DocumentKind, Entry, Evidence, Failure, Mode,
+    NewCheckout, NewPayout, NewRefund, Page, Payment, Payout, PayoutState, Provider, ProviderName, Reference,
+    Refund, Said,
 };
 
 /// The version of the API that we speak, whatever the account's default is.

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::super::port::{About, Distrust, Headers, MOST_BODY_BYTES, Mode, Notice, ProviderName, Webhooks};
 use super::super::wire::BadSettings;
+use app::payments::port::{About, Distrust, Headers, MOST_BODY_BYTES, Mode, Notice, ProviderName, Webhooks};
 
 /// How far a signature's time may lie from ours, in the past and in the future.
 pub const TOLERANCE: Span = Span::from_seconds(300);

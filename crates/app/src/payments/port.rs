@@ -28,6 +28,16 @@ impl ProviderName {
             Self::Paypal => "paypal",
         }
     }
+
+    /// The one of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|name| name.word() == word)
+    }
+
+    /// Its name in the ledger.
+    pub fn in_ledger(self) -> Result<crate::ledger::Provider, crate::ledger::LedgerError> {
+        crate::ledger::Provider::parse(self.word())
+    }
 }
 
 impl fmt::Display for ProviderName {

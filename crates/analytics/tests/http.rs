@@ -70,6 +70,7 @@ impl Stage {
         let service =
             analytics::router(analytics.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+        testkit::with_cryptography();
         let http = reqwest::Client::new();
         Self { analytics, projection, base, http, server }
     }

@@ -20,12 +20,21 @@ pub enum Upkeep {
     Measurements,
     /// Quotes that the gate kept out, 90 days later.
     RefusedQuotes,
+    /// What providers of money have told, 400 days later; never what is still to be followed.
+    ProviderNotices,
 }
 
 impl Upkeep {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Sessions, Self::Jobs, Self::Firings, Self::Outbox, Self::Measurements, Self::RefusedQuotes];
+    pub const ALL: [Self; 7] = [
+        Self::Sessions,
+        Self::Jobs,
+        Self::Firings,
+        Self::Outbox,
+        Self::Measurements,
+        Self::RefusedQuotes,
+        Self::ProviderNotices,
+    ];
 
     /// The word in payloads and logs.
     pub const fn word(self) -> &'static str {
@@ -36,6 +45,7 @@ impl Upkeep {
             Self::Outbox => "outbox",
             Self::Measurements => "measurements",
             Self::RefusedQuotes => "refused_quotes",
+            Self::ProviderNotices => "provider_notices",
         }
     }
 
@@ -52,7 +62,7 @@ impl Upkeep {
             Self::Outbox => 7,
             Self::Firings => 30,
             Self::RefusedQuotes => 90,
-            Self::Measurements => 400,
+            Self::Measurements | Self::ProviderNotices => 400,
         };
         now.before(Span::from_days(days)?)
     }

@@ -72,6 +72,9 @@ pub mod kinds {
     /// Money of the ledger that is held for something.
     #[derive(Debug)]
     pub enum Hold {}
+    /// A page on which somebody pays.
+    #[derive(Debug)]
+    pub enum Checkout {}
     impl IdKind for Firm {
         const WORD: &'static str = "firm";
     }
@@ -120,6 +123,9 @@ pub mod kinds {
     impl IdKind for Hold {
         const WORD: &'static str = "hold";
     }
+    impl IdKind for Checkout {
+        const WORD: &'static str = "checkout";
+    }
 }
 
 /// Names a firm.
@@ -154,6 +160,8 @@ pub type DeliveryId = Id<kinds::Delivery>;
 pub type EntryId = Id<kinds::Entry>;
 /// Names a hold.
 pub type HoldId = Id<kinds::Hold>;
+/// Names a page on which somebody pays.
+pub type CheckoutId = Id<kinds::Checkout>;
 
 impl<K> Id<K> {
     /// Wraps a UUID read from a row or a path.

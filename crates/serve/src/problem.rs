@@ -40,6 +40,7 @@ pub const CODES: &[(&str, u16, &str)] = &[
     ("order_against_rule", 422, "A rule of the program refuses the order"),
     ("order_not_found", 404, "No such working order"),
     ("override_invalid", 422, "The phase has no such rule of this kind"),
+    ("payment_refused", 422, "The payment provider refused"),
     ("payment_settled", 409, "The payment has been settled"),
     ("payout_open", 409, "A payout is under way"),
     ("payout_refused", 409, "A condition of the payout does not hold"),

@@ -283,6 +283,15 @@ impl Store {
         Ok(found.map(|row| Firm { id, slug: row.slug, name: row.name }))
     }
 
+    /// Every firm, by its slug.
+    pub async fn firms_by_slug(&self) -> Result<BTreeMap<String, FirmId>, AppError> {
+        let rows = sqlx::query!("select slug, firm_id from firms")
+            .fetch_all(&self.engine)
+            .await
+            .doing("reading the firms")?;
+        Ok(rows.into_iter().map(|row| (row.slug, FirmId::from_uuid(row.firm_id))).collect())
+    }
+
     /// Every host name, in lower case, with the firm that answers to it.
     pub async fn domains(&self) -> Result<Vec<(String, FirmId)>, AppError> {
         let rows = sqlx::query!("select domain, firm_id from firm_domains order by domain")

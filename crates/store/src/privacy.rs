@@ -238,7 +238,8 @@ impl PrivacyStore for Store {
         let mut tx = self.begin(firm).await?;
         record_in_tx(tx.connection(), std::slice::from_ref(look), &[]).await?;
         let rows = sqlx::query!(
-            r#"select kind as "kind!", content as "content!" from tradesense_rows_of($1)"#,
+            r#"select kind as "kind!", content as "content!" from tradesense_rows_of($1)
+               union all select kind, content from tradesense_payments_of($1)"#,
             person.uuid(),
         )
         .fetch_all(tx.connection())
@@ -252,10 +253,14 @@ impl PrivacyStore for Store {
 async fn forget_in_tx(tx: &mut Tx, erased: &Erased, at: Timestamp) -> Result<(), AppError> {
     let doing = "erasing a person";
     let Erased { firm, person, by, .. } = *erased;
-    sqlx::query!("select tradesense_forget_person($1, $2)", person.uuid(), At(at) as _)
-        .fetch_one(tx.connection())
-        .await
-        .doing(doing)?;
+    sqlx::query!(
+        "select tradesense_forget_person($1, $2), tradesense_forget_payments($1)",
+        person.uuid(),
+        At(at) as _,
+    )
+    .fetch_one(tx.connection())
+    .await
+    .doing(doing)?;
     sqlx::query!(
         "insert into erasures (firm_id, person_id, at, actor_id) values ($1, $2, $3, $4)
          on conflict on constraint erasures_key do nothing",

@@ -24,6 +24,7 @@ impl UpkeepStore for Store {
             Upkeep::Outbox => self.remove_outbox(before).await,
             Upkeep::Measurements => self.remove_measurements(before).await,
             Upkeep::RefusedQuotes => self.remove_refused_quotes(before).await,
+            Upkeep::ProviderNotices => self.remove_provider_notices(before).await,
         }
     }
 }
@@ -114,6 +115,17 @@ impl Store {
             .execute(&self.worker)
             .await
             .doing("removing quotes that were kept out")?;
+        Ok(removed.rows_affected())
+    }
+
+    async fn remove_provider_notices(&self, before: Timestamp) -> Result<u64, AppError> {
+        let removed = sqlx::query!(
+            "delete from provider_notices where received_at < $1 and state in ('done', 'kept')",
+            At(before) as _,
+        )
+        .execute(&self.worker)
+        .await
+        .doing("removing old events of providers")?;
         Ok(removed.rows_affected())
     }
 

@@ -150,7 +150,8 @@ async fn tells_nothing_of(database: &TestDatabase, story: &Story) {
             }
             "emptied" => {
                 for column in emptied {
-                    let told = format!("{name} where id = '{person}' and {column} is not null");
+                    let whose = if name == "people" { "id" } else { "person_id" };
+                    let told = format!("{name} where {whose} = '{person}' and {column} is not null");
                     assert_eq!(count(&mut owner, told).await, 0, "{name}.{column}");
                 }
             }
@@ -432,7 +433,9 @@ async fn the_archive_holds_every_row_about_a_person_and_no_secret() {
         assert_eq!(columns.intersection(&secret).count(), 0, "{name} gives a secret away");
         let classes = [&table.personal, &table.pseudonymous, &table.financial, &table.operational];
         let mut wanted: BTreeSet<&str> = classes.into_iter().flatten().map(String::as_str).collect();
-        for column in table.emptied.iter().chain(&table.sealed) {
+        // Who they are is in the archive by another way, opened.
+        let elsewhere = if name == "people" { table.emptied.as_slice() } else { &[] };
+        for column in elsewhere.iter().chain(&table.sealed) {
             wanted.remove(column.as_str());
         }
         if name == "account_overrides" {

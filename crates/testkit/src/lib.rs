@@ -39,6 +39,12 @@ pub use redis::{TestRedis, free_port};
 pub use s3::{Answered, TestS3, moto};
 pub use world::{PASSWORD, START, World, instruments, program};
 
+/// Lets HTTP clients of tests be built: they ask for a provider of cryptography even if they never need one.
+pub fn with_cryptography() {
+    // An error means that somebody was here before, with the same one.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
 /// Path and method of every operation of an OpenAPI document, in their order.
 pub fn operations(document: &str) -> Vec<(String, String)> {
     let document: serde_json::Value = serde_json::from_str(document).unwrap();

@@ -16,6 +16,7 @@ pub mod instruments;
 pub mod keys;
 pub mod mail;
 pub mod market;
+pub mod payments;
 pub mod platform;
 pub mod privacy;
 pub mod quotes;

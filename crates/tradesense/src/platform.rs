@@ -15,10 +15,14 @@ use app::events::{Consumer, MessageStore as _};
 use app::identity::{Cost, Identity};
 use app::jobs::JobHandler;
 use app::latency::Meter;
+use app::ledger::Ledger;
 use app::market::MarketHub;
 use app::notifications::{BounceKey, MAIL_QUEUE, Mailbox, Mailer, Notifications};
 use app::operations::Operations;
 use app::overrides::Overrides;
+use app::payments::checkouts::Checkouts;
+use app::payments::following::Following;
+use app::payments::notices::{Intake, Notices};
 use app::privacy::{Homes, KeyStore, Privacy, Vault};
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
@@ -45,12 +49,14 @@ use streams::{MemoryCache, MemoryStreams};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use web::notices::Inbox;
 use web::ops::Figures;
 use web::{Firms, Parts, Web};
 use workers::archivist::{Archivist, archiving};
 use workers::consume::{self, Taking};
 use workers::leader::Leader;
 use workers::notifications::{self, Forget, Notifier, SendMail, forgetting};
+use workers::payments::MoneyKeeper;
 use workers::relay::{self, Relay};
 use workers::runner::{Runner, RunnerSettings};
 use workers::schedules::{self, Schedules};
@@ -62,6 +68,7 @@ use workers::webhooks::{Deliver, WebhookTaker};
 use crate::chores;
 use crate::feeding::{self, Feeder};
 use crate::market::MarketSettings;
+use crate::payments::Payments;
 
 /// What a platform is built from.
 #[derive(Clone)]
@@ -100,6 +107,10 @@ pub struct Settings {
     pub bounces: Option<BounceKey>,
     /// Where people reach this installation, for links in mails.
     pub public_url: String,
+    /// Which providers of money the firms have.
+    pub payments: Payments,
+    /// Where these tell what happened, if the API hears it.
+    pub listen_webhooks: Option<SocketAddr>,
     /// How it works beside other processes; none if it is alone.
     pub shared: Option<Shared>,
     /// Who owns shards here: always the same for one data directory.
@@ -160,6 +171,8 @@ pub struct Platform {
     pub ops_address: Option<SocketAddr>,
     /// Where boards and statistics are served, if they are.
     pub analytics_address: Option<SocketAddr>,
+    /// Where providers of money tell what happened, if it is heard here.
+    pub webhooks_address: Option<SocketAddr>,
     /// To the shards.
     pub desk: Desk,
     /// Quotes and candles.
@@ -210,12 +223,12 @@ impl Stage {
 impl Platform {
     /// Starts everything; returns once it listens.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
-        let Roles { api, engine, worker, analytics } = settings.roles;
+        let Roles { api: api_role, engine, worker, analytics } = settings.roles;
         let (clock, rng) = (&settings.clock, &settings.rng);
         let mut stages = [Stage::new(), Stage::new(), Stage::new()];
         let [world, owning, serving] = &mut stages;
 
-        let listener = if api {
+        let listener = if api_role {
             let listening = TcpListener::bind(settings.listen).await;
             Some(listening.with_context(|| format!("listening on {}", settings.listen))?)
         } else {
@@ -321,6 +334,17 @@ impl Platform {
         if again > 0 {
             tracing::warn!(people = again, "people were erased again whom the database still told of");
         }
+        let by_slug = store.firms_by_slug().await.context("reading the firms")?;
+        let providers = settings.payments.providers(&by_slug, clock, rng)?;
+        let purchases =
+            Arc::new(Purchases::new(store.clone(), store.clone(), Arc::clone(clock), Arc::clone(rng)));
+        let checkouts = Arc::new(Checkouts::new(
+            store.clone(),
+            Arc::clone(&purchases),
+            providers.clone(),
+            Arc::clone(clock),
+            Arc::clone(rng),
+        ));
         let web = Web::new(Parts {
             identity,
             privacy,
@@ -329,12 +353,10 @@ impl Platform {
                 Arc::clone(&settings.instruments),
                 Arc::clone(clock),
             )),
-            purchases: Arc::new(Purchases::new(
-                store.clone(),
-                store.clone(),
-                Arc::clone(clock),
-                Arc::clone(rng),
-            )),
+            purchases,
+            checkouts,
+            notices: Arc::new(Notices::new(store.clone())),
+            public_url: settings.public_url.trim_end_matches('/').to_owned(),
             what_if: Arc::new(WhatIf::new(
                 store.clone(),
                 crate::replay::archived_quotes_in(Archive::new(&settings.archive), settings.quotes.clone()),
@@ -423,6 +445,21 @@ impl Platform {
         if worker {
             world.run("the opener", chores::open_paid_challenges(web.clone()));
             world.run("the teller of calendars", chores::tell_calendars(web.clone()));
+            let money = MoneyKeeper {
+                following: Arc::new(Following::new(
+                    store.clone(),
+                    Arc::clone(&web.checkouts),
+                    Arc::clone(clock),
+                    Arc::clone(rng),
+                )),
+                checkouts: Arc::clone(&web.checkouts),
+                purchases: Arc::clone(&web.purchases),
+                ledger: Arc::new(Ledger::new(store.clone(), Arc::clone(clock))),
+                firms: by_slug.values().copied().collect(),
+                purchase_paid: Arc::clone(&web.purchase_paid),
+            };
+            world.run("the follower of payments", money.clone().follow(world.stopping()));
+            world.run("the keeper of money", money.keep(world.stopping()));
             let mailer: Arc<dyn Mailer> = match (&settings.smtp, &web.mailbox) {
                 (Some(smtp), _) => {
                     Arc::new(Smtp::new(smtp, Arc::clone(clock)).context("setting up the mail server")?)
@@ -555,6 +592,24 @@ impl Platform {
             // Ends with the process: it is asked to the very last.
             tokio::spawn(serve(listener, service, serving.stopping()));
         }
+        let mut webhooks_address = None;
+        if let (true, Some(listen)) = (api_role, settings.listen_webhooks) {
+            let doing = || format!("listening on {listen} for providers of money");
+            let listener = TcpListener::bind(listen).await.with_context(doing)?;
+            webhooks_address = Some(listener.local_addr().with_context(doing)?);
+            let (intake, writing) = Intake::new(store.clone(), serving.stopping());
+            serving.run("the inbox of providers", writing);
+            let router = web::notices::router(Inbox {
+                intake,
+                providers,
+                firms: Arc::new(by_slug),
+                clock: Arc::clone(clock),
+                stopping: world.stopping(),
+            });
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            let server = tokio::spawn(serve(listener, service, world.stopping()));
+            world.tasks.push(("the server for providers", tokio::spawn(async move { Ok(server.await??) })));
+        }
         for consumer in consumers {
             store.join(consumer.group(), consumer.passes_over()).await.context("joining the messages")?;
             let (streams, store, owner) = (Arc::clone(&streams), store.clone(), settings.owner);
@@ -562,7 +617,17 @@ impl Platform {
             world.run(consumer.group(), taking.run(consumer, leader.leads(), world.stopping()));
         }
         serving.run("the leases", leader.run(serving.stopping()));
-        Ok(Self { address, ops_address, analytics_address, desk, hub, web, sequencer, stages })
+        Ok(Self {
+            address,
+            ops_address,
+            analytics_address,
+            webhooks_address,
+            desk,
+            hub,
+            web,
+            sequencer,
+            stages,
+        })
     }
 
     /// The one who takes quotes where this process is alone; there is one, for whoever asks first.

@@ -15,6 +15,7 @@ use streams::{RedisCache, RedisStreams};
 
 use crate::mail::MailArgs;
 use crate::market::MarketSettings;
+use crate::payments::PaymentArgs;
 use crate::platform::{Platform, Roles, Settings, Shared};
 use crate::privacy::RegionArgs;
 use crate::system::{SystemClock, SystemRng};
@@ -96,6 +97,8 @@ pub struct Role {
     region: RegionArgs,
     #[command(flatten)]
     mail: MailArgs,
+    #[command(flatten)]
+    payments: PaymentArgs,
     /// Connections to the database for use cases and screens.
     #[arg(long, default_value_t = 16)]
     connections: u32,
@@ -174,6 +177,8 @@ async fn start(part: Part, role: &Role) -> anyhow::Result<Platform> {
         replicas: role.replica_urls.clone(),
         smtp: role.mail.smtp()?,
         bounces: role.mail.bounce_key()?,
+        payments: role.payments.providers(),
+        listen_webhooks: role.payments.listen(role.host),
         public_url: role.mail.public_url(|| format!("http://{}:{}", role.host, role.port)),
         shared: Some(shared(&role.redis_url, role.cache_url.as_deref(), &market, began).await?),
         shards: role.shards,

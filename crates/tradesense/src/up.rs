@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::mail::MailArgs;
 use crate::market::{self, MarketSettings};
+use crate::payments::PaymentArgs;
 use crate::platform::{Platform, Settings};
 use crate::privacy::{self, RegionArgs};
 use crate::role::{self, Part};
@@ -49,6 +50,8 @@ pub struct Up {
     region: RegionArgs,
     #[command(flatten)]
     mail: MailArgs,
+    #[command(flatten)]
+    payments: PaymentArgs,
     /// The port for health and metrics; 0 takes a free one.
     #[arg(long, env = "TRADESENSE_OPS_PORT", default_value_t = 8009)]
     ops_port: u16,
@@ -237,6 +240,8 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         replicas: Vec::new(),
         smtp: up.mail.smtp()?,
         bounces: up.mail.bounce_key()?,
+        payments: up.payments.providers(),
+        listen_webhooks: up.payments.listen(up.host),
         public_url: up.mail.public_url(|| format!("http://{}:{}", up.host, up.port)),
         shared: match &up.redis_url {
             Some(url) => Some(role::shared(url, None, &settings, began).await?),

@@ -9,6 +9,7 @@
 //! **To add an endpoint:** see [`v1`].
 
 mod live;
+pub mod notices;
 pub mod ops;
 mod sandbox;
 mod ui;
@@ -25,6 +26,8 @@ use app::market::MarketHub;
 use app::notifications::{Mailbox, Notifications};
 use app::operations::Operations;
 use app::overrides::Overrides;
+use app::payments::checkouts::Checkouts;
+use app::payments::notices::Notices;
 use app::privacy::Privacy;
 use app::purchases::Purchases;
 use app::releases::Releases;
@@ -94,6 +97,12 @@ pub struct Parts {
     pub catalogue: Arc<Catalogue>,
     /// Buying.
     pub purchases: Arc<Purchases>,
+    /// Pages on which buyers pay.
+    pub checkouts: Arc<Checkouts>,
+    /// What providers have told.
+    pub notices: Arc<Notices>,
+    /// Where people reach this installation, without a slash at the end.
+    pub public_url: String,
     /// Trading.
     pub desk: Desk,
     /// Judging a history by other rules.

@@ -15,6 +15,7 @@ pub mod consume;
 mod gaps;
 pub mod leader;
 pub mod notifications;
+pub mod payments;
 pub mod relay;
 pub mod runner;
 pub mod schedules;

@@ -272,5 +272,6 @@ pub fn platform() -> Result<Vec<Schedule>, NoSchedule> {
         removing("remove-firings", "47 3 * * *", Upkeep::Firings)?,
         removing("remove-measurements", "27 4 * * *", Upkeep::Measurements)?,
         removing("remove-refused-quotes", "33 4 * * *", Upkeep::RefusedQuotes)?,
+        removing("remove-provider-notices", "41 4 * * *", Upkeep::ProviderNotices)?,
     ])
 }

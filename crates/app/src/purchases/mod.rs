@@ -442,6 +442,11 @@ impl Purchases {
         self.store.purchases(context.firm, context.actor()?.person).await
     }
 
+    /// Whose one is, for the adapters of providers.
+    pub async fn buyer(&self, firm: FirmId, id: PurchaseId) -> Result<Option<PersonId>, AppError> {
+        Ok(self.store.purchase(firm, id).await?.map(|purchase| purchase.person))
+    }
+
     /// What has happened to one of the caller's own.
     pub async fn history(&self, context: &Context, id: PurchaseId) -> Result<Vec<Happened>, AppError> {
         self.get(context, id).await?;

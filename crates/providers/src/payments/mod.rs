@@ -16,4 +16,4 @@ pub mod paypal;
 pub mod stripe;
 mod wire;
 
-pub use wire::{BadSettings, Limits, Tools, system_roots};
+pub use wire::{BadSettings, Limits, Tools, system_roots, system_roots_pem};

@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 
 use super::breaker::Breaker;
 use app::payments::port::{Failure, Mode, ProviderName, Reference, Said};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// What asking may take.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +79,21 @@ pub fn system_roots() -> RootCertStore {
         tracing::warn!("the system has no certificates of authorities: no provider can be reached over TLS");
     }
     roots
+}
+
+/// The same authorities in PEM.
+pub fn system_roots_pem() -> String {
+    let mut pem = String::new();
+    for root in rustls_native_certs::load_native_certs().certs {
+        let text = STANDARD.encode(&root);
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        for line in text.as_bytes().chunks(64) {
+            pem.push_str(&String::from_utf8_lossy(line));
+            pem.push('\n');
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    pem
 }
 
 /// TLS as everything here speaks it.

@@ -12,6 +12,9 @@ use app::latency::{Meter, Passage, Received};
 use app::ledger::{Account, Hold, HoldState, LedgerStore as _, Outcome as HoldOutcome, Provider, posting};
 use app::notifications::{Group, NotificationStore as _, Preference, SECRET_BYTES, Secret, Suppression};
 use app::operations::Operations;
+use app::payments::checkouts::{Checkout, CheckoutState, CheckoutStore as _};
+use app::payments::notices::{Claimed, NewNotice, NoticeStore as _, Tried};
+use app::payments::port::{About, Notice, ProviderName};
 use app::privacy::{Erased, PrivacyStore as _};
 use app::purchases::{Order, Unopened};
 use app::receipts::{Issued, ReceiptStore as _};
@@ -27,8 +30,8 @@ use audit::SigningKey;
 use audit::note::NoteSigner;
 use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Ticket};
 use kernel::{
-    AccountId, Currency, EntryId, FirmId, HoldId, Money, OwnerId, Percent, Price, Quantity, Side, Span,
-    Symbol, Timestamp,
+    AccountId, CheckoutId, Currency, EntryId, FirmId, HoldId, Money, OwnerId, Percent, Price, PurchaseId,
+    Quantity, Side, Span, Symbol, Timestamp,
 };
 use testkit::{START, World, instruments, program};
 use workers::notifications::Notifier;
@@ -374,8 +377,45 @@ async fn with_coupon(world: &World, firm: FirmId, trader: &Person) -> Unopened {
     };
     let key = Key::parse(&context.request.to_string()).unwrap();
     let bought = world.purchases.buy(&context, &key, order).await.unwrap();
+    pages(world, firm, trader, bought.id).await;
     let paid = world.purchases.capture(&context, bought.id).await.unwrap();
     Unopened { firm, challenge: paid.challenge.unwrap(), version: paid.version }
+}
+
+/// A page of a provider's, and what the provider told of somebody and of nobody.
+async fn pages(world: &World, firm: FirmId, trader: &Person, purchase: PurchaseId) {
+    let at = Timestamp::parse(START).unwrap();
+    let page = Checkout {
+        id: CheckoutId::derived(&[b"page", firm.uuid().as_bytes()]),
+        purchase,
+        person: trader.id,
+        provider: ProviderName::Stripe,
+        session: None,
+        page: None,
+        price: usd("1"),
+        state: CheckoutState::Opening,
+        asked_at: at,
+        expires_at: at.after(Span::from_seconds(60)).unwrap(),
+    };
+    world.store.asked(firm, &page).await.unwrap();
+    let notice = |id: &str, about| Notice {
+        provider: ProviderName::Stripe,
+        id: id.to_owned(),
+        kind: "checkout.session.completed".to_owned(),
+        about,
+        at,
+    };
+    let told = [notice("evt_1", About::Checkout("cs_1".to_owned())), notice("evt_2", About::Other)]
+        .map(|notice| NewNotice::new(notice, b"{}".to_vec(), at).unwrap());
+    assert_eq!(world.store.keep_notices(firm, &told).await.unwrap(), 2);
+    let claimed = Claimed {
+        firm,
+        provider: ProviderName::Stripe,
+        event: "evt_1".to_owned(),
+        about: About::Checkout("cs_1".to_owned()),
+        attempts: 1,
+    };
+    world.store.settle_notice(&claimed, &Tried::Done(Some(trader.id)), at).await.unwrap();
 }
 
 /// A trader is owed something, a part of it is held and used; the books are summed.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub fn client() -> reqwest::Client {
+    testkit::with_cryptography();
     let builder = reqwest::Client::builder().cookie_store(true).redirect(reqwest::redirect::Policy::none());
     builder.timeout(Duration::from_secs(20)).build().unwrap()
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use app::catalogue::Publication;
 use app::identity::{Cost, Password, Registration};
+use app::payments::Providers;
 use app::trading::{Compared, Comparison, IncomingQuote, Sequencer, Told, Witness, compare};
 use app::{Context, Role};
 use engine::Instruments;
@@ -29,12 +30,13 @@ use rules::Program;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::TestDatabase;
+use tradesense::payments::Payments;
 use tradesense::platform::{Platform, Roles, Settings};
 
 pub use testkit::PASSWORD;
 
 /// Where the stage's market begins: five minutes before the release.
-const OPENING: &str = "2014-05-02T12:25:00Z";
+pub const OPENING: &str = "2014-05-02T12:25:00Z";
 
 /// The host name of another firm on the same platform.
 pub const NEIGHBOUR: &str = "neighbour.example";
@@ -67,6 +69,7 @@ pub struct Stage {
     pub database: TestDatabase,
     pub directory: TempDir,
     pub base: String,
+    payments: Payments,
     sequencer: Sequencer,
     ticks: Ticks,
 }
@@ -135,8 +138,16 @@ pub fn program(text: &str) -> Program {
 impl Stage {
     /// A platform at 12:25 UTC of 2 May 2014 with these programs on sale, before its first quote.
     pub async fn open(programs: &[(&str, Program)]) -> Self {
+        Self::open_with(programs, Arc::new(ManualClock::new(at(OPENING))), |_| Providers::default()).await
+    }
+
+    /// The same, by a clock at that instant, with providers of money of its firm.
+    pub async fn open_with(
+        programs: &[(&str, Program)],
+        clock: Arc<ManualClock>,
+        providers: impl FnOnce(FirmId) -> Providers,
+    ) -> Self {
         let database = TestDatabase::new().await;
-        let clock = Arc::new(ManualClock::new(at(OPENING)));
         let new = store::NewFirm { slug: "stage".to_owned(), name: "Stage".to_owned(), domains: Vec::new() };
         let firm = store::Store::ensure_firm(&database.url(), &new, clock.now()).await.unwrap();
         let neighbour = store::NewFirm {
@@ -147,8 +158,10 @@ impl Stage {
         store::Store::ensure_firm(&database.url(), &neighbour, clock.now()).await.unwrap();
         let instruments = Arc::new(tradesense::instruments::shipped().unwrap());
         let ticks = recorded("EURUSD", &instruments).peekable();
+        let payments = Payments::Given(providers(firm));
         let stage =
-            Self::start(database, tempfile::tempdir().unwrap(), clock, firm, instruments, ticks).await;
+            Self::start(database, tempfile::tempdir().unwrap(), clock, firm, instruments, ticks, payments)
+                .await;
         let rng = SeededRng::new(1);
         let context = Context { firm, actor: None, request: RequestId::random(stage.clock.now(), &rng) };
         for (position, (slug, program)) in (1..).zip(programs) {
@@ -162,13 +175,15 @@ impl Stage {
 
     /// The same world after a stop and a start; the market goes on where it was. The address is another one.
     pub async fn reopen(self, forget_quotes: bool) -> Self {
-        let Self { platform, sequencer, database, directory, clock, firm, instruments, ticks, .. } = self;
+        let Self {
+            platform, sequencer, database, directory, clock, firm, instruments, ticks, payments, ..
+        } = self;
         drop(sequencer);
         platform.stop().await.unwrap();
         if forget_quotes {
             std::fs::remove_dir_all(directory.path().join("quotes")).unwrap();
         }
-        Self::start(database, directory, clock, firm, instruments, ticks).await
+        Self::start(database, directory, clock, firm, instruments, ticks, payments).await
     }
 
     async fn start(
@@ -178,6 +193,7 @@ impl Stage {
         firm: FirmId,
         instruments: Arc<Instruments>,
         ticks: Ticks,
+        payments: Payments,
     ) -> Self {
         let mut platform = Platform::start(Settings {
             database_url: database.login_url().await,
@@ -197,6 +213,8 @@ impl Stage {
             replicas: Vec::new(),
             smtp: None,
             bounces: None,
+            payments: payments.clone(),
+            listen_webhooks: Some("127.0.0.1:0".parse().unwrap()),
             public_url: "http://127.0.0.1:8000".to_owned(),
             shared: None,
             owner: OwnerId::derived(&[b"test"]),
@@ -213,7 +231,7 @@ impl Stage {
         .unwrap();
         let sequencer = platform.take_sequencer().unwrap();
         let base = format!("http://{}", platform.address.unwrap());
-        Self { platform, clock, instruments, firm, database, directory, base, sequencer, ticks }
+        Self { platform, clock, instruments, firm, database, directory, base, payments, sequencer, ticks }
     }
 
     /// A browser that nobody has signed in with.
@@ -232,6 +250,7 @@ impl Stage {
     }
 
     fn browser(&self, headers: reqwest::header::HeaderMap) -> Trader {
+        testkit::with_cryptography();
         let http = reqwest::Client::builder()
             .default_headers(headers)
             .cookie_store(true)
@@ -276,6 +295,7 @@ impl Stage {
     /// What the operator's machines get: the status and the text.
     pub async fn ask_ops(&self, path: &str) -> (u16, String) {
         let ops = self.platform.ops_address.unwrap();
+        testkit::with_cryptography();
         let response = reqwest::get(format!("http://{ops}{path}")).await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }

@@ -10,6 +10,7 @@ mod accounts;
 mod auditing;
 mod auth;
 mod challenges;
+mod checkouts;
 mod forecast;
 mod leaderboard;
 mod market;
@@ -18,6 +19,7 @@ mod operations;
 mod overrides;
 mod privacy;
 mod programs;
+mod provider_events;
 mod publishing;
 mod purchases;
 mod receipts;
@@ -38,6 +40,7 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(auth::router())
         .merge(programs::router())
         .merge(purchases::router())
+        .merge(checkouts::router())
         .merge(challenges::router())
         .merge(accounts::router())
         .merge(trading::router())
@@ -52,6 +55,7 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(notifications::router())
         .merge(webhooks::router())
         .merge(operations::router())
+        .merge(provider_events::router())
         .merge(auditing::router())
         .merge(privacy::router())
 }

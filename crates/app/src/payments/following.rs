@@ -1,0 +1,108 @@
+//! Pulling what notices are about, and doing what follows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use kernel::{Clock, FirmId, PersonId, RequestId, Rng, Span};
+
+use super::checkouts::Checkouts;
+use super::notices::{Claimed, MOST_ATTEMPTS, NoticeStore, Tried, pause_after};
+use super::port::{About, ProviderName};
+use crate::{AppError, Context, with_causes};
+
+/// Whoever has taken notices has so long to do what follows.
+const LEASE: Span = Span::from_seconds(120);
+/// So many are taken at once.
+const MOST_AT_ONCE: i64 = 100;
+/// An error longer than this is cut off.
+const MOST_ERROR: usize = 2_000;
+
+/// Does what follows from notices.
+pub struct Following {
+    notices: Arc<dyn NoticeStore>,
+    checkouts: Arc<Checkouts>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+}
+
+impl fmt::Debug for Following {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Following").finish_non_exhaustive()
+    }
+}
+
+impl Following {
+    /// Over the inbox and everything that may follow.
+    pub fn new(
+        notices: Arc<dyn NoticeStore>,
+        checkouts: Arc<Checkouts>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        Self { notices, checkouts, clock, rng }
+    }
+
+    /// The platform itself acts, for a firm.
+    pub fn context(&self, firm: FirmId) -> Context {
+        Context { firm, actor: None, request: RequestId::random(self.clock.now(), &*self.rng) }
+    }
+
+    /// Takes what waits in the inbox and does what follows; each thing once, however many notices are about it. Gives how many
+    /// were taken; call again while there are some.
+    pub async fn round(&self) -> Result<usize, AppError> {
+        let claimed = self.notices.claim_notices(LEASE, MOST_AT_ONCE).await?;
+        let count = claimed.len();
+        let mut things: BTreeMap<(FirmId, ProviderName, String), Vec<Claimed>> = BTreeMap::new();
+        for claimed in claimed {
+            let thing = format!("{:?}", claimed.about);
+            things.entry((claimed.firm, claimed.provider, thing)).or_default().push(claimed);
+        }
+        for ((firm, provider, _), notices) in things {
+            let Some(first) = notices.first() else { continue };
+            let followed = self.follow(&self.context(firm), provider, &first.about).await;
+            for claimed in &notices {
+                self.notices.settle_notice(claimed, &tried(claimed, &followed), self.clock.now()).await?;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Pulls a thing and does what follows. Gives whom it is about, if it is somebody of ours.
+    pub async fn follow(
+        &self,
+        context: &Context,
+        provider: ProviderName,
+        about: &About,
+    ) -> Result<Option<PersonId>, AppError> {
+        match about {
+            About::Checkout(session) => self.checkouts.follow(context, provider, session).await,
+            About::Payment(payment) => self.checkouts.follow_payment(context, provider, payment).await,
+            About::Refund(_) | About::Dispute(_) | About::Payout(_) | About::Other => Ok(None),
+        }
+    }
+}
+
+fn tried(claimed: &Claimed, followed: &Result<Option<PersonId>, AppError>) -> Tried {
+    match followed {
+        Ok(person) => Tried::Done(*person),
+        Err(error) => {
+            let again = (claimed.attempts < MOST_ATTEMPTS).then(|| pause_after(claimed.attempts));
+            let (event, cause): (_, &dyn std::error::Error) = (&claimed.event, error);
+            if again.is_none() {
+                tracing::error!(
+                    event,
+                    error = cause,
+                    "what a provider told of cannot be followed; a person has to look"
+                );
+            } else {
+                tracing::warn!(
+                    event,
+                    error = cause,
+                    "what a provider told of could not be followed; trying again"
+                );
+            }
+            Tried::Failed { again, error: with_causes(error).chars().take(MOST_ERROR).collect() }
+        }
+    }
+}

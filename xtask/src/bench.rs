@@ -9,7 +9,7 @@ use crate::process::{adopt_orphans, cargo, output, run as run_program, sweep};
 use crate::{Failure, Outcome};
 
 /// What can be measured.
-const MEASUREMENTS: &str = "analytics, audit, engine, events, orders, quote-log, replay";
+const MEASUREMENTS: &str = "analytics, audit, engine, events, orders, quote-log, replay, webhooks";
 
 pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
     let name = args.value().map_err(|_| Failure::new(format!("name a measurement: {MEASUREMENTS}")))?;
@@ -30,7 +30,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
         Some("quote-log") => bench("providers", "quote_log"),
         Some("events") => events(&rest),
         Some("analytics") => crate::bench_analytics::run(&rest),
-        Some("orders") => crate::bench_orders::run(&rest),
+        Some(name @ ("orders" | "webhooks")) => crate::bench_orders::run(name, &rest),
         _ => Err(Failure::new(format!("no measurement {}; there are: {MEASUREMENTS}", name.display()))),
     }
 }

@@ -1,6 +1,6 @@
-//! `cargo xtask bench orders`: a private PostgreSQL as the product runs it, a database for the platform and one for
-//! pgbench on it, and the load client (`crates/tradesense/benches/orders.rs`), which starts the platform, measures
-//! both in turn and prints the result.
+//! `cargo xtask bench orders` and `bench webhooks`: a private PostgreSQL as the product runs it, a database for the platform and
+//! one for pgbench on it, and the load client (`crates/tradesense/benches`), which starts what it measures, measures both in turn
+//! and prints the result.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,8 @@ use crate::{Failure, Outcome};
 /// pgbench's own measure of its tables: a million rows.
 const SCALE: &str = "10";
 
-pub(crate) fn run(args: &[OsString]) -> Outcome {
+/// Runs the load client of that name beside pgbench.
+pub(crate) fn run(name: &str, args: &[OsString]) -> Outcome {
     let root = root()?;
     let pgbench = pgbench().ok_or_else(|| {
         Failure::new("pgbench is missing; it comes with Debian's packages postgresql and postgresql-contrib")
@@ -29,13 +30,13 @@ pub(crate) fn run(args: &[OsString]) -> Outcome {
         "--package",
         "tradesense",
         "--bench",
-        "orders",
+        name,
         "--no-run",
     ]))?;
-    on_a_server_of_its_own("orders", |server| measure(&root, server, &pgbench, args))
+    on_a_server_of_its_own(name, |server| measure(&root, server, &pgbench, name, args))
 }
 
-fn measure(root: &Path, server: &Postgres, pgbench: &Path, args: &[OsString]) -> Outcome {
+fn measure(root: &Path, server: &Postgres, pgbench: &Path, name: &str, args: &[OsString]) -> Outcome {
     let psql =
         psql().ok_or_else(|| Failure::new("psql is missing; install Debian's package postgresql-client"))?;
     output(
@@ -49,10 +50,10 @@ fn measure(root: &Path, server: &Postgres, pgbench: &Path, args: &[OsString]) ->
             .arg(server.url("pgbench"))
             .stderr(std::process::Stdio::null()),
     )?;
-    let scratch = Scratch::new("bench-orders")?;
+    let scratch = Scratch::new(&format!("bench-{name}"))?;
     let mut client = cargo(root);
     client
-        .args(["bench", "--quiet", "--package", "tradesense", "--bench", "orders", "--"])
+        .args(["bench", "--quiet", "--package", "tradesense", "--bench", name, "--"])
         .arg("--pgbench")
         .arg(pgbench)
         .arg("--data-dir")

@@ -12,11 +12,13 @@
     reason = "a JSON value that has no such field gives null, and takes a new one"
 )]
 
+mod load;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
@@ -24,8 +26,8 @@ use kernel::SeededRng;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+
+use load::{Answer, Connection, Request, now, percentile, pgbench, server_settings, thousandths};
 
 /// The figures at the top of the result are those at this concurrency.
 const HEADLINE: usize = 32;
@@ -113,7 +115,7 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
     let mut acknowledged = 0_usize;
     let warm_up = closed_loop(platform.address, &mut accounts, args.accounts.min(HEADLINE), WARM_UP).await?;
     acknowledged = acknowledged.saturating_add(warm_up.latencies.len());
-    pgbench(args, args.accounts.min(HEADLINE), WARM_UP.as_secs())?;
+    pgbench(&args.pgbench, &args.pgbench_url, args.accounts.min(HEADLINE), WARM_UP.as_secs())?;
 
     if args.overload {
         return overload(args, platform.address, &mut accounts).await;
@@ -126,7 +128,7 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
             acknowledged = acknowledged.saturating_add(ours.latencies.len());
             row.seconds = row.seconds.saturating_add(args.seconds);
             row.ours.add(ours);
-            let theirs = pgbench(args, row.concurrency, args.seconds)?;
+            let theirs = pgbench(&args.pgbench, &args.pgbench_url, row.concurrency, args.seconds)?;
             row.pgbench_millitps.push(theirs);
         }
     }
@@ -259,19 +261,6 @@ impl Row {
     }
 }
 
-/// A number of thousandths as a JSON number with three decimals.
-fn thousandths(number: u64) -> anyhow::Result<Value> {
-    let text = format!("{}.{:03}", number.div_euclid(1_000), number.rem_euclid(1_000));
-    Ok(serde_json::from_str(&text)?)
-}
-
-/// The smallest latency that so many per cent do not exceed; 0 if there are none.
-fn percentile(latencies: &mut [u64], per_cent: usize) -> u64 {
-    latencies.sort_unstable();
-    let place = latencies.len().saturating_mul(per_cent).div_ceil(100).saturating_sub(1);
-    latencies.get(place).copied().unwrap_or_default()
-}
-
 /// `tradesense up` without bots on a simulated market.
 struct Platform {
     child: Child,
@@ -316,78 +305,16 @@ impl Drop for Platform {
     }
 }
 
-/// One keep-alive connection, one request at a time.
-struct Connection {
-    stream: TcpStream,
-    host: SocketAddr,
-    out: Vec<u8>,
-    read: Vec<u8>,
-}
-
-/// An answer: its status, the cookie it set, its body.
-struct Answer {
-    status: u16,
-    cookie: Option<String>,
-    body: Vec<u8>,
-}
-
-struct Request<'a> {
-    method: &'a str,
-    path: &'a str,
-    cookie: &'a str,
-    key: &'a str,
-    body: &'a str,
-}
-
-impl Connection {
-    async fn open(to: SocketAddr, from: Ipv4Addr) -> anyhow::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::from((from, 0)))?;
-        let stream = socket.connect(to).await.context("connecting to the platform")?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, host: to, out: Vec::new(), read: Vec::new() })
-    }
-
-    async fn ask(&mut self, request: &Request<'_>) -> anyhow::Result<Answer> {
-        let Request { method, path, cookie, key, body } = request;
-        self.out.clear();
-        write!(
-            self.out,
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\nIdempotency-Key: {key}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            self.host,
-            body.len(),
-        )?;
-        self.stream.write_all(&self.out).await.context("sending a request")?;
-        self.read.clear();
-        loop {
-            let got = self.stream.read_buf(&mut self.read).await.context("reading an answer")?;
-            ensure!(got > 0, "the platform closed the connection");
-            if let Some(answer) = complete(&self.read)? {
-                return Ok(answer);
-            }
-        }
-    }
-}
-
-/// The answer in these bytes, once it is whole.
-fn complete(bytes: &[u8]) -> anyhow::Result<Option<Answer>> {
-    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
-    let (head, rest) = bytes.split_at(end);
-    let body = rest.get(4..).unwrap_or_default();
-    let mut lines = std::str::from_utf8(head)?.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("an answer has no status")?;
-    let (mut length, mut cookie) = (None, None);
-    for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
-        if name.eq_ignore_ascii_case("content-length") {
-            length = Some(value.parse::<usize>()?);
-        } else if name.eq_ignore_ascii_case("set-cookie") {
-            cookie = value.split(';').next().map(str::to_owned);
-        }
-    }
-    let length = length.context("an answer does not say its length")?;
-    let whole = body.get(..length);
-    Ok(whole.map(|body| Answer { status: status.parse().unwrap_or_default(), cookie, body: body.to_vec() }))
+/// Asks as whoever has the cookie, under a key.
+async fn ask(
+    http: &mut Connection,
+    (method, path): (&str, &str),
+    cookie: &str,
+    key: &str,
+    body: &str,
+) -> anyhow::Result<Answer> {
+    let headers = [("Cookie", cookie), ("Idempotency-Key", key), ("Content-Type", "application/json")];
+    http.ask(&Request { method, path, headers: &headers, body }).await
 }
 
 /// A trader's account and where its next order stands.
@@ -429,8 +356,7 @@ impl Account {
         let mut cookie = String::new();
         let mut ask = async |method: &str, path: &str, body: &Value| -> anyhow::Result<Value> {
             let body = body.to_string();
-            let request = Request { method, path, cookie: &cookie, key: "buy", body: &body };
-            let answer = http.ask(&request).await?;
+            let answer = ask(&mut http, (method, path), &cookie, "buy", &body).await?;
             let said = String::from_utf8_lossy(&answer.body);
             ensure!(answer.status < 400, "{method} {path} was answered with {}: {said}", answer.status);
             if let Some(set) = answer.cookie {
@@ -477,8 +403,7 @@ impl Account {
         };
         let key = format!("{}-{}", self.name, self.sent);
         self.sent = self.sent.saturating_add(1);
-        let request = Request { method: "POST", path: &path, cookie: &self.cookie, key: &key, body };
-        let answer = http.ask(&request).await?;
+        let answer = ask(http, ("POST", &path), &self.cookie, &key, body).await?;
         match answer.status {
             201 => self.open = Some(serde_json::from_slice::<Opened>(&answer.body)?.position),
             200 => self.open = None,
@@ -499,7 +424,7 @@ async fn stake(platform: SocketAddr, accounts: &[Account]) -> anyhow::Result<()>
         let order = json!({ "symbol": "EURUSD", "side": side, "kind": "market", "quantity": "16" });
         let body = &order.to_string();
         let (path, cookie) = (&account.orders, &account.cookie);
-        let answer = http.ask(&Request { method: "POST", path, cookie, key: "all", body }).await?;
+        let answer = ask(&mut http, ("POST", path), cookie, "all", body).await?;
         ensure!(answer.status == 201, "{}", String::from_utf8_lossy(&answer.body));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -513,7 +438,7 @@ async fn verdicts(platform: SocketAddr, accounts: &[Account]) -> anyhow::Result<
     let mut took = Vec::new();
     for account in accounts {
         let (path, cookie) = (&account.latencies, &account.cookie);
-        let answer = http.ask(&Request { method: "GET", path, cookie, key: "", body: "" }).await?;
+        let answer = ask(&mut http, ("GET", path), cookie, "", "").await?;
         let days: Value = serde_json::from_slice(&answer.body)?;
         took.extend(days["items"][0]["verdict_durable"]["max_us"].as_u64());
     }
@@ -660,9 +585,9 @@ async fn gather(
 
 async fn wait_for_market(platform: SocketAddr) -> anyhow::Result<()> {
     let mut http = Connection::open(platform, Ipv4Addr::LOCALHOST).await?;
-    let request = Request { method: "GET", path: "/v1/market/quotes", cookie: "", key: "", body: "" };
     for _ in 0..1_000 {
-        let quotes: Value = serde_json::from_slice(&http.ask(&request).await?.body)?;
+        let quotes: Value =
+            serde_json::from_slice(&ask(&mut http, ("GET", "/v1/market/quotes"), "", "", "").await?.body)?;
         let fresh = |quote: &Value| quote["symbol"] == "EURUSD" && quote["stale"] == false;
         if quotes["items"].as_array().is_some_and(|quotes| quotes.iter().any(fresh)) {
             return Ok(());
@@ -672,48 +597,8 @@ async fn wait_for_market(platform: SocketAddr) -> anyhow::Result<()> {
     bail!("EURUSD never had a fresh quote")
 }
 
-/// Runs pgbench and gives its transactions in a thousand seconds, connecting not counted.
-fn pgbench(args: &Args, clients: usize, seconds: u64) -> anyhow::Result<u64> {
-    let threads = clients.min(2);
-    let out = Command::new(&args.pgbench)
-        .args(["--no-vacuum", "--skip-some-updates", "--protocol", "prepared"])
-        .args(["--client", &clients.to_string(), "--jobs", &threads.to_string()])
-        .args(["--time", &seconds.to_string()])
-        .arg(&args.pgbench_url)
-        .stdin(Stdio::null())
-        .output()
-        .context("running pgbench")?;
-    ensure!(out.status.success(), "pgbench failed: {}", String::from_utf8_lossy(&out.stderr));
-    let text = String::from_utf8_lossy(&out.stdout);
-    let tps = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split_whitespace().next());
-    let (whole, part) = tps.and_then(|tps| tps.split_once('.')).context("pgbench told no tps")?;
-    let part: String = part.chars().chain("000".chars()).take(3).collect();
-    Ok(format!("{whole}{part}").parse()?)
-}
-
 async fn stored_fills(url: &str) -> anyhow::Result<usize> {
     let mut database = sqlx::PgConnection::connect(url).await.context("connecting to the database")?;
     let fills: i64 = sqlx::query_scalar("select count(*) from fills").fetch_one(&mut database).await?;
     Ok(usize::try_from(fills)?)
-}
-
-/// What the server says of itself.
-async fn server_settings(url: &str) -> anyhow::Result<Value> {
-    let mut database = sqlx::PgConnection::connect(url).await.context("connecting to the database")?;
-    let names = ["server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers"];
-    let mut settings = serde_json::Map::new();
-    for name in names {
-        let value: String = sqlx::query_scalar("select current_setting($1)")
-            .bind(name)
-            .fetch_one(&mut database)
-            .await
-            .with_context(|| format!("reading {name}"))?;
-        settings.insert(name.to_owned(), value.into());
-    }
-    Ok(settings.into())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a measurement reads the machine's clock")]
-fn now() -> Instant {
-    Instant::now()
 }

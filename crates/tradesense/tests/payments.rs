@@ -1,10 +1,5 @@
 //! Buying with money: the whole platform over HTTP, with Stripe and PayPal as they answer and tell.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on stops"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
 mod common;
 
@@ -59,7 +54,7 @@ impl Shop {
             clock: clock.clone(),
             rng: Arc::new(kernel::SeededRng::new(7)),
             roots: RootCertStore::empty(),
-            limits: limits.clone(),
+            limits,
         };
         let by_stripe = Stripe::new(
             StripeSettings { mode: Mode::Test, key: stripe::KEY.to_owned(), address: Some(stripe.address()) },

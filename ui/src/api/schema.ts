@@ -927,6 +927,40 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/operations/provider-events": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** What providers of money have told, the last 200. */
+    get: operations["provider_events"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/operations/provider-events/{provider}/{event}/again": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Pulls what a stuck event is about once more. */
+    post: operations["pull_provider_event_again"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/operations/queues/{queue}/pause": {
     parameters: {
       query?: never;
@@ -955,6 +989,23 @@ export interface paths {
     put?: never;
     /** Begins the firm's jobs of a queue again. Doing it twice is doing it once. */
     post: operations["resume_queue"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payment-methods": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Ways to pay at this firm. */
+    get: operations["payment_methods"];
+    put?: never;
+    post?: never;
     delete?: never;
     options?: never;
     head?: never;
@@ -1198,6 +1249,43 @@ export interface paths {
     get: operations["purchase"];
     put?: never;
     post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/purchases/{id}/checkout": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * The page on which to pay one of one's own purchases. Asking again gives the same page; asking for another provider closes the
+     *     one that is open.
+     */
+    post: operations["open_checkout"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/purchases/{id}/checkout/refresh": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Looks at the provider how the open page of a purchase stands: for a buyer who comes back from it. */
+    post: operations["refresh_checkout"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1736,6 +1824,11 @@ export interface components {
       summary: string;
       /** @description The name that this version gets: SHA-256 over `canonical_json`. */
       version: string;
+    };
+    /** @description Where to pay. */
+    Checkout: {
+      /** @description The provider's page; send the buyer there. */
+      page: string;
     };
     /** @description How much of a position to close. */
     ClosePosition: {
@@ -2293,6 +2386,35 @@ export interface components {
       }[];
     };
     /** @description A list that ends. */
+    Items_ProviderEvent: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What kind of thing it is about. */
+        about: string;
+        /**
+         * Format: int32
+         * @description How often it was tried.
+         */
+        attempts: number;
+        /** @description What stood in the way the last time. */
+        error: string | null;
+        /** @description The provider's name of the event. */
+        event: string;
+        /** @description When it happened. */
+        happened_at: string;
+        /** @description The provider's word for what happened. */
+        kind: string;
+        /** @description Who told. */
+        provider: string;
+        /** @description When it came. */
+        received_at: string;
+        /** @description How far it has come. */
+        state: components["schemas"]["ProviderEventState"];
+        /** @description The provider's name of that thing. */
+        thing: string;
+      }[];
+    };
+    /** @description A list that ends. */
     Items_PublishedVersion: {
       /** @description In the order the operation describes. */
       items: {
@@ -2609,6 +2731,11 @@ export interface components {
        * @description Messages that it has neither taken nor given up.
        */
       waiting: number;
+    };
+    /** @description At which provider to pay. */
+    NewCheckout: {
+      /** @description Which one. */
+      provider: components["schemas"]["PaymentMethod"];
     };
     /** @description What somebody else has signed. */
     NewCosignature: {
@@ -3140,6 +3267,16 @@ export interface components {
       /** @description What left the account. */
       amount: string;
     };
+    /**
+     * @description Where a purchase can be paid.
+     * @enum {string}
+     */
+    PaymentMethod: "sandbox" | "stripe" | "paypal";
+    /** @description Where purchases can be paid. */
+    PaymentMethods: {
+      /** @description All ways, at least one. */
+      methods: components["schemas"]["PaymentMethod"][];
+    };
     /** @description Whether a payout may be asked for. */
     PayoutCheck: {
       /** @description Every condition with its number. */
@@ -3311,6 +3448,7 @@ export interface components {
         | "order_against_rule"
         | "order_not_found"
         | "override_invalid"
+        | "payment_refused"
         | "payment_settled"
         | "payout_open"
         | "payout_refused"
@@ -3318,6 +3456,7 @@ export interface components {
         | "price_invalid"
         | "program_changed"
         | "programs_not_comparable"
+        | "provider_unknown"
         | "quantity_out_of_range"
         | "reason_missing"
         | "reset_refused"
@@ -3465,6 +3604,37 @@ export interface components {
        */
       proof: string | null;
     };
+    /** @description An event of a provider's. */
+    ProviderEvent: {
+      /** @description What kind of thing it is about. */
+      about: string;
+      /**
+       * Format: int32
+       * @description How often it was tried.
+       */
+      attempts: number;
+      /** @description What stood in the way the last time. */
+      error: string | null;
+      /** @description The provider's name of the event. */
+      event: string;
+      /** @description When it happened. */
+      happened_at: string;
+      /** @description The provider's word for what happened. */
+      kind: string;
+      /** @description Who told. */
+      provider: string;
+      /** @description When it came. */
+      received_at: string;
+      /** @description How far it has come. */
+      state: components["schemas"]["ProviderEventState"];
+      /** @description The provider's name of that thing. */
+      thing: string;
+    };
+    /**
+     * @description How far an event has come.
+     * @enum {string}
+     */
+    ProviderEventState: "waiting" | "done" | "kept" | "stuck";
     /** @description A version that is or was on sale. */
     PublishedVersion: {
       /** @description When it was put on sale. */
@@ -4029,6 +4199,7 @@ export interface components {
             | "order_against_rule"
             | "order_not_found"
             | "override_invalid"
+            | "payment_refused"
             | "payment_settled"
             | "payout_open"
             | "payout_refused"
@@ -4036,6 +4207,7 @@ export interface components {
             | "price_invalid"
             | "program_changed"
             | "programs_not_comparable"
+            | "provider_unknown"
             | "quantity_out_of_range"
             | "reason_missing"
             | "reset_refused"
@@ -5516,6 +5688,53 @@ export interface operations {
       409: components["responses"]["ProblemBody"];
     };
   };
+  provider_events: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Only those that have come so far. */
+        state: components["schemas"]["ProviderEventState"] | null;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_ProviderEvent"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+    };
+  };
+  pull_provider_event_again: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        provider: string;
+        event: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
   pause_queue: {
     parameters: {
       query?: never;
@@ -5560,6 +5779,26 @@ export interface operations {
       401: components["responses"]["ProblemBody"];
       403: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+    };
+  };
+  payment_methods: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PaymentMethods"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
     };
   };
   find: {
@@ -5970,6 +6209,58 @@ export interface operations {
       };
       401: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+    };
+  };
+  open_checkout: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewCheckout"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Checkout"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
+    };
+  };
+  refresh_checkout: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
   };
   keys: {

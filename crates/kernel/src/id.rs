@@ -72,6 +72,12 @@ pub mod kinds {
     /// Money of the ledger that is held for something.
     #[derive(Debug)]
     pub enum Hold {}
+    /// Money given back to a buyer.
+    #[derive(Debug)]
+    pub enum Refund {}
+    /// A payment that its buyer wants back.
+    #[derive(Debug)]
+    pub enum Dispute {}
     impl IdKind for Firm {
         const WORD: &'static str = "firm";
     }
@@ -120,6 +126,12 @@ pub mod kinds {
     impl IdKind for Hold {
         const WORD: &'static str = "hold";
     }
+    impl IdKind for Refund {
+        const WORD: &'static str = "refund";
+    }
+    impl IdKind for Dispute {
+        const WORD: &'static str = "dispute";
+    }
 }
 
 /// Names a firm.
@@ -154,6 +166,10 @@ pub type DeliveryId = Id<kinds::Delivery>;
 pub type EntryId = Id<kinds::Entry>;
 /// Names a hold.
 pub type HoldId = Id<kinds::Hold>;
+/// Names a refund.
+pub type RefundId = Id<kinds::Refund>;
+/// Names a dispute.
+pub type DisputeId = Id<kinds::Dispute>;
 
 impl<K> Id<K> {
     /// Wraps a UUID read from a row or a path.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use app::AppError;
 use app::disputes::{
-    Answer, AnswerKind, AnswerState, Change, Decide, Decided, Dispute, DisputeStore, Hold, Level, Rate, Records,
-    STATES, Stand, Traded, word,
+    Answer, AnswerKind, AnswerState, Change, Decide, Decided, Dispute, DisputeStore, Hold, Level, Rate,
+    Records, STATES, Stand, Traded, word,
 };
 use app::ledger::Provider;
 use app::payments::port::DisputeState;

@@ -124,12 +124,7 @@ impl RefundStore for Store {
         Ok(refunds_in_tx(&mut tx, Which { id: Some(id), ..Which::default() }, 1).await?.pop())
     }
 
-    async fn refund_by_key(
-        &self,
-        firm: FirmId,
-        by: PersonId,
-        key: &Key,
-    ) -> Result<Option<Refund>, AppError> {
+    async fn refund_by_key(&self, firm: FirmId, by: PersonId, key: &Key) -> Result<Option<Refund>, AppError> {
         let mut tx = self.begin(firm).await?;
         Ok(refunds_in_tx(&mut tx, Which { by: Some((by, key)), ..Which::default() }, 1).await?.pop())
     }

@@ -11,6 +11,7 @@ use analytics::{Analytics, Projection};
 use anyhow::Context as _;
 use app::cache::Cache;
 use app::catalogue::Catalogue;
+use app::disputes::{Disputes, Thresholds};
 use app::events::{Consumer, MessageStore as _};
 use app::identity::{Cost, Identity};
 use app::jobs::JobHandler;
@@ -19,9 +20,11 @@ use app::market::MarketHub;
 use app::notifications::{BounceKey, MAIL_QUEUE, Mailbox, Mailer, Notifications};
 use app::operations::Operations;
 use app::overrides::Overrides;
+use app::payments::Providers;
 use app::privacy::{Homes, KeyStore, Privacy, Vault};
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
+use app::refunds::Refunds;
 use app::releases::Releases;
 use app::streams::Streams;
 use app::trading::{
@@ -334,6 +337,19 @@ impl Platform {
                 store.clone(),
                 Arc::clone(clock),
                 Arc::clone(rng),
+            )),
+            refunds: Arc::new(Refunds::new(
+                store.clone(),
+                Providers::default(),
+                Arc::clone(clock),
+                Arc::clone(rng),
+            )),
+            disputes: Arc::new(Disputes::new(
+                store.clone(),
+                store.clone(),
+                Providers::default(),
+                Thresholds::default(),
+                Arc::clone(clock),
             )),
             what_if: Arc::new(WhatIf::new(
                 store.clone(),

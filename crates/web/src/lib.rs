@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::catalogue::Catalogue;
+use app::disputes::Disputes;
 use app::identity::Identity;
 use app::latency::Meter;
 use app::market::MarketHub;
@@ -27,6 +28,7 @@ use app::operations::Operations;
 use app::overrides::Overrides;
 use app::privacy::Privacy;
 use app::purchases::Purchases;
+use app::refunds::Refunds;
 use app::releases::Releases;
 use app::trading::Desk;
 use app::webhooks::Webhooks;
@@ -94,6 +96,10 @@ pub struct Parts {
     pub catalogue: Arc<Catalogue>,
     /// Buying.
     pub purchases: Arc<Purchases>,
+    /// Giving money back.
+    pub refunds: Arc<Refunds>,
+    /// Buyers who want money back.
+    pub disputes: Arc<Disputes>,
     /// Trading.
     pub desk: Desk,
     /// Judging a history by other rules.

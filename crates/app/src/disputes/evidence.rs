@@ -168,7 +168,8 @@ fn digest(evidence: &Evidence) -> [u8; 32] {
     part(evidence.product.as_bytes());
     part(evidence.explanation.as_bytes());
     part(evidence.activity.as_bytes());
-    for said in [&evidence.service_date, &evidence.buyer_name, &evidence.buyer_email, &evidence.buyer_address] {
+    for said in [&evidence.service_date, &evidence.buyer_name, &evidence.buyer_email, &evidence.buyer_address]
+    {
         part(said.as_deref().unwrap_or_default().as_bytes());
     }
     for document in &evidence.documents {

@@ -301,28 +301,28 @@ impl Disputes {
             }
         };
         let at = self.clock.now();
-        let decide = |purchase: &Purchase, history: &[Happened], known: Option<&Dispute>, answers: &[Answer]| {
-            let stand =
-                Stand { state: told.state, inquiry: told.inquiry, answer_by: told.answer_by };
-            let begins = || Dispute {
-                id,
-                provider: provider.clone(),
-                known_as: told.id.clone(),
-                purchase: purchase.id,
-                person: purchase.person,
-                payment: payment.clone(),
-                amount: told.amount,
-                fee: told.fee,
-                reason: told.reason.chars().take(255).collect(),
-                stand,
-                opened_at: told.created_at,
-                changed_at: at,
-                next_at: None,
-                explanation: None,
-                held_since: None,
+        let decide =
+            |purchase: &Purchase, history: &[Happened], known: Option<&Dispute>, answers: &[Answer]| {
+                let stand = Stand { state: told.state, inquiry: told.inquiry, answer_by: told.answer_by };
+                let begins = || Dispute {
+                    id,
+                    provider: provider.clone(),
+                    known_as: told.id.clone(),
+                    purchase: purchase.id,
+                    person: purchase.person,
+                    payment: payment.clone(),
+                    amount: told.amount,
+                    fee: told.fee,
+                    reason: told.reason.chars().take(255).collect(),
+                    stand,
+                    opened_at: told.created_at,
+                    changed_at: at,
+                    next_at: None,
+                    explanation: None,
+                    held_since: None,
+                };
+                hear(context, at, (purchase, history), (known, begins()), told, answers)
             };
-            hear(context, at, (purchase, history), (known, begins()), told, answers)
-        };
         let changed = self.store.change_dispute(firm, purchase, id, &decide).await?;
         if let Some(dispute) = changed {
             self.watch(context, Month::of(dispute.opened_at)?).await?;
@@ -474,8 +474,8 @@ impl Disputes {
         let by = context.actor()?.person;
         let id = dispute.id;
         let number = self.store.answers(context.firm, id).await?.len().saturating_add(1);
-        let number =
-            i16::try_from(number).map_err(|_| AppError::refused("dispute_answered", "It was answered too often."))?;
+        let number = i16::try_from(number)
+            .map_err(|_| AppError::refused("dispute_answered", "It was answered too often."))?;
         let answer = Answer {
             dispute: id,
             number,
@@ -544,7 +544,8 @@ impl Disputes {
         dispute: &Dispute,
         told: port::Dispute,
     ) -> Result<(), AppError> {
-        let provider = ProviderName::parse(dispute.provider.as_str()).ok_or(AppError::NotFound("provider"))?;
+        let provider =
+            ProviderName::parse(dispute.provider.as_str()).ok_or(AppError::NotFound("provider"))?;
         self.told(context, provider, &told).await
     }
 
@@ -594,7 +595,12 @@ impl Disputes {
     }
 
     /// What an answer became of which nobody knew. Gives when to look again.
-    async fn judge_answers(&self, context: &Context, dispute: &Dispute, waits: bool) -> Result<Span, AppError> {
+    async fn judge_answers(
+        &self,
+        context: &Context,
+        dispute: &Dispute,
+        waits: bool,
+    ) -> Result<Span, AppError> {
         let now = self.clock.now();
         let answers = self.store.answers(context.firm, dispute.id).await?;
         let Some(asked) = answers.iter().find(|answer| answer.state == AnswerState::Asked) else {
@@ -623,7 +629,11 @@ impl Disputes {
     }
 
     /// The rates of a month, by provider.
-    pub async fn rates(&self, context: &Context, month: Month) -> Result<Vec<(Rate, Option<Level>)>, AppError> {
+    pub async fn rates(
+        &self,
+        context: &Context,
+        month: Month,
+    ) -> Result<Vec<(Rate, Option<Level>)>, AppError> {
         context.demand(Permission::ReadBusiness)?;
         let rates = self.counted(context.firm, month).await?;
         Ok(rates.into_iter().map(|rate| (rate.clone(), self.thresholds.level(&rate))).collect())

@@ -63,8 +63,7 @@ fn written(objects: &[Vec<u8>]) -> Vec<u8> {
         // A string takes what is written to it.
         let _written = writeln!(end, "{place:010} 00000 n ");
     }
-    let _written =
-        write!(end, "trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n");
+    let _written = write!(end, "trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n");
     pdf.extend_from_slice(end.as_bytes());
     pdf
 }

@@ -18,7 +18,8 @@ impl Month {
     /// Reads `2026-06`.
     pub fn parse(text: &str) -> Option<Self> {
         let (year, month) = text.split_once('-')?;
-        let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|it| it.is_ascii_digit());
+        let digits =
+            |text: &str, count: usize| text.len() == count && text.bytes().all(|it| it.is_ascii_digit());
         if !digits(year, 4) || !digits(month, 2) {
             return None;
         }
@@ -29,7 +30,8 @@ impl Month {
     /// The month of an instant.
     pub fn of(at: Timestamp) -> Result<Self, AppError> {
         let text: String = at.to_string().chars().take(7).collect();
-        Self::parse(&text).ok_or_else(|| AppError::bug("reading the clock")(format!("{at} has no month").into()))
+        Self::parse(&text)
+            .ok_or_else(|| AppError::bug("reading the clock")(format!("{at} has no month").into()))
     }
 
     /// Its first instant, and that of the next one.

@@ -138,12 +138,7 @@ pub trait RefundStore: Send + Sync {
     /// One.
     async fn refund(&self, firm: FirmId, id: RefundId) -> Result<Option<Refund>, AppError>;
     /// The one that somebody asked for under a key.
-    async fn refund_by_key(
-        &self,
-        firm: FirmId,
-        by: PersonId,
-        key: &Key,
-    ) -> Result<Option<Refund>, AppError>;
+    async fn refund_by_key(&self, firm: FirmId, by: PersonId, key: &Key) -> Result<Option<Refund>, AppError>;
     /// The one of a provider's name.
     async fn refund_known_as(
         &self,
@@ -283,7 +278,11 @@ impl Refunds {
                 next_at,
                 changed_at: at,
             };
-            Ok(Some(Change { audit: audit(context, at, "refund.ask", &refund), refund, settlements: Vec::new() }))
+            Ok(Some(Change {
+                audit: audit(context, at, "refund.ask", &refund),
+                refund,
+                settlements: Vec::new(),
+            }))
         };
         match self.store.change_refund(context.firm, ask.purchase, &decide).await? {
             Some(refund) => self.carry_out(context, refund).await,
@@ -405,9 +404,9 @@ impl Refunds {
             Err(Failure::Declined(said) | Failure::Refused(said)) => {
                 self.turned_away(context, &refund, &said).await?;
             }
-            Err(
-                failure @ (Failure::Unknown(_) | Failure::Unavailable { .. } | Failure::WrongKey(_)),
-            ) => self.postpone(context, &refund, &failure).await?,
+            Err(failure @ (Failure::Unknown(_) | Failure::Unavailable { .. } | Failure::WrongKey(_))) => {
+                self.postpone(context, &refund, &failure).await?
+            }
         }
         let now = self.store.refund(context.firm, refund.id).await?;
         now.ok_or(AppError::NotFound("refund"))
@@ -439,7 +438,8 @@ impl Refunds {
         let at = self.clock.now();
         let decide = |_: &Purchase, _: &[Happened], rows: &[Refund]| {
             // Meanwhile somebody else may have heard otherwise.
-            let Some(row) = rows.iter().find(|row| row.id == refund.id && row.state == RefundState::Asked) else {
+            let Some(row) = rows.iter().find(|row| row.id == refund.id && row.state == RefundState::Asked)
+            else {
                 return Ok(None);
             };
             let refund = Refund {
@@ -449,7 +449,11 @@ impl Refunds {
                 changed_at: at,
                 ..row.clone()
             };
-            Ok(Some(Change { audit: audit(context, at, "refund.fail", &refund), refund, settlements: Vec::new() }))
+            Ok(Some(Change {
+                audit: audit(context, at, "refund.fail", &refund),
+                refund,
+                settlements: Vec::new(),
+            }))
         };
         self.store.change_refund(context.firm, refund.purchase, &decide).await?;
         Ok(())
@@ -473,7 +477,11 @@ impl Refunds {
                 changed_at: at,
                 ..row.clone()
             };
-            Ok(Some(Change { audit: audit(context, at, "refund.wait", &refund), refund, settlements: Vec::new() }))
+            Ok(Some(Change {
+                audit: audit(context, at, "refund.wait", &refund),
+                refund,
+                settlements: Vec::new(),
+            }))
         };
         self.store.change_refund(context.firm, refund.purchase, &decide).await?;
         Ok(())
@@ -541,7 +549,11 @@ impl Refunds {
                 next_at,
                 changed_at: at,
             };
-            Ok(Some(Change { audit: audit(context, at, "refund.ask", &refund), refund, settlements: Vec::new() }))
+            Ok(Some(Change {
+                audit: audit(context, at, "refund.ask", &refund),
+                refund,
+                settlements: Vec::new(),
+            }))
         };
         self.store.change_refund(context.firm, purchase, &decide).await
     }
@@ -606,7 +618,8 @@ fn hear(
         Err(AppError::Refused { code: "conflict", .. }) if new && state == RefundState::Failed => Vec::new(),
         settlements => settlements?,
     };
-    let said = (state == RefundState::Failed).then(|| short(told.reason.as_deref().unwrap_or("It came back.")));
+    let said =
+        (state == RefundState::Failed).then(|| short(told.reason.as_deref().unwrap_or("It came back.")));
     // What is on its way is pulled when nobody tells; what was made by hand, too.
     let next_at = if state == RefundState::Pending { Some(later(at, FIRST_LOOK)?) } else { None };
     let refund =

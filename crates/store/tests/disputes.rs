@@ -14,19 +14,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::catalogue::{ShelfChange, Tax};
-use app::disputes::{AnswerState, DisputeStore as _, Disputes, Level, Month, Stage, Thresholds, word};
+use app::disputes::{AnswerState, Disputes, Level, Month, Stage, Thresholds, word};
 use app::ledger::{AsOf, LedgerStore as _, Provider};
 use app::payments::Providers;
 use app::payments::port::{
     self, Distrust, Headers, Mode, NewCheckout, Notice, Provider as _, ProviderName, Reference, Webhooks,
 };
 use app::purchases::{Order, Purchase, PurchaseEvent, PurchaseState, PurchaseStore as _};
-use app::refunds::{Ask, Origin, Refund, RefundState, RefundStore as _, Refunds};
+use app::refunds::{Ask, Origin, Refund, RefundState, Refunds};
 use app::{AppError, Context};
 use common::{Owner, usd};
 use engine::Key;
 use futures_util::future::join_all;
-use kernel::{Clock as _, FirmId, Money, Percent, PurchaseId, SeededRng, Span, Timestamp};
+use kernel::{Clock as _, FirmId, Percent, PurchaseId, SeededRng, Span, Timestamp};
 use providers::payments::paypal::{Paypal, PaypalSettings};
 use providers::payments::stripe::{Stripe, StripeSettings};
 use providers::payments::{Limits, Tools, system_roots};
@@ -64,9 +64,9 @@ async fn till() -> Till {
     let firm = world.firm("one").await;
     world.publish(firm, "two-step", program("Two steps")).await;
     let admin = world.context_of(firm, &world.admin(firm, "admin").await);
-    // 78.24 of 490.00 are tax, which no third of it divides.
+    // 78.24 of 490.00 are tax: two refunds of 163.00 have a cent less of it than each has alone.
     let tax = Tax { rate: Percent::from_whole(19), inclusive: true };
-    let change = ShelfChange::Tax { country: None, tax: Some(tax) };
+    let change = ShelfChange::Tax(None, Some(tax));
     world.catalogue.change_shelf(&admin, change).await.unwrap();
     let buyer = world.context_of(firm, &world.person(firm, "trader@one.example").await);
     let version = world.catalogue.get(firm, "two-step").await.unwrap().version.to_string();
@@ -78,12 +78,8 @@ async fn till() -> Till {
         ..Limits::default()
     };
     let clock = world.clock.clone();
-    let tools = || Tools {
-        clock: clock.clone(),
-        rng: Arc::new(SeededRng::new(7)),
-        roots: system_roots(),
-        limits: limits.clone(),
-    };
+    let tools =
+        || Tools { clock: clock.clone(), rng: Arc::new(SeededRng::new(7)), roots: system_roots(), limits };
     let fake = FakeStripe::open(clock.clone()).await;
     let settings = StripeSettings { mode: Mode::Test, key: KEY.to_owned(), address: Some(fake.address()) };
     let stripe = Arc::new(Stripe::new(settings, tools()).unwrap());
@@ -259,15 +255,15 @@ async fn three_parts_are_the_whole_with_its_tax_whatever_fails_in_between() {
     let till = till().await;
     let (purchase, _) = till.paid("one").await;
     assert_eq!((purchase.fee, purchase.tax), (usd("490"), usd("78.24")));
-    for (key, amount) in [("a", "163.33"), ("b", "163.33")] {
+    for (key, amount) in [("a", "163"), ("b", "163")] {
         let refund = till.ask(key, &purchase, Some(amount)).await.unwrap();
         assert_eq!((refund.state, refund.origin), (RefundState::Done, Origin::Asked));
     }
     // A retry is the same refund; the key with another amount is none.
-    let again = till.ask("b", &purchase, Some("163.33")).await.unwrap();
+    let again = till.ask("b", &purchase, Some("163")).await.unwrap();
     assert_eq!(till.refunds.of(&till.admin, &purchase).await.unwrap()[1], again);
     assert_eq!(code(till.ask("b", &purchase, Some("1")).await), "idempotency_key_reused");
-    assert_eq!(till.books().await["tax_payable"], -7_824 + 5_216);
+    assert_eq!(till.books().await["tax_payable"], -7_824 + 5_205);
     assert_eq!(till.state(&purchase).await, PurchaseState::Captured);
 
     // The bank sends the first one back: what is left of the tax fits what is left of the refunds.
@@ -276,10 +272,10 @@ async fn three_parts_are_the_whole_with_its_tax_whatever_fails_in_between() {
     for _ in 0..3 {
         till.stripe_tells(&first).await.unwrap();
     }
-    assert_eq!(till.books().await["tax_payable"], -7_824 + 2_608);
-    assert_eq!(code(till.ask("c", &purchase, Some("326.68")).await), "refund_exceeds_payment");
+    assert_eq!(till.books().await["tax_payable"], -7_824 + 2_603);
+    assert_eq!(code(till.ask("c", &purchase, Some("327.01")).await), "refund_exceeds_payment");
     let rest = till.ask("c", &purchase, None).await.unwrap();
-    assert_eq!((rest.amount, rest.state), (usd("326.67"), RefundState::Done));
+    assert_eq!((rest.amount, rest.state), (usd("327"), RefundState::Done));
     assert_eq!(till.state(&purchase).await, PurchaseState::Refunded);
     assert_eq!(code(till.ask("d", &purchase, None).await), "refund_exceeds_payment");
     let books = till.end().await;
@@ -317,31 +313,12 @@ async fn a_refund_that_is_lost_on_the_way_is_asked_for_again_and_made_once() {
     }
     // Its key is forgotten and its answer was lost: it is found by our name of it.
     let (purchase, _) = till.paid("late").await;
-    for _ in 0..4 {
+    for _ in 0..3 {
         till.fake.meets("POST /v1/refunds", Fault::LoseAnswer);
     }
-    till.ask("late", &purchase, Some("490")).await.unwrap();
+    assert_eq!(till.ask("late", &purchase, Some("490")).await.unwrap().state, RefundState::Asked);
     let made = till.fake.all("refund").len();
-    while till.fake.faults_waiting() > 0 {
-        till.fake.meets("POST /v1/refunds", Fault::LoseAnswer);
-        assert!(
-            till.stripe
-                .refund(&port::NewRefund {
-                    refund: reference("drain"),
-                    payment: "pi_none".to_owned(),
-                    amount: usd("1"),
-                    first_asked_at: till.world.clock.now(),
-                })
-                .await
-                .is_err()
-        );
-        if till.fake.faults_waiting() <= 1 {
-            break;
-        }
-    }
     till.fake.forget_keys();
-    till.wait(86_400);
-    till.clean_up().await;
     till.wait(86_400);
     till.clean_up().await;
     assert_eq!(till.fake.all("refund").len(), made);
@@ -608,14 +585,14 @@ async fn evidence_is_put_together_from_our_records_and_handed_in_once() {
     let evidence = &bundle.evidence;
     assert_eq!(evidence.buyer_email.as_deref(), Some("trader@one.example"));
     assert_eq!(evidence.service_date.as_deref(), Some("2026-01-05"));
-    for part in [&account.to_string(), "2 fills", "verdict breach by max_loss", "buyer signed in"] {
+    for part in [&account.to_string(), "2 fills", "verdict breach by ", "buyer signed in"] {
         let all = String::from_utf8_lossy(&evidence.documents[2].bytes).into_owned();
         assert!(evidence.activity.contains(part) || all.contains(part), "{part}: {}", evidence.activity);
     }
     assert!(evidence.explanation.contains("The buyer has used it: 2 fills"), "{}", evidence.explanation);
     let document = |place: usize| String::from_utf8_lossy(&evidence.documents[place].bytes).into_owned();
     assert!(document(0).contains(&payment) && document(0).contains("490.00 USD"));
-    assert!(document(1).contains(purchase.version.as_str()) && document(1).contains("initial_balance"));
+    assert!(document(1).contains(purchase.version.as_str()) && document(1).contains("WHAT WAS AGREED"));
     assert_eq!(till.count("select count(*) from audit_entries where action = 'dispute.preview'").await, 2);
 
     let long = "x".repeat(1_001);
@@ -626,7 +603,7 @@ async fn evidence_is_put_together_from_our_records_and_handed_in_once() {
     assert_ne!(explained.digest, bundle.digest);
 
     // Ten at once, and the answer is lost: it was handed in once, and pulling tells.
-    for _ in 0..4 {
+    for _ in 0..3 {
         till.fake.meets(&format!("POST /v1/disputes/{dispute}"), Fault::LoseAnswer);
     }
     let told = join_all((0..10).map(|_| till.disputes.submit(&till.admin, id))).await;
@@ -734,7 +711,4 @@ async fn money_of_refunds_and_disputes_that_is_changed_by_hand_is_found() {
         sqlx::raw_sql(back).execute(&mut owner).await.unwrap();
         till.books().await;
     }
-    let _: Money = purchase.fee;
-    let _ = till.world.store.dispute(till.firm, kernel::DisputeId::derived(&[b"none"])).await.unwrap();
-    let _ = till.world.store.refunds_of(till.firm, purchase.id).await.unwrap();
 }

@@ -208,19 +208,15 @@ fn receipt(dispute: &Dispute, purchase: &Purchase, history: &[Happened]) -> Vec<
         format!("Payment      {} at {}", dispute.payment, dispute.provider),
         String::new(),
     ];
-    let currency = purchase.fee.currency();
     for line in &purchase.lines {
-        lines.push(match serde_json::to_string(line) {
-            Ok(text) => format!("Price line   {text}"),
-            Err(_) => continue,
-        });
+        lines.push(format!("  {:<10} {:<32} {:>14}", line.what, line.code, line.amount.to_string()));
     }
     lines.extend([
         format!("Let off      {}", purchase.discount),
         format!("Tax in it    {}", purchase.tax),
         format!("To pay       {}", purchase.fee),
         String::new(),
-        format!("What happened to it, amounts in {}:", currency.code()),
+        format!("What happened to it, amounts in {}:", purchase.fee.currency().code()),
     ]);
     for happened in history {
         let amount = happened.amount.map(Money::amount_text).unwrap_or_default();

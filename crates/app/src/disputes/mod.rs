@@ -636,7 +636,11 @@ impl Disputes {
     ) -> Result<Vec<(Rate, Option<Level>)>, AppError> {
         context.demand(Permission::ReadBusiness)?;
         let rates = self.counted(context.firm, month).await?;
-        Ok(rates.into_iter().map(|rate| (rate.clone(), self.thresholds.level(&rate))).collect())
+        let with_level = |rate: Rate| {
+            let level = self.thresholds.level(&rate);
+            (rate, level)
+        };
+        Ok(rates.into_iter().map(with_level).collect())
     }
 
     async fn counted(&self, firm: FirmId, month: Month) -> Result<Vec<Rate>, AppError> {

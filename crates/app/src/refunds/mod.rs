@@ -501,14 +501,25 @@ impl Refunds {
         }
         for refund in self.store.refunds_due(context.firm, self.clock.now(), MOST_AT_ONCE).await? {
             looked = looked.saturating_add(1);
-            match (refund.state, &refund.known_as) {
-                (RefundState::Pending, Some(name)) => self.pull(context, &refund, name).await?,
-                _ => {
-                    self.carry_out(context, refund).await?;
+            match self.look(context, &refund).await {
+                // One that somebody has to look at does not hold up the others.
+                Err(AppError::Refused { code, say }) => {
+                    tracing::error!(refund = %refund.id, code, say, "what a provider says of a refund cannot be");
+                    let said = Said { code: code.to_owned(), text: say, trace: None };
+                    self.postpone(context, &refund, &Failure::Unknown(said)).await?;
                 }
+                looked => looked?,
             }
         }
         Ok(looked)
+    }
+
+    async fn look(&self, context: &Context, refund: &Refund) -> Result<(), AppError> {
+        if let (RefundState::Pending, Some(name)) = (refund.state, &refund.known_as) {
+            return self.pull(context, refund, name).await;
+        }
+        self.carry_out(context, refund.clone()).await?;
+        Ok(())
     }
 
     /// Writes down that what is left of a payment that nobody needs goes back.

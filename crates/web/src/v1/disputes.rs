@@ -108,7 +108,7 @@ pub struct DisputeDetail {
 
 /// What would be handed in now.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Evidence {
+pub struct DisputeEvidence {
     /// What was sold.
     product: String,
     /// Why the payment is right.
@@ -146,7 +146,7 @@ pub struct EvidenceDocument {
 /// What the firm's people say.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Explanation {
+pub struct DisputeExplanation {
     /// At most 1,000 characters; our own sentence again if nothing.
     explanation: Option<String>,
 }
@@ -154,7 +154,7 @@ pub struct Explanation {
 /// Why payouts go on.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Release {
+pub struct PayoutRelease {
     /// In 1 to 500 characters.
     reason: String,
 }
@@ -212,7 +212,7 @@ fn detail((dispute, answers): (DisputeOf, Vec<AnswerOf>)) -> DisputeDetail {
     DisputeDetail { dispute: render(dispute), answers: answers.into_iter().map(answer).collect() }
 }
 
-fn show(bundle: Bundle) -> Evidence {
+fn show(bundle: Bundle) -> DisputeEvidence {
     let evidence = bundle.evidence;
     let documents = evidence.documents.iter().map(|document| EvidenceDocument {
         kind: match document.kind {
@@ -225,7 +225,7 @@ fn show(bundle: Bundle) -> Evidence {
         media_type: document.media_type.clone(),
         bytes: document.bytes.len(),
     });
-    Evidence {
+    DisputeEvidence {
         documents: documents.collect(),
         product: evidence.product,
         explanation: evidence.explanation,
@@ -280,13 +280,13 @@ async fn dispute(
 
 /// What would be handed in now, from the firm's own records. It says who the buyer is, and that somebody looked is written down.
 #[utoipa::path(get, path = "/v1/disputes/{id}/evidence", tag = "money", params(("id" = String, Path)), responses(
-    (status = 200, body = Evidence), (status = 401, response = ProblemBody), (status = 403, response = ProblemBody),
+    (status = 200, body = DisputeEvidence), (status = 401, response = ProblemBody), (status = 403, response = ProblemBody),
     (status = 404, response = ProblemBody)))]
 async fn evidence(
     State(web): State<Web>,
     SignedIn(caller): SignedIn,
     Path(id): Path<DisputeId>,
-) -> Result<Json<Evidence>, Problem> {
+) -> Result<Json<DisputeEvidence>, Problem> {
     let (_, bundle) = web.disputes.preview(&caller.context, id).await?;
     Ok(Json(show(bundle)))
 }
@@ -308,7 +308,7 @@ async fn evidence_zip(
 }
 
 /// Sets what the firm's people say to the provider, until it is handed in.
-#[utoipa::path(put, path = "/v1/disputes/{id}/explanation", tag = "money", request_body = Explanation,
+#[utoipa::path(put, path = "/v1/disputes/{id}/explanation", tag = "money", request_body = DisputeExplanation,
     params(("id" = String, Path)), responses(
     (status = 200, body = Dispute), (status = 401, response = ProblemBody), (status = 403, response = ProblemBody),
     (status = 404, response = ProblemBody), (status = 409, response = ProblemBody), (status = 422, response = ProblemBody)))]
@@ -316,7 +316,7 @@ async fn explain_dispute(
     State(web): State<Web>,
     SignedIn(caller): SignedIn,
     Path(id): Path<DisputeId>,
-    Body(body): Body<Explanation>,
+    Body(body): Body<DisputeExplanation>,
 ) -> Result<Json<Dispute>, Problem> {
     caller.demand(Permission::ManageMoney)?;
     Ok(Json(render(web.disputes.explain(&caller.context, id, body.explanation.as_deref()).await?)))
@@ -347,7 +347,7 @@ async fn concede_dispute(
 }
 
 /// Lets payouts to the buyer go on in spite of the dispute.
-#[utoipa::path(post, path = "/v1/disputes/{id}/release", tag = "money", request_body = Release,
+#[utoipa::path(post, path = "/v1/disputes/{id}/release", tag = "money", request_body = PayoutRelease,
     params(("id" = String, Path)), responses(
     (status = 200, body = Dispute), (status = 401, response = ProblemBody), (status = 403, response = ProblemBody),
     (status = 404, response = ProblemBody), (status = 422, response = ProblemBody)))]
@@ -355,7 +355,7 @@ async fn release_payouts(
     State(web): State<Web>,
     SignedIn(caller): SignedIn,
     Path(id): Path<DisputeId>,
-    Body(body): Body<Release>,
+    Body(body): Body<PayoutRelease>,
 ) -> Result<Json<Dispute>, Problem> {
     caller.demand(Permission::ManageMoney)?;
     Ok(Json(render(web.disputes.release(&caller.context, id, &body.reason).await?)))

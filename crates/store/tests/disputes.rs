@@ -585,7 +585,8 @@ async fn evidence_is_put_together_from_our_records_and_handed_in_once() {
     let evidence = &bundle.evidence;
     assert_eq!(evidence.buyer_email.as_deref(), Some("trader@one.example"));
     assert_eq!(evidence.service_date.as_deref(), Some("2026-01-05"));
-    for part in [&account.to_string(), "2 fills", "verdict breach by ", "buyer signed in"] {
+    let name = account.to_string();
+    for part in [name.as_str(), "2 fills", "verdict breach by ", "buyer signed in"] {
         let all = String::from_utf8_lossy(&evidence.documents[2].bytes).into_owned();
         assert!(evidence.activity.contains(part) || all.contains(part), "{part}: {}", evidence.activity);
     }

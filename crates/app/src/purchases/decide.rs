@@ -187,7 +187,7 @@ impl Cash<'_> {
         let stand = self.history.iter().filter(stands).try_fold((zero, zero), |(amount, tax), refund| {
             Ok::<_, AppError>((plus(amount, refund.amount)?, plus(tax, refund.tax)?))
         })?;
-        let mended = self.history.iter().filter(|it| it.what == Happening::RefundFailed);
+        let mut mended = self.history.iter().filter(|it| it.what == Happening::RefundFailed);
         Ok((stand.0, mended.try_fold(stand.1, |tax, it| plus(tax, it.tax))?))
     }
 

@@ -1,6 +1,6 @@
 //! Use cases: what a person may ask of TradeSense, decided once, whoever asks and however.
 //!
-//! **For:** identity, the catalogue, purchases, the firm's books, trading (the shard that owns the engine), overrides, releases, live
+//! **For:** identity, the catalogue, purchases, refunds, disputes, the firm's books, trading (the shard that owns the engine), overrides, releases, live
 //! streams, judging a history again by other rules, messages and jobs, privacy, the audit log, and the ports that adapters fill. A use case locks or owns, reads, decides in pure code, writes everything in one
 //! transaction, and only then speaks to the world.
 //!
@@ -13,6 +13,7 @@ pub mod auditing;
 pub mod cache;
 pub mod catalogue;
 mod context;
+pub mod disputes;
 mod error;
 pub mod events;
 pub mod identity;
@@ -28,6 +29,7 @@ pub mod payments;
 pub mod privacy;
 pub mod purchases;
 pub mod receipts;
+pub mod refunds;
 pub mod releases;
 pub mod streams;
 pub mod trading;

@@ -75,6 +75,12 @@ pub mod kinds {
     /// A page on which somebody pays.
     #[derive(Debug)]
     pub enum Checkout {}
+    /// Money given back to a buyer.
+    #[derive(Debug)]
+    pub enum Refund {}
+    /// A payment that its buyer wants back.
+    #[derive(Debug)]
+    pub enum Dispute {}
     impl IdKind for Firm {
         const WORD: &'static str = "firm";
     }
@@ -126,6 +132,12 @@ pub mod kinds {
     impl IdKind for Checkout {
         const WORD: &'static str = "checkout";
     }
+    impl IdKind for Refund {
+        const WORD: &'static str = "refund";
+    }
+    impl IdKind for Dispute {
+        const WORD: &'static str = "dispute";
+    }
 }
 
 /// Names a firm.
@@ -162,6 +174,10 @@ pub type EntryId = Id<kinds::Entry>;
 pub type HoldId = Id<kinds::Hold>;
 /// Names a page on which somebody pays.
 pub type CheckoutId = Id<kinds::Checkout>;
+/// Names a refund.
+pub type RefundId = Id<kinds::Refund>;
+/// Names a dispute.
+pub type DisputeId = Id<kinds::Dispute>;
 
 impl<K> Id<K> {
     /// Wraps a UUID read from a row or a path.

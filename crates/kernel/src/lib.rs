@@ -29,8 +29,8 @@ pub use currency::{Currency, UnknownCurrency};
 pub use decimal::DecimalError;
 pub use env::{Clock, ManualClock, Rng, SeededRng};
 pub use id::{
-    AccountId, ChallengeId, CheckoutId, DeliveryId, EntryId, FirmId, HoldId, Id, IdKind, JobId, MailId,
-    NotificationId, OwnerId, PersonId, PurchaseId, ReleaseId, RequestId, SessionId, WebhookId, kinds,
+    AccountId, ChallengeId, CheckoutId, DeliveryId, DisputeId, EntryId, FirmId, HoldId, Id, IdKind, JobId, MailId,
+    NotificationId, OwnerId, PersonId, PurchaseId, RefundId, ReleaseId, RequestId, SessionId, WebhookId, kinds,
     name_based_uuid,
 };
 pub use lots::Lots;

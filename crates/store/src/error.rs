@@ -110,6 +110,10 @@ fn refusal(constraint: &str) -> Option<(&'static str, &'static str)> {
         "purchases_reset_once" => Some(("reset_refused", "The challenge has begun anew already.")),
         "purchases_trial_once" => Some(("trial_used", "You have had this trial.")),
         "purchase_events_payment_once" => Some(("conflict", "The payment is of another purchase.")),
+        "refunds_asked_once" => {
+            Some(("idempotency_key_reused", "The Idempotency-Key was used for another refund."))
+        }
+        "dispute_answers_once" => Some(("dispute_answered", "The dispute was answered already.")),
         "people_region_here" => Some(("wrong_region", "This installation keeps people of another region.")),
         _ => None,
     }

@@ -4,7 +4,8 @@
 //! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::LeaseStore`], [`app::trading::HistoryStore`],
 //! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`], [`app::jobs::JobStore`],
 //! [`app::jobs::ScheduleStore`], [`app::operations::OperationStore`], [`app::notifications::NotificationStore`],
-//! [`app::webhooks::WebhookStore`], [`app::auditing::AuditStore`], [`app::privacy::PrivacyStore`], [`app::ledger::LedgerStore`]), the read models of screens
+//! [`app::webhooks::WebhookStore`], [`app::auditing::AuditStore`], [`app::privacy::PrivacyStore`], [`app::ledger::LedgerStore`], [`app::refunds::RefundStore`],
+//! [`app::disputes::DisputeStore`]), the read models of screens
 //! ([`read`]), and the migrations.
 //!
 //! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
@@ -32,6 +33,7 @@ mod auditing;
 mod batch;
 mod catalogue;
 mod checkouts;
+mod disputes;
 mod error;
 mod faults;
 mod history;
@@ -54,6 +56,7 @@ mod purchases;
 pub mod read;
 mod receipts;
 mod records;
+mod refunds;
 mod releases;
 mod replicas;
 mod row;

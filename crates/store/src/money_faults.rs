@@ -112,6 +112,32 @@ impl Store {
                    and coupons.used <> (select count(*) from coupon_claims claim
                                         where claim.firm_id = coupons.firm_id and claim.code = coupons.code
                                           and claim.freed_at is null)
+                 union all
+                 select 'a refund of which its purchase does not know', refund.id::text
+                 from refunds refund
+                 where refund.firm_id = $1 and refund.state in ('pending', 'done')
+                   and not exists (select from purchase_events happened
+                                   where happened.firm_id = refund.firm_id and happened.purchase_id = refund.purchase_id
+                                     and happened.provider = refund.provider and happened.reference = refund.known_as
+                                     and happened.amount_minor = refund.amount_minor
+                                     and happened.what in ('refunded_in_part', 'refunded_in_whole', 'overpayment_refunded'))
+                 union all
+                 select 'refunds that are more than their payment', paid.purchase_id || ' ' || paid.reference
+                 from purchase_events paid
+                 join refunds refund on refund.firm_id = paid.firm_id and refund.purchase_id = paid.purchase_id
+                                    and refund.provider = paid.provider and refund.payment = paid.reference
+                                    and refund.state in ('pending', 'done')
+                 where paid.firm_id = $1 and paid.what in ('captured', 'paid_again')
+                 group by paid.purchase_id, paid.reference, paid.amount_minor
+                 having sum(refund.amount_minor) > paid.amount_minor
+                 union all
+                 select 'a dispute of which its purchase does not know', dispute.id::text
+                 from disputes dispute
+                 where dispute.firm_id = $1 and (not dispute.inquiry or dispute.state = 'lost')
+                   and not exists (select from purchase_events happened
+                                   where happened.firm_id = dispute.firm_id and happened.purchase_id = dispute.purchase_id
+                                     and happened.provider = dispute.provider and happened.reference = dispute.known_as
+                                     and happened.amount_minor = dispute.amount_minor and happened.what = 'dispute_opened')
                )
                select say as "say!", count(*) as "rows!", min(example) as "example!" from fault group by say order by say"#,
             firm.uuid(),

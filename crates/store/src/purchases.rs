@@ -4,7 +4,7 @@ use app::AppError;
 use app::ledger::Provider;
 use app::purchases::{
     Bought, Decide, Fingerprint, Happened, Happening, NewPurchase, Purchase, PurchaseState, PurchaseStore,
-    Resettable, Unopened,
+    Resettable, Settlement, Unopened,
 };
 use async_trait::async_trait;
 use engine::Key;
@@ -72,7 +72,7 @@ impl PurchaseRow {
     }
 }
 
-fn provider(table: &'static str, name: &str) -> Result<Provider, Inconsistent> {
+pub(crate) fn provider(table: &'static str, name: &str) -> Result<Provider, Inconsistent> {
     Provider::parse(name).map_err(Inconsistent::from(table))
 }
 
@@ -163,67 +163,12 @@ impl PurchaseStore for Store {
         id: PurchaseId,
         decide: &Decide<'_>,
     ) -> Result<Option<Purchase>, AppError> {
-        let doing = "settling a purchase";
         let mut tx = self.begin(firm).await?;
-        sqlx::query!(
-            "select id from purchases where firm_id = $1 and id = $2 for update",
-            firm.uuid(),
-            id.uuid()
-        )
-        .fetch_optional(tx.connection())
-        .await
-        .doing(doing)?;
-        let Some(purchase) = purchase_in_tx(&mut tx, id).await? else { return Ok(None) };
-        let history = history_in_tx(&mut tx, id).await?;
+        let Some((purchase, history)) = locked_in_tx(&mut tx, id).await? else { return Ok(None) };
         let Some(settlement) = decide(&purchase, &history)? else { return Ok(Some(purchase)) };
-        let happened = &settlement.decision.happened;
-        // Paid late, it is decided anew; what comes after the payment leaves that time as it is.
-        let decides = !happened.to.is_open() && (purchase.decided_at.is_none() || happened.from.is_dead());
-        let decided_at = if decides && happened.to != happened.from {
-            Some(settlement.recorded_at)
-        } else {
-            purchase.decided_at
-        };
-        let pays = matches!(happened.what, Happening::Begun | Happening::Captured);
-        let taken_by = happened.provider.as_ref().filter(|_| pays).or(purchase.provider.as_ref()).cloned();
-        sqlx::query!(
-            "update purchases set state = $3, decided_at = $4, provider = $5 where firm_id = $1 and id = $2",
-            firm.uuid(),
-            id.uuid(),
-            happened.to.word(),
-            decided_at.map(At) as _,
-            taken_by.as_ref().map(Provider::as_str),
-        )
-        .execute(tx.connection())
-        .await
-        .doing(doing)?;
-        write_event_in_tx(&mut tx, &purchase, happened, settlement.recorded_at).await?;
-        post_in_tx(&mut tx, &settlement.decision.entries, settlement.recorded_at).await?;
-        if let Some(challenge) = settlement.challenge {
-            sqlx::query!(
-                "insert into challenges (firm_id, id, purchase_id, person_id, slug, version, created_at)
-                 values ($1, $2, $3, $4, $5, $6, $7)",
-                firm.uuid(),
-                challenge.uuid(),
-                id.uuid(),
-                purchase.person.uuid(),
-                purchase.slug,
-                purchase.version.as_str(),
-                At(settlement.recorded_at) as _,
-            )
-            .execute(tx.connection())
-            .await
-            .doing(doing)?;
-        }
-        if settlement.frees_coupons {
-            free_coupons_in_tx(&mut tx, id.uuid(), settlement.recorded_at).await?;
-        }
-        record_in_tx(tx.connection(), std::slice::from_ref(&settlement.audit), settlement.outbox.as_slice())
-            .await?;
-        let state = happened.to;
+        let settled = settle_in_tx(&mut tx, purchase, &settlement).await?;
         let _proof = tx.commit().await?;
-        let challenge = settlement.challenge.or(purchase.challenge);
-        Ok(Some(Purchase { state, decided_at, challenge, provider: taken_by, ..purchase }))
+        Ok(Some(settled))
     }
 
     async fn opened(&self, firm: FirmId, most: i64) -> Result<Vec<(PurchaseId, Timestamp)>, AppError> {
@@ -275,6 +220,82 @@ impl PurchaseStore for Store {
         };
         rows.into_iter().map(|row| unopened(row.firm_id, row.id, &row.version)).collect()
     }
+}
+
+/// A purchase and its history, locked until the transaction ends.
+pub(crate) async fn locked_in_tx(
+    tx: &mut Tx,
+    id: PurchaseId,
+) -> Result<Option<(Purchase, Vec<Happened>)>, AppError> {
+    let firm = tx.firm();
+    sqlx::query!(
+        "select id from purchases where firm_id = $1 and id = $2 for update",
+        firm.uuid(),
+        id.uuid()
+    )
+    .fetch_optional(tx.connection())
+    .await
+    .doing("settling a purchase")?;
+    let Some(purchase) = purchase_in_tx(tx, id).await? else { return Ok(None) };
+    let history = history_in_tx(tx, id).await?;
+    Ok(Some((purchase, history)))
+}
+
+/// Writes what becomes of a locked purchase. Gives it as it then is.
+pub(crate) async fn settle_in_tx(
+    tx: &mut Tx,
+    purchase: Purchase,
+    settlement: &Settlement,
+) -> Result<Purchase, AppError> {
+    let doing = "settling a purchase";
+    let (firm, id) = (tx.firm(), purchase.id);
+    let happened = &settlement.decision.happened;
+    // Paid late, it is decided anew; what comes after the payment leaves that time as it is.
+    let decides = !happened.to.is_open() && (purchase.decided_at.is_none() || happened.from.is_dead());
+    let decided_at = if decides && happened.to != happened.from {
+        Some(settlement.recorded_at)
+    } else {
+        purchase.decided_at
+    };
+    let pays = matches!(happened.what, Happening::Begun | Happening::Captured);
+    let taken_by = happened.provider.as_ref().filter(|_| pays).or(purchase.provider.as_ref()).cloned();
+    sqlx::query!(
+        "update purchases set state = $3, decided_at = $4, provider = $5 where firm_id = $1 and id = $2",
+        firm.uuid(),
+        id.uuid(),
+        happened.to.word(),
+        decided_at.map(At) as _,
+        taken_by.as_ref().map(Provider::as_str),
+    )
+    .execute(tx.connection())
+    .await
+    .doing(doing)?;
+    write_event_in_tx(tx, &purchase, happened, settlement.recorded_at).await?;
+    post_in_tx(tx, &settlement.decision.entries, settlement.recorded_at).await?;
+    if let Some(challenge) = settlement.challenge {
+        sqlx::query!(
+            "insert into challenges (firm_id, id, purchase_id, person_id, slug, version, created_at)
+             values ($1, $2, $3, $4, $5, $6, $7)",
+            firm.uuid(),
+            challenge.uuid(),
+            id.uuid(),
+            purchase.person.uuid(),
+            purchase.slug,
+            purchase.version.as_str(),
+            At(settlement.recorded_at) as _,
+        )
+        .execute(tx.connection())
+        .await
+        .doing(doing)?;
+    }
+    if settlement.frees_coupons {
+        free_coupons_in_tx(tx, id.uuid(), settlement.recorded_at).await?;
+    }
+    record_in_tx(tx.connection(), std::slice::from_ref(&settlement.audit), settlement.outbox.as_slice())
+        .await?;
+    let state = happened.to;
+    let challenge = settlement.challenge.or(purchase.challenge);
+    Ok(Purchase { state, decided_at, challenge, provider: taken_by, ..purchase })
 }
 
 async fn by_key_in_tx(
@@ -425,8 +446,11 @@ async fn write_event_in_tx(
 async fn history_in_tx(tx: &mut Tx, id: PurchaseId) -> Result<Vec<Happened>, AppError> {
     let firm = tx.firm();
     let rows = sqlx::query!(
-        r#"select id, what, provider, reference, amount_minor, currency, tax_minor, at as "at: At", from_state, to_state
-           from purchase_events where firm_id = $1 and purchase_id = $2 order by number"#,
+        r#"select happened.id, happened.what, happened.provider, happened.reference, happened.amount_minor, bought.fee_currency,
+                  happened.currency, happened.tax_minor, happened.at as "at: At", happened.from_state, happened.to_state
+           from purchase_events happened
+           join purchases bought on bought.firm_id = happened.firm_id and bought.id = happened.purchase_id
+           where happened.firm_id = $1 and happened.purchase_id = $2 order by happened.number"#,
         firm.uuid(),
         id.uuid(),
     )
@@ -435,15 +459,14 @@ async fn history_in_tx(tx: &mut Tx, id: PurchaseId) -> Result<Vec<Happened>, App
     .doing("reading what happened to a purchase")?;
     let mut history = Vec::with_capacity(rows.len());
     for row in rows {
-        let currency = row.currency.as_deref();
-        let amount = |minor: Option<i64>| {
-            minor.zip(currency).map(|(minor, currency)| money(EVENTS, minor, currency)).transpose()
-        };
+        let amount = row.amount_minor.zip(row.currency.as_deref());
+        let tax = row.tax_minor.map(|minor| (minor, row.fee_currency.as_str()));
+        let read = |(minor, currency): (i64, &str)| money(EVENTS, minor, currency);
         history.push(Happened {
             id: EntryId::from_uuid(row.id),
             what: by_word(EVENTS, &Happening::ALL, Happening::word, &row.what)?,
-            amount: amount(row.amount_minor)?,
-            tax: amount(row.tax_minor)?,
+            amount: amount.map(read).transpose()?,
+            tax: tax.map(read).transpose()?,
             provider: row.provider.as_deref().map(|name| provider(EVENTS, name)).transpose()?,
             reference: row.reference,
             at: row.at.into(),

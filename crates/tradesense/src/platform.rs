@@ -11,6 +11,7 @@ use analytics::{Analytics, Projection};
 use anyhow::Context as _;
 use app::cache::Cache;
 use app::catalogue::Catalogue;
+use app::disputes::{Disputes, Thresholds};
 use app::events::{Consumer, MessageStore as _};
 use app::identity::{Cost, Identity};
 use app::jobs::JobHandler;
@@ -21,11 +22,12 @@ use app::notifications::{BounceKey, MAIL_QUEUE, Mailbox, Mailer, Notifications};
 use app::operations::Operations;
 use app::overrides::Overrides;
 use app::payments::checkouts::Checkouts;
-use app::payments::following::Following;
+use app::payments::following::{self, Following};
 use app::payments::notices::{Intake, Notices};
 use app::privacy::{Homes, KeyStore, Privacy, Vault};
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
+use app::refunds::Refunds;
 use app::releases::Releases;
 use app::streams::Streams;
 use app::trading::{
@@ -345,6 +347,19 @@ impl Platform {
             Arc::clone(clock),
             Arc::clone(rng),
         ));
+        let refunds = Arc::new(Refunds::new(
+            store.clone(),
+            providers.clone(),
+            Arc::clone(clock),
+            Arc::clone(rng),
+        ));
+        let disputes = Arc::new(Disputes::new(
+            store.clone(),
+            store.clone(),
+            providers.clone(),
+            Thresholds::default(),
+            Arc::clone(clock),
+        ));
         let web = Web::new(Parts {
             identity,
             privacy,
@@ -357,6 +372,8 @@ impl Platform {
             checkouts,
             notices: Arc::new(Notices::new(store.clone())),
             public_url: settings.public_url.trim_end_matches('/').to_owned(),
+            refunds,
+            disputes,
             what_if: Arc::new(WhatIf::new(
                 store.clone(),
                 crate::replay::archived_quotes_in(Archive::new(&settings.archive), settings.quotes.clone()),
@@ -448,11 +465,18 @@ impl Platform {
             let money = MoneyKeeper {
                 following: Arc::new(Following::new(
                     store.clone(),
-                    Arc::clone(&web.checkouts),
+                    following::Parts {
+                        providers: providers.clone(),
+                        checkouts: Arc::clone(&web.checkouts),
+                        refunds: Arc::clone(&web.refunds),
+                        disputes: Arc::clone(&web.disputes),
+                    },
                     Arc::clone(clock),
                     Arc::clone(rng),
                 )),
                 checkouts: Arc::clone(&web.checkouts),
+                refunds: Arc::clone(&web.refunds),
+                disputes: Arc::clone(&web.disputes),
                 purchases: Arc::clone(&web.purchases),
                 ledger: Arc::new(Ledger::new(store.clone(), Arc::clone(clock))),
                 firms: by_slug.values().copied().collect(),

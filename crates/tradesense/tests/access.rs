@@ -127,6 +127,8 @@ fn body(path: &str, version: &str) -> Value {
         Some("releases") => json!({ "name": "GDP", "at": "2014-06-01T12:30:00Z", "currencies": ["USD"] }),
         Some("cosignatures") => json!({ "key": "witness.example+00000000+AA==", "line": "none" }),
         Some("checkout") => json!({ "provider": "sandbox" }),
+        Some("refunds" | "release") => json!({ "reason": "A test" }),
+        Some("explanation") => json!({ "explanation": "They traded." }),
         Some("send-again") => json!({ "kind": "mail.send" }),
         Some("purchases") => json!({ "program": "plain", "version": "0".repeat(64) }),
         _ => json!({}),
@@ -213,6 +215,21 @@ async fn every_operation_lets_in_whom_the_table_says() {
             }
             let by_admin = at(&admin).await;
             assert!((200..300).contains(&by_admin), "{name} by admin: {by_admin}");
+            continue;
+        }
+        if access == Access::Money {
+            for (who, caller) in [("the owner", &owner), ("a stranger", &stranger), ("support", &support)] {
+                assert_eq!(at(caller).await, 403, "{name} by {who}");
+            }
+            let reads = method == "GET" && !path.contains("evidence");
+            assert_eq!(at(&risk).await == 403, !reads, "{name} by risk");
+            // Nothing is disputed, and no refund has the account's id, whoever asks.
+            let by_finance = at(&finance).await;
+            let expected = path.contains("{id}") && !path.contains("purchases");
+            assert!(
+                if expected { by_finance == 404 } else { (200..300).contains(&by_finance) },
+                "{name} by finance: {by_finance}"
+            );
             continue;
         }
         if access == Access::People {
@@ -308,6 +325,7 @@ async fn every_operation_lets_in_whom_the_table_says() {
             | Access::OwnerOrStaff
             | Access::Risk
             | Access::Admin
+            | Access::Money
             | Access::Secret
             | Access::Audit
             | Access::People

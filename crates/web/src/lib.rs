@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::catalogue::Catalogue;
+use app::disputes::Disputes;
 use app::identity::Identity;
 use app::latency::Meter;
 use app::market::MarketHub;
@@ -30,6 +31,7 @@ use app::payments::checkouts::Checkouts;
 use app::payments::notices::Notices;
 use app::privacy::Privacy;
 use app::purchases::Purchases;
+use app::refunds::Refunds;
 use app::releases::Releases;
 use app::trading::Desk;
 use app::webhooks::Webhooks;
@@ -103,6 +105,10 @@ pub struct Parts {
     pub notices: Arc<Notices>,
     /// Where people reach this installation, without a slash at the end.
     pub public_url: String,
+    /// Giving money back.
+    pub refunds: Arc<Refunds>,
+    /// Buyers who want money back.
+    pub disputes: Arc<Disputes>,
     /// Trading.
     pub desk: Desk,
     /// Judging a history by other rules.

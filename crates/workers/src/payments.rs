@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::AppError;
+use app::disputes::Disputes;
 use app::ledger::Ledger;
 use app::payments::checkouts::Checkouts;
 use app::payments::following::Following;
 use app::purchases::Purchases;
+use app::refunds::Refunds;
 use kernel::FirmId;
 use tokio::sync::{Notify, watch};
 
@@ -28,6 +30,10 @@ pub struct MoneyKeeper {
     pub following: Arc<Following>,
     /// Looks after pages.
     pub checkouts: Arc<Checkouts>,
+    /// Asks again for money that is to go back.
+    pub refunds: Arc<Refunds>,
+    /// Pulls disputes that nobody told of.
+    pub disputes: Arc<Disputes>,
     /// Fulfils and gives up purchases.
     pub purchases: Arc<Purchases>,
     /// Frees what is held for too long.
@@ -92,6 +98,8 @@ impl MoneyKeeper {
             while self.purchases.fulfil_opened(&context).await? > 0 {}
             while self.purchases.expire_stale(&context).await? > 0 {}
             while self.ledger.expire_holds(*firm).await? > 0 {}
+            self.refunds.janitor(&context).await?;
+            self.disputes.janitor(&context).await?;
         }
         Ok(())
     }

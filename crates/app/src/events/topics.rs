@@ -42,6 +42,20 @@ const VERDICT: &[(&str, Form)] = &[("account", Form::Id), ("verdict", Form::Numb
 const SALE: &[(&str, Form)] = &[("slug", Form::Text), ("version", Form::Text), ("fee", Form::Money)];
 const SETTLEMENT: &[(&str, Form)] =
     &[("state", Form::Text), ("challenge", Form::OptionalId), ("fee", Form::Money)];
+const DISPUTE: &[(&str, Form)] = &[
+    ("dispute", Form::Id),
+    ("purchase", Form::Id),
+    ("state", Form::Text),
+    ("provider", Form::Text),
+    ("amount", Form::Money),
+];
+const RATE: &[(&str, Form)] = &[
+    ("provider", Form::Text),
+    ("month", Form::Text),
+    ("level", Form::Text),
+    ("disputes", Form::Number),
+    ("payments", Form::Number),
+];
 const RELEASE: &[(&str, Form)] =
     &[("name", Form::Text), ("at", Form::Instant), ("currencies", Form::Texts), ("symbols", Form::Texts)];
 
@@ -62,6 +76,8 @@ pub const TOPICS: &[Topic] = &[
     topic("account.expired", "The time for a phase has run out.", VERDICT),
     topic("account.paid", "A payout left the account.", VERDICT),
     topic("account.payout_refused", "A payout was refused.", VERDICT),
+    topic("dispute.opened", "A buyer, or their bank, asks for a payment or about it.", DISPUTE),
+    topic("dispute.rate_high", "Too many payments of a month are disputed at a provider.", RATE),
     topic("program.published", "A version of a program is on sale.", SALE),
     topic("purchase.created", "Somebody is about to buy.", SALE),
     topic("purchase.paid", "A purchase was paid.", SETTLEMENT),

@@ -97,7 +97,21 @@ pub fn provider_fee_back(event: Event, provider: &Provider, fee: Money) -> Resul
 /// the tax in that.
 pub fn tax_in_refund(sale: Sale, before: (Money, Money), refund: Money) -> Result<Money, LedgerError> {
     let currency = sale.paid.currency();
-    for money in [sale.tax, before.0, before.1, refund] {
+    for money in [before.0, before.1, refund] {
+        if money.currency() != currency {
+            return Err(LedgerError::Currencies(money.currency(), currency));
+        }
+    }
+    let with = before.0.minor().checked_add(refund.minor()).ok_or(Overflow)?;
+    let share = tax_share(sale, Money::from_minor(with, currency))?;
+    let tax = share.minor().checked_sub(before.1.minor()).ok_or(Overflow)?;
+    Ok(Money::from_minor(tax.clamp(0, refund.minor().max(0)), currency))
+}
+
+/// The tax in so much of what was paid.
+pub fn tax_share(sale: Sale, refunded: Money) -> Result<Money, LedgerError> {
+    let currency = sale.paid.currency();
+    for money in [sale.tax, refunded] {
         if money.currency() != currency {
             return Err(LedgerError::Currencies(money.currency(), currency));
         }
@@ -105,12 +119,20 @@ pub fn tax_in_refund(sale: Sale, before: (Money, Money), refund: Money) -> Resul
     if sale.paid.minor() == 0 {
         return Ok(nothing(currency));
     }
-    let with = before.0.minor().checked_add(refund.minor()).ok_or(Overflow)?;
-    let product = i128::from(sale.tax.minor()).checked_mul(i128::from(with)).ok_or(Overflow)?;
+    let product = i128::from(sale.tax.minor()).checked_mul(i128::from(refunded.minor())).ok_or(Overflow)?;
     let share = divide(product, i128::from(sale.paid.minor()), Rounding::HalfEven)?;
-    let share = i64::try_from(share).map_err(|_| Overflow)?;
-    let tax = share.checked_sub(before.1.minor()).ok_or(Overflow)?;
-    Ok(Money::from_minor(tax.clamp(0, refund.minor().max(0)), currency))
+    Ok(Money::from_minor(i64::try_from(share).map_err(|_| Overflow)?, currency))
+}
+
+/// A refund failed whose neighbours were rounded with it: so much more of what they gave back is tax (above zero), or less.
+pub fn tax_corrected(event: Event, more: Money) -> Result<Entry, LedgerError> {
+    let (debit, credit) = if more.minor() < 0 {
+        (Account::Refunds, Account::TaxPayable)
+    } else {
+        (Account::TaxPayable, Account::Refunds)
+    };
+    let size = more.minor().checked_abs().ok_or(Overflow)?;
+    event.one(EntryKind::Refund, debit, credit, Money::from_minor(size, more.currency()))
 }
 
 /// A purchase was refunded, in whole or in part; `tax` of it is tax.

@@ -9,6 +9,9 @@ use kernel::{Clock, FirmId, PersonId, RequestId, Rng, Span};
 use super::checkouts::Checkouts;
 use super::notices::{Claimed, MOST_ATTEMPTS, NoticeStore, Tried, pause_after};
 use super::port::{About, ProviderName};
+use super::{Providers, failed};
+use crate::disputes::Disputes;
+use crate::refunds::Refunds;
 use crate::{AppError, Context, with_causes};
 
 /// Whoever has taken notices has so long to do what follows.
@@ -21,9 +24,22 @@ const MOST_ERROR: usize = 2_000;
 /// Does what follows from notices.
 pub struct Following {
     notices: Arc<dyn NoticeStore>,
-    checkouts: Arc<Checkouts>,
+    parts: Parts,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
+}
+
+/// Whom it concerns.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Where things are pulled from.
+    pub providers: Providers,
+    /// Pages and payments.
+    pub checkouts: Arc<Checkouts>,
+    /// Money given back.
+    pub refunds: Arc<Refunds>,
+    /// Payments that buyers want back.
+    pub disputes: Arc<Disputes>,
 }
 
 impl fmt::Debug for Following {
@@ -36,11 +52,11 @@ impl Following {
     /// Over the inbox and everything that may follow.
     pub fn new(
         notices: Arc<dyn NoticeStore>,
-        checkouts: Arc<Checkouts>,
+        parts: Parts,
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
     ) -> Self {
-        Self { notices, checkouts, clock, rng }
+        Self { notices, parts, clock, rng }
     }
 
     /// The platform itself acts, for a firm.
@@ -75,10 +91,37 @@ impl Following {
         provider: ProviderName,
         about: &About,
     ) -> Result<Option<PersonId>, AppError> {
+        let Parts { providers, checkouts, refunds, disputes } = &self.parts;
+        let asked = || providers.of(context.firm, provider);
         match about {
-            About::Checkout(session) => self.checkouts.follow(context, provider, session).await,
-            About::Payment(payment) => self.checkouts.follow_payment(context, provider, payment).await,
-            About::Refund(_) | About::Dispute(_) | About::Payout(_) | About::Other => Ok(None),
+            About::Checkout(session) => checkouts.follow(context, provider, session).await,
+            About::Payment(payment) => checkouts.follow_payment(context, provider, payment).await,
+            About::Refund(id) => {
+                let refund = asked()?.refund_state(id).await.map_err(failed("pulling a refund"))?;
+                let payer = self.payer(context, provider, refund.payment.as_deref()).await?;
+                refunds.told(context, provider, &refund).await?;
+                Ok(payer)
+            }
+            About::Dispute(id) => {
+                let dispute = asked()?.dispute(id).await.map_err(failed("pulling a dispute"))?;
+                let payer = self.payer(context, provider, dispute.payment.as_deref()).await?;
+                disputes.told(context, provider, &dispute).await?;
+                Ok(payer)
+            }
+            About::Payout(_) | About::Other => Ok(None),
+        }
+    }
+
+    /// Learns of the payment first, if it is said which: what follows it may have outrun it.
+    async fn payer(
+        &self,
+        context: &Context,
+        provider: ProviderName,
+        payment: Option<&str>,
+    ) -> Result<Option<PersonId>, AppError> {
+        match payment {
+            Some(payment) => self.parts.checkouts.follow_payment(context, provider, payment).await,
+            None => Ok(None),
         }
     }
 }

@@ -96,7 +96,7 @@ pub struct Happened {
     pub reference: String,
     /// How much.
     pub amount: Option<Money>,
-    /// Of a refund: how much of it is tax.
+    /// Of a refund: how much of it is tax. Of one that failed: by how much the tax in those that stand was mended.
     pub tax: Option<Money>,
     /// When it happened.
     pub at: Timestamp,
@@ -184,9 +184,11 @@ impl Cash<'_> {
         let stands = |it: &&Happened| {
             matches!(it.what, Happening::RefundedInPart | Happening::RefundedInWhole) && !self.failed(it)
         };
-        self.history.iter().filter(stands).try_fold((zero, zero), |(amount, tax), refund| {
-            Ok((plus(amount, refund.amount)?, plus(tax, refund.tax)?))
-        })
+        let stand = self.history.iter().filter(stands).try_fold((zero, zero), |(amount, tax), refund| {
+            Ok::<_, AppError>((plus(amount, refund.amount)?, plus(tax, refund.tax)?))
+        })?;
+        let mut mended = self.history.iter().filter(|it| it.what == Happening::RefundFailed);
+        Ok((stand.0, mended.try_fold(stand.1, |tax, it| plus(tax, it.tax))?))
     }
 
     /// What came too often and was not given back yet.
@@ -364,11 +366,21 @@ fn judge(money: &Cash<'_>, said: &PurchaseEvent, event: Event) -> Result<(Happen
             let refunded = refunded.ok_or_else(|| conflict("The refund is not known yet."))?;
             let amount = refunded.amount.ok_or(LedgerError::Overflow(Overflow))?;
             let of = Event { id: refunded.id, cause: event.cause.clone(), at: refunded.at };
-            let entry = match refunded.tax {
-                Some(tax) => posting::refunded(of, provider, amount, tax)?,
-                None => posting::overpayment_refunded(of, provider, amount)?,
+            let Some(tax) = refunded.tax else {
+                let entry = posting::overpayment_refunded(of, provider, amount)?;
+                return Ok((Happening::RefundFailed, Some(entry.reversal(event.at, &told(reason))?).into()));
             };
-            (Happening::RefundFailed, Some(entry.reversal(event.at, &told(reason))?).into())
+            let entry = posting::refunded(of, provider, amount, tax)?;
+            let mut entries = vec![entry.reversal(event.at, &told(reason))?];
+            // What still stands has the tax that it would have if this one had never been.
+            let stood = money.refunded()?;
+            let share = posting::tax_share(purchase.sale(), posting::minus(stood.0, amount)?)?;
+            let more = posting::minus(share, posting::minus(stood.1, tax)?)?;
+            let mended = (more.minor() != 0).then_some(more);
+            if let Some(more) = mended {
+                entries.push(posting::tax_corrected(event, more)?);
+            }
+            (Happening::RefundFailed, Postings { entries, tax: mended })
         }
         PurchaseEvent::DisputeOpened { provider, amount, fee, .. } => {
             let entry = posting::dispute_opened(event, provider, *amount, *fee)?;

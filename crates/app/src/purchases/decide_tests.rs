@@ -297,3 +297,37 @@ proptest! {
         prop_assert_eq!(plain.books().values().sum::<i64>(), 0);
     }
 }
+
+proptest! {
+    #[test]
+    fn the_tax_that_was_given_back_fits_what_stands_whatever_failed(
+        fee in 1_000_i64..100_000,
+        tax in 0_i64..1_000,
+        parts in prop::collection::vec((1_i64..200, any::<bool>()), 1..8),
+    ) {
+        let mut life = Life::new(purchase(fee, tax));
+        life.tell(&captured("p", fee), 1).unwrap();
+        let mut stands = 0;
+        let fits = |life: &Life, stands: i64| {
+            let expected = posting::tax_share(life.purchase.sale(), usd(stands)).unwrap().minor();
+            let owed = life.books().get("tax_payable").copied().unwrap_or_default();
+            (expected - tax, stands - expected) == (owed, life.books().get("refunds").copied().unwrap_or_default())
+        };
+        for (number, (part, _)) in parts.iter().enumerate() {
+            prop_assume!(stands + part < fee);
+            life.tell(&refunded("p", &format!("r{number}"), *part), 2).unwrap();
+            stands += part;
+            prop_assert!(fits(&life, stands));
+        }
+        for (number, (part, _)) in parts.iter().enumerate().filter(|(_, (_, fails))| *fails) {
+            life.tell(&refund_failed(&format!("r{number}")), 3).unwrap();
+            prop_assert!(!life.tell(&refund_failed(&format!("r{number}")), 3).unwrap());
+            stands -= part;
+            prop_assert!(fits(&life, stands), "{:?}", life.books());
+        }
+        // The rest has the rest of the tax.
+        life.tell(&refunded("p", "rest", fee - stands), 4).unwrap();
+        prop_assert_eq!(life.books().get("tax_payable").copied(), None);
+        prop_assert_eq!(life.books().get("refunds").copied(), Some(fee - tax));
+    }
+}

@@ -504,22 +504,7 @@ impl Purchases {
     ) -> Result<Purchase, AppError> {
         let recorded_at = self.clock.now();
         let settle = |purchase: &Purchase, history: &[Happened]| {
-            let Some(decision) = decide(purchase, history, event, at)? else { return Ok(None) };
-            let (what, to) = (decision.happened.what, decision.happened.to);
-            // Follows from the purchase: whatever is repeated, there is one challenge.
-            let challenge = (purchase.challenge.is_none() && to == PurchaseState::Captured)
-                .then(|| ChallengeId::derived(&[b"challenge", id.uuid().as_bytes()]));
-            let told = challenge.or(purchase.challenge);
-            let detail = serde_json::json!({ "state": to.word(), "challenge": told, "fee": purchase.fee });
-            let action = format!("purchase.{}", verb(what));
-            Ok(Some(Settlement {
-                recorded_at,
-                challenge,
-                frees_coupons: to.is_dead() && !purchase.state.is_dead(),
-                audit: audit(context, recorded_at, &action, id, detail.clone()),
-                outbox: topic(what).map(|topic| outbox(context, recorded_at, topic, id, detail)),
-                decision,
-            }))
+            settlement(context, recorded_at, purchase, history, (event, at))
         };
         self.store.settle(context.firm, id, &settle).await?.ok_or(AppError::NotFound("purchase"))
     }
@@ -551,6 +536,55 @@ impl Purchases {
     pub async fn unopened(&self, most: i64) -> Result<Vec<Unopened>, AppError> {
         self.store.unopened(most).await
     }
+}
+
+/// What becomes of a locked purchase when something has happened to it at an instant; nothing if it stays as it is.
+fn settlement(
+    context: &Context,
+    recorded_at: Timestamp,
+    purchase: &Purchase,
+    history: &[Happened],
+    (event, at): (&PurchaseEvent, Timestamp),
+) -> Result<Option<Settlement>, AppError> {
+    let id = purchase.id;
+    let Some(decision) = decide(purchase, history, event, at)? else { return Ok(None) };
+    let (what, to) = (decision.happened.what, decision.happened.to);
+    // Follows from the purchase: whatever is repeated, there is one challenge.
+    let challenge = (purchase.challenge.is_none() && to == PurchaseState::Captured)
+        .then(|| ChallengeId::derived(&[b"challenge", id.uuid().as_bytes()]));
+    let told = challenge.or(purchase.challenge);
+    let detail = serde_json::json!({ "state": to.word(), "challenge": told, "fee": purchase.fee });
+    let action = format!("purchase.{}", verb(what));
+    Ok(Some(Settlement {
+        recorded_at,
+        challenge,
+        frees_coupons: to.is_dead() && !purchase.state.is_dead(),
+        audit: audit(context, recorded_at, &action, id, detail.clone()),
+        outbox: topic(what).map(|topic| outbox(context, recorded_at, topic, id, detail)),
+        decision,
+    }))
+}
+
+/// What becomes of a locked purchase when several things have happened to it, one after the other. For refunds and disputes,
+/// whose rows are written with it.
+pub(crate) fn settlements(
+    context: &Context,
+    recorded_at: Timestamp,
+    purchase: &Purchase,
+    history: &[Happened],
+    events: &[(PurchaseEvent, Timestamp)],
+) -> Result<Vec<Settlement>, AppError> {
+    let (mut purchase, mut history) = (purchase.clone(), history.to_vec());
+    let mut settled = Vec::with_capacity(events.len());
+    for (event, at) in events {
+        if let Some(next) = settlement(context, recorded_at, &purchase, &history, (event, *at))? {
+            purchase.state = next.decision.happened.to;
+            purchase.challenge = next.challenge.or(purchase.challenge);
+            history.push(next.decision.happened.clone());
+            settled.push(next);
+        }
+    }
+    Ok(settled)
 }
 
 /// What the audit log calls it.

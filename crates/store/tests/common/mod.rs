@@ -438,6 +438,30 @@ async fn money(world: &World, firm: FirmId, trader: &Person) {
     let to = Account::PayoutClearing(Provider::parse("sandbox").unwrap());
     world.store.end_hold(firm, hold.id, &HoldOutcome::Post(usd("50"), to), at).await.unwrap().unwrap();
     snapshot(world, firm).await;
+    refunds_and_disputes(world, firm).await;
+}
+
+/// A refund and a dispute of which no provider knows more than a question.
+async fn refunds_and_disputes(world: &World, firm: FirmId) {
+    let mut owner = world.database.superuser().await;
+    for sql in [
+        "insert into refunds (firm_id, id, purchase_id, person_id, provider, payment, amount_minor, currency, reason, origin, state,
+                              first_asked_at, tries, changed_at)
+         select firm_id, gen_random_uuid(), id, person_id, 'sandbox', 'pay', 1, 'USD', 'Paid twice.', 'overpaid', 'failed', now(), 0, now()
+         from purchases where firm_id = $1 order by created_at, id limit 1",
+        "insert into disputes (firm_id, id, provider, known_as, purchase_id, person_id, payment, amount_minor, currency, reason, state,
+                               inquiry, opened_at, changed_at)
+         select firm_id, gen_random_uuid(), 'sandbox', 'dp', id, person_id, 'pay', 1, 'USD', 'general', 'needs_answer', true, now(), now()
+         from purchases where firm_id = $1 order by created_at, id limit 1",
+        "insert into dispute_answers (firm_id, dispute_id, number, kind, state, asked_by, first_asked_at, changed_at)
+         select firm_id, id, 1, 'concession', 'failed', person_id, now(), now() from disputes where firm_id = $1",
+        "insert into dispute_holds (firm_id, dispute_id, person_id, at)
+         select firm_id, id, person_id, now() from disputes where firm_id = $1",
+        "insert into dispute_rate_alerts (firm_id, provider, month, level, disputes, payments, at)
+         values ($1, 'sandbox', '2026-01', 'warn', 1, 100, now())",
+    ] {
+        sqlx::query(sql).bind(firm.uuid()).execute(&mut owner).await.unwrap();
+    }
 }
 
 /// Sums the books. What other tests of this server are writing just now holds up what a snapshot may know.

@@ -20,6 +20,8 @@ pub enum Access {
     Risk,
     /// Whoever runs the firm.
     Admin,
+    /// Those of the firm who see what it earns and pays; where something is done, or said of a buyer, of them whoever handles money.
+    Money,
     /// Those of the firm who read its audit log.
     Audit,
     /// Whoever has the address or the signature; for everybody else it is not found.
@@ -65,6 +67,15 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
     ("POST", "/v1/auth/sign-in", Access::Public),
     ("POST", "/v1/auth/sign-out", Access::Public),
     ("GET", "/v1/challenges", Access::SignedIn),
+    ("GET", "/v1/dispute-rates", Access::Money),
+    ("GET", "/v1/disputes", Access::Money),
+    ("GET", "/v1/disputes/{id}", Access::Money),
+    ("POST", "/v1/disputes/{id}/concede", Access::Money),
+    ("GET", "/v1/disputes/{id}/evidence", Access::Money),
+    ("GET", "/v1/disputes/{id}/evidence.zip", Access::Money),
+    ("PUT", "/v1/disputes/{id}/explanation", Access::Money),
+    ("POST", "/v1/disputes/{id}/release", Access::Money),
+    ("POST", "/v1/disputes/{id}/submit", Access::Money),
     ("GET", "/v1/firm", Access::Public),
     ("GET", "/v1/leaderboard", Access::Public),
     ("POST", "/v1/mail/bounces/{token}", Access::Secret),
@@ -113,7 +124,11 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
     ("GET", "/v1/purchases/{id}", Access::Owner),
     ("POST", "/v1/purchases/{id}/checkout", Access::Owner),
     ("POST", "/v1/purchases/{id}/checkout/refresh", Access::Owner),
+    ("GET", "/v1/purchases/{id}/refunds", Access::Owner),
+    ("POST", "/v1/purchases/{id}/refunds", Access::Money),
     ("GET", "/v1/receipt-keys", Access::Public),
+    ("GET", "/v1/refunds", Access::Money),
+    ("GET", "/v1/refunds/{id}", Access::Money),
     ("GET", "/v1/releases", Access::Public),
     ("POST", "/v1/releases", Access::Risk),
     ("DELETE", "/v1/releases/{id}", Access::Risk),

@@ -11,6 +11,7 @@ mod auditing;
 mod auth;
 mod challenges;
 mod checkouts;
+mod disputes;
 mod forecast;
 mod leaderboard;
 mod market;
@@ -23,6 +24,7 @@ mod provider_events;
 mod publishing;
 mod purchases;
 mod receipts;
+mod refunds;
 mod releases;
 mod text;
 mod trading;
@@ -41,6 +43,8 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(programs::router())
         .merge(purchases::router())
         .merge(checkouts::router())
+        .merge(refunds::router())
+        .merge(disputes::router())
         .merge(challenges::router())
         .merge(accounts::router())
         .merge(trading::router())
@@ -87,3 +91,12 @@ pub struct Cursor {
 
 /// Rows in a page.
 pub(crate) const PAGE: i64 = 100;
+
+/// The rows of a page and the cursor of the next one, out of so many rows and one.
+fn page<T>(mut rows: Vec<T>, place: impl FnOnce(&T) -> String) -> (Vec<T>, Option<String>) {
+    let page = usize::try_from(PAGE).unwrap_or(usize::MAX);
+    let more = rows.len() > page;
+    rows.truncate(page);
+    let next = if more { rows.last().map(place) } else { None };
+    (rows, next)
+}

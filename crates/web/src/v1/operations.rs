@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 
 use super::text::time;
 use super::words::{Cancelling, JobState};
-use super::{PAGE, Page};
+use super::{PAGE, Page, page};
 use crate::Web;
 use crate::extract::{Body, Path, Query, SignedIn};
 use crate::problem::{Problem, ProblemBody};
@@ -399,15 +399,6 @@ async fn send_messages_again(
 
 /// One row more than a page tells whether another page follows.
 const MORE_THAN_A_PAGE: i64 = PAGE + 1;
-
-/// The rows of a page and the cursor of the next one, out of so many rows and one.
-fn page<T>(mut rows: Vec<T>, place: impl FnOnce(&T) -> String) -> (Vec<T>, Option<String>) {
-    let page = usize::try_from(PAGE).unwrap_or(usize::MAX);
-    let more = rows.len() > page;
-    rows.truncate(page);
-    let next = if more { rows.last().map(place) } else { None };
-    (rows, next)
-}
 
 fn bad_cursor<E: fmt::Debug>(_: E) -> AppError {
     AppError::field("/cursor", "Use the next_cursor of the page before.")

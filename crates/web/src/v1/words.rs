@@ -236,6 +236,100 @@ impl From<app::purchases::PurchaseState> for PurchaseState {
     }
 }
 
+/// How a refund stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundState {
+    /// Written down; the provider may or may not know of it, and is asked again.
+    Asked,
+    /// The provider has it, and the money is on its way.
+    Pending,
+    /// The buyer's bank has it.
+    Done,
+    /// It came back, or never left.
+    Failed,
+}
+
+impl From<app::refunds::RefundState> for RefundState {
+    fn from(state: app::refunds::RefundState) -> Self {
+        match state {
+            app::refunds::RefundState::Asked => Self::Asked,
+            app::refunds::RefundState::Pending => Self::Pending,
+            app::refunds::RefundState::Done => Self::Done,
+            app::refunds::RefundState::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<RefundState> for app::refunds::RefundState {
+    fn from(state: RefundState) -> Self {
+        match state {
+            RefundState::Asked => Self::Asked,
+            RefundState::Pending => Self::Pending,
+            RefundState::Done => Self::Done,
+            RefundState::Failed => Self::Failed,
+        }
+    }
+}
+
+/// Who wanted a refund.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundOrigin {
+    /// Somebody of the firm.
+    Asked,
+    /// Nobody: it was paid twice.
+    Overpaid,
+    /// Somebody at the provider's own screen.
+    AtProvider,
+}
+
+impl From<app::refunds::Origin> for RefundOrigin {
+    fn from(origin: app::refunds::Origin) -> Self {
+        match origin {
+            app::refunds::Origin::Asked => Self::Asked,
+            app::refunds::Origin::Overpaid => Self::Overpaid,
+            app::refunds::Origin::AtProvider => Self::AtProvider,
+        }
+    }
+}
+
+/// How a dispute stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeState {
+    /// It is the firm's turn to answer.
+    NeedsAnswer,
+    /// Somebody else's turn.
+    UnderReview,
+    /// Ended for the firm.
+    Won,
+    /// Ended for the buyer.
+    Lost,
+}
+
+impl From<app::payments::port::DisputeState> for DisputeState {
+    fn from(state: app::payments::port::DisputeState) -> Self {
+        match state {
+            app::payments::port::DisputeState::NeedsAnswer => Self::NeedsAnswer,
+            app::payments::port::DisputeState::UnderReview => Self::UnderReview,
+            app::payments::port::DisputeState::Won => Self::Won,
+            app::payments::port::DisputeState::Lost => Self::Lost,
+        }
+    }
+}
+
+impl From<DisputeState> for app::payments::port::DisputeState {
+    fn from(state: DisputeState) -> Self {
+        match state {
+            DisputeState::NeedsAnswer => Self::NeedsAnswer,
+            DisputeState::UnderReview => Self::UnderReview,
+            DisputeState::Won => Self::Won,
+            DisputeState::Lost => Self::Lost,
+        }
+    }
+}
+
 /// What a verdict means for its account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

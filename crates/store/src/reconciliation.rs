@@ -945,7 +945,7 @@ async fn purchases_in_tx(tx: &mut Tx, run: &Run) -> Result<OwnPage, AppError> {
                select entry.id, entry.cause, entry.kind from unresolved
                join ledger_entries entry on entry.firm_id = $1 and entry.id = unresolved.id
            )
-           select id::text as "name!", 'without_entry' as "kind!", coalesce(posted.currency, bought.fee_currency) as "currency!",
+           select posted.id::text as "name!", 'without_entry' as "kind!", coalesce(posted.currency, bought.fee_currency) as "currency!",
                   posted.moved::bigint as ours, posted.amount_minor as theirs, 'purchase:' || purchase_id as about
            from posted join purchases bought on bought.firm_id = $1 and bought.id = posted.purchase_id
            where posted.entries = 0

@@ -12,16 +12,20 @@ use anyhow::Context as _;
 use app::cache::Cache;
 use app::catalogue::Catalogue;
 use app::events::{Consumer, MessageStore as _};
+use app::finance::Finance;
 use app::identity::{Cost, Identity};
 use app::jobs::JobHandler;
 use app::latency::Meter;
+use app::ledger::Ledger;
 use app::market::MarketHub;
 use app::notifications::{BounceKey, MAIL_QUEUE, Mailbox, Mailer, Notifications};
 use app::operations::Operations;
 use app::overrides::Overrides;
+use app::payments::Providers;
 use app::privacy::{Homes, KeyStore, Privacy, Vault};
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
+use app::reconciliation::Reconciliation;
 use app::releases::Releases;
 use app::streams::Streams;
 use app::trading::{
@@ -339,6 +343,14 @@ impl Platform {
                 store.clone(),
                 crate::replay::archived_quotes_in(Archive::new(&settings.archive), settings.quotes.clone()),
                 Arc::clone(&settings.instruments),
+            )),
+            ledger: Arc::new(Ledger::new(store.clone(), Arc::clone(clock))),
+            finance: Arc::new(Finance::new(store.clone())),
+            reconciliation: Arc::new(Reconciliation::new(
+                store.clone(),
+                Arc::new(Providers::default()),
+                Arc::clone(clock),
+                Arc::clone(rng),
             )),
             desk: desk.clone(),
             overrides: Arc::new(Overrides::new(store.clone(), desk.clone())),

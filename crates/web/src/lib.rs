@@ -19,14 +19,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::catalogue::Catalogue;
+use app::finance::Finance;
 use app::identity::Identity;
 use app::latency::Meter;
+use app::ledger::Ledger;
 use app::market::MarketHub;
 use app::notifications::{Mailbox, Notifications};
 use app::operations::Operations;
 use app::overrides::Overrides;
 use app::privacy::Privacy;
 use app::purchases::Purchases;
+use app::reconciliation::Reconciliation;
 use app::releases::Releases;
 use app::trading::Desk;
 use app::webhooks::Webhooks;
@@ -94,6 +97,12 @@ pub struct Parts {
     pub catalogue: Arc<Catalogue>,
     /// Buying.
     pub purchases: Arc<Purchases>,
+    /// The firm's books.
+    pub ledger: Arc<Ledger>,
+    /// What the books say of the business.
+    pub finance: Arc<Finance>,
+    /// The books compared with others.
+    pub reconciliation: Arc<Reconciliation>,
     /// Trading.
     pub desk: Desk,
     /// Judging a history by other rules.

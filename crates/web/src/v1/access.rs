@@ -26,13 +26,15 @@ pub enum Access {
     Secret,
     /// Those of the firm who see what goes on behind the requests; where something is done, of them whoever may operate.
     Operations,
+    /// Those of the firm who see its money; where something is changed, of them whoever may.
+    Finance,
     /// Those of the firm who look after people; where something is done or everything is given, whoever runs the firm. Each says
     /// why, and it is written into the audit log before they see anything.
     People,
 }
 
 /// Method, path and who may, in the order of the paths.
-pub const ACCESS: [(&str, &str, Access); 94] = [
+pub const ACCESS: [(&str, &str, Access); 106] = [
     ("GET", "/v1/accounts/{id}", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/fills", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/forecast", Access::OwnerOrStaff),
@@ -65,6 +67,12 @@ pub const ACCESS: [(&str, &str, Access); 94] = [
     ("POST", "/v1/auth/sign-in", Access::Public),
     ("POST", "/v1/auth/sign-out", Access::Public),
     ("GET", "/v1/challenges", Access::SignedIn),
+    ("GET", "/v1/finance/accounts/{account}/lines", Access::Finance),
+    ("GET", "/v1/finance/accounts/{account}/lines/csv", Access::Finance),
+    ("GET", "/v1/finance/reports/{report}", Access::Finance),
+    ("GET", "/v1/finance/reports/{report}/csv", Access::Finance),
+    ("GET", "/v1/finance/trial-balance", Access::Finance),
+    ("GET", "/v1/finance/trial-balance/csv", Access::Finance),
     ("GET", "/v1/firm", Access::Public),
     ("GET", "/v1/leaderboard", Access::Public),
     ("POST", "/v1/mail/bounces/{token}", Access::Secret),
@@ -109,6 +117,12 @@ pub const ACCESS: [(&str, &str, Access); 94] = [
     ("POST", "/v1/purchases", Access::Trader),
     ("GET", "/v1/purchases/{id}", Access::Owner),
     ("GET", "/v1/receipt-keys", Access::Public),
+    ("GET", "/v1/reconciliation/differences", Access::Finance),
+    ("GET", "/v1/reconciliation/differences/csv", Access::Finance),
+    ("POST", "/v1/reconciliation/differences/{id}/assign", Access::Finance),
+    ("POST", "/v1/reconciliation/differences/{id}/resolve", Access::Finance),
+    ("GET", "/v1/reconciliation/runs", Access::Finance),
+    ("POST", "/v1/reconciliation/runs", Access::Finance),
     ("GET", "/v1/releases", Access::Public),
     ("POST", "/v1/releases", Access::Risk),
     ("DELETE", "/v1/releases/{id}", Access::Risk),

@@ -10,6 +10,7 @@ mod accounts;
 mod auditing;
 mod auth;
 mod challenges;
+mod finance;
 mod forecast;
 mod leaderboard;
 mod market;
@@ -21,6 +22,7 @@ mod programs;
 mod publishing;
 mod purchases;
 mod receipts;
+mod reconciliation;
 mod releases;
 mod text;
 mod trading;
@@ -54,6 +56,8 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(operations::router())
         .merge(auditing::router())
         .merge(privacy::router())
+        .merge(finance::router())
+        .merge(reconciliation::router())
 }
 
 /// A list that ends.

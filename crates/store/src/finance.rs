@@ -76,8 +76,9 @@ async fn revenue_in_tx(
            ), sums as (
                select case when $4 then ((moved.effective_at at time zone 'UTC')::date - date '1970-01-01') end as day,
                       case when $5 then bought.slug end as program,
-                      case when $6 then coalesce(substring(moved.debit from '^provider_clearing:(.*)$'),
-                                                 substring(moved.credit from '^provider_clearing:(.*)$'), bought.provider) end as provider,
+                      case when $6 then case when moved.debit like 'provider_clearing:%' then split_part(moved.debit, ':', 2)
+                                        when moved.credit like 'provider_clearing:%' then split_part(moved.credit, ':', 2)
+                                        else bought.provider end end as provider,
                       moved.currency,
                       count(distinct entry.id) filter (where entry.kind = 'capture') as count,
                       coalesce(sum(amount) filter (where credit = 'fee_income'), 0)
@@ -91,7 +92,8 @@ async fn revenue_in_tx(
                from moved
                join ledger_entries entry on entry.firm_id = $1 and entry.id = moved.entry_id
                left join purchases bought on bought.firm_id = $1
-                and bought.id = case when entry.cause ~ '^purchase:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                and bought.id = case when entry.cause like 'purchase:________-____-____-____-____________'
+                                      and translate(substr(entry.cause, 10), '0123456789abcdef-', '') = ''
                                      then substr(entry.cause, 10)::uuid end
                group by 1, 2, 3, 4
            )
@@ -126,8 +128,9 @@ async fn refunds_in_tx(
            ), sums as (
                select case when $4 then ((moved.effective_at at time zone 'UTC')::date - date '1970-01-01') end as day,
                       case when $5 then bought.slug end as program,
-                      case when $6 then coalesce(substring(moved.debit from '^provider_clearing:(.*)$'),
-                                                 substring(moved.credit from '^provider_clearing:(.*)$'), bought.provider) end as provider,
+                      case when $6 then case when moved.debit like 'provider_clearing:%' then split_part(moved.debit, ':', 2)
+                                        when moved.credit like 'provider_clearing:%' then split_part(moved.credit, ':', 2)
+                                        else bought.provider end end as provider,
                       moved.currency,
                       count(distinct entry.id) filter (where entry.kind = 'refund')
                           - count(distinct entry.id) filter (where entry.kind = 'reversal') as count,
@@ -141,7 +144,8 @@ async fn refunds_in_tx(
                join ledger_entries entry on entry.firm_id = $1 and entry.id = moved.entry_id
                left join ledger_entries root on root.firm_id = $1 and root.id = entry.reverses_id
                left join purchases bought on bought.firm_id = $1
-                and bought.id = case when entry.cause ~ '^purchase:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                and bought.id = case when entry.cause like 'purchase:________-____-____-____-____________'
+                                      and translate(substr(entry.cause, 10), '0123456789abcdef-', '') = ''
                                      then substr(entry.cause, 10)::uuid end
                where coalesce(root.kind, entry.kind) = 'refund'
                group by 1, 2, 3, 4
@@ -193,7 +197,8 @@ async fn disputes_in_tx(
                                                      and (debit like 'provider_fees:%' or credit like 'provider_fees:%')), 0) as fees
                from moved
                left join purchases bought on bought.firm_id = $1
-                and bought.id = case when moved.cause ~ '^purchase:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                and bought.id = case when moved.cause like 'purchase:________-____-____-____-____________'
+                                      and translate(substr(moved.cause, 10), '0123456789abcdef-', '') = ''
                                      then substr(moved.cause, 10)::uuid end
                group by 1, 2, 3, 4
            )
@@ -225,7 +230,7 @@ async fn liability_in_tx(tx: &mut Tx, days: Days, by: By) -> Result<Vec<SumRow>,
                  and side.account ~ '^(trader_payable|trader_held|affiliate_payable|affiliate_held|payout_clearing):'
            ), daily as (
                select day, currency,
-                      case when $5 then coalesce(substring(account from '^payout_clearing:(.*)$'), '') end as provider,
+                      case when $5 then case when account like 'payout_clearing:%' then split_part(account, ':', 2) else '' end end as provider,
                       coalesce(sum(amount) filter (where account ~ '^(trader|affiliate)_payable:'), 0) as payable,
                       coalesce(sum(amount) filter (where account ~ '^(trader|affiliate)_held:'), 0) as held,
                       coalesce(sum(amount) filter (where account ~ '^payout_clearing:'), 0) as clearing

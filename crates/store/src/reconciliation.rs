@@ -611,7 +611,7 @@ impl ReconciliationStore for Store {
              where firm_id = $1 and id = $2",
             firm.uuid(),
             id.uuid(),
-            reason,
+            *reason,
             by.uuid(),
             At(*at) as _,
             post.as_ref().map(|post| post.id().uuid()),
@@ -707,7 +707,7 @@ async fn names_in_tx(tx: &mut Tx, run: &Run, most: i64) -> Result<Vec<Both>, App
     named.collect()
 }
 
-fn of<'b>(named: &'b mut [Both], place: i64) -> Result<&'b mut Both, Inconsistent> {
+fn of(named: &mut [Both], place: i64) -> Result<&mut Both, Inconsistent> {
     let place = usize::try_from(place).ok().and_then(|place| place.checked_sub(1));
     place
         .and_then(|place| named.get_mut(place))
@@ -725,8 +725,8 @@ async fn lines_in_tx(tx: &mut Tx, run: &Run, named: &mut [Both]) -> Result<(), A
            order by wanted.place, line.at, line.id"#,
         firm.uuid(),
         run.subject.word(),
-        column(named, |both| both.name.family.word()) as _,
-        &column(named, |both| both.name.name.clone()),
+        column(&*named, |both| both.name.family.word()) as _,
+        &column(&*named, |both| both.name.name.clone()),
     )
     .fetch_all(tx.connection())
     .await
@@ -760,8 +760,8 @@ async fn moves_in_tx(tx: &mut Tx, run: &Run, named: &mut [Both]) -> Result<(), A
            order by wanted.place, entry.number, moved.line"#,
         firm.uuid(),
         run.subject.word(),
-        column(named, |both| both.name.family.word()) as _,
-        &column(named, |both| both.name.name.clone()),
+        column(&*named, |both| both.name.family.word()) as _,
+        &column(&*named, |both| both.name.name.clone()),
     )
     .fetch_all(tx.connection())
     .await
@@ -793,8 +793,8 @@ async fn under_way_in_tx(tx: &mut Tx, run: &Run, named: &mut [Both]) -> Result<(
            group by 1, 2"#,
         firm.uuid(),
         run.subject.word(),
-        column(named, |both| both.name.family.word()) as _,
-        &column(named, |both| both.name.name.clone()),
+        column(&*named, |both| both.name.family.word()) as _,
+        &column(&*named, |both| both.name.name.clone()),
     )
     .fetch_all(tx.connection())
     .await

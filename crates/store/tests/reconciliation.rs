@@ -25,15 +25,14 @@ use app::payments::port::{
 };
 use app::purchases::{Order, Purchase, PurchaseEvent};
 use app::reconciliation::{
-    DifferenceState, Kept, Kind, PaidOut, Payouts, Reconciliation, ReconciliationStore as _, Remedy, Run,
-    RunState, Subject, Wanted,
+    DifferenceState, Kept, Kind, PaidOut, Payouts, Reconciliation, Remedy, Run, RunState, Subject, Wanted,
 };
 use app::{AppError, Context};
 use async_trait::async_trait;
 use common::{Owner, market, usd};
-use engine::{Act, Key};
+use engine::Key;
 use futures_util::future::join_all;
-use kernel::{Clock as _, EntryId, FirmId, HoldId, Money, PurchaseId, Span, Timestamp};
+use kernel::{Clock as _, EntryId, FirmId, HoldId, Money, PurchaseId, Side, Span, Timestamp};
 use providers::payments::paypal::{Paypal, PaypalSettings};
 use providers::payments::stripe::{Stripe, StripeSettings};
 use providers::payments::{Limits, Tools};
@@ -622,7 +621,7 @@ async fn what_contradicts_our_own_records_is_found_in_purchases_payouts_and_trad
     let mut shard = Owner::take(&shop.world, 0).await;
     shard.quote("EURUSD", 110_000, 110_002);
     let account = shard.open(&unopened).await;
-    shard.act(account, market("EURUSD", engine_side(), 5)).unwrap();
+    shard.act(account, market("EURUSD", Side::Buy, 5)).unwrap();
     shard.quote("EURUSD", 110_300, 110_302);
     let _proof = shard.commit().await.unwrap();
     let sold = shop.sold("sold", ProviderName::Stripe).await;
@@ -704,10 +703,6 @@ async fn what_contradicts_our_own_records_is_found_in_purchases_payouts_and_trad
     let of_payouts: Vec<_> = found.iter().filter(|it| it.found.difference.family == "paid_out").collect();
     assert_eq!(of_payouts.len(), 1);
     assert_eq!((of_payouts[0].found.ours, of_payouts[0].found.theirs), (None, Some(1_200)));
-}
-
-const fn engine_side() -> kernel::Side {
-    kernel::Side::Buy
 }
 
 /// Sums of a column by currency.

@@ -419,7 +419,7 @@ async fn books(world: &World, firm: FirmId) {
         step: 0,
         read_from: at,
         page: None,
-        after: Default::default(),
+        after: (String::new(), String::new()),
         counts: Counts::default(),
         started_by: Some(admin.id),
         started_at: at,
@@ -441,7 +441,6 @@ async fn books(world: &World, firm: FirmId) {
         net: usd(gross),
         at,
     };
-    use app::payments::port::EntryKind as LineKind;
     let entries = vec![line("payment", LineKind::Payment, "10"), line("fee", LineKind::Fee, "-2")];
     let page = BookPage { entries, read_from: later, page: None };
     let run = store.keep_page(firm, &run, &page, at).await.unwrap().unwrap();

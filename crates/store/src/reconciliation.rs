@@ -637,19 +637,11 @@ impl ReconciliationStore for Store {
 }
 
 fn refuse_ended(kept: &Kept) -> Result<(), AppError> {
-    if matches!(kept.state, DifferenceState::Resolved | DifferenceState::Vanished) {
-        return Err(AppError::refused(
-            "conflict",
-            format!(
-                "The difference has {} already.",
-                match kept.state {
-                    DifferenceState::Vanished => "vanished",
-                    _ => "been resolved",
-                }
-            ),
-        ));
+    match kept.state {
+        DifferenceState::Open | DifferenceState::Assigned => Ok(()),
+        DifferenceState::Resolved => Err(AppError::refused("conflict", "The difference is resolved.")),
+        DifferenceState::Vanished => Err(AppError::refused("conflict", "The difference has vanished.")),
     }
-    Ok(())
 }
 
 async fn locked_in_tx(tx: &mut Tx, id: DifferenceId) -> Result<Option<Kept>, AppError> {

@@ -23,8 +23,8 @@ impl Cell {
     }
 
     /// A number.
-    pub fn number(number: impl ToString) -> Self {
-        Self::Number(number.to_string())
+    pub fn number(number: impl Into<String>) -> Self {
+        Self::Number(number.into())
     }
 }
 

@@ -217,7 +217,7 @@ fn written(row: &Row) -> String {
         Cell::some(row.program.as_deref()),
         Cell::some(row.provider.as_deref()),
         Cell::text(row.currency.code()),
-        Cell::number(row.count),
+        Cell::number(row.count.to_string()),
     ];
     cells.extend(row.texts().map(Cell::Number));
     csv::line(&cells)

@@ -238,7 +238,12 @@ impl Judge<'_> {
         Ok(match self.both.name.family {
             Family::Fee => (None, negated(line.net)?),
             Family::Hold | Family::Other => (Some(line.net), none),
-            _ => (Some(line.gross), line.fee),
+            Family::Bank
+            | Family::Conversion
+            | Family::Dispute
+            | Family::Payment
+            | Family::Payout
+            | Family::Refund => (Some(line.gross), line.fee),
         })
     }
 
@@ -247,7 +252,13 @@ impl Judge<'_> {
         let what = match self.both.name.family {
             Family::Bank => "bank",
             Family::Conversion => "conversion",
-            _ => return Ok(()),
+            Family::Dispute
+            | Family::Fee
+            | Family::Hold
+            | Family::Other
+            | Family::Payment
+            | Family::Payout
+            | Family::Refund => return Ok(()),
         };
         for line in &self.both.lines {
             if line.gross.minor() == 0 || self.posted(posting_id(what, self.provider, &line.id)) {

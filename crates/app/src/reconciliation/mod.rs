@@ -573,7 +573,9 @@ impl Reconciliation {
                 let part = OwnPart::of(&run.after.0);
                 let page = match part {
                     OwnPart::PaidOut => self.paid_out(firm, run).await?,
-                    _ => self.store.own(firm, run, part, MOST_NAMES).await?,
+                    OwnPart::Purchases | OwnPart::Payouts | OwnPart::Trading => {
+                        self.store.own(firm, run, part, MOST_NAMES).await?
+                    }
                 };
                 let compared = Compared {
                     posts: Vec::new(),
@@ -713,9 +715,10 @@ fn remedied(kept: &Kept, at: Timestamp, reason: &str) -> Result<Entry, AppError>
         cause: about.clone().unwrap_or_else(|| format!("difference:{}", kept.id)),
         at,
     };
-    Ok(match difference.kind {
-        Kind::Fee => judge::fee_entry(event, &provider, more)?.because(reason)?,
-        _ => posting::difference(event, &provider, more, reason)?,
+    Ok(if difference.kind == Kind::Fee {
+        judge::fee_entry(event, &provider, more)?.because(reason)?
+    } else {
+        posting::difference(event, &provider, more, reason)?
     })
 }
 

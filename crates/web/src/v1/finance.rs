@@ -185,11 +185,11 @@ async fn trial_balance_csv(
 
 fn balance_line(row: &AccountBalance) -> String {
     csv::line(&[
-        Cell::text(&row.account),
+        Cell::text(row.account.as_str()),
         Cell::text(row.currency),
-        Cell::number(&row.debits),
-        Cell::number(&row.credits),
-        Cell::number(&row.balance),
+        Cell::number(row.debits.as_str()),
+        Cell::number(row.credits.as_str()),
+        Cell::number(row.balance.as_str()),
     ])
 }
 
@@ -313,7 +313,7 @@ async fn lines_csv(
 fn written_line(line: Line, currency: Currency) -> String {
     let line = render_line(line);
     csv::line(&[
-        Cell::number(line.number),
+        Cell::number(line.number.to_string()),
         Cell::text(line.entry),
         Cell::text(line.kind),
         Cell::text(line.cause),

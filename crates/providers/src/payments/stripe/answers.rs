@@ -285,7 +285,14 @@ impl BalanceTransaction {
                     EntryKind::Payment => ours.purchase,
                     EntryKind::Refund | EntryKind::RefundReturned => ours.refund,
                     EntryKind::Payout => ours.payout,
-                    _ => None,
+                    EntryKind::Dispute
+                    | EntryKind::DisputeReturned
+                    | EntryKind::Hold
+                    | EntryKind::Fee
+                    | EntryKind::PayoutReturned
+                    | EntryKind::Bank
+                    | EntryKind::Conversion
+                    | EntryKind::Other => None,
                 };
             }
             None => {}

@@ -441,7 +441,10 @@ async fn books(world: &World, firm: FirmId) {
         net: usd(gross),
         at,
     };
-    let entries = vec![line("payment", LineKind::Payment, "10"), line("fee", LineKind::Fee, "-2")];
+    let entries = vec![
+        line("payment", app::payments::port::EntryKind::Payment, "10"),
+        line("fee", app::payments::port::EntryKind::Fee, "-2"),
+    ];
     let page = BookPage { entries, read_from: later, page: None };
     let run = store.keep_page(firm, &run, &page, at).await.unwrap().unwrap();
     let run = store.name_ledger(firm, &run, at).await.unwrap().unwrap();

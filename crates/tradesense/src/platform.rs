@@ -13,6 +13,7 @@ use app::cache::Cache;
 use app::catalogue::Catalogue;
 use app::disputes::{Disputes, Thresholds};
 use app::events::{Consumer, MessageStore as _};
+use app::finance::Finance;
 use app::identity::{Cost, Identity};
 use app::jobs::JobHandler;
 use app::latency::Meter;
@@ -27,6 +28,7 @@ use app::payments::notices::{Intake, Notices};
 use app::privacy::{Homes, KeyStore, Privacy, Vault};
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
+use app::reconciliation::Reconciliation;
 use app::refunds::Refunds;
 use app::releases::Releases;
 use app::streams::Streams;
@@ -59,6 +61,7 @@ use workers::consume::{self, Taking};
 use workers::leader::Leader;
 use workers::notifications::{self, Forget, Notifier, SendMail, forgetting};
 use workers::payments::MoneyKeeper;
+use workers::reconciliation::{self, Reconciler};
 use workers::relay::{self, Relay};
 use workers::runner::{Runner, RunnerSettings};
 use workers::schedules::{self, Schedules};
@@ -347,12 +350,8 @@ impl Platform {
             Arc::clone(clock),
             Arc::clone(rng),
         ));
-        let refunds = Arc::new(Refunds::new(
-            store.clone(),
-            providers.clone(),
-            Arc::clone(clock),
-            Arc::clone(rng),
-        ));
+        let refunds =
+            Arc::new(Refunds::new(store.clone(), providers.clone(), Arc::clone(clock), Arc::clone(rng)));
         let disputes = Arc::new(Disputes::new(
             store.clone(),
             store.clone(),
@@ -378,6 +377,14 @@ impl Platform {
                 store.clone(),
                 crate::replay::archived_quotes_in(Archive::new(&settings.archive), settings.quotes.clone()),
                 Arc::clone(&settings.instruments),
+            )),
+            ledger: Arc::new(Ledger::new(store.clone(), Arc::clone(clock))),
+            finance: Arc::new(Finance::new(store.clone())),
+            reconciliation: Arc::new(Reconciliation::new(
+                store.clone(),
+                Arc::new(providers.clone()),
+                Arc::clone(clock),
+                Arc::clone(rng),
             )),
             desk: desk.clone(),
             overrides: Arc::new(Overrides::new(store.clone(), desk.clone())),
@@ -478,7 +485,7 @@ impl Platform {
                 refunds: Arc::clone(&web.refunds),
                 disputes: Arc::clone(&web.disputes),
                 purchases: Arc::clone(&web.purchases),
-                ledger: Arc::new(Ledger::new(store.clone(), Arc::clone(clock))),
+                ledger: Arc::clone(&web.ledger),
                 firms: by_slug.values().copied().collect(),
                 purchase_paid: Arc::clone(&web.purchase_paid),
             };
@@ -528,6 +535,12 @@ impl Platform {
                 Arc::new(forget),
                 Arc::new(partitions),
                 Arc::new(archivist),
+                Arc::new(Reconciler {
+                    reconciliation: Arc::clone(&web.reconciliation),
+                    firms: by_slug.values().copied().collect(),
+                    clock: Arc::clone(clock),
+                    rng: Arc::clone(rng),
+                }),
             ];
             consumers.push(Arc::new(Notifier::new(store.clone(), Arc::clone(clock))));
             consumers.push(Arc::new(WebhookTaker::new(store.clone(), Arc::clone(clock))));
@@ -541,6 +554,7 @@ impl Platform {
                     (upkeep::QUEUE.to_owned(), 1),
                     (MAIL_QUEUE.to_owned(), 8),
                     (webhooks::QUEUE.to_owned(), 16),
+                    (reconciliation::QUEUE.to_owned(), 1),
                 ],
                 handlers,
             );
@@ -549,6 +563,8 @@ impl Platform {
             platform.push(forgetting().context("reading the platform's schedules")?);
             platform.push(making_partitions().context("reading the platform's schedules")?);
             platform.push(archiving().context("reading the platform's schedules")?);
+            platform.push(reconciliation::comparing().context("reading the platform's schedules")?);
+            platform.push(reconciliation::continuing().context("reading the platform's schedules")?);
             let schedules = Schedules::new(store.clone(), Arc::clone(clock), platform);
             world.run("the schedules", schedules.run(leader.leads(), world.stopping()));
             let relay = Relay { store: store.clone(), streams: Arc::clone(&streams) };

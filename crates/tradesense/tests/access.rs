@@ -88,10 +88,11 @@ async fn call(caller: &Trader, method: &str, path: &str, things: &Things) -> u16
     let path = path.replace("{id}", id).replace("{ticket}", "2").replace("{number}", "1");
     let path = path.replace("{provider}", "stripe").replace("{event}", "evt_1");
     let path = path.replace("{queue}", "mail").replace("{group}", "webhooks");
+    let path = path.replace("{account}/lines", "bank/lines").replace("{report}", "revenue");
     let path = path.replace("{size}", &things.checkpoint).replace("{index}", "0");
     let path = path.replace("{delivery}", &things.delivery).replace("{token}", "a-token-that-nobody-made");
     let path = path.replace("{slug}", "plain").replace("{hash}", &things.version);
-    let url = format!("{}{path}", caller.base);
+    let url = format!("{}{path}{}", caller.base, if path.contains("/lines") { "?currency=USD" } else { "" });
     let request =
         caller.http.request(method.parse::<Method>().unwrap(), url).header("Idempotency-Key", "walk");
     let request = match things.reason {
@@ -129,6 +130,9 @@ fn body(path: &str, version: &str) -> Value {
         Some("checkout") => json!({ "provider": "sandbox" }),
         Some("refunds" | "release") => json!({ "reason": "A test" }),
         Some("explanation") => json!({ "explanation": "They traded." }),
+        Some("runs") => json!({ "with": "own" }),
+        Some("assign") => json!({ "owner": null }),
+        Some("resolve") => json!({ "reason": "A bank holiday.", "remedy": "accept" }),
         Some("send-again") => json!({ "kind": "mail.send" }),
         Some("purchases") => json!({ "program": "plain", "version": "0".repeat(64) }),
         _ => json!({}),
@@ -257,6 +261,19 @@ async fn every_operation_lets_in_whom_the_table_says() {
             things.reason = Some("A test");
             continue;
         }
+        if access == Access::Finance {
+            for (who, caller) in [("the owner", &owner), ("a stranger", &stranger)] {
+                assert_eq!(at(caller).await, 403, "{name} by {who}");
+            }
+            let (by_risk, by_finance) = (at(&risk).await, at(&finance).await);
+            let expected = match (method, path.contains("{id}")) {
+                ("GET", _) => (200, 200),
+                (_, true) => (403, 404),
+                (_, false) => (403, 202),
+            };
+            assert_eq!((by_risk, by_finance), expected, "{name}");
+            continue;
+        }
         if access == Access::Operations {
             for (who, caller) in [("the owner", &owner), ("a stranger", &stranger), ("finance", &finance)] {
                 assert_eq!(at(caller).await, 403, "{name} by {who}");
@@ -329,6 +346,7 @@ async fn every_operation_lets_in_whom_the_table_says() {
             | Access::Secret
             | Access::Audit
             | Access::People
+            | Access::Finance
             | Access::Operations => {}
         }
     }

@@ -21,8 +21,10 @@ use std::time::Duration;
 
 use app::catalogue::Catalogue;
 use app::disputes::Disputes;
+use app::finance::Finance;
 use app::identity::Identity;
 use app::latency::Meter;
+use app::ledger::Ledger;
 use app::market::MarketHub;
 use app::notifications::{Mailbox, Notifications};
 use app::operations::Operations;
@@ -31,6 +33,7 @@ use app::payments::checkouts::Checkouts;
 use app::payments::notices::Notices;
 use app::privacy::Privacy;
 use app::purchases::Purchases;
+use app::reconciliation::Reconciliation;
 use app::refunds::Refunds;
 use app::releases::Releases;
 use app::trading::Desk;
@@ -109,6 +112,12 @@ pub struct Parts {
     pub refunds: Arc<Refunds>,
     /// Buyers who want money back.
     pub disputes: Arc<Disputes>,
+    /// The firm's books.
+    pub ledger: Arc<Ledger>,
+    /// What the books say of the business.
+    pub finance: Arc<Finance>,
+    /// The books compared with others.
+    pub reconciliation: Arc<Reconciliation>,
     /// Trading.
     pub desk: Desk,
     /// Judging a history by other rules.

@@ -3,7 +3,7 @@
 //! **For:** the leases of a process ([`leader`]), the relay from the outbox to the streams ([`relay`]), the groups that take
 //! messages from there ([`consume`]); doing jobs ([`runner`]), firing schedules ([`schedules`]), removing what nobody needs any
 //! longer ([`upkeep`]); what people ([`notifications`]) and the firms' own systems ([`webhooks`]) are told; sealing the audit log ([`sealer`]) and
-//! verifying it again and again ([`verifier`]), archiving its months ([`archivist`]).
+//! verifying it again and again ([`verifier`]), archiving its months ([`archivist`]); comparing the firms' books ([`reconciliation`]).
 //!
 //! **Must not know:** SQL, Redis, HTTP; which adapter fills a port.
 //!
@@ -16,6 +16,7 @@ mod gaps;
 pub mod leader;
 pub mod notifications;
 pub mod payments;
+pub mod reconciliation;
 pub mod relay;
 pub mod runner;
 pub mod schedules;

@@ -3,6 +3,8 @@
 //! What matters to the money only ever moves on: a question, a question that was closed, money taken, won or lost. Whose turn it is
 //! goes to and fro, and is as told last, or by whoever set the later date.
 
+use std::cmp::Ordering;
+
 use kernel::Timestamp;
 
 use crate::payments::port::DisputeState;
@@ -76,16 +78,16 @@ pub fn next(known: Stand, told: Stand) -> Next {
     if from.is_over() {
         return if to.is_over() && to != from { Next::Contradicts } else { Next::Stay };
     }
-    let after = if to > from {
-        Stand { answer_by: told.answer_by.or(known.answer_by), ..told }
-    } else if to == from {
-        let newer = told.answer_by > known.answer_by && told.answer_by.is_some();
-        let older = told.answer_by < known.answer_by && told.answer_by.is_some();
-        let waits = |stand: Stand| stand.state == DisputeState::NeedsAnswer;
-        let state = if newer || (!older && waits(known)) { told.state } else { known.state };
-        Stand { state, answer_by: known.answer_by.max(told.answer_by), ..known }
-    } else {
-        known
+    let after = match to.cmp(&from) {
+        Ordering::Greater => Stand { answer_by: told.answer_by.or(known.answer_by), ..told },
+        Ordering::Equal => {
+            let newer = told.answer_by > known.answer_by && told.answer_by.is_some();
+            let older = told.answer_by < known.answer_by && told.answer_by.is_some();
+            let waits = |stand: Stand| stand.state == DisputeState::NeedsAnswer;
+            let state = if newer || (!older && waits(known)) { told.state } else { known.state };
+            Stand { state, answer_by: known.answer_by.max(told.answer_by), ..known }
+        }
+        Ordering::Less => known,
     };
     if after == known { Next::Stay } else { Next::To(after) }
 }

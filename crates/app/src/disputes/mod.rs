@@ -292,13 +292,12 @@ impl Disputes {
         let id = name(firm, &provider, &told.id);
         let known = self.store.dispute(firm, id).await?;
         let unknown = || AppError::refused("conflict", "The payment that is disputed is not known yet.");
-        let (purchase, payment) = match known {
-            Some(known) => (known.purchase, known.payment),
-            None => {
-                let payment = told.payment.clone().ok_or_else(unknown)?;
-                let purchase = self.store.disputed_purchase(firm, &provider, &payment).await?;
-                (purchase.ok_or_else(unknown)?, payment)
-            }
+        let (purchase, payment) = if let Some(known) = known {
+            (known.purchase, known.payment)
+        } else {
+            let payment = told.payment.clone().ok_or_else(unknown)?;
+            let purchase = self.store.disputed_purchase(firm, &provider, &payment).await?;
+            (purchase.ok_or_else(unknown)?, payment)
         };
         let at = self.clock.now();
         let decide =

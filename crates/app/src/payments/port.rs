@@ -483,6 +483,42 @@ pub enum EntryKind {
     Other,
 }
 
+impl EntryKind {
+    /// All.
+    pub const ALL: [Self; 12] = [
+        Self::Payment,
+        Self::Refund,
+        Self::RefundReturned,
+        Self::Dispute,
+        Self::DisputeReturned,
+        Self::Hold,
+        Self::Fee,
+        Self::Payout,
+        Self::PayoutReturned,
+        Self::Bank,
+        Self::Conversion,
+        Self::Other,
+    ];
+
+    /// The word in rows.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Payment => "payment",
+            Self::Refund => "refund",
+            Self::RefundReturned => "refund_returned",
+            Self::Dispute => "dispute",
+            Self::DisputeReturned => "dispute_returned",
+            Self::Hold => "hold",
+            Self::Fee => "fee",
+            Self::Payout => "payout",
+            Self::PayoutReturned => "payout_returned",
+            Self::Bank => "bank",
+            Self::Conversion => "conversion",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// A line in a provider's books.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -494,6 +530,8 @@ pub struct Entry {
     pub word: String,
     /// What it is about: a payment, a refund, a dispute, a payout, by its name in the books.
     pub about: Option<String>,
+    /// Of a payment: the name by which it is pulled, where the books tell it.
+    pub payment: Option<String>,
     /// Our reference, where the books carry it.
     pub reference: Option<String>,
     /// What came (or went, below zero) before the fee.

@@ -284,14 +284,12 @@ impl Refunds {
                 settlements: Vec::new(),
             }))
         };
-        match self.store.change_refund(context.firm, ask.purchase, &decide).await? {
-            Some(refund) => self.carry_out(context, refund).await,
-            // Another request was faster under the same key, or there is no such purchase.
-            None => {
-                let known = self.store.refund_by_key(context.firm, by, key).await?;
-                same_request(known.ok_or(AppError::NotFound("purchase"))?, ask)
-            }
+        if let Some(refund) = self.store.change_refund(context.firm, ask.purchase, &decide).await? {
+            return self.carry_out(context, refund).await;
         }
+        // Another request was faster under the same key, or there is no such purchase.
+        let known = self.store.refund_by_key(context.firm, by, key).await?;
+        same_request(known.ok_or(AppError::NotFound("purchase"))?, ask)
     }
 
     /// One of the firm's.
@@ -348,19 +346,18 @@ impl Refunds {
             None => self.store.refund_known_as(firm, provider, &told.id).await?,
         };
         let unknown = || AppError::refused("conflict", "The payment that was refunded is not known yet.");
-        let (id, purchase) = match &known {
-            Some(known) => (known.id, known.purchase),
-            None => {
-                let payment = told.payment.as_deref().ok_or_else(unknown)?;
-                let purchase = self.store.paid_by(firm, provider, payment).await?.ok_or_else(unknown)?;
-                let id = RefundId::derived(&[
-                    b"refund",
-                    firm.uuid().as_bytes(),
-                    provider.as_str().as_bytes(),
-                    told.id.as_bytes(),
-                ]);
-                (id, purchase)
-            }
+        let (id, purchase) = if let Some(known) = &known {
+            (known.id, known.purchase)
+        } else {
+            let payment = told.payment.as_deref().ok_or_else(unknown)?;
+            let purchase = self.store.paid_by(firm, provider, payment).await?.ok_or_else(unknown)?;
+            let id = RefundId::derived(&[
+                b"refund",
+                firm.uuid().as_bytes(),
+                provider.as_str().as_bytes(),
+                told.id.as_bytes(),
+            ]);
+            (id, purchase)
         };
         let at = self.clock.now();
         let decide = |purchase: &Purchase, history: &[Happened], rows: &[Refund]| {
@@ -405,7 +402,7 @@ impl Refunds {
                 self.turned_away(context, &refund, &said).await?;
             }
             Err(failure @ (Failure::Unknown(_) | Failure::Unavailable { .. } | Failure::WrongKey(_))) => {
-                self.postpone(context, &refund, &failure).await?
+                self.postpone(context, &refund, &failure).await?;
             }
         }
         let now = self.store.refund(context.firm, refund.id).await?;

@@ -305,6 +305,7 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     work(world, firm).await;
     telling(world, firm, &trader).await;
     money(world, firm, &trader).await;
+    books(world, firm).await;
     while !world.store.rebuild_some(firm, 100).await.unwrap() {}
     let copies = tempfile::tempdir().unwrap();
     let sealer = sealer(world, &[9], copies.path());
@@ -462,6 +463,63 @@ async fn refunds_and_disputes(world: &World, firm: FirmId) {
     ] {
         sqlx::query(sql).bind(firm.uuid()).execute(&mut owner).await.unwrap();
     }
+}
+
+/// A provider's books are compared with ours: a fee is posted from them, and of a payment nobody has told us.
+async fn books(world: &World, firm: FirmId) {
+    use app::reconciliation::{
+        self, BookPage, Compared, Counts, NewRun, ReconciliationStore as _, Run, RunState,
+    };
+    let at = Timestamp::parse(START).unwrap();
+    let later = at.after(Span::from_seconds(60)).unwrap();
+    let name = app::payments::port::ProviderName::Stripe;
+    let admin = world.admin(firm, "books").await;
+    let run = Run {
+        id: reconciliation::RunId::random(at, &*world.rng),
+        subject: reconciliation::Subject::Provider(name),
+        state: RunState::Reading,
+        from: at,
+        until: later,
+        step: 0,
+        read_from: at,
+        page: None,
+        after: (String::new(), String::new()),
+        counts: Counts::default(),
+        started_by: Some(admin.id),
+        started_at: at,
+        moved_at: at,
+        ended_at: None,
+    };
+    let audit = world.entry(firm, "reconciliation.start", &admin);
+    let store = &world.store;
+    let run = store.begin_run(firm, &NewRun { run, audit }).await.unwrap();
+    let line = |id: &str, kind, gross: &str| app::payments::port::Entry {
+        id: format!("{id}-{firm}"),
+        kind,
+        word: id.to_owned(),
+        about: Some(format!("about-{firm}")),
+        payment: None,
+        reference: None,
+        gross: usd(gross),
+        fee: usd("0"),
+        net: usd(gross),
+        at,
+    };
+    let entries = vec![
+        line("payment", app::payments::port::EntryKind::Payment, "10"),
+        line("fee", app::payments::port::EntryKind::Fee, "-2"),
+    ];
+    let page = BookPage { entries, read_from: later, page: None };
+    let run = store.keep_page(firm, &run, &page, at).await.unwrap().unwrap();
+    let run = store.name_ledger(firm, &run, at).await.unwrap().unwrap();
+    let mut compared = Compared::default();
+    for both in store.both(firm, &run, 10).await.unwrap() {
+        let judged = reconciliation::judge(&name.in_ledger().unwrap(), &both, later).unwrap();
+        compared.found.extend(judged.found);
+        compared.posts.extend(judged.posts.into_iter().map(|post| (both.name.clone(), post)));
+    }
+    assert_eq!((compared.posts.len(), compared.found.len()), (1, 1));
+    store.keep_compared(firm, &run, &compared, at).await.unwrap().unwrap();
 }
 
 /// Sums the books. What other tests of this server are writing just now holds up what a snapshot may know.

@@ -744,6 +744,13 @@ impl State {
         let limit = usize::try_from(limit).unwrap();
         let more = all.len() > limit;
         all.truncate(limit);
+        let expands = query["expand"].as_array().is_some_and(|paths| paths.contains(&json!("data.source")));
+        for thing in all.iter_mut().filter(|_| expands) {
+            let source = thing["source"].as_str().and_then(|name| self.things.get(name));
+            if let Some(source) = source.cloned() {
+                thing["source"] = source;
+            }
+        }
         Answered::json(
             200,
             &json!({"object": "list", "data": all, "has_more": more, "url": format!("/v1/{path}")}),

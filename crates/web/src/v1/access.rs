@@ -28,6 +28,8 @@ pub enum Access {
     Secret,
     /// Those of the firm who see what goes on behind the requests; where something is done, of them whoever may operate.
     Operations,
+    /// Those of the firm who see its money; where something is changed, of them whoever may.
+    Finance,
     /// Those of the firm who look after people; where something is done or everything is given, whoever runs the firm. Each says
     /// why, and it is written into the audit log before they see anything.
     People,
@@ -76,6 +78,12 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
     ("PUT", "/v1/disputes/{id}/explanation", Access::Money),
     ("POST", "/v1/disputes/{id}/release", Access::Money),
     ("POST", "/v1/disputes/{id}/submit", Access::Money),
+    ("GET", "/v1/finance/accounts/{account}/lines", Access::Finance),
+    ("GET", "/v1/finance/accounts/{account}/lines/csv", Access::Finance),
+    ("GET", "/v1/finance/reports/{report}", Access::Finance),
+    ("GET", "/v1/finance/reports/{report}/csv", Access::Finance),
+    ("GET", "/v1/finance/trial-balance", Access::Finance),
+    ("GET", "/v1/finance/trial-balance/csv", Access::Finance),
     ("GET", "/v1/firm", Access::Public),
     ("GET", "/v1/leaderboard", Access::Public),
     ("POST", "/v1/mail/bounces/{token}", Access::Secret),
@@ -127,6 +135,12 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
     ("GET", "/v1/purchases/{id}/refunds", Access::Owner),
     ("POST", "/v1/purchases/{id}/refunds", Access::Money),
     ("GET", "/v1/receipt-keys", Access::Public),
+    ("GET", "/v1/reconciliation/differences", Access::Finance),
+    ("GET", "/v1/reconciliation/differences/csv", Access::Finance),
+    ("POST", "/v1/reconciliation/differences/{id}/assign", Access::Finance),
+    ("POST", "/v1/reconciliation/differences/{id}/resolve", Access::Finance),
+    ("GET", "/v1/reconciliation/runs", Access::Finance),
+    ("POST", "/v1/reconciliation/runs", Access::Finance),
     ("GET", "/v1/refunds", Access::Money),
     ("GET", "/v1/refunds/{id}", Access::Money),
     ("GET", "/v1/releases", Access::Public),

@@ -12,6 +12,7 @@ mod auth;
 mod challenges;
 mod checkouts;
 mod disputes;
+mod finance;
 mod forecast;
 mod leaderboard;
 mod market;
@@ -24,6 +25,7 @@ mod provider_events;
 mod publishing;
 mod purchases;
 mod receipts;
+mod reconciliation;
 mod refunds;
 mod releases;
 mod text;
@@ -62,6 +64,8 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(provider_events::router())
         .merge(auditing::router())
         .merge(privacy::router())
+        .merge(finance::router())
+        .merge(reconciliation::router())
 }
 
 /// A list that ends.

@@ -476,6 +476,7 @@ impl ReportLine {
             kind,
             word: code,
             about: Some(about.unwrap_or(info.transaction_id)),
+            payment: None,
             reference: info.custom_field.or(info.invoice_id).filter(|ours| !ours.is_empty()),
             gross,
             fee: Money::from_minor(paid, fee.currency()),

@@ -88,12 +88,24 @@ pub(super) struct BalanceTransaction {
     #[serde(rename = "type")]
     kind: String,
     reporting_category: String,
-    source: Option<Expandable<Source>>,
+    source: Option<Expandable<Origin>>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Source {
     id: String,
+}
+
+/// Of what a line in the books is: what of it tells to whom it belongs.
+#[derive(Debug, Deserialize)]
+struct Origin {
+    id: String,
+    /// Of a charge.
+    payment_intent: Option<Expandable<Source>>,
+    /// Of a transfer that came back.
+    transfer: Option<Expandable<Source>>,
+    #[serde(default)]
+    metadata: Option<Metadata>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -258,15 +270,40 @@ impl BalanceTransaction {
             "risk_reserved_funds" => EntryKind::Hold,
             _ => EntryKind::Other,
         };
+        let (mut about, mut payment, mut reference) = (None, None, None);
+        match self.source {
+            Some(Expandable::Name(name)) => about = Some(name),
+            Some(Expandable::Whole(origin)) => {
+                let origin = *origin;
+                let ours = origin.metadata.unwrap_or_default();
+                about = Some(match (kind, origin.transfer) {
+                    (EntryKind::PayoutReturned, Some(transfer)) => name(transfer),
+                    _ => origin.id,
+                });
+                payment = origin.payment_intent.filter(|_| kind == EntryKind::Payment).map(name);
+                reference = match kind {
+                    EntryKind::Payment => ours.purchase,
+                    EntryKind::Refund | EntryKind::RefundReturned => ours.refund,
+                    EntryKind::Payout => ours.payout,
+                    EntryKind::Dispute
+                    | EntryKind::DisputeReturned
+                    | EntryKind::Hold
+                    | EntryKind::Fee
+                    | EntryKind::PayoutReturned
+                    | EntryKind::Bank
+                    | EntryKind::Conversion
+                    | EntryKind::Other => None,
+                };
+            }
+            None => {}
+        }
         Ok(Entry {
             id: self.id,
             kind,
             word: self.kind,
-            about: self.source.map(|source| match source {
-                Expandable::Name(name) => name,
-                Expandable::Whole(source) => source.id,
-            }),
-            reference: None,
+            about,
+            payment,
+            reference,
             gross,
             fee,
             net,

@@ -437,6 +437,8 @@ impl Provider for Stripe {
             field("created[gte]", second(from)),
             field("created[lt]", second(to)),
             field("limit", "100"),
+            // A charge tells its payment, a reversal its transfer.
+            field("expand[]", "data.source"),
         ];
         query.extend(page.map(|after| field("starting_after", after)));
         let list: List<BalanceTransaction> = self.get("v1/balance_transactions", &query).await?;

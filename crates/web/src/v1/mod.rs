@@ -22,6 +22,7 @@ mod publishing;
 mod purchases;
 mod receipts;
 mod releases;
+mod shelf;
 mod text;
 mod trading;
 mod webhooks;
@@ -38,6 +39,7 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(auth::router())
         .merge(programs::router())
         .merge(purchases::router())
+        .merge(shelf::router())
         .merge(challenges::router())
         .merge(accounts::router())
         .merge(trading::router())

@@ -2,7 +2,7 @@ import type { ApiError } from "../api/error";
 import type { AddonChange, Coupon, NewAddon, NewCoupon, Portion } from "../api/types";
 import { readDecimal } from "../lib/decimal";
 import { moneyIn } from "../lib/format";
-import { instantOf, words } from "./calendar";
+import { instantOf } from "./calendar";
 
 /** Faults of a form by the names of its fields; `all` is about none of them. */
 export type Faults<Field extends string> = Partial<Record<Field | "all", string>>;
@@ -33,6 +33,14 @@ export function portionText(portion: Portion): string {
 
 /** The units in which a portion is typed: "%" or a currency. */
 export const PERCENT = "%";
+
+/** Slugs between commas or blanks. */
+export function slugsOf(typed: string): string[] {
+  return typed
+    .toLowerCase()
+    .split(/[\s,;]+/)
+    .filter(Boolean);
+}
 
 /** What was typed as a portion; null if it is no number. The server judges the rest. */
 export function portionOf(typed: string, unit: string): Portion | null {
@@ -189,7 +197,7 @@ export function couponOf(draft: CouponDraft): NewCoupon | Faults<keyof CouponDra
   return {
     code: draft.code.trim().toUpperCase(),
     off,
-    programs: words(draft.programs),
+    programs: slugsOf(draft.programs),
     stackable: draft.stackable,
     ...(typeof uses === "number" && { most_uses: uses }),
     ...(typeof each === "number" && { most_per_person: each }),

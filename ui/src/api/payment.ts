@@ -39,7 +39,7 @@ export const paymentMethodsQuery = queryOptions({
   queryKey: ["payment-methods"],
   queryFn: async (): Promise<readonly PaymentMethod[] | null> => {
     const found = await orNull(ask(answered<{ methods: PaymentMethod[] }>("/v1/payment-methods")));
-    return found && found.methods;
+    return found?.methods ?? null;
   },
   staleTime: 60_000,
 });

@@ -106,7 +106,12 @@ function Add() {
           ))}
         </Choice>
         <Field label="Uses in all" inputMode="numeric" {...text("most_uses")} placeholder="no limit" />
-        <Field label="Uses per person" inputMode="numeric" {...text("most_per_person")} placeholder="no limit" />
+        <Field
+          label="Uses per person"
+          inputMode="numeric"
+          {...text("most_per_person")}
+          placeholder="no limit"
+        />
       </div>
       <details>
         <summary>When, where and for whom</summary>
@@ -167,7 +172,13 @@ function Add() {
   );
 }
 
-const tones = { Valid: "passed", "Not yet": "running", "Used up": "expired", Over: "expired", Disabled: "failed" };
+const tones = {
+  Valid: "passed",
+  "Not yet": "running",
+  "Used up": "expired",
+  Over: "expired",
+  Disabled: "failed",
+};
 
 function List({ coupons }: { coupons: readonly Coupon[] }) {
   const [asked, setAsked] = useState<string | null>(null);
@@ -214,7 +225,11 @@ function List({ coupons }: { coupons: readonly Coupon[] }) {
                 <td className="tab">{coupon.ends_at ? utcSeconds(coupon.ends_at) : "–"}</td>
                 <td className="num">
                   {!coupon.disabled && (
-                    <button type="button" className="button small danger" onClick={() => setAsked(coupon.code)}>
+                    <button
+                      type="button"
+                      className="button small danger"
+                      onClick={() => setAsked(coupon.code)}
+                    >
                       Disable<span className="hidden"> {coupon.code}</span>
                     </button>
                   )}

@@ -138,8 +138,8 @@ function Terms({ shelf }: { shelf: ProgramShelf }) {
     <form className="form panel operate-form" onSubmit={submit} noValidate aria-label="Price and terms">
       <h2>{shelf.name}</h2>
       <p className="muted">
-        Its price for everybody is{" "}
-        <b className="tab">{moneyIn(shelf.fee.amount, shelf.fee.currency)}</b>; it changes with a publication.
+        Its price for everybody is <b className="tab">{moneyIn(shelf.fee.amount, shelf.fee.currency)}</b>; it
+        changes with a publication.
       </p>
       <div className="fields">
         <Field
@@ -326,7 +326,13 @@ function AddonForm({
       aria-label={before ? `Change ${before.name}` : "Add an add-on"}
     >
       <div className="fields">
-        <Field label="Code" {...text("code")} readOnly={before !== null} spellCheck={false} placeholder="split90" />
+        <Field
+          label="Code"
+          {...text("code")}
+          readOnly={before !== null}
+          spellCheck={false}
+          placeholder="split90"
+        />
         <Field label="Name" {...text("name")} placeholder="90% of every payout" />
         <Field label="Price" inputMode="decimal" {...text("price")} placeholder="20" />
         <Choice label="In" value={draft.unit} onChange={change("unit")}>
@@ -558,7 +564,9 @@ function Taxes() {
   return (
     <section aria-labelledby="taxes-heading">
       <h2 id="taxes-heading">Taxes</h2>
-      <p className="muted">On every program, by the country that the buyer says. Where none is set, none is due.</p>
+      <p className="muted">
+        On every program, by the country that the buyer says. Where none is set, none is due.
+      </p>
       {taxes.isPending && <Skeleton lines={2} height={28} label="Loading the taxes" />}
       {taxes.isError && <Failure error={taxes.error} retry={() => taxes.refetch()} />}
       {taxes.data?.length === 0 && <p className="muted">No tax is set.</p>}
@@ -659,7 +667,8 @@ function Groups() {
   const [errors, setErrors] = useState<Faults<"person" | "group">>({});
   const queries = useQueryClient();
   const put = useMutation({
-    mutationFn: (body: { person: string; group: string | null }) => ask(api.PUT("/v1/shelf/groups", { body })),
+    mutationFn: (body: { person: string; group: string | null }) =>
+      ask(api.PUT("/v1/shelf/groups", { body })),
     onSuccess: () => {
       setPerson("");
       setGroup("");

@@ -39,12 +39,16 @@ describe("a refusal", () => {
   const refusal = (code: string, errors: unknown[]) =>
     problem(422, { code, title: "Refused", detail: "As the server says.", errors });
   it("stands at the field that it is about", () => {
-    const coupon = [{ pointer: "/coupons/1", code: "coupon_refused", detail: "The coupon VIP is not valid yet." }];
+    const coupon = [
+      { pointer: "/coupons/1", code: "coupon_refused", detail: "The coupon VIP is not valid yet." },
+    ];
     expect(fieldOf(refusal("coupon_refused", coupon))).toEqual({
       field: "coupon",
       say: "The coupon VIP is not valid yet.",
     });
-    const currency = [{ pointer: "/currency", code: "validation_failed", detail: "There is no price in CHF." }];
+    const currency = [
+      { pointer: "/currency", code: "validation_failed", detail: "There is no price in CHF." },
+    ];
     expect(fieldOf(refusal("validation_failed", currency))?.field).toBe("currency");
   });
   it("of a coupon without a place is still the coupon's", () => {

@@ -178,15 +178,17 @@ function Order({ goods, terms }: { goods: Goods; terms: ReactNode }) {
   const current = quote.data && !quote.isPlaceholderData && !quote.isError;
   const free = current && sign(dec(quote.data.total)) === 0;
   const busy = buy.isPending || buy.isSuccess;
-  const currencies = shelf.data?.currencies ?? [];
+  // What is chosen stays to be chosen away again, whatever the shelf says now.
+  const currencies =
+    shelf.data?.currencies ?? (basket.currency ? ["the program's own", basket.currency] : []);
   return (
     <aside className="panel buy-box" aria-label="Order summary">
       <h2>Summary</h2>
       {terms}
-      {!goods.resetOf && shelf.data && (
+      {!goods.resetOf && (shelf.data || basket.addons.length > 0) && (
         <Addons
-          addons={shelf.data.addons}
-          currency={shelf.data.currency}
+          addons={shelf.data?.addons ?? []}
+          currency={shelf.data?.currency ?? ""}
           chosen={basket.addons}
           error={at("addons")}
           toggle={(code) => change(toggled(basket, code))}
@@ -285,7 +287,8 @@ function Addons({
   error: string | null;
   toggle: (code: string) => void;
 }) {
-  if (addons.length === 0) return null;
+  const gone = chosen.filter((code) => addons.every((addon) => addon.code !== code));
+  if (addons.length === 0 && gone.length === 0) return null;
   return (
     <fieldset className="choices" aria-describedby={error ? "addons-error" : undefined}>
       <legend>Add to it</legend>
@@ -313,6 +316,14 @@ function Addons({
             </details>
           )}
         </div>
+      ))}
+      {gone.map((code) => (
+        <label key={code} className="check">
+          <input type="checkbox" checked onChange={() => toggle(code)} />
+          <span>
+            <code>{code}</code> is not for sale like this
+          </span>
+        </label>
       ))}
       {error && (
         <p className="field-error" id="addons-error" role="alert">

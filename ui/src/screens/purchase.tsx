@@ -170,8 +170,7 @@ function Payment({ purchase }: { purchase: PurchaseDetail }) {
     onSuccess: (page) => window.location.assign(page),
   });
   const cancel = useMutation({
-    mutationFn: () =>
-      ask(api.POST("/v1/purchases/{id}/cancel", { params: { path: { id: purchase.id } } })),
+    mutationFn: () => ask(api.POST("/v1/purchases/{id}/cancel", { params: { path: { id: purchase.id } } })),
     onSettled: () => queries.invalidateQueries({ queryKey: purchaseQuery(purchase.id).queryKey }),
   });
   const busy = pay.isPending || pay.isSuccess || cancel.isPending;

@@ -482,7 +482,8 @@ async fn the_shelf_shows_buyers_their_prices_and_the_firm_all_of_it() {
 async fn coupons_are_listed_with_their_uses_and_a_purchase_given_up_frees_its_own() {
     let shop = shop().await;
     for number in 0..5 {
-        shop.put(ShelfChange::Coupon(coupon(&format!("C{number}"), Off::Percent(Percent::from_whole(10))))).await;
+        shop.put(ShelfChange::Coupon(coupon(&format!("C{number}"), Off::Percent(Percent::from_whole(10)))))
+            .await;
         shop.world.clock.advance(Span::from_seconds(60));
     }
     let bought = shop.buy("one", shop.with(&["c3"])).await.unwrap();

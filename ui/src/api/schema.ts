@@ -512,6 +512,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/challenges/{id}/reset": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Whether and at what price one of one's own challenges may begin anew. */
+    get: operations["reset"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/firm": {
     parameters: {
       query?: never;
@@ -1152,6 +1169,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/programs/{slug}/shelf": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** What is on the shelf of a program, at the prices of whoever looks. */
+    get: operations["on_shelf"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/programs/{slug}/versions": {
     parameters: {
       query?: never;
@@ -1179,8 +1213,28 @@ export interface paths {
     /** One's own purchases, the newest first. */
     get: operations["purchases"];
     put?: never;
-    /** Starts a purchase; pay at `checkout_url`. A retry under the same key gives the same purchase. */
+    /**
+     * Starts a purchase; pay at `checkout_url`. What costs nothing is paid at once. A retry under the same key gives the same
+     *     purchase.
+     */
     post: operations["create_purchase"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/purchases/quote": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** What something would cost now, for a basket that changes. Nothing is stored. */
+    post: operations["quote_purchase"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1198,6 +1252,23 @@ export interface paths {
     get: operations["purchase"];
     put?: never;
     post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/purchases/{id}/cancel": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Takes one of one's own purchases back before it is paid; what its coupons let off may be used again. Twice is once. */
+    post: operations["cancel_purchase"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1269,6 +1340,148 @@ export interface paths {
     /** The JSON Schema of programs, for editors. */
     get: operations["program_schema"];
     put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/coupons": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The firm's coupons, the newest first. */
+    get: operations["coupons"];
+    put?: never;
+    /** Adds a coupon. Refused with `conflict` if there is or was one of this code. */
+    post: operations["add_coupon"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/coupons/{code}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    post?: never;
+    /** Takes a coupon back: nobody can use it any more. What was bought with it stays. Twice is once. */
+    delete: operations["disable_coupon"];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/groups": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Who belongs to which group, in the order of their ids. Nobody belongs to more than one. */
+    get: operations["groups"];
+    /** Puts somebody into a group, or takes them out of theirs. Twice is once. */
+    put: operations["put_group"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/programs/{slug}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The shelf of a program as it is: for those who edit it. */
+    get: operations["program_shelf"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/programs/{slug}/addons/{code}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    /**
+     * Puts an add-on of a program on sale, changes it or takes it off. Purchases keep what they were bought with. Answers with
+     *     the shelf as it then is.
+     */
+    put: operations["put_addon"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/programs/{slug}/prices": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    /** Sets another price of a program for a country, a group or a currency, or takes it away. Answers with the shelf as it then is. */
+    put: operations["put_price"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/programs/{slug}/terms": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    /** Says of a program whether it is a trial and what a reset costs. Answers with the shelf as it then is. */
+    put: operations["put_terms"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/taxes": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The taxes on the firm's sales, that for all countries first. */
+    get: operations["taxes"];
+    /** Sets the tax on sales to a country, or takes it away. Answers with all taxes as they then are. */
+    put: operations["put_tax"];
     post?: never;
     delete?: never;
     options?: never;
@@ -1572,6 +1785,55 @@ export interface components {
       /** @description The webhook. */
       webhook: components["schemas"]["Webhook"];
     };
+    /** @description What an add-on changes in the program that it is bought with. */
+    AddonChange:
+      | {
+          /** @description In per cent. */
+          at_least: string;
+          /** @enum {string} */
+          kind: "split";
+        }
+      | {
+          /**
+           * Format: int32
+           * @description How many.
+           */
+          included: number;
+          /** @enum {string} */
+          kind: "resets";
+        }
+      | {
+          /**
+           * Format: int32
+           * @description Of the first cycle.
+           */
+          first: number;
+          /** @enum {string} */
+          kind: "payout_days";
+          /**
+           * Format: int32
+           * @description Of every other.
+           */
+          next: number;
+        }
+      | {
+          /**
+           * Format: int32
+           * @description How many.
+           */
+          at_most: number;
+          /** @enum {string} */
+          kind: "trading_days";
+        }
+      | {
+          /** @enum {string} */
+          kind: "more_days";
+          /**
+           * Format: int32
+           * @description How many.
+           */
+          more: number;
+        };
     /** @description One attempt. */
     Attempt: {
       /** @description The first bytes of the answer. */
@@ -1779,6 +2041,52 @@ export interface components {
       name: string;
       /** @description What is asked for. */
       target: string;
+    };
+    /** @description The tax on sales to a country. */
+    CountryTax: {
+      /** @description The country; nothing for all that have none of their own. */
+      country: string | null;
+      /** @description Whether prices contain it; otherwise it comes on top. */
+      included: boolean;
+      /** @description In per cent. */
+      rate: string;
+    };
+    /** @description A coupon. */
+    Coupon: {
+      /** @description What the buyer types, in capitals. */
+      code: string;
+      /** @description When it was added. */
+      created_at: string;
+      /** @description Whether it was taken back. */
+      disabled: boolean;
+      /** @description No longer from then on. */
+      ends_at: string | null;
+      least: components["schemas"]["MoneyIn"] | null;
+      /**
+       * Format: int32
+       * @description So often by one person.
+       */
+      most_per_person: number | null;
+      /**
+       * Format: int32
+       * @description So often by everybody together.
+       */
+      most_uses: number | null;
+      /** @description What it lets off. */
+      off: components["schemas"]["Portion"];
+      /** @description Only for the person of this id. */
+      only_person: string | null;
+      /** @description Slugs of the programs it is for; for all if none is named. */
+      programs: string[];
+      /** @description Whether others may be used with it. */
+      stackable: boolean;
+      /** @description Not before. */
+      starts_at: string | null;
+      /**
+       * Format: int32
+       * @description How often it is used, by purchases that are paid or wait for their payment.
+       */
+      used: number;
     };
     /** @description The running trading day. */
     Day: {
@@ -2086,6 +2394,13 @@ export interface components {
       /** @description Every rule with its numbers. */
       rules: components["schemas"]["RuleNumbers"][];
     };
+    /** @description Somebody who belongs to a group, for prices. */
+    GroupMember: {
+      /** @description The group. */
+      group: string;
+      /** @description The person's id. */
+      person: string;
+    };
     /** @description What can be traded. */
     Instrument: {
       /** @description What a lot holds. */
@@ -2166,6 +2481,18 @@ export interface components {
         program: components["schemas"]["ProgramRef"];
         /** @description Where it stands. */
         state: components["schemas"]["ChallengeState"];
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_CountryTax: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description The country; nothing for all that have none of their own. */
+        country: string | null;
+        /** @description Whether prices contain it; otherwise it comes on top. */
+        included: boolean;
+        /** @description In per cent. */
+        rate: string;
       }[];
     };
     /** @description A list that ends. */
@@ -2318,14 +2645,16 @@ export interface components {
         checkout_url: string;
         /** @description When it was created. */
         created_at: string;
-        /** @description Currency of the price. */
+        /** @description Currency of every amount of it. */
         currency: string;
-        /** @description The price. */
+        /** @description What is to be paid, tax included. */
         fee: string;
         /** @description Its id. */
         id: string;
         /** @description What is bought. */
         program: components["schemas"]["ProgramRef"];
+        /** @description The failed challenge that begins anew with it, if it is a reset. */
+        reset_of: string | null;
         /** @description Where it stands. */
         state: components["schemas"]["PurchaseState"];
       }[];
@@ -2610,12 +2939,65 @@ export interface components {
        */
       waiting: number;
     };
+    /** @description An amount in a currency. */
+    MoneyIn: {
+      /** @description How much. */
+      amount: string;
+      /** @description Of which currency. */
+      currency: string;
+    };
+    /** @description An add-on as it is to be. */
+    NewAddon: {
+      /** @description What it changes. */
+      change: components["schemas"]["AddonChange"];
+      /** @description Its name for people, at most 80 characters. */
+      name: string;
+      /** @description Whether it can be bought. */
+      on_sale: boolean;
+      /** @description What it costs: an amount, or a share of the program's price. */
+      price: components["schemas"]["Portion"];
+    };
     /** @description What somebody else has signed. */
     NewCosignature: {
       /** @description The witness's key (C2SP `signed-note`, type 4). */
       key: string;
       /** @description The line below the checkpoint: C2SP `tlog-cosignature`, version 1. */
       line: string;
+    };
+    /** @description A coupon to add. What it lets off never changes. */
+    NewCoupon: {
+      /** @description What the buyer types, in whatever case: letters, digits, hyphens and underscores, at most 32. */
+      code: string;
+      /** @description No longer from then on. */
+      ends_at?: string | null;
+      least?: components["schemas"]["MoneyIn"] | null;
+      /**
+       * Format: int32
+       * @description So often by one person.
+       */
+      most_per_person?: number | null;
+      /**
+       * Format: int32
+       * @description So often by everybody together.
+       */
+      most_uses?: number | null;
+      /** @description What it lets off. */
+      off: components["schemas"]["Portion"];
+      /** @description Only for the person of this id. */
+      only_person?: string | null;
+      /** @description Slugs of the programs it is for; for all if none is named. */
+      programs?: string[];
+      /** @description Whether others may be used with it. */
+      stackable?: boolean;
+      /** @description Not before. */
+      starts_at?: string | null;
+    };
+    /** @description Where somebody is to belong. */
+    NewMember: {
+      /** @description The group; nothing takes them out of theirs. */
+      group?: string | null;
+      /** @description The person's id. */
+      person: string;
     };
     /** @description A new order. */
     NewOrder: {
@@ -2663,6 +3045,17 @@ export interface components {
       /** @description Each group once. */
       items: components["schemas"]["NewPreference"][];
     };
+    /** @description Another price as it is to be. */
+    NewPrice: {
+      /** @description Only there: two capital letters (ISO 3166-1). */
+      country?: string | null;
+      /** @description In which currency. */
+      currency: string;
+      /** @description Only for people of this group. */
+      group?: string | null;
+      /** @description How much; nothing takes this price away. */
+      price?: string | null;
+    };
     /** @description A version to put on sale. */
     NewPublication: {
       /** @description Its price, as a decimal string. */
@@ -2683,8 +3076,18 @@ export interface components {
     };
     /** @description What to buy. The price is ours. */
     NewPurchase: {
+      /** @description Codes of add-ons, at most 8. */
+      addons?: string[];
+      /** @description Where the buyer says they are, for prices and tax: two capital letters (ISO 3166-1). */
+      country?: string;
+      /** @description Codes of coupons, in whatever case, at most 8. */
+      coupons?: string[];
+      /** @description In which currency they want to pay; the program's own if none is said. */
+      currency?: string;
       /** @description The program's slug. */
       program: string;
+      /** @description The failed challenge that is to begin anew. The program and the version are that challenge's. */
+      reset_of?: string;
       /** @description The version whose rules the buyer has read. */
       version: string;
     };
@@ -2698,6 +3101,22 @@ export interface components {
       name: string;
       /** @description Instruments targeted by their symbols. */
       symbols?: string[];
+    };
+    /** @description The tax on sales to a country as it is to be. */
+    NewTax: {
+      /** @description The country: two capital letters (ISO 3166-1); nothing for all that have none of their own. */
+      country?: string | null;
+      /** @description Whether prices contain it; otherwise it comes on top. */
+      included: boolean;
+      /** @description In per cent; nothing takes the tax away. */
+      rate?: string | null;
+    };
+    /** @description What else is said of a program. */
+    NewTerms: {
+      /** @description What a reset costs, in the currency of the program's price; nothing takes resets off sale. */
+      reset_fee?: string | null;
+      /** @description Whether it is a trial: it costs nothing, and everybody gets one. */
+      trial: boolean;
     };
     /** @description A webhook to add. */
     NewWebhook: {
@@ -2792,6 +3211,19 @@ export interface components {
       /** @description To reach: an amount or a count of days. */
       target: string;
     };
+    /** @description What can be added to a program. */
+    OfferedAddon: {
+      /** @description What it changes in the program, as the rules say it; empty if it changes none of them. */
+      changes: components["schemas"]["ProgramChange"][];
+      /** @description Its name in requests. */
+      code: string;
+      /** @description What it gives, in a sentence. */
+      effect: string;
+      /** @description Its name for people. */
+      name: string;
+      /** @description What it costs with this program. */
+      price: string;
+    };
     /** @description The firm's part of everything that goes on behind the requests. */
     Operations: {
       /** @description Who takes messages, by name. */
@@ -2857,6 +3289,17 @@ export interface components {
      * @enum {string}
      */
     OrderState: "working" | "filled" | "cancelled" | "rejected";
+    /** @description A price for some buyers instead of the one for all. */
+    OtherPrice: {
+      /** @description Only there. */
+      country: string | null;
+      /** @description In which currency. */
+      currency: string;
+      /** @description Only for people of this group. */
+      group: string | null;
+      /** @description How much. */
+      price: string;
+    };
     /** @description What was decided about an account. */
     Override: {
       /** @description What held from then on. */
@@ -2911,6 +3354,48 @@ export interface components {
         request_id: string | null;
         /** @description The kind of row it is: act, command or verdict. */
         source: string;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
+    Page_Coupon: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What the buyer types, in capitals. */
+        code: string;
+        /** @description When it was added. */
+        created_at: string;
+        /** @description Whether it was taken back. */
+        disabled: boolean;
+        /** @description No longer from then on. */
+        ends_at: string | null;
+        least: components["schemas"]["MoneyIn"] | null;
+        /**
+         * Format: int32
+         * @description So often by one person.
+         */
+        most_per_person: number | null;
+        /**
+         * Format: int32
+         * @description So often by everybody together.
+         */
+        most_uses: number | null;
+        /** @description What it lets off. */
+        off: components["schemas"]["Portion"];
+        /** @description Only for the person of this id. */
+        only_person: string | null;
+        /** @description Slugs of the programs it is for; for all if none is named. */
+        programs: string[];
+        /** @description Whether others may be used with it. */
+        stackable: boolean;
+        /** @description Not before. */
+        starts_at: string | null;
+        /**
+         * Format: int32
+         * @description How often it is used, by purchases that are paid or wait for their payment.
+         */
+        used: number;
       }[];
       /** @description Give it as `cursor` to read on; nothing at the end. */
       next_cursor: string | null;
@@ -3011,6 +3496,18 @@ export interface components {
          * @description The position's ticket.
          */
         ticket: number;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
+    Page_GroupMember: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description The group. */
+        group: string;
+        /** @description The person's id. */
+        person: string;
       }[];
       /** @description Give it as `cursor` to read on; nothing at the end. */
       next_cursor: string | null;
@@ -3223,6 +3720,22 @@ export interface components {
       /** @description How many phases there are. */
       of: number;
     };
+    /** @description Either a share or an amount. */
+    Portion:
+      | {
+          /** @enum {string} */
+          kind: "percent";
+          /** @description In per cent. */
+          percent: string;
+        }
+      | {
+          /** @description How much. */
+          amount: string;
+          /** @description Of which currency. */
+          currency: string;
+          /** @enum {string} */
+          kind: "amount";
+        };
     /** @description An open or closed position. */
     Position: {
       /** @description At which price. */
@@ -3278,6 +3791,22 @@ export interface components {
       /** @description Whether it cannot be switched off in the application. */
       mandatory: boolean;
     };
+    /** @description One line of a price. */
+    PriceLine: {
+      /** @description How much; below zero for what is let off. */
+      amount: string;
+      /** @description The program's slug, the code of the add-on or coupon, or the tax's rate in per cent. */
+      code: string;
+      /** @description The same for people. */
+      name: string;
+      /** @description What it is for. */
+      what: components["schemas"]["PriceLineKind"];
+    };
+    /**
+     * @description What a line of a price is for.
+     * @enum {string}
+     */
+    PriceLineKind: "program" | "reset" | "addon" | "coupon" | "tax";
     /** @description The body of a refusal. */
     Problem: {
       /** @enum {string} */
@@ -3318,6 +3847,7 @@ export interface components {
         | "price_invalid"
         | "program_changed"
         | "programs_not_comparable"
+        | "provider_unknown"
         | "quantity_out_of_range"
         | "reason_missing"
         | "reset_refused"
@@ -3439,6 +3969,23 @@ export interface components {
       /** @description Hash of its content. */
       version: string;
     };
+    /** @description The shelf of a program as it is. */
+    ProgramShelf: {
+      /** @description Its add-ons, in the order of the codes. */
+      addons: components["schemas"]["StockedAddon"][];
+      /** @description Its price for everybody. */
+      fee: components["schemas"]["MoneyIn"];
+      /** @description Its name. */
+      name: string;
+      /** @description Its other prices. */
+      prices: components["schemas"]["OtherPrice"][];
+      /** @description The program's slug. */
+      program: string;
+      /** @description What a reset costs, in the currency of the fee; not for sale if none. */
+      reset_fee: string | null;
+      /** @description Whether it is a trial: it costs nothing, and everybody gets one. */
+      trial: boolean;
+    };
     /** @description A program to look at, as JSON or as TOML. */
     ProgramToCheck: {
       /** @description A version that is or was on sale: the answer says what distinguishes the program from it. */
@@ -3486,16 +4033,83 @@ export interface components {
       checkout_url: string;
       /** @description When it was created. */
       created_at: string;
-      /** @description Currency of the price. */
+      /** @description Currency of every amount of it. */
       currency: string;
-      /** @description The price. */
+      /** @description What is to be paid, tax included. */
       fee: string;
       /** @description Its id. */
       id: string;
       /** @description What is bought. */
       program: components["schemas"]["ProgramRef"];
+      /** @description The failed challenge that begins anew with it, if it is a reset. */
+      reset_of: string | null;
       /** @description Where it stands. */
       state: components["schemas"]["PurchaseState"];
+    };
+    /** @description A purchase with how its price came about and everything that has happened to it. */
+    PurchaseDetail: components["schemas"]["Purchase"] & {
+      /** @description What was let off. */
+      discount: string;
+      /** @description What has happened to it, in order. */
+      history: components["schemas"]["PurchaseEvent"][];
+      /** @description How the price came about, in order; purchases of earlier releases have none. */
+      lines: components["schemas"]["PriceLine"][];
+      /** @description What was given back so far. */
+      refunded: string;
+      /** @description The tax in what is to be paid. */
+      tax: string;
+      /** @description Whether the prices of the lines contain the tax; otherwise it came on top of them. */
+      tax_included: boolean;
+    };
+    /** @description Something that has happened to a purchase. */
+    PurchaseEvent: {
+      /** @description How much, in the purchase's currency. */
+      amount: string | null;
+      /** @description When. */
+      at: string;
+      /** @description Whose provider of payments said so. */
+      provider: string | null;
+      /** @description Where the purchase stood then. */
+      state: components["schemas"]["PurchaseState"];
+      /** @description What. */
+      what: components["schemas"]["PurchaseHappening"];
+    };
+    /**
+     * @description What has happened to a purchase.
+     * @enum {string}
+     */
+    PurchaseHappening:
+      | "begun"
+      | "nothing_due"
+      | "paid"
+      | "paid_again"
+      | "fulfilled"
+      | "cancelled"
+      | "expired"
+      | "declined"
+      | "refunded_in_part"
+      | "refunded_in_whole"
+      | "overpayment_refunded"
+      | "refund_failed"
+      | "dispute_opened"
+      | "dispute_won"
+      | "dispute_lost";
+    /** @description What something would cost now. */
+    PurchaseQuote: {
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description What is let off. */
+      discount: string;
+      /** @description How the price comes about, in order. */
+      lines: components["schemas"]["PriceLine"][];
+      /** @description Program and add-ons. */
+      list: string;
+      /** @description The tax in the total. */
+      tax: string;
+      /** @description Whether the prices of the lines contain the tax; otherwise it comes on top of them. */
+      tax_included: boolean;
+      /** @description What is to be paid. */
+      total: string;
     };
     /**
      * @description Where a purchase stands.
@@ -3748,6 +4362,20 @@ export interface components {
       /** @description Of the tz database. */
       zone: string;
     };
+    /** @description Whether and at what price a challenge may begin anew. A reset is bought like a challenge, with `reset_of`. */
+    ResetOffer: {
+      /** @description Currency of the price. */
+      currency: string | null;
+      /** @description What it costs now, before coupons and tax; nothing if the challenge cannot begin anew now. */
+      fee: string | null;
+      /**
+       * Format: int32
+       * @description How many resets of those bought with the challenge are left.
+       */
+      included: number;
+      /** @description What is bought once more: the same version. */
+      program: components["schemas"]["ProgramRef"];
+    };
     /** @description What the next reset would do to what is held, at the prices of now. */
     ResetOutlook: {
       /** @description Whether a floor would fire at once. */
@@ -3799,6 +4427,24 @@ export interface components {
        */
       sent: number;
     };
+    /** @description What is on the shelf of a program, at the prices of whoever looks. */
+    Shelf: {
+      /** @description What can be added, in the order of the codes. */
+      addons: components["schemas"]["OfferedAddon"][];
+      /** @description In which currencies it has a price, its own first. */
+      currencies: string[];
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description What it costs, before coupons and a tax that comes on top. */
+      price: string;
+      /** @description The program's slug. */
+      program: string;
+      tax: components["schemas"]["TaxRate"] | null;
+      /** @description Whether it is a trial: it costs nothing, and everybody gets one. */
+      trial: boolean;
+      /** @description The version on sale. */
+      version: string;
+    };
     /**
      * @description Which way.
      * @enum {string}
@@ -3810,6 +4456,23 @@ export interface components {
       email: string;
       /** @description The password. */
       password: string;
+    };
+    /** @description An add-on, on sale or no longer. */
+    StockedAddon: {
+      /** @description What it changes. */
+      change: components["schemas"]["AddonChange"];
+      /** @description Its name in requests. */
+      code: string;
+      /** @description What it gives, in a sentence. */
+      effect: string;
+      /** @description Whether it changes anything in the version on sale; one that does not is not shown to buyers. */
+      fits: boolean;
+      /** @description Its name for people. */
+      name: string;
+      /** @description Whether it can be bought. */
+      on_sale: boolean;
+      /** @description What it costs: an amount, or a share of the program's price. */
+      price: components["schemas"]["Portion"];
     };
     /** @description Somebody of the firm: who they are, and how their data is treated. */
     Subject: {
@@ -3838,6 +4501,13 @@ export interface components {
       on: boolean;
       /** @description 1 to 500 characters, without personal data; it is written into the audit log. */
       reason?: string | null;
+    };
+    /** @description A tax. */
+    TaxRate: {
+      /** @description Whether prices contain it; otherwise it comes on top. */
+      included: boolean;
+      /** @description In per cent. */
+      rate: string;
     };
     /** @description A test event on its way. */
     TestSent: {
@@ -4036,6 +4706,7 @@ export interface components {
             | "price_invalid"
             | "program_changed"
             | "programs_not_comparable"
+            | "provider_unknown"
             | "quantity_out_of_range"
             | "reason_missing"
             | "reset_refused"
@@ -4932,6 +5603,29 @@ export interface operations {
         };
       };
       401: components["responses"]["ProblemBody"];
+    };
+  };
+  reset: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ResetOffer"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
   };
   firm: {
@@ -5876,6 +6570,34 @@ export interface operations {
       422: components["responses"]["ProblemBody"];
     };
   };
+  on_shelf: {
+    parameters: {
+      query?: {
+        /** @description Where the buyer says they are: two capital letters (ISO 3166-1). */
+        country?: string;
+        /** @description In which currency; the program's own if none is said. */
+        currency?: string;
+      };
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Shelf"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
   program_versions: {
     parameters: {
       query?: never;
@@ -5949,7 +6671,59 @@ export interface operations {
       422: components["responses"]["ProblemBody"];
     };
   };
+  quote_purchase: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewPurchase"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PurchaseQuote"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
   purchase: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PurchaseDetail"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  cancel_purchase: {
     parameters: {
       query?: never;
       header?: never;
@@ -5970,6 +6744,7 @@ export interface operations {
       };
       401: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
     };
   };
   keys: {
@@ -6087,6 +6862,290 @@ export interface operations {
         };
         content?: never;
       };
+    };
+  };
+  coupons: {
+    parameters: {
+      query?: {
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_Coupon"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+    };
+  };
+  add_coupon: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewCoupon"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Coupon"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  disable_coupon: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        code: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description It is no longer valid */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  groups: {
+    parameters: {
+      query?: {
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_GroupMember"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  put_group: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewMember"];
+      };
+    };
+    responses: {
+      /** @description They belong there */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  program_shelf: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ProgramShelf"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  put_addon: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+        code: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewAddon"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ProgramShelf"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  put_price: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewPrice"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ProgramShelf"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  put_terms: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewTerms"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ProgramShelf"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  taxes: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_CountryTax"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+    };
+  };
+  put_tax: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewTax"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_CountryTax"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
     };
   };
   unsubscribe_page: {

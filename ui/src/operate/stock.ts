@@ -23,7 +23,8 @@ export function faultsOf<Field extends string>(
     if (field === undefined) found.all ??= detail;
     else found[field] ??= detail;
   }
-  return Object.keys(found).length > 0 ? found : { all: refused.detail };
+  if (Object.keys(found).length === 0) found.all = refused.detail;
+  return found;
 }
 
 /** A portion in words. */

@@ -203,7 +203,7 @@ function Addons({ shelf }: { shelf: ProgramShelf }) {
       {shelf.addons.length === 0 ? (
         <p className="muted">Nothing can be added to this program yet.</p>
       ) : (
-        <section className="table-scroll panel" tabIndex={0} aria-label="Add-ons">
+        <section className="table-scroll panel" tabIndex={0} aria-label="Add-ons of this program">
           <table className="data">
             <thead>
               <tr>
@@ -336,7 +336,7 @@ function AddonForm({
         <Field label="Name" {...text("name")} placeholder="90% of every payout" />
         <Field label="Price" inputMode="decimal" {...text("price")} placeholder="20" />
         <Choice label="In" value={draft.unit} onChange={change("unit")}>
-          <option value={PERCENT}>per cent of the program's price</option>
+          <option value={PERCENT}>% of its price</option>
           {units.map((unit) => (
             <option key={unit} value={unit}>
               {unit}
@@ -487,7 +487,7 @@ function PriceTable({
   remove: (price: NewPrice) => void;
 }) {
   return (
-    <section className="table-scroll panel" tabIndex={0} aria-label="Other prices">
+    <section className="table-scroll panel" tabIndex={0} aria-label="Prices for some buyers">
       <table className="data">
         <thead>
           <tr>
@@ -622,7 +622,7 @@ function TaxTable({
 }) {
   const name = (country: string | null) => (country ? countryName(country) : "All others");
   return (
-    <section className="table-scroll panel" tabIndex={0} aria-label="Taxes">
+    <section className="table-scroll panel" tabIndex={0} aria-label="Taxes by country">
       <table className="data">
         <thead>
           <tr>
@@ -697,7 +697,7 @@ function Groups() {
       {groups.isError && <Failure error={groups.error} retry={() => groups.refetch()} />}
       {groups.data && all.length === 0 && <p className="muted">Nobody belongs to a group.</p>}
       {all.length > 0 && (
-        <section className="table-scroll panel" tabIndex={0} aria-label="Groups">
+        <section className="table-scroll panel" tabIndex={0} aria-label="Who belongs to which group">
           <table className="data">
             <thead>
               <tr>

@@ -61,7 +61,11 @@ function OfProgram({ slug }: { slug: string }) {
           goods={{ slug, version: program.data.version, resetOf: null }}
           name={program.data.name}
           phases={program.data.phases}
-          terms={<Terms program={program.data} />}
+          terms={
+            <div className="panel terms-box">
+              <Terms program={program.data} />
+            </div>
+          }
         />
       )}
     </>
@@ -94,7 +98,7 @@ function OfReset({ slug, challenge }: { slug: string; challenge: string }) {
         name={program.name}
         phases={kept.data.phases}
         terms={
-          <p className="muted">
+          <p className="panel terms-box muted">
             The challenge begins anew, by the rules that it was bought with.
             {included > 0 && ` Resets left of those you bought with it: ${included}.`}
           </p>
@@ -123,14 +127,15 @@ function Confirmation({
           You are buying <strong>{goods.resetOf ? `a reset of ${name}` : name}</strong>. These rules decide
           over the account; read them before you pay.
         </p>
+        {terms}
         <Phases phases={phases} />
       </div>
-      <Order goods={goods} terms={terms} />
+      <Order goods={goods} />
     </div>
   );
 }
 
-function Order({ goods, terms }: { goods: Goods; terms: ReactNode }) {
+function Order({ goods }: { goods: Goods }) {
   const [basket, setBasket] = useState<Basket>(emptyBasket);
   const order = orderOf(goods, basket);
   const shelf = useQuery({
@@ -184,7 +189,6 @@ function Order({ goods, terms }: { goods: Goods; terms: ReactNode }) {
   return (
     <aside className="panel buy-box" aria-label="Order summary">
       <h2>Summary</h2>
-      {terms}
       {!goods.resetOf && (shelf.data || basket.addons.length > 0) && (
         <Addons
           addons={shelf.data?.addons ?? []}
@@ -239,15 +243,6 @@ function Order({ goods, terms }: { goods: Goods; terms: ReactNode }) {
           stale={quote.isPlaceholderData}
         />
       )}
-      <div className="version">
-        <span className="muted">Terms version</span>
-        <code>{goods.version}</code>
-        <p className="fine">
-          The account keeps exactly this version{basket.addons.length > 0 && " with what you add to it"}. Its
-          hash is on every receipt, and the <Link to={`/terms/${goods.version}`}>full terms</Link> stay
-          readable under it.
-        </p>
-      </div>
       <button
         type="button"
         className="button primary wide"
@@ -270,6 +265,15 @@ function Order({ goods, terms }: { goods: Goods; terms: ReactNode }) {
           ? "Nothing is to be paid."
           : "You pay on a hosted page. Card data never reaches this site. Nothing is charged before."}
       </p>
+      <div className="version">
+        <span className="muted">Terms version</span>
+        <code>{goods.version}</code>
+        <p className="fine">
+          The account keeps exactly this version{basket.addons.length > 0 && " with what you add to it"}. Its
+          hash is on every receipt, and the <Link to={`/terms/${goods.version}`}>full terms</Link> stay
+          readable under it.
+        </p>
+      </div>
     </aside>
   );
 }
@@ -366,7 +370,7 @@ function Coupons({
     if (problem === null) add.mutate({ ...basket, coupons: [...basket.coupons, couponCode(typed)] });
   };
   return (
-    <form className="coupons" noValidate onSubmit={submit} aria-label="Coupon">
+    <form className="coupons" noValidate onSubmit={submit} aria-label="Add a coupon">
       {basket.coupons.length > 0 && (
         <ul aria-label="Your coupons">
           {basket.coupons.map((code) => (

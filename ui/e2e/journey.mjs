@@ -591,44 +591,47 @@ async function erases() {
   await screen("erased");
 }
 
-async function breach() {
-  await check("an oversized account is breached", async () => {
-    await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
-    await page
-      .getByRole("link", { name: /^Trade / })
-      .first()
-      .click();
-    await see(page.locator(".link-state.live"));
-    const ended = page.locator(".ended.breached");
-    const open = positionRows().first();
-    const refused = page.locator(".ticket .form-error, .ticket .field-error");
-    const close = page.getByRole("button", { name: /^Close position/ }).first();
-    // Spread and commission of large orders lead below the floor whichever way the market goes.
-    const sizes = ["50.00", "20.00", "10.00", "5.00", "2.00", "1.00", "0.50"];
-    const rounds = 80;
-    const before = troubles.length;
-    for (let round = 0; round < rounds && !(await ended.isVisible()); round += 1) {
-      await page.keyboard.press("Escape");
-      await page.keyboard.press("b");
-      await page.keyboard.press("ControlOrMeta+a");
-      await page.keyboard.type(sizes[0]);
-      await page.keyboard.press("Enter");
-      await open.or(refused).or(ended).first().waitFor();
-      if (await ended.isVisible()) break;
-      if (await refused.isVisible()) {
-        if (sizes.length > 1) sizes.shift();
-        continue;
-      }
-      // The verdict may close the position while this press is on its way.
-      await close.click({ timeout: 2_000 }).catch(async (error) => {
-        if ((await open.count()) > 0) throw error;
-      });
-      await page.getByText("No open positions.").or(ended).first().waitFor();
+/** Trades the newest account too large until it is over. */
+async function untilBreached() {
+  await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
+  await page
+    .getByRole("link", { name: /^Trade / })
+    .first()
+    .click();
+  await see(page.locator(".link-state.live"));
+  const ended = page.locator(".ended.breached");
+  const open = positionRows().first();
+  const refused = page.locator(".ticket .form-error, .ticket .field-error");
+  const close = page.getByRole("button", { name: /^Close position/ }).first();
+  // Spread and commission of large orders lead below the floor whichever way the market goes.
+  const sizes = ["50.00", "20.00", "10.00", "5.00", "2.00", "1.00", "0.50"];
+  const rounds = 80;
+  const before = troubles.length;
+  for (let round = 0; round < rounds && !(await ended.isVisible()); round += 1) {
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("b");
+    await page.keyboard.press("ControlOrMeta+a");
+    await page.keyboard.type(sizes[0]);
+    await page.keyboard.press("Enter");
+    await open.or(refused).or(ended).first().waitFor();
+    if (await ended.isVisible()) break;
+    if (await refused.isVisible()) {
+      if (sizes.length > 1) sizes.shift();
+      continue;
     }
-    await ended.waitFor();
-    // Refusals for size and margin, and for orders that the verdict overtook, are what was asked for here.
-    forgive(before);
-  });
+    // The verdict may close the position while this press is on its way.
+    await close.click({ timeout: 2_000 }).catch(async (error) => {
+      if ((await open.count()) > 0) throw error;
+    });
+    await page.getByText("No open positions.").or(ended).first().waitFor();
+  }
+  await ended.waitFor();
+  // Refusals for size and margin, and for orders that the verdict overtook, are what was asked for here.
+  forgive(before);
+}
+
+async function breach() {
+  await check("an oversized account is breached", untilBreached);
   await screen("trading-breached");
   await check("the receipt shows the evidence", async () => {
     await page.getByRole("link", { name: "See the receipt" }).click();
@@ -794,6 +797,7 @@ async function sells(operator) {
     await see(page.locator(".timeline li", { hasText: "Paid" }));
   });
   await screen("purchase-full");
+  if (process.env.BREACH === "1") await beginsAnew();
   await check("one who leaves the payment comes back to it, and may cancel", async () => {
     await page.goto("/");
     await page
@@ -821,6 +825,32 @@ async function sells(operator) {
     await dialogIsAccessible("disable-coupon");
     await page.getByRole("button", { name: "Disable the coupon" }).click();
     await see(row.getByText("Disabled", { exact: true }));
+  });
+}
+
+/** What was bought with a reset fails, and begins anew for nothing. */
+async function beginsAnew() {
+  await check("a failed challenge may begin anew", async () => {
+    await untilBreached();
+    await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
+    await see(page.locator(".begin-anew", { hasText: "Included in what you bought" }));
+  });
+  await screen("challenges-failed");
+  await check("a reset that is included costs nothing", async () => {
+    await page.getByRole("link", { name: /^Begin anew/ }).click();
+    await heading("Begin anew");
+    await see(page.locator(".price-lines .reset"));
+    const total = await page.locator(".price-lines .total strong").innerText();
+    expect(cents(total) === 0n, `it costs ${total}`);
+  });
+  await screen("checkout-reset");
+  await check("it opens another account by the same rules", async () => {
+    await page.getByRole("button", { name: "Open the account" }).click();
+    await page.waitForURL("**/purchases/**");
+    await see(page.getByRole("link", { name: "Start trading" }));
+    await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
+    await see(page.locator(".challenge + .challenge"));
+    expect((await page.locator(".begin-anew").count()) === 0, "it may begin anew twice");
   });
 }
 

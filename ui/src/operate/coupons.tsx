@@ -71,7 +71,9 @@ function Add() {
     },
     onError: (refused) => {
       const told = asApiError(refused);
-      setErrors(told.code === "conflict" ? { code: told.detail } : faultsOf(told, fields, places));
+      // A code that there is, or a person that there is not.
+      const taken = told.code === "conflict" && (told.detail.includes("person") ? "only_person" : "code");
+      setErrors(taken ? { [taken]: told.detail } : faultsOf(told, fields, places));
     },
   });
   const change = (field: keyof CouponDraft) => (event: { target: { value: string } }) => {

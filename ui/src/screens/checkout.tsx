@@ -164,6 +164,8 @@ function Order({ goods }: { goods: Goods }) {
       return { purchase, page: asSeen ? await paymentPage(purchase, payment.method) : null };
     },
     onSuccess: ({ purchase, page }) => {
+      // A challenge begins anew once.
+      if (goods.resetOf) queries.removeQueries({ queryKey: resetOfferQuery(goods.resetOf).queryKey });
       // The hosted payment page is outside this application.
       if (page !== null) window.location.assign(page);
       else navigate(`/purchases/${purchase.id}${purchase.state === "paid" ? "?outcome=paid" : ""}`);

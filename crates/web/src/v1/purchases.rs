@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use app::AppError;
 use app::catalogue::{PriceLine as PriceLineOf, Quote as QuoteOf};
 use app::purchases::{
-    Bought, Happened, Order, Purchase as PurchaseOf, PurchaseState as State_, coupon_meant, refunded,
+    Bought, Happened, Order, Purchase as PurchaseOf, PurchaseState as StateOf, coupon_meant, refunded,
 };
 use axum::Json;
 use axum::extract::State;
@@ -244,9 +244,10 @@ fn render_quote(
 
 /// A refusal of a coupon points to the coupon.
 fn refused(order: &Order, error: AppError) -> Problem {
-    let place = coupon_meant(order, &error);
-    let problem = Problem::from(error);
-    place.map_or_else(|| problem.clone(), |place| problem.clone().at(&format!("/coupons/{place}")))
+    match coupon_meant(order, &error) {
+        Some(place) => Problem::from(error).at(&format!("/coupons/{place}")),
+        None => error.into(),
+    }
 }
 
 /// Starts a purchase; pay at `checkout_url`. What costs nothing is paid at once. A retry under the same key gives the same
@@ -264,7 +265,7 @@ async fn create_purchase(
     let order = body.order()?;
     let bought = web.purchases.buy(&caller.context, &key, order.clone()).await;
     let purchase = bought.map_err(|error| refused(&order, error))?;
-    if purchase.state == State_::Captured {
+    if purchase.state == StateOf::Captured {
         web.purchase_paid.notify_one();
     }
     Ok((StatusCode::CREATED, Json(render(purchase))))

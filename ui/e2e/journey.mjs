@@ -60,7 +60,11 @@ page.setDefaultTimeout(WAIT_MS);
 const troubles = [];
 let signedIn = false;
 // A visitor is told apart from a person by this one question, which the server answers with 401.
-const expected = (url) => !signedIn && new URL(url).pathname === "/v1/me";
+// A server that knows no providers of payments has its own page only, and says that there is nothing to choose from.
+const expected = (url) => {
+  const { pathname } = new URL(url);
+  return pathname === "/v1/payment-methods" || (!signedIn && pathname === "/v1/me");
+};
 page.on("console", (message) => {
   if (message.type() !== "error" && message.type() !== "warning") return;
   if (expected(message.location().url || base)) return;
@@ -587,44 +591,47 @@ async function erases() {
   await screen("erased");
 }
 
-async function breach() {
-  await check("an oversized account is breached", async () => {
-    await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
-    await page
-      .getByRole("link", { name: /^Trade / })
-      .first()
-      .click();
-    await see(page.locator(".link-state.live"));
-    const ended = page.locator(".ended.breached");
-    const open = positionRows().first();
-    const refused = page.locator(".ticket .form-error, .ticket .field-error");
-    const close = page.getByRole("button", { name: /^Close position/ }).first();
-    // Spread and commission of large orders lead below the floor whichever way the market goes.
-    const sizes = ["50.00", "20.00", "10.00", "5.00", "2.00", "1.00", "0.50"];
-    const rounds = 80;
-    const before = troubles.length;
-    for (let round = 0; round < rounds && !(await ended.isVisible()); round += 1) {
-      await page.keyboard.press("Escape");
-      await page.keyboard.press("b");
-      await page.keyboard.press("ControlOrMeta+a");
-      await page.keyboard.type(sizes[0]);
-      await page.keyboard.press("Enter");
-      await open.or(refused).or(ended).first().waitFor();
-      if (await ended.isVisible()) break;
-      if (await refused.isVisible()) {
-        if (sizes.length > 1) sizes.shift();
-        continue;
-      }
-      // The verdict may close the position while this press is on its way.
-      await close.click({ timeout: 2_000 }).catch(async (error) => {
-        if ((await open.count()) > 0) throw error;
-      });
-      await page.getByText("No open positions.").or(ended).first().waitFor();
+/** Trades the newest account too large until it is over. */
+async function untilBreached() {
+  await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
+  await page
+    .getByRole("link", { name: /^Trade / })
+    .first()
+    .click();
+  await see(page.locator(".link-state.live"));
+  const ended = page.locator(".ended.breached");
+  const open = positionRows().first();
+  const refused = page.locator(".ticket .form-error, .ticket .field-error");
+  const close = page.getByRole("button", { name: /^Close position/ }).first();
+  // Spread and commission of large orders lead below the floor whichever way the market goes.
+  const sizes = ["50.00", "20.00", "10.00", "5.00", "2.00", "1.00", "0.50"];
+  const rounds = 80;
+  const before = troubles.length;
+  for (let round = 0; round < rounds && !(await ended.isVisible()); round += 1) {
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("b");
+    await page.keyboard.press("ControlOrMeta+a");
+    await page.keyboard.type(sizes[0]);
+    await page.keyboard.press("Enter");
+    await open.or(refused).or(ended).first().waitFor();
+    if (await ended.isVisible()) break;
+    if (await refused.isVisible()) {
+      if (sizes.length > 1) sizes.shift();
+      continue;
     }
-    await ended.waitFor();
-    // Refusals for size and margin, and for orders that the verdict overtook, are what was asked for here.
-    forgive(before);
-  });
+    // The verdict may close the position while this press is on its way.
+    await close.click({ timeout: 2_000 }).catch(async (error) => {
+      if ((await open.count()) > 0) throw error;
+    });
+    await page.getByText("No open positions.").or(ended).first().waitFor();
+  }
+  await ended.waitFor();
+  // Refusals for size and margin, and for orders that the verdict overtook, are what was asked for here.
+  forgive(before);
+}
+
+async function breach() {
+  await check("an oversized account is breached", untilBreached);
   await screen("trading-breached");
   await check("the receipt shows the evidence", async () => {
     await page.getByRole("link", { name: "See the receipt" }).click();
@@ -670,6 +677,7 @@ async function operates(file) {
   await screen("business");
   await audits();
   await looksAfter(login("trader").email);
+  await sells(login("operator"));
   await check("an auditor finds the log, and support finds people alone", async () => {
     await signOut();
     await signIn(login("auditor"));
@@ -682,6 +690,167 @@ async function operates(file) {
     await see(page.getByLabel("E-mail address or id"));
     const others = await page.getByRole("link", { name: "Audit log" }).count();
     expect(others === 0, "support sees the audit log");
+  });
+}
+
+/** An amount of a screen in whole cents. */
+function cents(text) {
+  const digits = text.replace(/[^\d.\u2212-]/g, "").replace("\u2212", "-");
+  return BigInt(digits.replace(".", ""));
+}
+
+/** The operator stocks the shelf, and somebody buys from it. */
+async function sells(operator) {
+  const unique = `${Date.now().toString(36)}${process.pid}`.toUpperCase();
+  const [code, name, coupon] = [`again-${unique}`, `A second try ${unique}`, `JOURNEY-${unique}`];
+  const form = (label) => page.getByRole("form", { name: label });
+  await check("an add-on without numbers is explained beside its fields", async () => {
+    await page.getByLabel("Operate").getByRole("link", { name: "Shelf" }).click();
+    await heading("Add-ons");
+    await page.getByRole("button", { name: "Add the add-on" }).click();
+    await see(form("Add an add-on").locator(".field-error", { hasText: "Give it a code." }));
+  });
+  await check("the operator puts an add-on on sale", async () => {
+    const addon = form("Add an add-on");
+    await addon.getByLabel("Code").fill(code);
+    await addon.getByLabel("Name").fill(name);
+    await addon.getByLabel("Price").fill("20");
+    await addon.getByLabel("Changes").selectOption("resets");
+    await addon.getByLabel("How many").fill("1");
+    await page.keyboard.press("Enter");
+    await see(page.getByRole("row", { name: new RegExp(code) }).getByText("On sale", { exact: true }));
+  });
+  await check("resets get a price", async () => {
+    await page.getByLabel(/^Price of a reset/).fill("49");
+    await page.keyboard.press("Enter");
+    await see(page.locator(".toast", { hasText: "is saved" }));
+  });
+  await screen("shelf");
+  await check("the operator creates a coupon", async () => {
+    await page.getByLabel("Operate").getByRole("link", { name: "Coupons" }).click();
+    const added = form("Add a coupon");
+    await added.getByLabel("Code").fill(coupon);
+    await added.getByLabel("Lets off").fill("10");
+    await page.keyboard.press("Enter");
+    await see(page.getByRole("row", { name: new RegExp(coupon) }).getByText("Valid", { exact: true }));
+  });
+  await screen("coupons");
+  const shopper = { email: `shopper-${unique.toLowerCase()}@example.com`, password: newcomer.password };
+  await check("a shopper finds the add-on on the shelf", async () => {
+    await signOut();
+    await page.getByRole("link", { name: "Register" }).click();
+    await page.getByLabel("E-mail").fill(shopper.email);
+    await page.getByLabel("Display name").fill("Shopper");
+    await page.getByLabel("Password").fill(shopper.password);
+    signedIn = true;
+    await page.getByRole("button", { name: "Create account" }).click();
+    await page.getByRole("link", { name: "See the programs" }).click();
+    await page
+      .locator(".card")
+      .first()
+      .getByRole("link", { name: /^Details/ })
+      .click();
+    await see(page.locator(".addon-list", { hasText: name }));
+  });
+  await screen("program-shelf");
+  const total = page.locator(".price-lines .total strong");
+  const current = () => page.locator('.price-lines[aria-busy="false"]').waitFor();
+  await check("an add-on is ticked with the keyboard and is a line of the price", async () => {
+    await page.getByRole("link", { name: /^Buy for/ }).click();
+    await total.waitFor();
+    const before = cents(await total.innerText());
+    await page.getByRole("checkbox", { name: new RegExp(name) }).focus();
+    await page.keyboard.press("Space");
+    await see(page.locator(".price-lines .addon", { hasText: name }));
+    await current();
+    const after = cents(await total.innerText());
+    expect(after * 100n === before * 120n, `${before} and a fifth are not ${after}`);
+  });
+  await check("a coupon that there is not is refused at its field", async () => {
+    const before = troubles.length;
+    await page.getByLabel("Coupon", { exact: true }).fill("no-such-coupon");
+    await page.keyboard.press("Enter");
+    await see(page.locator(".coupons .field-error", { hasText: "NO-SUCH-COUPON" }));
+    forgive(before);
+  });
+  await check("a coupon lets off a tenth, and the lines make up the total", async () => {
+    const before = cents(await total.innerText());
+    await page.getByLabel("Coupon", { exact: true }).fill(coupon.toLowerCase());
+    await page.keyboard.press("Enter");
+    await see(page.locator(".price-lines .coupon", { hasText: coupon }));
+    await current();
+    const after = cents(await total.innerText());
+    expect(after * 10n === before * 9n, `a tenth off ${before} is not ${after}`);
+    const lines = (await page.locator(".price-lines dd").allInnerTexts()).map(cents);
+    const sum = lines.reduce((sum, line) => sum + line, 0n);
+    expect(sum === after, `the lines make ${sum}, not ${after}`);
+  });
+  await screen("checkout-full");
+  await check("what is paid is what was seen", async () => {
+    const seen = await total.innerText();
+    await page.getByRole("button", { name: "Continue to payment" }).click();
+    await page.waitForURL("**/sandbox/pay/**");
+    await page.getByRole("button", { name: "Pay", exact: true }).click();
+    await page.waitForURL("**/purchases/**");
+    await see(page.getByRole("link", { name: "Start trading" }));
+    expect((await total.innerText()) === seen, `${seen} was seen, ${await total.innerText()} is said`);
+    await see(page.locator(".timeline li", { hasText: "Paid" }));
+  });
+  await screen("purchase-full");
+  if (process.env.BREACH === "1") await beginsAnew();
+  await check("one who leaves the payment comes back to it, and may cancel", async () => {
+    await page.goto("/");
+    await page
+      .locator(".card")
+      .first()
+      .getByRole("link", { name: /^Details/ })
+      .click();
+    await page.getByRole("link", { name: /^Buy for/ }).click();
+    await page.getByRole("button", { name: "Continue to payment" }).click();
+    await page.waitForURL("**/sandbox/pay/**");
+    await page.goto(`/purchases/${new URL(page.url()).pathname.split("/").at(-1)}`);
+    await heading("Waiting for your payment");
+    await page.getByRole("button", { name: "Cancel the purchase" }).click();
+    await heading("The purchase was cancelled");
+  });
+  await screen("purchase-cancelled");
+  await check("the coupon counts its use, and is disabled", async () => {
+    await signOut();
+    await signIn(operator);
+    await page.getByRole("link", { name: "Operate" }).click();
+    await page.getByLabel("Operate").getByRole("link", { name: "Coupons" }).click();
+    const row = page.getByRole("row", { name: new RegExp(coupon) });
+    await see(row.getByRole("cell", { name: "1", exact: true }));
+    await row.getByRole("button", { name: /^Disable/ }).click();
+    await dialogIsAccessible("disable-coupon");
+    await page.getByRole("button", { name: "Disable the coupon" }).click();
+    await see(row.getByText("Disabled", { exact: true }));
+  });
+}
+
+/** What was bought with a reset fails, and begins anew for nothing. */
+async function beginsAnew() {
+  await check("a failed challenge may begin anew", async () => {
+    await untilBreached();
+    await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
+    await see(page.locator(".begin-anew", { hasText: "Included in what you bought" }));
+  });
+  await screen("challenges-failed");
+  await check("a reset that is included costs nothing", async () => {
+    await page.getByRole("link", { name: /^Begin anew/ }).click();
+    await heading("Begin anew");
+    await see(page.locator(".price-lines .reset"));
+    const total = await page.locator(".price-lines .total strong").innerText();
+    expect(cents(total) === 0n, `it costs ${total}`);
+  });
+  await screen("checkout-reset");
+  await check("it opens another account by the same rules", async () => {
+    await page.getByRole("button", { name: "Open the account" }).click();
+    await page.waitForURL("**/purchases/**");
+    await see(page.getByRole("link", { name: "Start trading" }));
+    await page.getByLabel("Main").getByRole("link", { name: "My challenges" }).click();
+    await see(page.locator(".challenge + .challenge"));
+    expect((await page.locator(".begin-anew").count()) === 0, "it may begin anew twice");
   });
 }
 

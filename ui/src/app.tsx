@@ -28,6 +28,8 @@ const ReleasesPage = lazy(() => import("./operate/releases"));
 const OverridesPage = lazy(() => import("./operate/overrides"));
 const OperationsPage = lazy(() => import("./operate/operations"));
 const BusinessPage = lazy(() => import("./operate/business"));
+const ShelfPage = lazy(() => import("./operate/shelf"));
+const CouponsPage = lazy(() => import("./operate/coupons"));
 const WebhooksPage = lazy(() => import("./operate/webhooks"));
 const WebhookPage = lazy(() => import("./operate/webhook"));
 const PeoplePage = lazy(() => import("./operate/people"));
@@ -125,6 +127,9 @@ export const router = createBrowserRouter([
               { path: "accounts/:id", element: <OverridesPage /> },
               { path: "operations", element: <OperationsPage /> },
               { path: "business", element: <BusinessPage /> },
+              { path: "shelf", element: <ShelfPage /> },
+              { path: "shelf/:slug", element: <ShelfPage /> },
+              { path: "coupons", element: <CouponsPage /> },
               { path: "webhooks", element: <WebhooksPage /> },
               { path: "webhooks/:id", element: <WebhookPage /> },
               { path: "people", element: <PeoplePage /> },

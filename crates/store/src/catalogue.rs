@@ -2,8 +2,8 @@
 
 use app::AppError;
 use app::catalogue::{
-    Addon, After, Asked, CatalogueStore, Country, Coupon, Kept, NewVersion, Off, Offer, Price, Published,
-    Shelf, ShelfChange, Tax, Used, Written,
+    Addon, After, Asked, CatalogueStore, Country, Coupon, GroupMember, Kept, ListedCoupon, NewVersion, Off,
+    Offer, Price, Published, Shelf, ShelfChange, StockedAddon, Tax, TaxOf, Used, WholeShelf, Written,
 };
 use app::trading::AuditEntry;
 use async_trait::async_trait;
@@ -198,47 +198,137 @@ impl CatalogueStore for Store {
     }
 
     async fn shelf(&self, firm: FirmId, asked: &Asked<'_>) -> Result<Option<Shelf>, AppError> {
-        let doing = "looking at the shelf";
         let mut tx = self.begin(firm).await?;
-        let country = asked.country.map(|country| country.to_string());
-        let row = sqlx::query!(
-            r#"select sold.slug, sold.version, sold.fee_minor, sold.fee_currency, sold.trial, sold.reset_fee_minor,
-                      member.group_name as "group_name?", tax.rate_millionths as "rate?: i64", tax.inclusive as "inclusive?: bool"
-               from programs sold
-               left join person_groups member on member.firm_id = sold.firm_id and member.person_id = $3
-               left join lateral (
-                   select rate_millionths, inclusive from tax_rates
-                   where tax_rates.firm_id = sold.firm_id and country in ('', $4) order by country desc limit 1
-               ) tax on true
-               where sold.firm_id = $1 and sold.on_sale and sold.slug = $2"#,
-            firm.uuid(),
-            asked.slug,
-            asked.buyer.uuid(),
-            country,
-        )
-        .fetch_optional(tx.connection())
-        .await
-        .doing(doing)?;
-        let Some(row) = row else { return Ok(None) };
-        let reset_fee =
-            row.reset_fee_minor.map(|minor| money("programs", minor, &row.fee_currency)).transpose()?;
-        let tax = row.rate.zip(row.inclusive).map(|(rate, inclusive)| tax(rate, inclusive)).transpose()?;
-        let offer = OfferRow {
-            slug: row.slug,
-            version: row.version,
-            fee_minor: row.fee_minor,
-            fee_currency: row.fee_currency,
+        let Some(terms) = terms_in_tx(self, &mut tx, asked.slug, Some(asked.buyer), asked.country).await?
+        else {
+            return Ok(None);
         };
         Ok(Some(Shelf {
-            offer: offer_in_tx(self, &mut tx, offer).await?,
-            trial: row.trial,
-            reset_fee,
+            offer: terms.offer,
+            trial: terms.trial,
+            reset_fee: terms.reset_fee,
             prices: prices_in_tx(&mut tx, asked.slug).await?,
             addons: addons_in_tx(&mut tx, asked).await?,
             coupons: coupons_in_tx(&mut tx, asked).await?,
-            group: row.group_name,
-            tax: tax.unwrap_or(Tax::NONE),
+            group: terms.group,
+            tax: terms.tax,
         }))
+    }
+
+    async fn whole_shelf(
+        &self,
+        firm: FirmId,
+        slug: &str,
+        buyer: Option<PersonId>,
+        country: Option<Country>,
+    ) -> Result<Option<WholeShelf>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        let Some(terms) = terms_in_tx(self, &mut tx, slug, buyer, country).await? else { return Ok(None) };
+        let rows = sqlx::query!(
+            "select code, name, price, change, on_sale from program_addons
+             where firm_id = $1 and slug = $2 order by code",
+            firm.uuid(),
+            slug,
+        )
+        .fetch_all(tx.connection())
+        .await
+        .doing("reading add-ons")?;
+        let mut addons = Vec::with_capacity(rows.len());
+        for row in rows {
+            let addon = addon(row.code, row.name, &row.price, &row.change)?;
+            addons.push(StockedAddon { addon, on_sale: row.on_sale });
+        }
+        Ok(Some(WholeShelf {
+            offer: terms.offer,
+            trial: terms.trial,
+            reset_fee: terms.reset_fee,
+            prices: prices_in_tx(&mut tx, slug).await?,
+            addons,
+            group: terms.group,
+            tax: terms.tax,
+        }))
+    }
+
+    async fn coupons(
+        &self,
+        firm: FirmId,
+        after: Option<&str>,
+        most: i64,
+    ) -> Result<Vec<ListedCoupon>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        let rows = sqlx::query!(
+            r#"select code, off_millionths, off_minor, currency, slugs, starts_at as "starts_at: At",
+                      ends_at as "ends_at: At", most_uses, most_per_person, only_person_id, stackable, least_minor,
+                      disabled_at is not null as "disabled!", used, created_at as "created_at: At"
+               from coupons
+               where firm_id = $1
+                 and ($2::text is null or (created_at, code) < (select created_at, code from coupons
+                                                                where firm_id = $1 and code = $2))
+               order by created_at desc, code desc limit $3"#,
+            firm.uuid(),
+            after,
+            most,
+        )
+        .fetch_all(tx.connection())
+        .await
+        .doing("listing coupons")?;
+        let listed = rows.into_iter().map(|row| {
+            let used = counter("coupons", i64::from(row.used))?;
+            let created_at = row.created_at.into();
+            let coupon = CouponRow {
+                code: row.code,
+                off_millionths: row.off_millionths,
+                off_minor: row.off_minor,
+                currency: row.currency,
+                slugs: row.slugs,
+                starts_at: row.starts_at,
+                ends_at: row.ends_at,
+                most_uses: row.most_uses,
+                most_per_person: row.most_per_person,
+                only_person_id: row.only_person_id,
+                stackable: row.stackable,
+                least_minor: row.least_minor,
+                disabled: row.disabled,
+            };
+            Ok(ListedCoupon { coupon: coupon.read()?, used, created_at })
+        });
+        listed.collect()
+    }
+
+    async fn taxes(&self, firm: FirmId) -> Result<Vec<TaxOf>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        let rows = sqlx::query!(
+            "select country, rate_millionths, inclusive from tax_rates where firm_id = $1 order by country",
+            firm.uuid(),
+        )
+        .fetch_all(tx.connection())
+        .await
+        .doing("reading taxes")?;
+        let read = |place: &str, rate, inclusive| {
+            Ok(TaxOf { country: country("tax_rates", place)?, tax: tax(rate, inclusive)? })
+        };
+        rows.iter().map(|row| read(&row.country, row.rate_millionths, row.inclusive)).collect()
+    }
+
+    async fn groups(
+        &self,
+        firm: FirmId,
+        after: Option<PersonId>,
+        most: i64,
+    ) -> Result<Vec<GroupMember>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        let rows = sqlx::query!(
+            "select person_id, group_name from person_groups
+             where firm_id = $1 and ($2::uuid is null or person_id > $2) order by person_id limit $3",
+            firm.uuid(),
+            after.map(PersonId::uuid),
+            most,
+        )
+        .fetch_all(tx.connection())
+        .await
+        .doing("reading who belongs to which group")?;
+        let member = |id, group| GroupMember { person: PersonId::from_uuid(id), group };
+        Ok(rows.into_iter().map(|row| member(row.person_id, row.group_name)).collect())
     }
 
     async fn change_shelf(
@@ -278,6 +368,61 @@ async fn offer_in_tx(store: &Store, tx: &mut Tx, row: OfferRow) -> Result<Offer,
     let program = store.program(tx, &version).await?;
     let fee = money("programs", row.fee_minor, &row.fee_currency)?;
     Ok(Offer { slug: row.slug, version, program, fee })
+}
+
+/// What is said of a program on sale, for somebody there.
+struct Terms {
+    offer: Offer,
+    trial: bool,
+    reset_fee: Option<Money>,
+    group: Option<String>,
+    tax: Tax,
+}
+
+async fn terms_in_tx(
+    store: &Store,
+    tx: &mut Tx,
+    slug: &str,
+    buyer: Option<PersonId>,
+    country: Option<Country>,
+) -> Result<Option<Terms>, AppError> {
+    let firm = tx.firm();
+    let country = country.map(|country| country.to_string());
+    let row = sqlx::query!(
+        r#"select sold.slug, sold.version, sold.fee_minor, sold.fee_currency, sold.trial, sold.reset_fee_minor,
+                      member.group_name as "group_name?", tax.rate_millionths as "rate?: i64", tax.inclusive as "inclusive?: bool"
+               from programs sold
+               left join person_groups member on member.firm_id = sold.firm_id and member.person_id = $3
+               left join lateral (
+                   select rate_millionths, inclusive from tax_rates
+                   where tax_rates.firm_id = sold.firm_id and country in ('', $4) order by country desc limit 1
+               ) tax on true
+               where sold.firm_id = $1 and sold.on_sale and sold.slug = $2"#,
+        firm.uuid(),
+        slug,
+        buyer.map(PersonId::uuid),
+        country,
+    )
+    .fetch_optional(tx.connection())
+    .await
+    .doing("looking at the shelf")?;
+    let Some(row) = row else { return Ok(None) };
+    let reset_fee =
+        row.reset_fee_minor.map(|minor| money("programs", minor, &row.fee_currency)).transpose()?;
+    let tax_set = row.rate.zip(row.inclusive).map(|(rate, inclusive)| tax(rate, inclusive)).transpose()?;
+    let offer = OfferRow {
+        slug: row.slug,
+        version: row.version,
+        fee_minor: row.fee_minor,
+        fee_currency: row.fee_currency,
+    };
+    Ok(Some(Terms {
+        offer: offer_in_tx(store, tx, offer).await?,
+        trial: row.trial,
+        reset_fee,
+        group: row.group_name,
+        tax: tax_set.unwrap_or(Tax::NONE),
+    }))
 }
 
 fn tax(rate: i64, inclusive: bool) -> Result<Tax, Inconsistent> {
@@ -329,11 +474,64 @@ async fn addons_in_tx(tx: &mut Tx, asked: &Asked<'_>) -> Result<Vec<Addon>, AppE
     .fetch_all(tx.connection())
     .await
     .doing("reading add-ons")?;
+    rows.into_iter().map(|row| Ok(addon(row.code, row.name, &row.price, &row.change)?)).collect()
+}
+
+fn addon(code: String, name: String, price: &str, change: &str) -> Result<Addon, Inconsistent> {
     let table = "program_addons";
-    let addon = |code, name, price: &str, change: &str| {
-        Ok(Addon { code, name, price: from_json(table, price)?, change: from_json(table, change)? })
-    };
-    rows.into_iter().map(|row| addon(row.code, row.name, &row.price, &row.change)).collect()
+    Ok(Addon { code, name, price: from_json(table, price)?, change: from_json(table, change)? })
+}
+
+/// A coupon as its columns say it.
+struct CouponRow {
+    code: String,
+    off_millionths: Option<i64>,
+    off_minor: Option<i64>,
+    currency: Option<String>,
+    slugs: Vec<String>,
+    starts_at: Option<At>,
+    ends_at: Option<At>,
+    most_uses: Option<i32>,
+    most_per_person: Option<i32>,
+    only_person_id: Option<Uuid>,
+    stackable: bool,
+    least_minor: Option<i64>,
+    disabled: bool,
+}
+
+impl CouponRow {
+    fn read(self) -> Result<Coupon, Inconsistent> {
+        let table = "coupons";
+        let in_currency = |minor: i64| -> Result<Money, Inconsistent> {
+            let currency = self.currency.as_deref();
+            money(
+                table,
+                minor,
+                currency.ok_or_else(|| Inconsistent::new(table, "an amount without currency"))?,
+            )
+        };
+        let off = match (self.off_millionths, self.off_minor) {
+            (Some(share), None) => Off::Percent(percent(table, share)?),
+            (None, Some(minor)) => Off::Amount(in_currency(minor)?),
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(Inconsistent::new(table, "a coupon lets off one thing"));
+            }
+        };
+        let most = |most: Option<i32>| most.map(|most| counter(table, i64::from(most))).transpose();
+        Ok(Coupon {
+            off,
+            least: self.least_minor.map(in_currency).transpose()?,
+            code: self.code,
+            slugs: self.slugs.into_iter().collect(),
+            starts_at: self.starts_at.map(Timestamp::from),
+            ends_at: self.ends_at.map(Timestamp::from),
+            most_uses: most(self.most_uses)?,
+            most_per_person: most(self.most_per_person)?,
+            only: self.only_person_id.map(PersonId::from_uuid),
+            stackable: self.stackable,
+            disabled: self.disabled,
+        })
+    }
 }
 
 async fn coupons_in_tx(tx: &mut Tx, asked: &Asked<'_>) -> Result<Vec<(Coupon, Used)>, AppError> {
@@ -353,40 +551,25 @@ async fn coupons_in_tx(tx: &mut Tx, asked: &Asked<'_>) -> Result<Vec<(Coupon, Us
     .fetch_all(tx.connection())
     .await
     .doing("reading coupons")?;
-    let table = "coupons";
     let mut coupons = Vec::with_capacity(rows.len());
     for row in rows {
-        let in_currency = |minor: i64| -> Result<Money, Inconsistent> {
-            let currency = row.currency.as_deref();
-            money(
-                table,
-                minor,
-                currency.ok_or_else(|| Inconsistent::new(table, "an amount without currency"))?,
-            )
-        };
-        let off = match (row.off_millionths, row.off_minor) {
-            (Some(share), None) => Off::Percent(percent(table, share)?),
-            (None, Some(minor)) => Off::Amount(in_currency(minor)?),
-            (Some(_), Some(_)) | (None, None) => {
-                return Err(Inconsistent::new(table, "a coupon lets off one thing").into());
-            }
-        };
-        let most = |most: Option<i32>| most.map(|most| counter(table, i64::from(most))).transpose();
-        let coupon = Coupon {
+        let used = Used { all: counter("coupons", i64::from(row.used))?, own: counter("coupons", row.own)? };
+        let coupon = CouponRow {
             code: row.code,
-            off,
-            slugs: row.slugs.into_iter().collect(),
-            starts_at: row.starts_at.map(Timestamp::from),
-            ends_at: row.ends_at.map(Timestamp::from),
-            most_uses: most(row.most_uses)?,
-            most_per_person: most(row.most_per_person)?,
-            only: row.only_person_id.map(PersonId::from_uuid),
+            off_millionths: row.off_millionths,
+            off_minor: row.off_minor,
+            currency: row.currency,
+            slugs: row.slugs,
+            starts_at: row.starts_at,
+            ends_at: row.ends_at,
+            most_uses: row.most_uses,
+            most_per_person: row.most_per_person,
+            only_person_id: row.only_person_id,
             stackable: row.stackable,
-            least: row.least_minor.map(in_currency).transpose()?,
+            least_minor: row.least_minor,
             disabled: row.disabled,
         };
-        let used = Used { all: counter(table, i64::from(row.used))?, own: counter(table, row.own)? };
-        coupons.push((coupon, used));
+        coupons.push((coupon.read()?, used));
     }
     Ok(coupons)
 }

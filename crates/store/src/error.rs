@@ -107,6 +107,7 @@ fn refusal(constraint: &str) -> Option<(&'static str, &'static str)> {
             Some(("email_taken", "Somebody has registered with this email."))
         }
         "coupons_used_within" => Some(("coupon_used_up", "The coupon has been used as often as it may be.")),
+        "coupons_person" => Some(("conflict", "There is no such person.")),
         "purchases_reset_once" => Some(("reset_refused", "The challenge has begun anew already.")),
         "purchases_trial_once" => Some(("trial_used", "You have had this trial.")),
         "purchase_events_payment_once" => Some(("conflict", "The payment is of another purchase.")),

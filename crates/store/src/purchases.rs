@@ -133,7 +133,10 @@ impl PurchaseStore for Store {
                       root.resets - (select count(*) from purchases reset
                                      where reset.firm_id = root.firm_id and reset.root_id = root.id
                                        and reset.bought = 'reset' and reset.reset_included
-                                       and reset.state not in ('cancelled', 'expired', 'failed')) as "included!"
+                                       and reset.state not in ('cancelled', 'expired', 'failed')) as "included!",
+                      exists (select from purchases anew
+                              where anew.firm_id = challenge.firm_id and anew.reset_of = challenge.id
+                                and anew.state not in ('cancelled', 'expired', 'failed')) as "begun_anew!"
                from challenges challenge
                join purchases bought on bought.firm_id = challenge.firm_id and bought.id = challenge.purchase_id
                join purchases root on root.firm_id = bought.firm_id and root.id = bought.root_id
@@ -154,6 +157,7 @@ impl PurchaseStore for Store {
             version,
             failed: row.failed,
             included: counter(PURCHASES, row.included.max(0))?,
+            begun_anew: row.begun_anew,
         }))
     }
 

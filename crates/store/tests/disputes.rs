@@ -3,7 +3,6 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::arithmetic_side_effects,
-    clippy::indexing_slicing,
     reason = "tests"
 )]
 
@@ -518,17 +517,17 @@ async fn a_question_becomes_a_dispute_and_paypal_takes_the_money_when_it_decides
     let till = till().await;
     let (purchase, payment) = till.paid_at_paypal("one").await;
     let dispute = till.paypal_fake.dispute(&payment, true);
-    let tell = || async {
+    let say = || async {
         let told = till.paypal.dispute(&dispute).await.unwrap();
         till.disputes.told(&till.nobody(), ProviderName::Paypal, &told).await.unwrap();
     };
-    tell().await;
+    say().await;
     assert_eq!(till.state(&purchase).await, PurchaseState::Captured);
     let row = till.disputes.list(&till.admin, None, None, 1).await.unwrap().remove(0);
     assert_eq!((row.stand.stage(), row.held_since.is_some()), (Stage::Asked, true));
     till.paypal_fake.decide(&dispute, "RESOLVED_BUYER_FAVOUR");
-    tell().await;
-    tell().await;
+    say().await;
+    say().await;
     assert_eq!(till.state(&purchase).await, PurchaseState::ChargedBack);
 
     // At Stripe the same question grows.

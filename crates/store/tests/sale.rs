@@ -21,7 +21,7 @@ use app::{AppError, Context};
 use common::{Owner, usd};
 use engine::Key;
 use futures_util::future::join_all;
-use kernel::{FirmId, Percent, Span};
+use kernel::{Currency, FirmId, Money, Percent, Span};
 use testkit::{World, program};
 
 struct Shop {
@@ -361,6 +361,14 @@ async fn add_ons_make_another_version_and_a_failed_challenge_begins_anew_once() 
         "program_changed"
     );
 
+    let offered = async |of: Option<kernel::ChallengeId>| {
+        let offer = shop.world.purchases.reset_offer(&shop.buyer, of.unwrap()).await.unwrap();
+        (offer.included, offer.fee)
+    };
+    assert_eq!(offered(paid.challenge).await, (1, Some(usd("0"))));
+    let not_theirs = shop.world.purchases.reset_offer(&stranger, paid.challenge.unwrap()).await;
+    assert!(matches!(not_theirs, Err(AppError::NotFound("challenge"))));
+
     // A hundred ask at once; it was bought with the challenge and costs nothing.
     let told = join_all((0..100).map(|number| {
         let (shop, order) = (&shop, again());
@@ -380,6 +388,8 @@ async fn add_ons_make_another_version_and_a_failed_challenge_begins_anew_once() 
     assert_eq!((anew.state, anew.fee, &anew.version), (PurchaseState::Captured, usd("0"), &bought.version));
     assert!(anew.challenge.is_some() && anew.challenge != paid.challenge);
 
+    assert_eq!(offered(paid.challenge).await, (0, None), "it has begun anew");
+
     // The next one is not included, and has a price only if the firm sets one.
     let unopened = shop.world.purchases.unopened(10).await.unwrap();
     let account = shard.open(&unopened[0]).await;
@@ -389,7 +399,9 @@ async fn add_ons_make_another_version_and_a_failed_challenge_begins_anew_once() 
     assert_eq!(code(shop.buy("n1", reset(anew.challenge)).await), "reset_refused");
     let terms = ShelfChange::Terms { slug: "two-step".to_owned(), trial: false, reset_fee: Some(usd("99")) };
     shop.put(terms).await;
+    assert_eq!(offered(anew.challenge).await, (0, Some(usd("99"))));
     let second = shop.buy("n2", reset(anew.challenge)).await.unwrap();
+    assert_eq!(offered(anew.challenge).await, (0, None), "one waits for its payment");
     assert_eq!((second.fee, second.state), (usd("99"), PurchaseState::Created));
     // Given up, it may be asked for again; what is then paid for the first is owed back.
     shop.happens(&second, PurchaseEvent::Cancelled).await.unwrap();
@@ -398,6 +410,97 @@ async fn add_ons_make_another_version_and_a_failed_challenge_begins_anew_once() 
     assert_eq!(shop.pay(&third, "p3").await.unwrap().state, PurchaseState::Captured);
     let found = shop.books().await;
     assert_eq!((found["overpaid"], found["fee_income"]), (-9_900, -63_800 - 9_900));
+}
+
+#[tokio::test]
+async fn the_shelf_shows_buyers_their_prices_and_the_firm_all_of_it() {
+    let shop = shop().await;
+    let addon = |code: &str, price, change, on_sale| {
+        let addon = Addon { code: code.to_owned(), name: format!("Named {code}"), price, change };
+        ShelfChange::Addon { slug: "two-step".to_owned(), addon, on_sale }
+    };
+    let fifth = AddonPrice::Percent(Percent::from_whole(20));
+    let ninety = AddonChange::Split { at_least: Percent::from_whole(90) };
+    let again = AddonChange::Resets { included: 1 };
+    shop.put(addon("split90", fifth, ninety, true)).await;
+    shop.put(addon("again", AddonPrice::Amount(usd("50")), again, true)).await;
+    shop.put(addon("gone", AddonPrice::Amount(usd("50")), again, false)).await;
+    let price = |country: Option<&str>, group: Option<&str>, price| Price {
+        country: country.map(|code| Country::parse(code).unwrap()),
+        group: group.map(str::to_owned),
+        price,
+    };
+    let eur = |text| Money::parse(text, Currency::parse("EUR").unwrap()).unwrap();
+    let slug = || "two-step".to_owned();
+    shop.put(ShelfChange::Price { slug: slug(), price: price(None, None, eur("450")) }).await;
+    shop.put(ShelfChange::Price { slug: slug(), price: price(None, Some("friends"), usd("400")) }).await;
+    let german = Country::parse("DE");
+    let tax = Tax { rate: Percent::from_whole(19), inclusive: false };
+    shop.put(ShelfChange::Tax(german, Some(tax))).await;
+
+    let visitor = shop.world.context(shop.firm);
+    let look = async |whose: &Context, country, currency: Option<&str>| {
+        let currency = currency.map(|code| Currency::parse(code).unwrap());
+        shop.world.purchases.on_shelf(whose, "two-step", country, currency).await
+    };
+    let seen = look(&visitor, None, None).await.unwrap();
+    assert_eq!((seen.price, seen.tax), (usd("490"), Tax::NONE));
+    assert_eq!(seen.currencies.iter().map(|it| it.code()).collect::<Vec<_>>(), ["USD", "EUR"]);
+    let told: Vec<_> = seen.addons.iter().map(|it| (it.addon.code.as_str(), it.price)).collect();
+    assert_eq!(told, [("again", usd("50")), ("split90", usd("98"))]);
+    assert!(seen.addons[0].changes.is_empty() && !seen.addons[1].changes.is_empty());
+
+    // In euro the amount in dollars is not for sale, and the share is one of the euro price.
+    let seen = look(&visitor, german, Some("EUR")).await.unwrap();
+    assert_eq!((seen.price, seen.tax), (eur("450"), tax));
+    let told: Vec<_> = seen.addons.iter().map(|it| (it.addon.code.as_str(), it.price)).collect();
+    assert_eq!(told, [("split90", eur("90"))]);
+    assert!(matches!(look(&visitor, None, Some("CHF")).await, Err(AppError::Invalid(_))));
+
+    // A group has its own price, and only those who belong to it see it.
+    shop.put(ShelfChange::Group(shop.trader.id, Some("friends".to_owned()))).await;
+    assert_eq!(look(&shop.buyer, None, None).await.unwrap().price, usd("400"));
+    assert_eq!(look(&visitor, None, None).await.unwrap().price, usd("490"));
+
+    // The firm sees what is no longer on sale too; nobody else sees its shelf.
+    let shelf = shop.world.catalogue.whole_shelf(&shop.admin, "two-step").await.unwrap();
+    let all: Vec<_> = shelf.addons.iter().map(|it| (it.addon.code.as_str(), it.on_sale)).collect();
+    assert_eq!(all, [("again", true), ("gone", false), ("split90", true)]);
+    assert_eq!(shelf.prices.len(), 2);
+    let refused = shop.world.catalogue.whole_shelf(&shop.buyer, "two-step").await;
+    assert!(matches!(refused, Err(AppError::Forbidden)));
+    let taxes = shop.world.catalogue.taxes(&shop.admin).await.unwrap();
+    assert_eq!(taxes.iter().map(|it| (it.country, it.tax)).collect::<Vec<_>>(), [(german, tax)]);
+    let groups = shop.world.catalogue.groups(&shop.admin, None, 10).await.unwrap();
+    assert_eq!(groups[0].person, shop.trader.id);
+    assert!(shop.world.catalogue.groups(&shop.admin, Some(shop.trader.id), 10).await.unwrap().is_empty());
+    let names = shop.world.purchases.addon_names(shop.firm, "two-step").await.unwrap();
+    assert_eq!(names["gone"], "Named gone");
+}
+
+#[tokio::test]
+async fn coupons_are_listed_with_their_uses_and_a_purchase_given_up_frees_its_own() {
+    let shop = shop().await;
+    for number in 0..5 {
+        shop.put(ShelfChange::Coupon(coupon(&format!("C{number}"), Off::Percent(Percent::from_whole(10)))))
+            .await;
+        shop.world.clock.advance(Span::from_seconds(60));
+    }
+    let bought = shop.buy("one", shop.with(&["c3"])).await.unwrap();
+    let list = async |after: Option<&str>| {
+        let found = shop.world.catalogue.coupons(&shop.admin, after, 3).await.unwrap();
+        found.into_iter().map(|it| (it.coupon.code, it.used)).collect::<Vec<_>>()
+    };
+    let row = |code: &str, used| (code.to_owned(), used);
+    assert_eq!(list(None).await, [row("C4", 0), row("C3", 1), row("C2", 0)]);
+    assert_eq!(list(Some("C2")).await, [row("C1", 0), row("C0", 0)]);
+    shop.world.purchases.cancel(&shop.buyer, bought.id).await.unwrap();
+    assert_eq!(list(None).await[1], row("C3", 0));
+    shop.put(ShelfChange::CouponDisabled("C3".to_owned())).await;
+    let found = shop.world.catalogue.coupons(&shop.admin, None, 3).await.unwrap();
+    assert!(found[1].coupon.disabled);
+    let refused = shop.world.catalogue.coupons(&shop.buyer, None, 3).await;
+    assert!(matches!(refused, Err(AppError::Forbidden)));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use web::v1::access::{ACCESS, Access};
 /// What the addresses name.
 struct Things {
     account: String,
+    challenge: String,
     purchase: String,
     release: String,
     version: String,
@@ -77,6 +78,7 @@ async fn new_webhook(admin: &Trader) -> (String, String) {
 async fn call(caller: &Trader, method: &str, path: &str, things: &Things) -> u16 {
     let id: &str = match path {
         path if path.contains("purchases") => things.purchase.as_str(),
+        path if path.contains("challenges") => &things.challenge,
         path if path.contains("releases") => &things.release,
         path if path.contains("messages") => "7",
         path if path.contains("notifications") => &things.notification,
@@ -84,12 +86,16 @@ async fn call(caller: &Trader, method: &str, path: &str, things: &Things) -> u16
         path if path.contains("people") => &things.person.0,
         _ => &things.account,
     };
-    let body = if path.contains("people") { of_people(path, things) } else { body(path, &things.version) };
+    let body = match path {
+        path if path.contains("people") => of_people(path, things),
+        path if path.contains("shelf") => of_the_shelf(path, things),
+        path => body(path, &things.version),
+    };
     let path = path.replace("{id}", id).replace("{ticket}", "2").replace("{number}", "1");
     let path = path.replace("{provider}", "stripe").replace("{event}", "evt_1");
     let path = path.replace("{queue}", "mail").replace("{group}", "webhooks");
     let path = path.replace("{account}/lines", "bank/lines").replace("{report}", "revenue");
-    let path = path.replace("{size}", &things.checkpoint).replace("{index}", "0");
+    let path = path.replace("{size}", &things.checkpoint).replace("{index}", "0").replace("{code}", "WALK");
     let path = path.replace("{delivery}", &things.delivery).replace("{token}", "a-token-that-nobody-made");
     let path = path.replace("{slug}", "plain").replace("{hash}", &things.version);
     let url = format!("{}{path}{}", caller.base, if path.contains("/lines") { "?currency=USD" } else { "" });
@@ -108,6 +114,21 @@ fn of_people(path: &str, things: &Things) -> Value {
         Some("find") => json!({ "email": things.person.1, "reason": things.reason }),
         Some("hold" | "restriction") => json!({ "on": true, "reason": things.reason }),
         _ => json!({ "reason": things.reason }),
+    }
+}
+
+fn of_the_shelf(path: &str, things: &Things) -> Value {
+    match path.rsplit('/').next() {
+        Some("coupons") => json!({ "code": "walk", "off": { "kind": "percent", "percent": "10" } }),
+        Some("groups") => json!({ "person": things.person.0, "group": "friends" }),
+        Some("prices") => json!({ "country": "CH", "group": null, "currency": "CHF", "price": "90.00" }),
+        Some("taxes") => json!({ "country": "CH", "rate": "8.1", "included": true }),
+        Some("terms") => json!({ "trial": false, "reset_fee": "50.00" }),
+        Some("{code}") => json!({
+            "name": "A second try", "on_sale": true, "price": { "kind": "percent", "percent": "20" },
+            "change": { "kind": "resets", "included": 1 },
+        }),
+        _ => json!({}),
     }
 }
 
@@ -134,7 +155,7 @@ fn body(path: &str, version: &str) -> Value {
         Some("assign") => json!({ "owner": null }),
         Some("resolve") => json!({ "reason": "A bank holiday.", "remedy": "accept" }),
         Some("send-again") => json!({ "kind": "mail.send" }),
-        Some("purchases") => json!({ "program": "plain", "version": "0".repeat(64) }),
+        Some("purchases" | "quote") => json!({ "program": "plain", "version": "0".repeat(64) }),
         _ => json!({}),
     }
 }
@@ -147,6 +168,7 @@ async fn every_operation_lets_in_whom_the_table_says() {
     stage.play_through("2014-05-02T12:26:00Z").await;
     let purchases = owner.get("/v1/purchases").await.1;
     let purchase = purchases.pointer("/items/0/id").and_then(|id| id.as_str()).unwrap().to_owned();
+    let challenge = purchases.pointer("/items/0/challenge_id").and_then(|id| id.as_str()).unwrap().to_owned();
     let order = json!({ "symbol": "EURUSD", "side": "buy", "kind": "market", "quantity": "0.10" });
     assert_eq!(owner.post(&format!("/v1/accounts/{account}/orders"), Some("in"), &order).await.0, 201);
     let visitor = stage.visitor();
@@ -170,6 +192,7 @@ async fn every_operation_lets_in_whom_the_table_says() {
     let person = somebody(&stage, 0).await;
     let mut things = Things {
         account,
+        challenge,
         purchase,
         release,
         version,
@@ -332,7 +355,9 @@ async fn every_operation_lets_in_whom_the_table_says() {
             Access::OwnerOrStaff if !path.contains("receipts") => {
                 assert_eq!(at(&risk).await, 200, "{name} by risk");
             }
-            Access::Owner | Access::Trader if !path.contains("purchases/") => {
+            Access::Owner | Access::Trader
+                if !path.contains("purchases/") && !path.contains("challenges/") =>
+            {
                 assert_eq!(at(&risk).await, 403, "{name} by risk");
             }
             Access::Public

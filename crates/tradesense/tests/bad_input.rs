@@ -269,6 +269,99 @@ async fn a_retry_gets_the_first_answer_and_the_key_is_bound_to_its_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn faults_of_a_basket_point_to_their_fields_and_what_costs_nothing_opens_an_account() {
+    let stage = Stage::open(&[("plain", program(PLAIN))]).await;
+    let risk = stage.staff("risk@example.com", app::Role::Risk).await;
+    let put = async |path: &str, body: Value| {
+        let url = format!("{}{path}", risk.base);
+        let answer = risk.http.put(url).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let addon = |percent: &str, included: u32| {
+        json!({
+            "name": "A second try", "on_sale": true, "price": { "kind": "percent", "percent": percent },
+            "change": { "kind": "resets", "included": included },
+        })
+    };
+    let pointer = |problem: &Value| problem["errors"][0]["pointer"].as_str().unwrap_or_default().to_owned();
+    let place = "/v1/shelf/programs/plain/addons/again";
+    for (body, at) in [(addon("120", 1), "/price"), (addon("x", 1), "/price"), (addon("20", 0), "/change")] {
+        let (status, problem) = put(place, body).await;
+        assert_eq!((status, pointer(&problem).as_str()), (422, at), "{problem}");
+    }
+    let (status, shelf) = put(place, addon("20", 1)).await;
+    assert_eq!((status, &shelf["addons"][0]["fits"]), (200, &json!(true)), "{shelf}");
+    assert_eq!(put("/v1/shelf/programs/other/addons/again", addon("20", 1)).await.0, 404);
+    for (code, percent) in [("ten", "10"), ("all", "100")] {
+        let coupon = json!({
+            "code": code, "off": { "kind": "percent", "percent": percent }, "stackable": true, "most_per_person": 1,
+        });
+        let (status, added) = risk.post("/v1/shelf/coupons", None, &coupon).await;
+        assert_eq!((status, added["code"].as_str()), (201, Some(code.to_uppercase().as_str())), "{added}");
+        assert_eq!(risk.post("/v1/shelf/coupons", None, &coupon).await.1["code"], "conflict");
+    }
+    let bad = json!({ "code": "bad", "off": { "kind": "percent", "percent": "10" }, "programs": ["plain", "none"] });
+    assert_eq!(pointer(&risk.post("/v1/shelf/coupons", None, &bad).await.1), "/programs/1");
+
+    let trader = stage.trader("trader").await;
+    let version = trader.get("/v1/programs/plain").await.1["version"].clone();
+    let order = |more: Value| {
+        let mut order = json!({ "program": "plain", "version": version });
+        order.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        order
+    };
+    for (more, status, code, at) in [
+        (json!({ "coupons": ["TEN", "none"] }), 422, "coupon_refused", "/coupons/1"),
+        (json!({ "addons": ["nothing"] }), 422, "validation_failed", "/addons"),
+        (json!({ "country": "Germany" }), 422, "validation_failed", "/country"),
+        (json!({ "currency": "CHF" }), 422, "validation_failed", "/currency"),
+        (json!({ "reset_of": "this one" }), 422, "validation_failed", "/reset_of"),
+    ] {
+        for (path, key) in [("/v1/purchases/quote", None), ("/v1/purchases", Some("faulty"))] {
+            let (told, problem) = trader.post(path, key, &order(more.clone())).await;
+            let told = (told, problem["code"].as_str().unwrap_or_default(), pointer(&problem));
+            assert_eq!(told, (status, code, at.to_owned()), "{path} {more}: {problem}");
+        }
+    }
+
+    // What was quoted is what is to be paid, line by line.
+    let full = order(json!({ "addons": ["again"], "coupons": ["ten"] }));
+    let (status, quote) = trader.post("/v1/purchases/quote", None, &full).await;
+    assert_eq!(status, 200, "{quote}");
+    let (status, bought) = trader.post("/v1/purchases", Some("full"), &full).await;
+    assert_eq!((status, &bought["fee"]), (201, &quote["total"]), "{bought}");
+    let path = format!("/v1/purchases/{}", bought["id"].as_str().unwrap());
+    let detail = trader.get(&path).await.1;
+    assert_eq!((&detail["lines"], &detail["discount"]), (&quote["lines"], &quote["discount"]));
+    assert_eq!(detail["lines"][1]["name"], "A second try");
+    // Another one finds the coupon used, until the first is given up.
+    let again = order(json!({ "coupons": ["ten"] }));
+    let (status, problem) = trader.post("/v1/purchases/quote", None, &again).await;
+    assert_eq!((status, pointer(&problem).as_str()), (409, "/coupons/0"), "{problem}");
+    for _ in 0..2 {
+        let (status, cancelled) = trader.post(&format!("{path}/cancel"), None, &json!({})).await;
+        assert_eq!((status, cancelled["state"].as_str()), (200, Some("cancelled")), "{cancelled}");
+    }
+    assert_eq!(trader.get(&path).await.1["history"][0]["what"], "cancelled");
+    assert_eq!(trader.post("/v1/purchases/quote", None, &again).await.0, 200);
+
+    let free = order(json!({ "coupons": ["all"] }));
+    let (status, bought) = trader.post("/v1/purchases", Some("free"), &free).await;
+    assert_eq!((status, bought["state"].as_str()), (201, Some("paid")), "{bought}");
+    let mut accounts = 0;
+    for _ in 0..1_000 {
+        let challenges = trader.get("/v1/challenges").await.1;
+        accounts = challenges["items"][0]["accounts"].as_array().map_or(0, Vec::len);
+        if accounts > 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(accounts, 1, "an account without a payment");
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_firm_on_the_same_platform_sees_nothing() {
     let mut stage = Stage::open(&[("plain", program(PLAIN))]).await;
     let owner = stage.visitor();

@@ -2,7 +2,7 @@ import { infiniteQueryOptions, QueryClient, queryOptions } from "@tanstack/react
 import { api, ask } from "./client";
 import { ApiError } from "./error";
 import { signatureOf } from "./signature";
-import type { DeliveryState, Forecast, Interval, JobState } from "./types";
+import type { DeliveryState, Forecast, Interval, JobState, NewPurchase } from "./types";
 
 export const queryClient = new QueryClient({
   defaultOptions: {
@@ -71,6 +71,46 @@ export const differenceQuery = (slug: string, from: string, to: string) =>
     staleTime: Number.POSITIVE_INFINITY,
   });
 
+/** What is on a program's shelf, at the prices of whoever looks. */
+export const shelfQuery = (slug: string, country = "", currency = "") =>
+  queryOptions({
+    queryKey: ["programs", slug, "shelf", country, currency],
+    queryFn: () => {
+      const query = { country: country || undefined, currency: currency || undefined };
+      return ask(api.GET("/v1/programs/{slug}/shelf", { params: { path: { slug }, query } }));
+    },
+  });
+
+/** What something would cost now. */
+export const quoteQuery = (order: NewPurchase) =>
+  queryOptions({
+    queryKey: ["quote", order],
+    queryFn: () => ask(api.POST("/v1/purchases/quote", { body: order })),
+    staleTime: 0,
+  });
+
+/** Whether and at what price one's failed challenge may begin anew. */
+export const resetOfferQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["challenges", id, "reset"],
+    queryFn: () => ask(api.GET("/v1/challenges/{id}/reset", { params: { path: { id } } })),
+    staleTime: 0,
+  });
+
+/** The shelf of a program as it is, for those who edit it. */
+export const programShelfQuery = (slug: string) =>
+  queryOptions({
+    queryKey: ["shelf", "programs", slug],
+    queryFn: () => ask(api.GET("/v1/shelf/programs/{slug}", { params: { path: { slug } } })),
+    staleTime: 0,
+  });
+
+export const taxesQuery = queryOptions({
+  queryKey: ["shelf", "taxes"],
+  queryFn: async () => (await ask(api.GET("/v1/shelf/taxes"))).items,
+  staleTime: 0,
+});
+
 export const purchaseQuery = (id: string) =>
   queryOptions({
     queryKey: ["purchases", id],
@@ -115,6 +155,20 @@ export const pages = {
   getNextPageParam: (page: { next_cursor: string | null }) => page.next_cursor,
   staleTime: 0,
 };
+
+export const couponsQuery = infiniteQueryOptions({
+  ...pages,
+  queryKey: ["shelf", "coupons"],
+  queryFn: ({ pageParam }) =>
+    ask(api.GET("/v1/shelf/coupons", { params: { query: { cursor: pageParam || undefined } } })),
+});
+
+export const groupsQuery = infiniteQueryOptions({
+  ...pages,
+  queryKey: ["shelf", "groups"],
+  queryFn: ({ pageParam }) =>
+    ask(api.GET("/v1/shelf/groups", { params: { query: { cursor: pageParam || undefined } } })),
+});
 
 export const fillsQuery = (id: string) =>
   infiniteQueryOptions({

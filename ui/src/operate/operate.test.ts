@@ -44,7 +44,9 @@ describe("who may open the desk's screens", () => {
       "People",
       "Audit log",
     ]);
-    expect(names("admin")).toHaveLength(8);
+    expect(names("admin")).toHaveLength(10);
+    expect(names("risk")).toContain("Shelf");
+    expect(names("auditor")).not.toContain("Coupons");
     expect(screensOf(null)).toEqual([]);
   });
   it("finds the screen of an address", () => {

@@ -27,6 +27,8 @@ const screens = [
   { path: "/operate/releases", name: "Releases", grant: "judge" },
   { path: "/operate/accounts", name: "Overrides", grant: "judge" },
   { path: "/operate/operations", name: "Operations", grant: "judge" },
+  { path: "/operate/shelf", name: "Shelf", grant: "edit" },
+  { path: "/operate/coupons", name: "Coupons", grant: "edit" },
   { path: "/operate/business", name: "Business", grant: "business" },
   { path: "/operate/people", name: "People", grant: "people" },
   { path: "/operate/audit", name: "Audit log", grant: "audit" },

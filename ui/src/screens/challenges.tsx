@@ -1,9 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router-dom";
-import { challengesQuery } from "../api/queries";
+import { challengesQuery, resetOfferQuery } from "../api/queries";
 import type { AccountSummary, Challenge } from "../api/types";
 import { dec, subtract } from "../lib/decimal";
-import { money, short, signed, tone } from "../lib/format";
+import { money, moneyIn, short, signed, tone } from "../lib/format";
 import { localDate } from "../lib/time";
 import { useTitle } from "../lib/title";
 import { Empty, Failure, Skeleton } from "../parts/states";
@@ -51,6 +51,7 @@ function ChallengeCard({ challenge }: { challenge: Challenge }) {
           </Link>
         </span>
       </header>
+      {challenge.state === "failed" && <BeginAnew challenge={challenge} />}
       {challenge.accounts.length === 0 ? (
         <p className="muted pad">The first account is being opened.</p>
       ) : (
@@ -86,6 +87,25 @@ function ChallengeCard({ challenge }: { challenge: Challenge }) {
         </section>
       )}
     </section>
+  );
+}
+
+/** A failed challenge may begin anew, where its firm sells that. */
+function BeginAnew({ challenge }: { challenge: Challenge }) {
+  const { data: offer } = useQuery(resetOfferQuery(challenge.id));
+  if (!offer || offer.fee === null || offer.currency === null) return null;
+  const to = `/programs/${offer.program.slug}/checkout?reset=${challenge.id}`;
+  return (
+    <p className="pad begin-anew">
+      <Link className="button primary" to={to}>
+        Begin anew<span className="hidden"> with {challenge.program.name}</span>
+      </Link>
+      <span className="muted">
+        {offer.included > 0
+          ? `Included in what you bought: ${offer.included} left.`
+          : `By the same rules, for ${moneyIn(offer.fee, offer.currency)}.`}
+      </span>
+    </p>
   );
 }
 

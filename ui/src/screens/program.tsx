@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useParams } from "react-router-dom";
-import { differenceQuery, programQuery, versionsQuery } from "../api/queries";
+import { differenceQuery, programQuery, shelfQuery, versionsQuery } from "../api/queries";
 import type { Phase, Program, ProgramChange } from "../api/types";
 import { moneyIn, short } from "../lib/format";
 import { utcSeconds } from "../lib/time";
@@ -39,12 +39,46 @@ function Details({ program }: { program: Program }) {
             {short(program.initial_balance)} <small>{program.currency}</small>
           </p>
           <Terms program={program} />
-          <Link className="button primary wide" to={`/programs/${program.slug}/checkout`}>
-            Buy for {moneyIn(program.fee, program.fee_currency)}
-          </Link>
+          <OnShelf program={program} />
           <VersionNote version={program.version} />
         </aside>
       </div>
+    </>
+  );
+}
+
+/** What can be bought with it, and what it costs whoever looks. */
+function OnShelf({ program }: { program: Program }) {
+  const shelf = useQuery(shelfQuery(program.slug));
+  const { price, currency } = shelf.data ?? { price: program.fee, currency: program.fee_currency };
+  const trial = shelf.data?.trial ?? false;
+  const tax = shelf.data?.tax;
+  return (
+    <>
+      {shelf.data && shelf.data.addons.length > 0 && (
+        <section aria-labelledby="addons-heading">
+          <h2 id="addons-heading">You can add</h2>
+          <ul className="addon-list">
+            {shelf.data.addons.map((addon) => (
+              <li key={addon.code}>
+                <span>{addon.name}</span>
+                <b className="tab">+{moneyIn(addon.price, currency)}</b>
+                <span className="fine">{addon.effect}</span>
+              </li>
+            ))}
+          </ul>
+        </section>
+      )}
+      {shelf.isPending && <Skeleton lines={1} height={20} label="Loading the price" />}
+      <Link className="button primary wide" to={`/programs/${program.slug}/checkout`}>
+        {trial ? "Start the free trial" : `Buy for ${moneyIn(price, currency)}`}
+      </Link>
+      {trial && <p className="fine">Everybody has one trial of this program.</p>}
+      {tax && !trial && (
+        <p className="fine">
+          {tax.included ? `Includes ${tax.rate}% tax.` : `${tax.rate}% tax comes on top.`}
+        </p>
+      )}
     </>
   );
 }

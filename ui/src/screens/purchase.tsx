@@ -1,21 +1,20 @@
-import { useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useParams, useSearchParams } from "react-router-dom";
+import { api, ask } from "../api/client";
+import { asApiError } from "../api/error";
+import { paymentPage } from "../api/payment";
 import { challengesQuery, purchaseQuery } from "../api/queries";
-import type { Challenge, Purchase } from "../api/types";
+import type { Challenge, PurchaseDetail } from "../api/types";
 import { moneyIn, wordFor } from "../lib/format";
 import { utcSeconds } from "../lib/time";
 import { useTitle } from "../lib/title";
 import { CheckIcon } from "../parts/icons";
+import { PaymentMethods, usePaymentMethod } from "../parts/pay";
+import { PriceLines } from "../parts/price";
 import { Failure, Skeleton } from "../parts/states";
+import { againAt, happened, partlyRefunded, settled } from "./history";
 
 const POLL_MS = 800;
-
-function settled(purchase: Purchase, outcome: string | null): boolean {
-  if (purchase.challenge_id !== null) return true;
-  if (["declined", "cancelled", "expired"].includes(purchase.state)) return true;
-  // Paid without a challenge is on its way. Awaiting payment is asked again only by one who comes from paying.
-  return purchase.state === "awaiting_payment" && outcome !== "paid";
-}
 
 export function PurchasePage() {
   const { id = "" } = useParams();
@@ -27,45 +26,36 @@ export function PurchasePage() {
     refetchInterval: ({ state }) => (state.data && !settled(state.data, outcome) ? POLL_MS : false),
   });
   return (
-    <div className="page narrow">
+    <div className="page narrow purchase">
       {purchase.isPending && <Skeleton lines={4} height={40} label="Loading the purchase" />}
       {purchase.isError && <Failure error={purchase.error} retry={() => purchase.refetch()} />}
-      {purchase.data && <Outcome purchase={purchase.data} waiting={!settled(purchase.data, outcome)} />}
+      {purchase.data && <Details purchase={purchase.data} waiting={!settled(purchase.data, outcome)} />}
     </div>
   );
 }
 
-function Outcome({ purchase, waiting }: { purchase: Purchase; waiting: boolean }) {
+function Details({ purchase, waiting }: { purchase: PurchaseDetail; waiting: boolean }) {
+  const { program, currency } = purchase;
   return (
     <>
-      <h1>{purchase.program.name}</h1>
+      <h1>{purchase.reset_of ? `Reset of ${program.name}` : program.name}</h1>
       <section className="panel outcome" aria-live="polite">
-        {purchase.challenge_id !== null ? (
-          <Opened challenge={purchase.challenge_id} />
-        ) : waiting ? (
-          <Opening />
-        ) : purchase.state === "awaiting_payment" ? (
-          <>
-            <h2>Waiting for your payment</h2>
-            <p className="muted">Nothing has been charged yet.</p>
-            <a className="button primary" href={purchase.checkout_url}>
-              Continue to payment
-            </a>
-          </>
-        ) : (
-          <>
-            <h2>
-              {purchase.state === "declined"
-                ? "The payment was declined"
-                : purchase.state === "expired"
-                  ? "The purchase was not paid in time"
-                  : "The purchase was cancelled"}
-            </h2>
-            <p className="muted">Nothing was charged and no account was opened.</p>
-            <Link className="button primary" to={`/programs/${purchase.program.slug}/checkout`}>
-              Try again
-            </Link>
-          </>
+        <Outcome purchase={purchase} waiting={waiting} />
+      </section>
+      <section className="panel pad-all" aria-labelledby="price-heading">
+        <h2 id="price-heading">Price</h2>
+        <PriceLines
+          lines={purchase.lines}
+          taxIncluded={purchase.tax_included}
+          total={purchase.fee}
+          currency={currency}
+          totalLabel={purchase.state === "awaiting_payment" ? "To pay" : "Total"}
+        />
+        {partlyRefunded(purchase) && (
+          <p className="total">
+            <span>Given back</span>
+            <strong className="tab">{moneyIn(purchase.refunded, currency)}</strong>
+          </p>
         )}
       </section>
       <dl className="terms panel">
@@ -74,17 +64,15 @@ function Outcome({ purchase, waiting }: { purchase: Purchase; waiting: boolean }
           <dd>{wordFor(purchase.state)}</dd>
         </div>
         <div>
-          <dt>Fee</dt>
-          <dd>{moneyIn(purchase.fee, purchase.currency)}</dd>
-        </div>
-        <div>
           <dt>Created</dt>
-          <dd>{utcSeconds(purchase.created_at)} UTC</dd>
+          <dd className="tab">{utcSeconds(purchase.created_at)} UTC</dd>
         </div>
         <div>
           <dt>Terms version</dt>
           <dd>
-            <code title={purchase.program.version}>{purchase.program.version.slice(0, 12)}</code>
+            <Link to={`/terms/${program.version}`}>
+              <code title={program.version}>{program.version.slice(0, 12)}</code>
+            </Link>
           </dd>
         </div>
         <div>
@@ -94,6 +82,122 @@ function Outcome({ purchase, waiting }: { purchase: Purchase; waiting: boolean }
           </dd>
         </div>
       </dl>
+      {purchase.history.length > 0 && <History purchase={purchase} />}
+    </>
+  );
+}
+
+function History({ purchase }: { purchase: PurchaseDetail }) {
+  return (
+    <section aria-labelledby="history-heading">
+      <h2 id="history-heading">What has happened</h2>
+      <ol className="panel timeline">
+        {purchase.history.map((event) => (
+          <li key={`${event.at}-${event.what}-${event.amount}`}>
+            <b>{happened(event.what)}</b>
+            {event.amount !== null && <span className="tab">{moneyIn(event.amount, purchase.currency)}</span>}
+            <small className="muted tab">
+              {utcSeconds(event.at)} UTC{event.provider && `, ${event.provider}`}
+            </small>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+function Outcome({ purchase, waiting }: { purchase: PurchaseDetail; waiting: boolean }) {
+  switch (purchase.state) {
+    case "refunded":
+      return (
+        <>
+          <h2>Your payment was given back</h2>
+          <p className="muted">
+            {moneyIn(purchase.refunded, purchase.currency)} went back the way it came. It may take your bank
+            some days to show it.
+          </p>
+        </>
+      );
+    case "disputed":
+      return (
+        <>
+          <h2>Your bank asks for the money back</h2>
+          <p className="muted">
+            Until the bank has decided, payouts of this challenge wait. If you did not ask for this, tell your
+            bank.
+          </p>
+        </>
+      );
+    case "charged_back":
+      return (
+        <>
+          <h2>Your bank took the money back</h2>
+          <p className="muted">The purchase is over, and with it what was bought.</p>
+        </>
+      );
+    case "declined":
+    case "expired":
+    case "cancelled":
+      return (
+        <>
+          <h2>{ended[purchase.state]}</h2>
+          <p className="muted">Nothing was charged and no account was opened.</p>
+          <Link className="button primary" to={againAt(purchase)}>
+            Try again
+          </Link>
+        </>
+      );
+    case "awaiting_payment":
+      return waiting ? <Opening /> : <Payment purchase={purchase} />;
+    case "paid":
+      return purchase.challenge_id === null ? <Opening /> : <Opened challenge={purchase.challenge_id} />;
+  }
+}
+
+const ended = {
+  declined: "The payment was declined",
+  expired: "The purchase was not paid in time",
+  cancelled: "The purchase was cancelled",
+} as const;
+
+/** What waits for its payment is paid, with whom one likes, or taken back. */
+function Payment({ purchase }: { purchase: PurchaseDetail }) {
+  const payment = usePaymentMethod();
+  const queries = useQueryClient();
+  const pay = useMutation({
+    mutationFn: () => paymentPage(purchase, payment.method),
+    // The hosted payment page is outside this application.
+    onSuccess: (page) => window.location.assign(page),
+  });
+  const cancel = useMutation({
+    mutationFn: () => ask(api.POST("/v1/purchases/{id}/cancel", { params: { path: { id: purchase.id } } })),
+    onSettled: () => queries.invalidateQueries({ queryKey: purchaseQuery(purchase.id).queryKey }),
+  });
+  const busy = pay.isPending || pay.isSuccess || cancel.isPending;
+  const refused = pay.error ?? cancel.error;
+  return (
+    <>
+      <h2>Waiting for your payment</h2>
+      <p className="muted">Nothing has been charged yet.</p>
+      <PaymentMethods {...payment} />
+      <div className="actions">
+        <button
+          type="button"
+          className="button primary"
+          disabled={busy || !payment.ready}
+          onClick={() => pay.mutate()}
+        >
+          {pay.isPending || pay.isSuccess ? "Opening the payment page…" : "Continue to payment"}
+        </button>
+        <button type="button" className="button" disabled={busy} onClick={() => cancel.mutate()}>
+          Cancel the purchase
+        </button>
+      </div>
+      {refused && (
+        <p className="form-error" role="alert">
+          {asApiError(refused).detail}
+        </p>
+      )}
     </>
   );
 }

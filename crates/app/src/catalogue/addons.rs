@@ -89,6 +89,27 @@ impl AddonChange {
         if changed == *program { Err(ChangesNothing) } else { Ok(changed) }
     }
 
+    /// What it gives, for the buyer.
+    pub fn sentence(self) -> String {
+        match self {
+            Self::Split { at_least } => format!("Your share of every payout is at least {at_least}%."),
+            Self::Resets { included: 1 } => {
+                "One reset is included: if the challenge fails, it may begin anew.".to_owned()
+            }
+            Self::Resets { included } => {
+                format!("{included} resets are included: if the challenge fails, it may begin anew.")
+            }
+            Self::PayoutDays { first, next } => {
+                let (first, next) = (days(first), days(next));
+                format!("The first payout may be asked for after {first}, every other after {next}.")
+            }
+            Self::TradingDays { at_most: 0 } => "No number of trading days is asked for.".to_owned(),
+            Self::TradingDays { at_most: 1 } => "No more than one trading day is asked for.".to_owned(),
+            Self::TradingDays { at_most } => format!("No more than {at_most} trading days are asked for."),
+            Self::MoreDays { more } => format!("A phase with a time limit may take {} more.", days(more)),
+        }
+    }
+
     /// How many resets it includes.
     pub const fn resets(self) -> u32 {
         match self {
@@ -99,6 +120,10 @@ impl AddonChange {
             | Self::MoreDays { .. } => 0,
         }
     }
+}
+
+fn days(count: u32) -> String {
+    if count == 1 { "one day".to_owned() } else { format!("{count} days") }
 }
 
 #[cfg(test)]
@@ -177,6 +202,29 @@ mod tests {
             AddonChange::MoreDays { more: 0 },
         ] {
             assert_eq!(change.applied(&program()), Err(ChangesNothing), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn each_says_what_it_gives() {
+        let says = [
+            (
+                AddonChange::Split { at_least: Percent::from_whole(90) },
+                "Your share of every payout is at least 90%.",
+            ),
+            (
+                AddonChange::Resets { included: 2 },
+                "2 resets are included: if the challenge fails, it may begin anew.",
+            ),
+            (
+                AddonChange::PayoutDays { first: 14, next: 1 },
+                "The first payout may be asked for after 14 days, every other after one day.",
+            ),
+            (AddonChange::TradingDays { at_most: 0 }, "No number of trading days is asked for."),
+            (AddonChange::MoreDays { more: 30 }, "A phase with a time limit may take 30 days more."),
+        ];
+        for (change, sentence) in says {
+            assert_eq!(change.sentence(), sentence);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use engine::Instruments;
-use kernel::{Amount, Clock, FirmId, Money, Percent, Timestamp};
+use kernel::{Amount, Clock, FirmId, Money, Percent, PersonId, Timestamp};
 use rules::{Change, Invalid, Limit, Program, Rule, VersionHash};
 
 use crate::trading::{AuditEntry, Digests, OutboxEntry};
@@ -24,7 +24,9 @@ pub use pricing::{
     Addon, AddonPrice, Basket, Country, Coupon, Item, NotForSale, Off, Price, PriceLine, Quote, Tax, USED_UP,
     Used, quote,
 };
-pub use sales::{Asked, NoTaxes, Shelf, ShelfChange, Taxes};
+pub use sales::{
+    Asked, GroupMember, ListedCoupon, NoTaxes, Shelf, ShelfChange, StockedAddon, TaxOf, Taxes, WholeShelf,
+};
 
 /// A program on sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +108,30 @@ pub trait CatalogueStore: Send + Sync {
     async fn kept(&self, firm: FirmId, version: &VersionHash) -> Result<Option<Kept>, AppError>;
     /// What is known of what somebody asks for; nothing if the program is not on sale.
     async fn shelf(&self, firm: FirmId, asked: &Asked<'_>) -> Result<Option<Shelf>, AppError>;
+    /// Everything that stands beside a program on sale, for somebody there; nothing if it is not on sale.
+    async fn whole_shelf(
+        &self,
+        firm: FirmId,
+        slug: &str,
+        buyer: Option<PersonId>,
+        country: Option<Country>,
+    ) -> Result<Option<WholeShelf>, AppError>;
+    /// The firm's coupons, the newest first, those after the one of this code.
+    async fn coupons(
+        &self,
+        firm: FirmId,
+        after: Option<&str>,
+        most: i64,
+    ) -> Result<Vec<ListedCoupon>, AppError>;
+    /// The firm's taxes, that for all countries first.
+    async fn taxes(&self, firm: FirmId) -> Result<Vec<TaxOf>, AppError>;
+    /// Who belongs to which group, in the order of their ids, those after this one.
+    async fn groups(
+        &self,
+        firm: FirmId,
+        after: Option<PersonId>,
+        most: i64,
+    ) -> Result<Vec<GroupMember>, AppError>;
     /// Changes what stands beside the programs.
     async fn change_shelf(
         &self,

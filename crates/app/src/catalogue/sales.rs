@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use kernel::{FirmId, Money, Percent, PersonId};
+use kernel::{FirmId, Money, Percent, PersonId, Timestamp};
 use serde_json::{Value, json};
 
 use super::addons::AddonChange;
@@ -46,6 +46,63 @@ pub struct Shelf {
     pub group: Option<String>,
     /// What the firm has set for the buyer's country.
     pub tax: Tax,
+}
+
+/// Everything that stands beside a program on sale.
+#[derive(Debug, Clone)]
+pub struct WholeShelf {
+    /// The program on sale.
+    pub offer: Offer,
+    /// Whether it is a trial.
+    pub trial: bool,
+    /// What a reset costs.
+    pub reset_fee: Option<Money>,
+    /// Other prices of it.
+    pub prices: Vec<Price>,
+    /// Its add-ons, in the order of their codes.
+    pub addons: Vec<StockedAddon>,
+    /// The group that the buyer belongs to.
+    pub group: Option<String>,
+    /// What the firm has set for the buyer's country.
+    pub tax: Tax,
+}
+
+/// An add-on, on sale or no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockedAddon {
+    /// It.
+    pub addon: Addon,
+    /// Whether it can be bought.
+    pub on_sale: bool,
+}
+
+/// A coupon as the firm sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedCoupon {
+    /// It.
+    pub coupon: Coupon,
+    /// How often it is used: by purchases that are paid or wait for their payment.
+    pub used: u32,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// The tax on sales to a country.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaxOf {
+    /// The country, or all that have none of their own.
+    pub country: Option<Country>,
+    /// Its tax.
+    pub tax: Tax,
+}
+
+/// Somebody who belongs to a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMember {
+    /// Who.
+    pub person: PersonId,
+    /// The group.
+    pub group: String,
 }
 
 /// Who knows what tax is due: a service that is asked, instead of what the firm has set by country.
@@ -115,14 +172,64 @@ pub enum ShelfChange {
 const MOST_MINOR: i64 = 100_000_000_000;
 
 impl Catalogue {
+    /// What stands beside a program, whoever buys. For those who edit it.
+    pub async fn whole_shelf(&self, context: &Context, slug: &str) -> Result<WholeShelf, AppError> {
+        context.demand(Permission::EditPrograms)?;
+        let found = self.store.whole_shelf(context.firm, slug, None, None).await?;
+        found.ok_or(AppError::NotFound("program"))
+    }
+
+    /// The firm's coupons, the newest first, those after the one of this code.
+    pub async fn coupons(
+        &self,
+        context: &Context,
+        after: Option<&str>,
+        most: i64,
+    ) -> Result<Vec<ListedCoupon>, AppError> {
+        context.demand(Permission::EditPrograms)?;
+        self.store.coupons(context.firm, after, most).await
+    }
+
+    /// The firm's taxes, that for all countries first.
+    pub async fn taxes(&self, context: &Context) -> Result<Vec<TaxOf>, AppError> {
+        context.demand(Permission::EditPrograms)?;
+        self.store.taxes(context.firm).await
+    }
+
+    /// Who belongs to which group, in the order of their ids, those after this one.
+    pub async fn groups(
+        &self,
+        context: &Context,
+        after: Option<PersonId>,
+        most: i64,
+    ) -> Result<Vec<GroupMember>, AppError> {
+        context.demand(Permission::EditPrograms)?;
+        self.store.groups(context.firm, after, most).await
+    }
+
     /// Changes what stands on the shelf. Refused with `conflict` if there is a coupon of this code already.
     pub async fn change_shelf(&self, context: &Context, change: ShelfChange) -> Result<(), AppError> {
         context.demand(Permission::EditPrograms)?;
         check(&change)?;
-        if let ShelfChange::Addon { slug, addon, on_sale: true } = &change {
-            let offer = self.get(context.firm, slug).await?;
-            let fits = addon.change.applied(&offer.program);
-            fits.map_err(|error| AppError::field("/change", format!("{error}.")))?;
+        match &change {
+            ShelfChange::Addon { slug, addon, on_sale } => {
+                let offer = self.get(context.firm, slug).await?;
+                let fits = addon.change.applied(&offer.program);
+                if *on_sale {
+                    fits.map_err(|error| {
+                        AppError::field("/change", format!("{}.", capital(&error.to_string())))
+                    })?;
+                }
+            }
+            ShelfChange::Price { slug, .. } => {
+                self.get(context.firm, slug).await?;
+            }
+            ShelfChange::NoPrice { .. }
+            | ShelfChange::Terms { .. }
+            | ShelfChange::Coupon(_)
+            | ShelfChange::CouponDisabled(_)
+            | ShelfChange::Tax(..)
+            | ShelfChange::Group(..) => {}
         }
         let (action, object, detail) = told(&change);
         let audit = AuditEntry {
@@ -139,6 +246,11 @@ impl Catalogue {
         };
         self.store.change_shelf(context.firm, &change, &audit).await
     }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 fn check(change: &ShelfChange) -> Result<(), AppError> {
@@ -162,7 +274,7 @@ fn check(change: &ShelfChange) -> Result<(), AppError> {
                 return Err(AppError::field("/name", "Give it a name of at most 80 characters."));
             }
             if let AddonChange::Split { at_least } = change {
-                share("/change/split/at_least", *at_least)?;
+                share("/change/at_least", *at_least)?;
             }
             match price {
                 AddonPrice::Amount(money) => amount("/price", *money),

@@ -293,6 +293,11 @@ fn told(reason: &str) -> String {
     if told.is_empty() { "The provider gives no reason.".to_owned() } else { told }
 }
 
+/// What was given back of what a purchase cost.
+pub fn refunded(purchase: &Purchase, history: &[Happened]) -> Result<Money, AppError> {
+    Ok(Cash { purchase, history }.refunded()?.0)
+}
+
 /// What a purchase is in the ledger and the messages.
 pub fn cause(purchase: PurchaseId) -> String {
     format!("purchase:{purchase}")

@@ -10,6 +10,7 @@
 
 mod decide;
 mod machine;
+mod offers;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,8 +29,9 @@ use crate::ledger::Provider;
 use crate::trading::{AuditEntry, Digests, OutboxEntry};
 use crate::{AppError, Context, Permission};
 
-pub use decide::{Decision, Happened, PurchaseEvent, cause, decide};
+pub use decide::{Decision, Happened, PurchaseEvent, cause, decide, refunded};
 pub use machine::{Happening, Next, PurchaseState, next};
+pub use offers::{OfferedAddon, OnShelf, ResetOffer, coupon_meant};
 
 /// The provider of demonstrations: no money moves.
 pub const SANDBOX: &str = "sandbox";
@@ -173,6 +175,8 @@ pub struct Resettable {
     pub failed: bool,
     /// How many resets of those bought with it are left.
     pub included: u32,
+    /// Whether it was begun anew already, or such a purchase waits for its payment.
+    pub begun_anew: bool,
 }
 
 /// A paid challenge without an account.

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use kernel::ChallengeId;
 use serde::Serialize;
 use store::read;
 use utoipa::ToSchema;
@@ -13,11 +14,11 @@ use super::account_view::{PhaseView, ProgramRef};
 use super::text::time;
 use super::words::{AccountStatus, ChallengeState};
 use crate::Web;
-use crate::extract::SignedIn;
+use crate::extract::{Path, SignedIn};
 use crate::problem::{Problem, ProblemBody};
 
 pub(super) fn router() -> OpenApiRouter<Web> {
-    OpenApiRouter::new().routes(routes!(challenges))
+    OpenApiRouter::new().routes(routes!(challenges)).routes(routes!(reset))
 }
 
 /// One purchase and its accounts.
@@ -100,4 +101,40 @@ async fn challenges(
         },
     };
     Ok(Json(Items { items: challenges.into_iter().map(render).collect() }))
+}
+
+/// Whether and at what price a challenge may begin anew. A reset is bought like a challenge, with `reset_of`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ResetOffer {
+    /// What is bought once more: the same version.
+    program: ProgramRef,
+    /// How many resets of those bought with the challenge are left.
+    included: u32,
+    /// What it costs now, before coupons and tax; nothing if the challenge cannot begin anew now.
+    #[schema(required)]
+    fee: Option<String>,
+    /// Currency of the price.
+    #[schema(required)]
+    currency: Option<&'static str>,
+}
+
+/// Whether and at what price one of one's own challenges may begin anew.
+#[utoipa::path(get, path = "/v1/challenges/{id}/reset", tag = "challenges", params(("id" = String, Path)), responses(
+    (status = 200, body = ResetOffer), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody)))]
+async fn reset(
+    State(web): State<Web>,
+    SignedIn(caller): SignedIn,
+    Path(id): Path<ChallengeId>,
+) -> Result<Json<ResetOffer>, Problem> {
+    let offer = web.purchases.reset_offer(&caller.context, id).await?;
+    Ok(Json(ResetOffer {
+        program: ProgramRef {
+            slug: offer.slug,
+            name: offer.program_name,
+            version: offer.version.to_string(),
+        },
+        included: offer.included,
+        fee: offer.fee.map(kernel::Money::amount_text),
+        currency: offer.fee.map(|fee| fee.currency().code()),
+    }))
 }

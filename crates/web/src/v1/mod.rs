@@ -28,6 +28,7 @@ mod receipts;
 mod reconciliation;
 mod refunds;
 mod releases;
+mod shelf;
 mod text;
 mod trading;
 mod webhooks;
@@ -47,6 +48,7 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(checkouts::router())
         .merge(refunds::router())
         .merge(disputes::router())
+        .merge(shelf::router())
         .merge(challenges::router())
         .merge(accounts::router())
         .merge(trading::router())

@@ -166,7 +166,7 @@ fn source(program: Option<serde_json::Value>, toml: Option<String>) -> Result<So
     }
 }
 
-fn changes(changes: Vec<rules::Change>) -> Vec<ProgramChange> {
+pub(super) fn changes(changes: Vec<rules::Change>) -> Vec<ProgramChange> {
     let change = |rules::Change { place, before, after }| ProgramChange { place, before, after };
     changes.into_iter().map(change).collect()
 }

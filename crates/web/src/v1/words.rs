@@ -294,6 +294,64 @@ impl From<app::refunds::Origin> for RefundOrigin {
     }
 }
 
+/// What has happened to a purchase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PurchaseHappening {
+    /// A provider's page was opened for it.
+    Begun,
+    /// There was nothing to pay.
+    NothingDue,
+    /// It was paid.
+    Paid,
+    /// Money came that it has no use for; it is given back.
+    PaidAgain,
+    /// Its account is open.
+    Fulfilled,
+    /// The buyer took it back.
+    Cancelled,
+    /// The time to pay was over.
+    Expired,
+    /// The payment failed.
+    Declined,
+    /// A part of what was paid was given back.
+    RefundedInPart,
+    /// Everything that was paid was given back.
+    RefundedInWhole,
+    /// Money that it had no use for was given back.
+    OverpaymentRefunded,
+    /// A refund did not arrive.
+    RefundFailed,
+    /// The buyer's bank asked for the money.
+    DisputeOpened,
+    /// The money stayed.
+    DisputeWon,
+    /// The buyer's bank took the money back.
+    DisputeLost,
+}
+
+impl From<app::purchases::Happening> for PurchaseHappening {
+    fn from(what: app::purchases::Happening) -> Self {
+        match what {
+            app::purchases::Happening::Begun => Self::Begun,
+            app::purchases::Happening::NothingDue => Self::NothingDue,
+            app::purchases::Happening::Captured => Self::Paid,
+            app::purchases::Happening::PaidAgain => Self::PaidAgain,
+            app::purchases::Happening::Fulfilled => Self::Fulfilled,
+            app::purchases::Happening::Cancelled => Self::Cancelled,
+            app::purchases::Happening::Expired => Self::Expired,
+            app::purchases::Happening::Failed => Self::Declined,
+            app::purchases::Happening::RefundedInPart => Self::RefundedInPart,
+            app::purchases::Happening::RefundedInWhole => Self::RefundedInWhole,
+            app::purchases::Happening::OverpaymentRefunded => Self::OverpaymentRefunded,
+            app::purchases::Happening::RefundFailed => Self::RefundFailed,
+            app::purchases::Happening::DisputeOpened => Self::DisputeOpened,
+            app::purchases::Happening::DisputeWon => Self::DisputeWon,
+            app::purchases::Happening::DisputeLost => Self::DisputeLost,
+        }
+    }
+}
+
 /// How a dispute stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -326,6 +384,38 @@ impl From<DisputeState> for app::payments::port::DisputeState {
             DisputeState::UnderReview => Self::UnderReview,
             DisputeState::Won => Self::Won,
             DisputeState::Lost => Self::Lost,
+        }
+    }
+}
+
+/// What a line of a price is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PriceLineKind {
+    /// The program.
+    Program,
+    /// A reset of it.
+    Reset,
+    /// Something added to it.
+    Addon,
+    /// Something let off.
+    Coupon,
+    /// Tax.
+    Tax,
+}
+
+impl PriceLineKind {
+    /// All.
+    pub const ALL: [Self; 5] = [Self::Program, Self::Reset, Self::Addon, Self::Coupon, Self::Tax];
+
+    /// The word in stored lines.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+            Self::Reset => "reset",
+            Self::Addon => "addon",
+            Self::Coupon => "coupon",
+            Self::Tax => "tax",
         }
     }
 }

@@ -72,6 +72,15 @@ pub mod kinds {
     /// Money of the ledger that is held for something.
     #[derive(Debug)]
     pub enum Hold {}
+    /// A trader's share on its way out.
+    #[derive(Debug)]
+    pub enum Payout {}
+    /// A file of payouts for a bank.
+    #[derive(Debug)]
+    pub enum PayoutBatch {}
+    /// A document that shows who somebody is.
+    #[derive(Debug)]
+    pub enum Document {}
     impl IdKind for Firm {
         const WORD: &'static str = "firm";
     }
@@ -120,6 +129,15 @@ pub mod kinds {
     impl IdKind for Hold {
         const WORD: &'static str = "hold";
     }
+    impl IdKind for Payout {
+        const WORD: &'static str = "payout";
+    }
+    impl IdKind for PayoutBatch {
+        const WORD: &'static str = "payout batch";
+    }
+    impl IdKind for Document {
+        const WORD: &'static str = "document";
+    }
 }
 
 /// Names a firm.
@@ -154,6 +172,12 @@ pub type DeliveryId = Id<kinds::Delivery>;
 pub type EntryId = Id<kinds::Entry>;
 /// Names a hold.
 pub type HoldId = Id<kinds::Hold>;
+/// Names a payout.
+pub type PayoutId = Id<kinds::Payout>;
+/// Names a file of payouts.
+pub type PayoutBatchId = Id<kinds::PayoutBatch>;
+/// Names a document.
+pub type DocumentId = Id<kinds::Document>;
 
 impl<K> Id<K> {
     /// Wraps a UUID read from a row or a path.

@@ -42,6 +42,7 @@ const VERDICT: &[(&str, Form)] = &[("account", Form::Id), ("verdict", Form::Numb
 const SALE: &[(&str, Form)] = &[("slug", Form::Text), ("version", Form::Text), ("fee", Form::Money)];
 const SETTLEMENT: &[(&str, Form)] =
     &[("state", Form::Text), ("challenge", Form::OptionalId), ("fee", Form::Money)];
+const PAYOUT: &[(&str, Form)] = &[("state", Form::Text), ("account", Form::Id), ("amount", Form::Money)];
 const RELEASE: &[(&str, Form)] =
     &[("name", Form::Text), ("at", Form::Instant), ("currencies", Form::Texts), ("symbols", Form::Texts)];
 
@@ -62,6 +63,13 @@ pub const TOPICS: &[Topic] = &[
     topic("account.expired", "The time for a phase has run out.", VERDICT),
     topic("account.paid", "A payout left the account.", VERDICT),
     topic("account.payout_refused", "A payout was refused.", VERDICT),
+    topic("payout.requested", "A trader asks for a payout.", PAYOUT),
+    topic("payout.approved", "The firm lets a payout go.", PAYOUT),
+    topic("payout.rejected", "The firm does not let a payout go.", PAYOUT),
+    topic("payout.sent", "A payout is on its way.", PAYOUT),
+    topic("payout.settled", "A payout has arrived.", PAYOUT),
+    topic("payout.failed", "A payout did not leave; it is owed.", PAYOUT),
+    topic("payout.returned", "A payout came back; it is owed.", PAYOUT),
     topic("program.published", "A version of a program is on sale.", SALE),
     topic("purchase.created", "Somebody is about to buy.", SALE),
     topic("purchase.paid", "A purchase was paid.", SETTLEMENT),

@@ -110,6 +110,9 @@ fn refusal(constraint: &str) -> Option<(&'static str, &'static str)> {
         "purchases_reset_once" => Some(("reset_refused", "The challenge has begun anew already.")),
         "purchases_trial_once" => Some(("trial_used", "You have had this trial.")),
         "purchase_events_payment_once" => Some(("conflict", "The payment is of another purchase.")),
+        "payouts_one_open" => {
+            Some(("payout_open", "A payout of this account is under way. Ask again when it is finished."))
+        }
         "people_region_here" => Some(("wrong_region", "This installation keeps people of another region.")),
         _ => None,
     }

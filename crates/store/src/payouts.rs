@@ -462,7 +462,7 @@ impl PayoutStore for Store {
                  for update of payout skip locked
              )
              update payouts set looked_at = $2 from due where payouts.firm_id = $1 and payouts.id = due.id
-             returning payouts.id",
+             returning payouts.id as \"id!\"",
             firm.uuid(),
             At(at) as _,
             At(asked_before) as _,
@@ -495,7 +495,8 @@ impl PayoutStore for Store {
                    for update of payout skip locked
                )
                update payouts set looked_at = $3 from pending where payouts.firm_id = $1 and payouts.id = pending.id
-               returning payouts.id, pending.number, pending.method, pending.reference as "reference!""#,
+               returning payouts.id as "id!", pending.number as "number!", pending.method as "method!",
+                         pending.reference as "reference!""#,
             firm.uuid(),
             At(before) as _,
             At(at) as _,

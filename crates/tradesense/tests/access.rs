@@ -81,13 +81,16 @@ async fn call(caller: &Trader, method: &str, path: &str, things: &Things) -> u16
         path if path.contains("messages") => "7",
         path if path.contains("notifications") => &things.notification,
         path if path.contains("webhooks") => &things.webhook,
-        path if path.contains("people") => &things.person.0,
+        path if path.contains("people") || path.contains("identity-reviews") => &things.person.0,
+        // There is none, whoever asks.
+        path if path.contains("/v1/payout") => &things.notification,
         _ => &things.account,
     };
     let body = if path.contains("people") { of_people(path, things) } else { body(path, &things.version) };
     let path = path.replace("{id}", id).replace("{ticket}", "2").replace("{number}", "1");
     let path = path.replace("{queue}", "mail").replace("{group}", "webhooks");
     let path = path.replace("{size}", &things.checkpoint).replace("{index}", "0");
+    let path = path.replace("{document}", &things.notification);
     let path = path.replace("{delivery}", &things.delivery).replace("{token}", "a-token-that-nobody-made");
     let path = path.replace("{slug}", "plain").replace("{hash}", &things.version);
     let url = format!("{}{path}", caller.base);
@@ -203,6 +206,24 @@ async fn every_operation_lets_in_whom_the_table_says() {
             assert!((200..300).contains(&by_risk), "{name} by risk: {by_risk}");
             continue;
         }
+        if matches!(access, Access::Payouts | Access::Money) {
+            for (who, caller) in [("the owner", &owner), ("a stranger", &stranger)] {
+                assert_eq!(at(caller).await, 403, "{name} by {who}");
+            }
+            let by_risk = at(&risk).await;
+            assert_eq!(by_risk == 403, access == Access::Money, "{name} by risk: {by_risk}");
+            for (who, caller) in [("finance", &finance), ("the admin", &admin)] {
+                let answer = at(caller).await;
+                assert!(![401, 403].contains(&answer), "{name} by {who}: {answer}");
+            }
+            continue;
+        }
+        if path.starts_with("/v1/payouts/") || path.ends_with("/certificate") {
+            for caller in [&owner, &stranger, &risk, &admin] {
+                assert_eq!(at(caller).await, 404, "{name}: there is none");
+            }
+            continue;
+        }
         if access == Access::Admin {
             let others =
                 [("the owner", &owner), ("a stranger", &stranger), ("finance", &finance), ("risk", &risk)];
@@ -309,6 +330,8 @@ async fn every_operation_lets_in_whom_the_table_says() {
             | Access::Secret
             | Access::Audit
             | Access::People
+            | Access::Payouts
+            | Access::Money
             | Access::Operations => {}
         }
     }

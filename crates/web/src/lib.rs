@@ -20,11 +20,13 @@ use std::time::Duration;
 
 use app::catalogue::Catalogue;
 use app::identity::Identity;
+use app::kyc::Kyc;
 use app::latency::Meter;
 use app::market::MarketHub;
 use app::notifications::{Mailbox, Notifications};
 use app::operations::Operations;
 use app::overrides::Overrides;
+use app::payouts::{Certificates, Payouts};
 use app::privacy::Privacy;
 use app::purchases::Purchases;
 use app::releases::Releases;
@@ -94,6 +96,12 @@ pub struct Parts {
     pub catalogue: Arc<Catalogue>,
     /// Buying.
     pub purchases: Arc<Purchases>,
+    /// Payouts.
+    pub payouts: Arc<Payouts>,
+    /// What traders may show.
+    pub certificates: Arc<Certificates>,
+    /// Who is known to be who.
+    pub kyc: Arc<Kyc>,
     /// Trading.
     pub desk: Desk,
     /// Judging a history by other rules.

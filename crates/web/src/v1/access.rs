@@ -26,14 +26,19 @@ pub enum Access {
     Secret,
     /// Those of the firm who see what goes on behind the requests; where something is done, of them whoever may operate.
     Operations,
+    /// Those of the firm who look at payouts: they let them go, or not.
+    Payouts,
+    /// Those of the firm who handle its money.
+    Money,
     /// Those of the firm who look after people; where something is done or everything is given, whoever runs the firm. Each says
     /// why, and it is written into the audit log before they see anything.
     People,
 }
 
 /// Method, path and who may, in the order of the paths.
-pub const ACCESS: [(&str, &str, Access); 94] = [
+pub const ACCESS: [(&str, &str, Access); 121] = [
     ("GET", "/v1/accounts/{id}", Access::OwnerOrStaff),
+    ("GET", "/v1/accounts/{id}/certificate", Access::Owner),
     ("GET", "/v1/accounts/{id}/fills", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/forecast", Access::OwnerOrStaff),
     ("GET", "/v1/accounts/{id}/latencies", Access::OwnerOrStaff),
@@ -43,6 +48,7 @@ pub const ACCESS: [(&str, &str, Access); 94] = [
     ("PATCH", "/v1/accounts/{id}/orders/{ticket}", Access::Owner),
     ("GET", "/v1/accounts/{id}/overrides", Access::OwnerOrStaff),
     ("POST", "/v1/accounts/{id}/overrides", Access::Risk),
+    ("GET", "/v1/accounts/{id}/payout-check", Access::Owner),
     ("POST", "/v1/accounts/{id}/payouts", Access::Owner),
     ("GET", "/v1/accounts/{id}/positions", Access::OwnerOrStaff),
     ("PATCH", "/v1/accounts/{id}/positions/{ticket}", Access::Owner),
@@ -64,8 +70,13 @@ pub const ACCESS: [(&str, &str, Access); 94] = [
     ("POST", "/v1/auth/register", Access::Public),
     ("POST", "/v1/auth/sign-in", Access::Public),
     ("POST", "/v1/auth/sign-out", Access::Public),
+    ("GET", "/v1/certificates/{token}", Access::Secret),
     ("GET", "/v1/challenges", Access::SignedIn),
     ("GET", "/v1/firm", Access::Public),
+    ("GET", "/v1/identity-reviews", Access::Payouts),
+    ("GET", "/v1/identity-reviews/{id}", Access::Payouts),
+    ("POST", "/v1/identity-reviews/{id}/decision", Access::Payouts),
+    ("GET", "/v1/identity-reviews/{id}/documents/{document}", Access::Payouts),
     ("GET", "/v1/leaderboard", Access::Public),
     ("POST", "/v1/mail/bounces/{token}", Access::Secret),
     ("GET", "/v1/market/candles", Access::Public),
@@ -75,6 +86,9 @@ pub const ACCESS: [(&str, &str, Access); 94] = [
     ("GET", "/v1/me", Access::SignedIn),
     ("POST", "/v1/me/erasure", Access::SignedIn),
     ("GET", "/v1/me/export", Access::SignedIn),
+    ("GET", "/v1/me/identity", Access::SignedIn),
+    ("POST", "/v1/me/identity/documents", Access::SignedIn),
+    ("POST", "/v1/me/identity/submission", Access::SignedIn),
     ("GET", "/v1/notifications", Access::SignedIn),
     ("GET", "/v1/notifications/preferences", Access::SignedIn),
     ("PUT", "/v1/notifications/preferences", Access::SignedIn),
@@ -92,6 +106,23 @@ pub const ACCESS: [(&str, &str, Access); 94] = [
     ("POST", "/v1/operations/messages/{group}/{id}/send-again", Access::Operations),
     ("POST", "/v1/operations/queues/{queue}/pause", Access::Operations),
     ("POST", "/v1/operations/queues/{queue}/resume", Access::Operations),
+    ("GET", "/v1/payout-batches", Access::Money),
+    ("POST", "/v1/payout-batches", Access::Money),
+    ("GET", "/v1/payout-batches/{id}/csv", Access::Money),
+    ("GET", "/v1/payout-batches/{id}/pain001", Access::Money),
+    ("GET", "/v1/payout-reviews", Access::Payouts),
+    ("GET", "/v1/payout-reviews/{id}", Access::Payouts),
+    ("POST", "/v1/payout-reviews/{id}/approval", Access::Payouts),
+    ("POST", "/v1/payout-reviews/{id}/new-attempt", Access::Money),
+    ("POST", "/v1/payout-reviews/{id}/payment", Access::Money),
+    ("POST", "/v1/payout-reviews/{id}/rejection", Access::Payouts),
+    ("POST", "/v1/payout-reviews/{id}/return", Access::Money),
+    ("GET", "/v1/payout-settings", Access::Payouts),
+    ("PUT", "/v1/payout-settings", Access::Money),
+    ("GET", "/v1/payouts", Access::SignedIn),
+    ("GET", "/v1/payouts/{id}", Access::Owner),
+    ("GET", "/v1/payouts/{id}/certificate", Access::Owner),
+    ("POST", "/v1/payouts/{id}/withdrawal", Access::Owner),
     ("POST", "/v1/people/find", Access::People),
     ("GET", "/v1/people/{id}", Access::People),
     ("POST", "/v1/people/{id}/erasure", Access::People),

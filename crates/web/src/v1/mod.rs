@@ -11,11 +11,13 @@ mod auditing;
 mod auth;
 mod challenges;
 mod forecast;
+mod kyc;
 mod leaderboard;
 mod market;
 mod notifications;
 mod operations;
 mod overrides;
+mod payouts;
 mod privacy;
 mod programs;
 mod publishing;
@@ -46,6 +48,8 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(what_if::router())
         .merge(forecast::router())
         .merge(receipts::router())
+        .merge(payouts::router())
+        .merge(kyc::router())
         .merge(publishing::router())
         .merge(overrides::router())
         .merge(releases::router())

@@ -134,10 +134,10 @@ create table payout_batches (
     id uuid not null,
     currency text not null,
     created_at timestamptz not null,
-    person_id uuid not null,
+    maker_id uuid not null,
     constraint payout_batches_key primary key (firm_id, id),
     constraint payout_batches_currency_form check (currency ~ '^[A-Z]{3}$'),
-    constraint payout_batches_person foreign key (firm_id, person_id) references people (firm_id, id)
+    constraint payout_batches_maker foreign key (firm_id, maker_id) references people (firm_id, id)
 );
 
 -- Every time that money was sent, or tried to be.
@@ -343,7 +343,7 @@ create function tradesense_rows_of(person uuid) returns table (kind text, conten
     select 'payout_blocks', to_jsonb(own) from payout_blocks own
     where own.firm_id = tradesense_firm() and own.person_id = person
     union all
-    select 'certificates', to_jsonb(own) from certificates own
+    select 'certificates', to_jsonb(own) - 'code' from certificates own
     where own.firm_id = tradesense_firm() and own.person_id = person
 $$;
 revoke all on function tradesense_rows_of(uuid) from public;

@@ -643,7 +643,7 @@ impl PayoutStore for Store {
     async fn create_batch(&self, firm: FirmId, new: &NewBatch, audit: &AuditEntry) -> Result<(), AppError> {
         let mut tx = self.begin(firm).await?;
         sqlx::query!(
-            "insert into payout_batches (firm_id, id, currency, created_at, person_id) values ($1, $2, $3, $4, $5)",
+            "insert into payout_batches (firm_id, id, currency, created_at, maker_id) values ($1, $2, $3, $4, $5)",
             firm.uuid(),
             new.id.uuid(),
             new.currency.code(),

@@ -14,11 +14,14 @@ use app::catalogue::Catalogue;
 use app::events::{Consumer, MessageStore as _};
 use app::identity::{Cost, Identity};
 use app::jobs::JobHandler;
+use app::kyc::{Kyc, SandboxVerifier};
 use app::latency::Meter;
 use app::market::MarketHub;
 use app::notifications::{BounceKey, MAIL_QUEUE, Mailbox, Mailer, Notifications};
 use app::operations::Operations;
 use app::overrides::Overrides;
+use app::payments::Providers;
+use app::payouts::{AtDesk, Certificates, Payouts};
 use app::privacy::{Homes, KeyStore, Privacy, Vault};
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
@@ -332,6 +335,20 @@ impl Platform {
             purchases: Arc::new(Purchases::new(
                 store.clone(),
                 store.clone(),
+                Arc::clone(clock),
+                Arc::clone(rng),
+            )),
+            payouts: Arc::new(Payouts::new(
+                store.clone(),
+                Arc::new(AtDesk::new(desk.clone(), store.clone())),
+                Arc::new(Providers::default()),
+                Arc::clone(clock),
+                Arc::clone(rng),
+            )),
+            certificates: Arc::new(Certificates::new(store.clone(), Arc::clone(clock), Arc::clone(rng))),
+            kyc: Arc::new(Kyc::new(
+                store.clone(),
+                Arc::new(SandboxVerifier::default()),
                 Arc::clone(clock),
                 Arc::clone(rng),
             )),

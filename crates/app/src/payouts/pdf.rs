@@ -115,9 +115,9 @@ mod tests {
             .unwrap();
         let table = text.get(start..).unwrap();
         assert!(table.starts_with("xref\n0 7\n"));
-        for (number, line) in table.lines().skip(3).take(6).enumerate() {
+        for (number, line) in (1..).zip(table.lines().skip(3).take(6)) {
             let place: usize = line.get(..10).unwrap().parse().unwrap();
-            assert!(text.get(place..).unwrap().starts_with(&format!("{} 0 obj\n", number + 1)));
+            assert!(text.get(place..).unwrap().starts_with(&format!("{number} 0 obj\n")));
         }
         assert!(text.contains("(Amina \\050one\\051 \\134 \\351) Tj"), "{text}");
         assert!(text.contains("(??) Tj"));

@@ -2,7 +2,8 @@
 
 use app::AppError;
 use app::kyc::{
-    Check, CheckChange, DecideCheck, Document, DocumentInfo, DocumentKind, Known, KycStore, MediaType, Standing,
+    Check, CheckChange, DecideCheck, Document, DocumentInfo, DocumentKind, Known, KycStore, MediaType,
+    Standing,
 };
 use app::trading::AuditEntry;
 use async_trait::async_trait;

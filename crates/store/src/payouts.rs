@@ -316,10 +316,14 @@ impl PayoutStore for Store {
     ) -> Result<Option<Payout>, AppError> {
         let doing = "moving a payout";
         let mut tx = self.begin(firm).await?;
-        sqlx::query!("select id from payouts where firm_id = $1 and id = $2 for update", firm.uuid(), id.uuid())
-            .fetch_optional(tx.connection())
-            .await
-            .doing(doing)?;
+        sqlx::query!(
+            "select id from payouts where firm_id = $1 and id = $2 for update",
+            firm.uuid(),
+            id.uuid()
+        )
+        .fetch_optional(tx.connection())
+        .await
+        .doing(doing)?;
         let Some(locked) = whole_in_tx(&mut tx, id).await? else { return Ok(None) };
         let Some(change) = decide(&locked)? else { return Ok(Some(locked.payout)) };
         let (decision, at) = (&change.decision, change.recorded_at);
@@ -597,13 +601,11 @@ impl PayoutStore for Store {
 
     async fn sign_ins(&self, firm: FirmId, person: PersonId) -> Result<Vec<Timestamp>, AppError> {
         let mut tx = self.begin(firm).await?;
-        let rows = sqlx::query_scalar!(
-            r#"select at as "at!: At" from tradesense_sign_ins($1, 20)"#,
-            person.uuid()
-        )
-        .fetch_all(tx.connection())
-        .await
-        .doing("reading when somebody signed in")?;
+        let rows =
+            sqlx::query_scalar!(r#"select at as "at!: At" from tradesense_sign_ins($1, 20)"#, person.uuid())
+                .fetch_all(tx.connection())
+                .await
+                .doing("reading when somebody signed in")?;
         Ok(rows.into_iter().map(Timestamp::from).collect())
     }
 
@@ -1128,7 +1130,8 @@ impl CertificateStore for Store {
                     let place = usize::try_from(row.phase.unwrap_or_default())
                         .map_err(Inconsistent::from(CERTIFICATES))?;
                     let phase = program.phases.get(place);
-                    let phase = phase.ok_or_else(|| Inconsistent::new(CERTIFICATES, "there is no such phase"))?;
+                    let phase =
+                        phase.ok_or_else(|| Inconsistent::new(CERTIFICATES, "there is no such phase"))?;
                     (Proven::Passed(phase.name.clone()), program.name.clone(), at)
                 }
                 // It came back meanwhile.

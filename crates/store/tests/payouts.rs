@@ -105,8 +105,7 @@ async fn house() -> House {
     let stripe = FakeStripe::open(world.clock.clone()).await;
     stripe.top_up(1_000_000, "usd");
     let paypal = FakePaypal::open(world.clock.clone()).await;
-    let at_stripe =
-        StripeSettings { mode: Mode::Test, key: KEY.to_owned(), address: Some(stripe.address()) };
+    let at_stripe = StripeSettings { mode: Mode::Test, key: KEY.to_owned(), address: Some(stripe.address()) };
     let at_stripe: Arc<dyn Provider> = Arc::new(Stripe::new(at_stripe, tools(&world)).unwrap());
     let at_paypal = PaypalSettings {
         mode: Mode::Test,
@@ -115,14 +114,15 @@ async fn house() -> House {
         address: Some(paypal.address()),
     };
     let at_paypal: Arc<dyn Provider> = Arc::new(Paypal::new(at_paypal, tools(&world)).unwrap());
-    let providers = Providers::default()
-        .with(firm, at_stripe, Arc::new(NoWebhooks))
-        .with(firm, at_paypal, Arc::new(NoWebhooks));
+    let providers = Providers::default().with(firm, at_stripe, Arc::new(NoWebhooks)).with(
+        firm,
+        at_paypal,
+        Arc::new(NoWebhooks),
+    );
     let taker = Arc::new(FakeTaker::default());
     let payouts = Arc::new(payouts(&world, &taker, providers));
     drop(owner);
-    let house =
-        House { firm, trader, buyer, admin, finance, account, taker, payouts, stripe, paypal, world };
+    let house = House { firm, trader, buyer, admin, finance, account, taker, payouts, stripe, paypal, world };
     house.set(false, Some("1000")).await;
     house
 }
@@ -452,7 +452,10 @@ async fn who_asks_is_known_before_anybody_decides_and_two_decide_about_much() {
     assert_eq!(kyc.submit(&house.buyer).await.unwrap().known.standing, Standing::Submitted);
     // Whoever looks at documents does not decide; one of the firm's people does, and every look is written down.
     assert_eq!(kyc.janitor(&house.nobody()).await.unwrap(), 0);
-    assert!(matches!(kyc.look(&house.buyer, house.trader.id, shown.id, Some("x")).await, Err(AppError::Forbidden)));
+    assert!(matches!(
+        kyc.look(&house.buyer, house.trader.id, shown.id, Some("x")).await,
+        Err(AppError::Forbidden)
+    ));
     assert_eq!(code(kyc.look(&house.admin, house.trader.id, shown.id, None).await), "reason_missing");
     let looked = kyc.look(&house.admin, house.trader.id, shown.id, Some("Ticket 17")).await.unwrap();
     assert_eq!(looked.bytes, passport);
@@ -486,7 +489,10 @@ async fn who_asks_is_known_before_anybody_decides_and_two_decide_about_much() {
     house.settled(&payout, "provider_clearing:stripe", None).await;
     // It runs out.
     house.world.clock.advance(Span::from_seconds(731 * 86_400));
-    assert_eq!(kyc.own(&house.buyer).await.unwrap().0.unwrap().known.at(house.world.clock.now()), Standing::Expired);
+    assert_eq!(
+        kyc.own(&house.buyer).await.unwrap().0.unwrap().known.at(house.world.clock.now()),
+        Standing::Expired
+    );
     assert_eq!(kyc.janitor(&house.nobody()).await.unwrap(), 1);
     let next = house.ask("two", to_stripe()).await.unwrap();
     assert_eq!(next.state, PayoutState::AwaitingIdentity);
@@ -496,7 +502,8 @@ async fn who_asks_is_known_before_anybody_decides_and_two_decide_about_much() {
     assert_eq!(code(house.world.store.erase(&erased, &entry).await), "payout_open");
     house.payouts.withdraw(&house.buyer, next.id).await.unwrap();
     house.world.store.erase(&erased, &entry).await.unwrap();
-    let left: i64 = sqlx::query_scalar("select count(*) from identity_documents").fetch_one(&mut owner).await.unwrap();
+    let left: i64 =
+        sqlx::query_scalar("select count(*) from identity_documents").fetch_one(&mut owner).await.unwrap();
     assert_eq!(left, 0);
     assert_eq!(house.world.store.payee(house.firm, payout.id, None, None).await.unwrap(), None);
     house.settled(&payout, "provider_clearing:stripe", None).await;
@@ -550,7 +557,8 @@ async fn what_the_engine_refuses_costs_nothing_and_says_which_verdict() {
     assert_eq!((refused.state, refused.verdict), (PayoutState::Refused, Some(7)));
     assert_eq!(refused.reason.as_deref(), Some("the cycle has not ended"));
     assert_eq!(house.books().await, BTreeMap::new());
-    let too_much = Request { account: house.account, amount: Some(Amount::parse("1001").unwrap()), payee: to_stripe() };
+    let too_much =
+        Request { account: house.account, amount: Some(Amount::parse("1001").unwrap()), payee: to_stripe() };
     assert_eq!(code(house.payouts.request(&house.buyer, &key("two"), too_much).await), "payout_refused");
     let stranger = house.world.person(house.firm, "stranger@one.example").await;
     let stranger = house.world.context_of(house.firm, &stranger);
@@ -559,7 +567,8 @@ async fn what_the_engine_refuses_costs_nothing_and_says_which_verdict() {
     assert!(matches!(told, Err(AppError::NotFound("account"))));
     assert!(matches!(house.payouts.get(&stranger, payout.id).await, Err(AppError::NotFound("payout"))));
     let rejected = house.ask("four", to_stripe()).await.unwrap();
-    let told = house.payouts.review(&house.admin, rejected.id, false, Some("Two accounts hedge.")).await.unwrap();
+    let told =
+        house.payouts.review(&house.admin, rejected.id, false, Some("Two accounts hedge.")).await.unwrap();
     assert_eq!((told.state, told.reason.as_deref()), (PayoutState::Rejected, Some("Two accounts hedge.")));
     house.advance().await;
     assert_eq!(house.taker.taken.lock().unwrap().len(), 0);
@@ -596,7 +605,11 @@ async fn a_payout_is_in_one_file_for_the_bank_and_the_file_stays_the_same() {
     house.payouts.send_again(&house.finance, payout.id, Some(to_bank()), Some("Again.")).await.unwrap();
     house.payouts.export(&house.finance, dollars, Some("Another file.")).await.unwrap();
     for _ in 0..2 {
-        house.payouts.mark_paid(&house.finance, payout.id, "bank-1", Some("On the statement.")).await.unwrap();
+        house
+            .payouts
+            .mark_paid(&house.finance, payout.id, "bank-1", Some("On the statement."))
+            .await
+            .unwrap();
     }
     house.settled(&payout, "bank", None).await;
 }
@@ -677,9 +690,11 @@ async fn the_engine_decides_takes_once_and_is_believed_by_its_journal_however_lo
     let balance = owner.engine.account(house.account).unwrap().balance;
     let manual = || Payee::Manual { note: String::new() };
     let story = async {
-        let more = Request { account: house.account, amount: Some(Amount::parse("5000").unwrap()), payee: manual() };
+        let more =
+            Request { account: house.account, amount: Some(Amount::parse("5000").unwrap()), payee: manual() };
         assert_eq!(code(payouts.request(&house.buyer, &key("more"), more).await), "payout_refused");
-        let request = Request { account: house.account, amount: Some(Amount::parse("500").unwrap()), payee: manual() };
+        let request =
+            Request { account: house.account, amount: Some(Amount::parse("500").unwrap()), payee: manual() };
         let payout = payouts.request(&house.buyer, &key("one"), request).await.unwrap();
         assert_eq!(payout.expected, usd("400"));
         payouts.review(&house.admin, payout.id, true, Some("All is well.")).await.unwrap();

@@ -176,7 +176,7 @@ pub fn pain001(file: &BankFile) -> Result<String, AppError> {
     let known: Vec<_> = file.lines.iter().filter_map(|line| Some((line, line.payee.as_ref()?))).collect();
     let known_only =
         BankFile { lines: known.iter().map(|(line, _)| (*line).clone()).collect(), ..file.clone() };
-    let sum = known_only.sum()?.map(Money::amount_text).unwrap_or_else(|| "0".to_owned());
+    let sum = known_only.sum()?.map_or_else(|| "0".to_owned(), Money::amount_text);
     let count = known.len();
     let id = file.id.uuid().simple().to_string();
     let created = file.created_at.to_string();
@@ -199,10 +199,10 @@ pub fn pain001(file: &BankFile) -> Result<String, AppError> {
             Some(bic) => format!("<CdtrAgt>{}</CdtrAgt>", agent(Some(bic))),
             None => String::new(),
         };
-        let _infallible = write!(
+        let _infallible = writeln!(
             text,
             "<CdtTrfTxInf><PmtId><EndToEndId>{}</EndToEndId></PmtId><Amt><InstdAmt Ccy=\"{}\">{}</InstdAmt></Amt>\
-             {creditor_agent}<Cdtr><Nm>{}</Nm></Cdtr><CdtrAcct><Id><IBAN>{}</IBAN></Id></CdtrAcct></CdtTrfTxInf>\n",
+             {creditor_agent}<Cdtr><Nm>{}</Nm></Cdtr><CdtrAcct><Id><IBAN>{}</IBAN></Id></CdtrAcct></CdtTrfTxInf>",
             line.end_to_end(),
             line.amount.currency().code(),
             line.amount.amount_text(),

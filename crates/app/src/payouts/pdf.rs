@@ -66,7 +66,7 @@ pub(super) fn page(lines: &[Line]) -> Vec<u8> {
         let left = WIDTH.saturating_sub(width(&text, line.size)).checked_div(2).unwrap_or_default();
         let font = if line.bold { "B" } else { "R" };
         let size = line.size;
-        let _infallible = write!(drawn, "BT /{font} {size} Tf {left} {top} Td ({}) Tj ET\n", quoted(&text));
+        let _infallible = writeln!(drawn, "BT /{font} {size} Tf {left} {top} Td ({}) Tj ET", quoted(&text));
         top = top.saturating_sub(line.size.saturating_mul(2).saturating_add(10));
     }
     let font = |name: &str| {
@@ -93,7 +93,7 @@ pub(super) fn page(lines: &[Line]) -> Vec<u8> {
     let count = objects.len().saturating_add(1);
     let _infallible = write!(file, "xref\n0 {count}\n0000000000 65535 f \n");
     for place in places {
-        let _infallible = write!(file, "{place:010} 00000 n \n");
+        let _infallible = writeln!(file, "{place:010} 00000 n ");
     }
     let _infallible = write!(file, "trailer\n<< /Size {count} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n");
     file.into_bytes()

@@ -39,8 +39,8 @@ use audit::SigningKey;
 use audit::note::NoteSigner;
 use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Ticket};
 use kernel::{
-    AccountId, Amount, Currency, EntryId, FirmId, HoldId, Money, OwnerId, PayoutBatchId, Percent, Price, Quantity,
-    Rounding, Side, Span, Symbol, Timestamp,
+    AccountId, Amount, Currency, EntryId, FirmId, HoldId, Money, OwnerId, PayoutBatchId, Percent, Price,
+    Quantity, Rounding, Side, Span, Symbol, Timestamp,
 };
 use rules::payout::Precheck;
 use rules::{Figure, Objective};
@@ -567,7 +567,10 @@ impl Taker for FakeTaker {
             Some(Taking::Lost) => return Err(lost()),
             Some(Taking::Later) => return Ok(Answer::Later),
             Some(Taking::Refuses) => {
-                return Ok(Answer::Refused { verdict: Some(7), reason: "the cycle has not ended".to_owned() });
+                return Ok(Answer::Refused {
+                    verdict: Some(7),
+                    reason: "the cycle has not ended".to_owned(),
+                });
             }
             Some(Taking::AnswerLost) | None => {}
         }
@@ -584,7 +587,13 @@ impl Taker for FakeTaker {
 
 /// The use cases of payouts over a fake engine.
 pub fn payouts(world: &World, taker: &Arc<FakeTaker>, providers: Providers) -> Payouts {
-    Payouts::new(world.store.clone(), taker.clone(), Arc::new(providers), world.clock.clone(), world.rng.clone())
+    Payouts::new(
+        world.store.clone(),
+        taker.clone(),
+        Arc::new(providers),
+        world.clock.clone(),
+        world.rng.clone(),
+    )
 }
 
 /// The use cases of checks, and whoever looks at documents.
@@ -599,11 +608,8 @@ async fn paying(world: &World, firm: FirmId, trader: &Person, account: AccountId
     let admin = world.context_of(firm, &world.admin(firm, "payer").await);
     let context = world.context_of(firm, trader);
     let payouts = payouts(world, &Arc::new(FakeTaker::default()), Providers::default());
-    let bank = BankAccount {
-        name: "The firm".to_owned(),
-        iban: "DE89370400440532013000".to_owned(),
-        bic: None,
-    };
+    let bank =
+        BankAccount { name: "The firm".to_owned(), iban: "DE89370400440532013000".to_owned(), bic: None };
     let settings = PayoutSettings {
         identity_needed: false,
         bank: Some(bank),
@@ -611,18 +617,20 @@ async fn paying(world: &World, firm: FirmId, trader: &Person, account: AccountId
         ..PayoutSettings::default()
     };
     payouts.set_settings(&admin, &settings, Some("A test.")).await.unwrap();
-    let request = PayoutRequest {
-        account,
-        amount: None,
-        payee: Payee::Manual { note: "By hand.".to_owned() },
-    };
+    let request =
+        PayoutRequest { account, amount: None, payee: Payee::Manual { note: "By hand.".to_owned() } };
     let payout = payouts.request(&context, &Key::parse("story").unwrap(), request).await.unwrap();
     payouts.review(&admin, payout.id, true, Some("As it should be.")).await.unwrap();
     payouts.advance(&world.context(firm)).await.unwrap();
     let paid = payouts.mark_paid(&admin, payout.id, "bank-1", Some("Paid.")).await.unwrap();
     assert_eq!(paid.state, PayoutState::Settled);
     let at = Timestamp::parse(START).unwrap();
-    let batch = NewBatch { id: PayoutBatchId::random(at, &*world.rng), currency: payout.currency, person: trader.id, at };
+    let batch = NewBatch {
+        id: PayoutBatchId::random(at, &*world.rng),
+        currency: payout.currency,
+        person: trader.id,
+        at,
+    };
     world.store.create_batch(firm, &batch, &world.entry(firm, "test", trader)).await.unwrap();
     world.store.block_payouts(firm, trader.id, "dispute:1", "A dispute is open", at).await.unwrap();
     kyc(world).0.upload(&context, DocumentKind::Passport, b"%PDF-1.4 a passport".to_vec()).await.unwrap();

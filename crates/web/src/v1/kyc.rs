@@ -2,7 +2,8 @@
 
 use app::AppError;
 use app::kyc::{
-    Check as CheckOf, DocumentInfo, DocumentKind as KindOf, Judgement, MOST_DOCUMENT_BYTES, Standing as StandingOf,
+    Check as CheckOf, DocumentInfo, DocumentKind as KindOf, Judgement, MOST_DOCUMENT_BYTES,
+    Standing as StandingOf,
 };
 use axum::Json;
 use axum::body::Bytes;
@@ -160,9 +161,13 @@ pub struct IdentityCheck {
     documents: Vec<Document>,
 }
 
-fn render(web: &Web, person: PersonId, check: Option<CheckOf>, documents: Vec<DocumentInfo>) -> IdentityCheck {
-    let standing = check.as_ref().map_or(StandingOf::None, |check| check.known.at(web.clock.now()));
-    let check = check.as_ref();
+fn render(
+    web: &Web,
+    person: PersonId,
+    check: Option<&CheckOf>,
+    documents: Vec<DocumentInfo>,
+) -> IdentityCheck {
+    let standing = check.map_or(StandingOf::None, |check| check.known.at(web.clock.now()));
     IdentityCheck {
         person_id: person.to_string(),
         standing: standing.into(),
@@ -180,7 +185,7 @@ fn render(web: &Web, person: PersonId, check: Option<CheckOf>, documents: Vec<Do
 async fn own(State(web): State<Web>, SignedIn(caller): SignedIn) -> Result<Json<IdentityCheck>, Problem> {
     let person = caller.actor()?.person;
     let (check, documents) = web.kyc.own(&caller.context).await?;
-    Ok(Json(render(&web, person, check, documents)))
+    Ok(Json(render(&web, person, check.as_ref(), documents)))
 }
 
 /// What is sent.
@@ -215,7 +220,7 @@ async fn submit(State(web): State<Web>, SignedIn(caller): SignedIn) -> Result<Js
     let person = caller.actor()?.person;
     web.kyc.submit(&caller.context).await?;
     let (check, documents) = web.kyc.own(&caller.context).await?;
-    Ok(Json(render(&web, person, check, documents)))
+    Ok(Json(render(&web, person, check.as_ref(), documents)))
 }
 
 /// Whose documents wait for the firm's people, the oldest first.
@@ -226,7 +231,7 @@ async fn queue(
     SignedIn(caller): SignedIn,
 ) -> Result<Json<Items<IdentityCheck>>, Problem> {
     let waiting = web.kyc.queue(&caller.context).await?;
-    let items = waiting.into_iter().map(|check| render(&web, check.person, Some(check), Vec::new()));
+    let items = waiting.into_iter().map(|check| render(&web, check.person, Some(&check), Vec::new()));
     Ok(Json(Items { items: items.collect() }))
 }
 
@@ -240,7 +245,7 @@ async fn of(
     Path(id): Path<PersonId>,
 ) -> Result<Json<IdentityCheck>, Problem> {
     let (check, documents) = web.kyc.of(&caller.context, id).await?;
-    Ok(Json(render(&web, id, Some(check), documents)))
+    Ok(Json(render(&web, id, Some(&check), documents)))
 }
 
 /// A document of somebody's. Written into the audit log with the reason.
@@ -298,5 +303,5 @@ async fn decide(
     };
     let check = web.kyc.judge(&caller.context, id, &judgement, body.reason.as_deref()).await?;
     let (_, documents) = web.kyc.of(&caller.context, id).await?;
-    Ok(Json(render(&web, id, Some(check), documents)))
+    Ok(Json(render(&web, id, Some(&check), documents)))
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use app::AppError;
 use app::payouts::{
-    BankAccount as BankAccountOf, Certificate as CertificateOf, Dossier as DossierOf, Happened, Method as MethodOf,
-    Payee as PayeeOf, Payout as PayoutOf, PayoutState as StateOf, Proven, Request, Settings as SettingsOf, Subject,
-    Wanted, csv, pain001,
+    BankAccount as BankAccountOf, Certificate as CertificateOf, Dossier as DossierOf, Happened,
+    Method as MethodOf, Payee as PayeeOf, Payout as PayoutOf, PayoutState as StateOf, Proven, Request,
+    Settings as SettingsOf, Subject, Wanted, csv, pain001,
 };
 use axum::Json;
 use axum::extract::State;
@@ -211,9 +211,7 @@ impl Payee {
                 PayeeOf::Stripe { account: self.account.ok_or_else(|| missing("/payee/account"))? }
             }
             Method::Paypal => PayeeOf::Paypal { email: self.email.ok_or_else(|| missing("/payee/email"))? },
-            Method::BankFile => {
-                PayeeOf::BankFile(self.bank.ok_or_else(|| missing("/payee/bank"))?.into())
-            }
+            Method::BankFile => PayeeOf::BankFile(self.bank.ok_or_else(|| missing("/payee/bank"))?.into()),
             Method::Manual => PayeeOf::Manual { note: self.note.unwrap_or_default() },
         })
     }
@@ -221,7 +219,8 @@ impl Payee {
 
 impl From<PayeeOf> for Payee {
     fn from(payee: PayeeOf) -> Self {
-        let plain = Self { method: payee.method().into(), account: None, email: None, bank: None, note: None };
+        let plain =
+            Self { method: payee.method().into(), account: None, email: None, bank: None, note: None };
         match payee {
             PayeeOf::Stripe { account } => Self { account: Some(account), ..plain },
             PayeeOf::Paypal { email } => Self { email: Some(email), ..plain },
@@ -833,10 +832,8 @@ pub struct NewPayoutSettings {
 }
 
 fn render_settings(settings: SettingsOf) -> PayoutSettings {
-    let limit = |limit: Money| Limit {
-        amount: limit.amount_text(),
-        currency: limit.currency().code().to_owned(),
-    };
+    let limit =
+        |limit: Money| Limit { amount: limit.amount_text(), currency: limit.currency().code().to_owned() };
     PayoutSettings {
         methods: settings.methods.into_iter().map(Method::from).collect(),
         identity_needed: settings.identity_needed,

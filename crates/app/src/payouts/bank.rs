@@ -33,7 +33,7 @@ impl BankAccount {
             ));
         }
         if let Some(bic) = &self.bic {
-            let (bank, rest) = bic.split_at_checked(6).unwrap_or((bic, ""));
+            let (bank, rest) = bic.split_at_checked(6).unwrap_or((bic.as_str(), ""));
             let fits = bank.len() == 6
                 && bank.bytes().all(|byte| byte.is_ascii_uppercase())
                 && matches!(rest.len(), 2 | 5)
@@ -49,7 +49,7 @@ impl BankAccount {
 /// Whether the form and the check digits (ISO 7064, modulo 97) are those of an IBAN.
 fn is_iban(text: &str) -> bool {
     let (Some(head), Some(rest)) = (text.get(..4), text.get(4..)) else { return false };
-    let (country, digits) = head.split_at(2);
+    let Some((country, digits)) = head.split_at_checked(2) else { return false };
     let plain = country.bytes().all(|byte| byte.is_ascii_uppercase())
         && digits.bytes().all(|byte| byte.is_ascii_digit())
         && rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());

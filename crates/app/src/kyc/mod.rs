@@ -250,6 +250,14 @@ pub struct CheckChange {
 pub type DecideCheck<'a> =
     dyn Fn(Option<&Check>, &[DocumentInfo]) -> Result<Option<CheckChange>, AppError> + Send + Sync + 'a;
 
+/// Says what a closure decides, so that it is one for every check that it is shown.
+const fn deciding<F>(decide: F) -> F
+where
+    F: Fn(Option<&Check>, &[DocumentInfo]) -> Result<Option<CheckChange>, AppError>,
+{
+    decide
+}
+
 /// What is stored of it.
 #[async_trait]
 pub trait KycStore: Send + Sync {
@@ -345,7 +353,7 @@ impl Kyc {
         let id = DocumentId::random(at, &*self.rng);
         let info = DocumentInfo { id, kind, media, size: bytes.len(), uploaded_at: at };
         let document = Document { info: info.clone(), bytes };
-        let decide = |check: Option<&Check>, shown: &[DocumentInfo]| {
+        let decide = deciding(|check: Option<&Check>, shown: &[DocumentInfo]| {
             let standing = check.map_or(Standing::None, |check| check.known.at(at));
             // What was refused or has run out is shown anew, and counts anew.
             let begun = check.filter(|_| standing == Standing::Started);
@@ -371,7 +379,7 @@ impl Kyc {
             let detail = json!({ "document": id, "kind": kind.word() });
             let audit = self.entry(context, person, "identity.show", "", detail);
             Ok(Some(CheckChange { check, audit }))
-        };
+        });
         self.store.change_check(context.firm, person, Some(&document), &decide).await?;
         Ok(info)
     }
@@ -380,7 +388,7 @@ impl Kyc {
     pub async fn submit(&self, context: &Context) -> Result<Check, AppError> {
         let person = context.actor()?.person;
         let at = self.clock.now();
-        let decide = |check: Option<&Check>, shown: &[DocumentInfo]| {
+        let decide = deciding(|check: Option<&Check>, shown: &[DocumentInfo]| {
             let Some(check) = check else { return Ok(None) };
             match check.known.at(at) {
                 Standing::Submitted => return Ok(None),
@@ -399,7 +407,7 @@ impl Kyc {
             let check = Check { known, submitted_at: Some(at), ..check.clone() };
             let audit = self.entry(context, person, "identity.submit", "", json!({}));
             Ok(Some(CheckChange { check, audit }))
-        };
+        });
         let check = self.store.change_check(context.firm, person, None, &decide).await?;
         check.ok_or_else(|| AppError::refused("conflict", "Show a document first."))
     }
@@ -478,7 +486,7 @@ impl Kyc {
     async fn follow(&self, context: &Context, check: &Check) -> Result<bool, AppError> {
         let at = self.clock.now();
         if check.known.at(at) == Standing::Expired {
-            let expire = |check: Option<&Check>, _: &[DocumentInfo]| {
+            let expire = deciding(|check: Option<&Check>, _: &[DocumentInfo]| {
                 let Some(check) = check.filter(|check| {
                     check.known.standing == Standing::Verified && check.known.at(at) == Standing::Expired
                 }) else {
@@ -487,7 +495,7 @@ impl Kyc {
                 let known = Known { standing: Standing::Expired, ..check.known };
                 let audit = self.entry(context, check.person, "identity.expire", "", json!({}));
                 Ok(Some(CheckChange { check: Check { known, ..check.clone() }, audit }))
-            };
+            });
             self.store.change_check(context.firm, check.person, None, &expire).await?;
             return Ok(true);
         }
@@ -500,14 +508,14 @@ impl Kyc {
             let ours = format!("identity-{}-{}", check.person, submitted_at.micros());
             let reference = self.verifier.submit(&ours, &documents).await?;
             let told = reference.clone();
-            let keep = move |check: Option<&Check>, _: &[DocumentInfo]| {
+            let keep = deciding(move |check: Option<&Check>, _: &[DocumentInfo]| {
                 let Some(check) = check.filter(|check| check.submitted_at == Some(submitted_at)) else {
                     return Ok(None);
                 };
                 let check = Check { reference: Some(told.clone()), ..check.clone() };
                 let audit = self.entry(context, check.person, "identity.hand_in", "", json!({}));
                 Ok(Some(CheckChange { check, audit }))
-            };
+            });
             self.store.change_check(context.firm, check.person, None, &keep).await?;
             reference
         };
@@ -530,7 +538,7 @@ impl Kyc {
         let at = self.clock.now();
         let usual =
             at.after(COUNTS_FOR).map_err(|error| AppError::bug("reading the clock")(Box::new(error)))?;
-        let decide = |check: Option<&Check>, _: &[DocumentInfo]| {
+        let decide = deciding(|check: Option<&Check>, _: &[DocumentInfo]| {
             let Some(check) = check else { return Ok(None) };
             if check.known.standing != Standing::Submitted {
                 // The verifier came second.
@@ -555,7 +563,7 @@ impl Kyc {
             let digests = Digests::of(Some(&is(check.known.standing)), Some(&is(known.standing)));
             let check = Check { known, reason, reviewer, decided_at: Some(at), ..check.clone() };
             Ok(Some(CheckChange { check, audit: AuditEntry { digests, ..audit } }))
-        };
+        });
         self.store.change_check(context.firm, person, None, &decide).await
     }
 

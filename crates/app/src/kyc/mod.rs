@@ -343,8 +343,7 @@ impl Kyc {
     ) -> Result<DocumentInfo, AppError> {
         let person = context.actor()?.person;
         if bytes.is_empty() || bytes.len() > MOST_DOCUMENT_BYTES {
-            let most = MOST_DOCUMENT_BYTES / (1_024 * 1_024);
-            return Err(AppError::field("", format!("A document has 1 byte to {most} MiB.")));
+            return Err(AppError::field("", "A document has 1 byte to 5 MiB."));
         }
         let media = MediaType::of(&bytes).ok_or_else(|| {
             AppError::field("", "Send a JPEG, a PNG or a PDF; the bytes are of no such file.")

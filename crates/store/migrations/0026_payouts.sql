@@ -68,7 +68,7 @@ create table identity_documents (
     constraint identity_documents_kind_known check (kind in ('passport', 'id_card', 'driving_licence', 'address', 'selfie')),
     constraint identity_documents_media_known check (media_type in ('image/jpeg', 'image/png', 'application/pdf')),
     constraint identity_documents_size_bounded check (size between 1 and 5242880),
-    constraint identity_documents_check foreign key (firm_id, person_id) references identity_checks (firm_id, person_id)
+    constraint identity_documents_person foreign key (firm_id, person_id) references identity_checks (firm_id, person_id)
 );
 create index identity_documents_by_person on identity_documents (firm_id, person_id);
 

@@ -233,11 +233,13 @@ impl Step<'_> {
         if review.reviewer == payout.person {
             return Err(four_eyes("Nobody decides about a payout of their own."));
         }
+        let again = reviews.iter().any(|made| made.reviewer == review.reviewer);
         if !review.approves {
             let decided = self.plain(Happening::Rejected, Some(&review.reason))?;
-            return Ok(decided.map(|decision| Decision { review: Some(review), ..decision }));
+            // Whoever has agreed may think again; that stands in what has happened.
+            return Ok(decided.map(|decision| Decision { review: (!again).then_some(review), ..decision }));
         }
-        if reviews.iter().any(|made| made.reviewer == review.reviewer) {
+        if again {
             return Err(four_eyes("You have agreed to it; somebody else has to look at it, too."));
         }
         if gate(self.locked, self.at) == Happening::IdentityNeeded {

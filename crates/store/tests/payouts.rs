@@ -341,7 +341,7 @@ async fn a_payout_by_stripe_is_debited_sent_and_settled_once_however_often_it_is
 
 #[tokio::test]
 async fn whatever_is_lost_on_the_way_a_payout_is_paid_once() {
-    for fault in [Fault::LoseAnswer, Fault::LoseRequest, Fault::FailAfter(502), Fault::Garble] {
+    for fault in [Fault::LoseAnswer, Fault::LoseRequest, Fault::FailAfter(502), Fault::AtWork] {
         let house = house().await;
         *house.taker.next.lock().unwrap() = vec![Taking::Later, Taking::Lost, Taking::AnswerLost];
         let payout = house.approved("one", to_paypal()).await;

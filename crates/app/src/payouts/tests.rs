@@ -139,7 +139,14 @@ impl Kept {
             PayoutState::Sent => (0, 0, share, 0),
             PayoutState::Settled => (0, 0, 0, share),
             PayoutState::Failed | PayoutState::Returned => (share, 0, 0, 0),
-            _ => (0, 0, 0, 0),
+            PayoutState::Requested
+            | PayoutState::AwaitingIdentity
+            | PayoutState::InReview
+            | PayoutState::Approved
+            | PayoutState::Taken
+            | PayoutState::Refused
+            | PayoutState::Rejected
+            | PayoutState::Withdrawn => (0, 0, 0, 0),
         };
         assert_eq!((payable, held, on_its_way, paid), is, "{}", payout.state.word());
         let live = attempts.iter().filter(|attempt| !attempt.state.is_lost()).count();

@@ -81,6 +81,15 @@ pub mod kinds {
     /// A payment that its buyer wants back.
     #[derive(Debug)]
     pub enum Dispute {}
+    /// A trader's share on its way out.
+    #[derive(Debug)]
+    pub enum Payout {}
+    /// A file of payouts for a bank.
+    #[derive(Debug)]
+    pub enum PayoutBatch {}
+    /// A document that shows who somebody is.
+    #[derive(Debug)]
+    pub enum Document {}
     impl IdKind for Firm {
         const WORD: &'static str = "firm";
     }
@@ -138,6 +147,15 @@ pub mod kinds {
     impl IdKind for Dispute {
         const WORD: &'static str = "dispute";
     }
+    impl IdKind for Payout {
+        const WORD: &'static str = "payout";
+    }
+    impl IdKind for PayoutBatch {
+        const WORD: &'static str = "payout batch";
+    }
+    impl IdKind for Document {
+        const WORD: &'static str = "document";
+    }
 }
 
 /// Names a firm.
@@ -178,6 +196,12 @@ pub type CheckoutId = Id<kinds::Checkout>;
 pub type RefundId = Id<kinds::Refund>;
 /// Names a dispute.
 pub type DisputeId = Id<kinds::Dispute>;
+/// Names a payout.
+pub type PayoutId = Id<kinds::Payout>;
+/// Names a file of payouts.
+pub type PayoutBatchId = Id<kinds::PayoutBatch>;
+/// Names a document.
+pub type DocumentId = Id<kinds::Document>;
 
 impl<K> Id<K> {
     /// Wraps a UUID read from a row or a path.

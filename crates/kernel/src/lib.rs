@@ -29,9 +29,9 @@ pub use currency::{Currency, UnknownCurrency};
 pub use decimal::DecimalError;
 pub use env::{Clock, ManualClock, Rng, SeededRng};
 pub use id::{
-    AccountId, ChallengeId, CheckoutId, DeliveryId, DisputeId, EntryId, FirmId, HoldId, Id, IdKind, JobId,
-    MailId, NotificationId, OwnerId, PersonId, PurchaseId, RefundId, ReleaseId, RequestId, SessionId,
-    WebhookId, kinds, name_based_uuid,
+    AccountId, ChallengeId, CheckoutId, DeliveryId, DisputeId, DocumentId, EntryId, FirmId, HoldId, Id,
+    IdKind, JobId, MailId, NotificationId, OwnerId, PayoutBatchId, PayoutId, PersonId, PurchaseId, RefundId,
+    ReleaseId, RequestId, SessionId, WebhookId, kinds, name_based_uuid,
 };
 pub use lots::Lots;
 pub use market::{Price, Quantity, Side, Symbol, SymbolError};

@@ -18,6 +18,7 @@ use kernel::{AccountId, DisputeId, FirmId, Money, PersonId, PurchaseId, Timestam
 use uuid::Uuid;
 
 use crate::error::Doing;
+use crate::payouts::{block_in_tx, unblock_in_tx};
 use crate::purchases::{locked_in_tx, provider, settle_in_tx};
 use crate::records::{finish, record_in_tx};
 use crate::row::{At, by_word, money};
@@ -466,6 +467,8 @@ async fn hold_payouts_in_tx(tx: &mut Tx, dispute: &Dispute, hold: Hold) -> Resul
             .execute(tx.connection())
             .await
             .doing(doing)?;
+            let reason = "A payment of theirs is disputed.";
+            block_in_tx(tx, dispute.person, &block_of(dispute), reason, dispute.changed_at).await?;
         }
         Hold::End => {
             sqlx::query!(
@@ -477,7 +480,13 @@ async fn hold_payouts_in_tx(tx: &mut Tx, dispute: &Dispute, hold: Hold) -> Resul
             .execute(tx.connection())
             .await
             .doing(doing)?;
+            unblock_in_tx(tx, dispute.person, &block_of(dispute), dispute.changed_at).await?;
         }
     }
     Ok(())
+}
+
+/// As what a dispute holds payouts.
+fn block_of(dispute: &Dispute) -> String {
+    format!("dispute:{}", dispute.id)
 }

@@ -115,6 +115,9 @@ fn refusal(constraint: &str) -> Option<(&'static str, &'static str)> {
             Some(("idempotency_key_reused", "The Idempotency-Key was used for another refund."))
         }
         "dispute_answers_once" => Some(("dispute_answered", "The dispute was answered already.")),
+        "payouts_one_open" => {
+            Some(("payout_open", "A payout of this account is under way. Ask again when it is finished."))
+        }
         "people_region_here" => Some(("wrong_region", "This installation keeps people of another region.")),
         _ => None,
     }

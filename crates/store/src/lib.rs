@@ -5,7 +5,7 @@
 //! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`], [`app::jobs::JobStore`],
 //! [`app::jobs::ScheduleStore`], [`app::operations::OperationStore`], [`app::notifications::NotificationStore`],
 //! [`app::webhooks::WebhookStore`], [`app::auditing::AuditStore`], [`app::privacy::PrivacyStore`], [`app::ledger::LedgerStore`], [`app::refunds::RefundStore`],
-//! [`app::disputes::DisputeStore`]), the read models of screens
+//! [`app::disputes::DisputeStore`], [`app::payouts::PayoutStore`], [`app::kyc::KycStore`]), the read models of screens
 //! ([`read`]), and the migrations.
 //!
 //! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
@@ -41,6 +41,7 @@ mod history;
 mod identity;
 mod inbox;
 mod jobs;
+mod kyc;
 mod latencies;
 mod leadership;
 mod leases;
@@ -51,6 +52,7 @@ mod notices;
 mod notifications;
 mod operations;
 mod overrides;
+mod payouts;
 mod pool;
 mod privacy;
 mod purchases;

@@ -1,10 +1,5 @@
 //! Money given back and money that is asked back, with a real database and providers that lose, repeat and reorder what is said.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::arithmetic_side_effects,
-    reason = "tests"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects, reason = "tests")]
 
 mod common;
 

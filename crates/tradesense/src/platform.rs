@@ -16,6 +16,7 @@ use app::events::{Consumer, MessageStore as _};
 use app::finance::Finance;
 use app::identity::{Cost, Identity};
 use app::jobs::JobHandler;
+use app::kyc::{Kyc, SandboxVerifier};
 use app::latency::Meter;
 use app::ledger::Ledger;
 use app::market::MarketHub;
@@ -25,6 +26,7 @@ use app::overrides::Overrides;
 use app::payments::checkouts::Checkouts;
 use app::payments::following::{self, Following};
 use app::payments::notices::{Intake, Notices};
+use app::payouts::{AtDesk, Certificates, Payouts};
 use app::privacy::{Homes, KeyStore, Privacy, Vault};
 use app::purchases::Purchases;
 use app::receipts::{Issuer, Stored};
@@ -373,6 +375,20 @@ impl Platform {
             public_url: settings.public_url.trim_end_matches('/').to_owned(),
             refunds,
             disputes,
+            payouts: Arc::new(Payouts::new(
+                store.clone(),
+                Arc::new(AtDesk::new(desk.clone(), store.clone())),
+                Arc::new(providers.clone()),
+                Arc::clone(clock),
+                Arc::clone(rng),
+            )),
+            certificates: Arc::new(Certificates::new(store.clone(), Arc::clone(clock), Arc::clone(rng))),
+            kyc: Arc::new(Kyc::new(
+                store.clone(),
+                Arc::new(SandboxVerifier::default()),
+                Arc::clone(clock),
+                Arc::clone(rng),
+            )),
             what_if: Arc::new(WhatIf::new(
                 store.clone(),
                 crate::replay::archived_quotes_in(Archive::new(&settings.archive), settings.quotes.clone()),
@@ -477,6 +493,7 @@ impl Platform {
                         checkouts: Arc::clone(&web.checkouts),
                         refunds: Arc::clone(&web.refunds),
                         disputes: Arc::clone(&web.disputes),
+                        payouts: Arc::clone(&web.payouts),
                     },
                     Arc::clone(clock),
                     Arc::clone(rng),
@@ -484,6 +501,8 @@ impl Platform {
                 checkouts: Arc::clone(&web.checkouts),
                 refunds: Arc::clone(&web.refunds),
                 disputes: Arc::clone(&web.disputes),
+                payouts: Arc::clone(&web.payouts),
+                kyc: Arc::clone(&web.kyc),
                 purchases: Arc::clone(&web.purchases),
                 ledger: Arc::clone(&web.ledger),
                 firms: by_slug.values().copied().collect(),

@@ -23,6 +23,7 @@ use app::catalogue::Catalogue;
 use app::disputes::Disputes;
 use app::finance::Finance;
 use app::identity::Identity;
+use app::kyc::Kyc;
 use app::latency::Meter;
 use app::ledger::Ledger;
 use app::market::MarketHub;
@@ -31,6 +32,7 @@ use app::operations::Operations;
 use app::overrides::Overrides;
 use app::payments::checkouts::Checkouts;
 use app::payments::notices::Notices;
+use app::payouts::{Certificates, Payouts};
 use app::privacy::Privacy;
 use app::purchases::Purchases;
 use app::reconciliation::Reconciliation;
@@ -118,6 +120,12 @@ pub struct Parts {
     pub finance: Arc<Finance>,
     /// The books compared with others.
     pub reconciliation: Arc<Reconciliation>,
+    /// Payouts.
+    pub payouts: Arc<Payouts>,
+    /// What traders may show.
+    pub certificates: Arc<Certificates>,
+    /// Who is known to be who.
+    pub kyc: Arc<Kyc>,
     /// Trading.
     pub desk: Desk,
     /// Judging a history by other rules.

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use app::AppError;
 use app::disputes::Disputes;
+use app::kyc::Kyc;
 use app::ledger::Ledger;
 use app::payments::checkouts::Checkouts;
 use app::payments::following::Following;
+use app::payouts::Payouts;
 use app::purchases::Purchases;
 use app::refunds::Refunds;
 use kernel::FirmId;
@@ -34,6 +36,10 @@ pub struct MoneyKeeper {
     pub refunds: Arc<Refunds>,
     /// Pulls disputes that nobody told of.
     pub disputes: Arc<Disputes>,
+    /// Takes, sends and asks after payouts.
+    pub payouts: Arc<Payouts>,
+    /// Lets what is known of people run out.
+    pub kyc: Arc<Kyc>,
     /// Fulfils and gives up purchases.
     pub purchases: Arc<Purchases>,
     /// Frees what is held for too long.
@@ -100,6 +106,9 @@ impl MoneyKeeper {
             while self.ledger.expire_holds(*firm).await? > 0 {}
             self.refunds.janitor(&context).await?;
             self.disputes.janitor(&context).await?;
+            self.payouts.advance(&context).await?;
+            self.payouts.janitor(&context).await?;
+            self.kyc.janitor(&context).await?;
         }
         Ok(())
     }

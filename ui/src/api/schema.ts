@@ -21,6 +21,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/accounts/{id}/certificate": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The certificate of an account of one's own that has passed its phase, as a PDF. */
+    get: operations["phase_certificate"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/accounts/{id}/fills": {
     parameters: {
       query?: never;
@@ -132,6 +149,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/accounts/{id}/payout-check": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Whether a payout of an amount may be asked for, with every condition and number. */
+    get: operations["check"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/accounts/{id}/payouts": {
     parameters: {
       query?: never;
@@ -141,8 +175,11 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    /** Takes money out of an account. A refusal is a verdict with a receipt that names every condition. */
-    post: operations["payout"];
+    /**
+     * Asks for a payout. It is looked at by the firm's people; the money leaves the account once they let it go. A retry under the
+     *     same key gives the same payout.
+     */
+    post: operations["request"];
     delete?: never;
     options?: never;
     head?: never;
@@ -495,6 +532,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/certificates/{token}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** What a certificate with this code proves, for whoever has the code. */
+    get: operations["verify"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/challenges": {
     parameters: {
       query?: never;
@@ -512,6 +566,278 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/challenges/{id}/reset": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Whether and at what price one of one's own challenges may begin anew. */
+    get: operations["reset"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/dispute-rates": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** How many of a month's payments are disputed, by provider. */
+    get: operations["dispute_rates"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/disputes": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The firm's disputes, the newest first. */
+    get: operations["disputes"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/disputes/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** A dispute and what was answered to it. */
+    get: operations["dispute"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/disputes/{id}/concede": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Gives in, once: the buyer keeps the money. */
+    post: operations["concede_dispute"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/disputes/{id}/evidence": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** What would be handed in now, from the firm's own records. It says who the buyer is, and that somebody looked is written down. */
+    get: operations["evidence"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/disputes/{id}/evidence.zip": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The same with its documents, as a zip. */
+    get: operations["evidence_zip"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/disputes/{id}/explanation": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    /** Sets what the firm's people say to the provider, until it is handed in. */
+    put: operations["explain_dispute"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/disputes/{id}/release": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Lets payouts to the buyer go on in spite of the dispute. */
+    post: operations["release_payouts"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/disputes/{id}/submit": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Hands in the evidence, once. */
+    post: operations["submit_evidence"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/finance/accounts/{account}/lines": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The lines of an account in the order of recording. */
+    get: operations["lines"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/finance/accounts/{account}/lines/csv": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** All lines of an account as a table. */
+    get: operations["lines_csv"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/finance/reports/{report}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Revenue, refunds, disputes or what is owed: sums over the ledger. */
+    get: operations["report"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/finance/reports/{report}/csv": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The same as a table, with `day`, `program`, `provider`, `currency`, `count` and the report's amounts. */
+    get: operations["report_csv"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/finance/trial-balance": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The trial balance: every account, as it stood when, as it was known when. */
+    get: operations["trial_balance"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/finance/trial-balance/csv": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The trial balance as a table: RFC 4180, with `account`, `currency`, `debits`, `credits` and `balance`. */
+    get: operations["trial_balance_csv"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/firm": {
     parameters: {
       query?: never;
@@ -521,6 +847,74 @@ export interface paths {
     };
     /** The firm behind this host name. */
     get: operations["firm"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/identity-reviews": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Whose documents wait for the firm's people, the oldest first. */
+    get: operations["queue"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/identity-reviews/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** How somebody stands and what they have shown, without what is in it. */
+    get: operations["of"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/identity-reviews/{id}/decision": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Decides whether somebody is who they say. Nobody decides about themselves. */
+    post: operations["decide"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/identity-reviews/{id}/documents/{document}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** A document of somebody's. Written into the audit log with the reason. */
+    get: operations["document"];
     put?: never;
     post?: never;
     delete?: never;
@@ -682,6 +1076,57 @@ export interface paths {
     get: operations["export_me"];
     put?: never;
     post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/me/identity": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** How the caller stands, and what they have shown. */
+    get: operations["own"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/me/identity/documents": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Takes a document: a JPEG, a PNG or a PDF of at most 5 MiB, as it is. It is sealed under the caller's own key. */
+    post: operations["upload"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/me/identity/submission": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Says that these are all documents: somebody is to look at them. */
+    post: operations["submit"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1012,6 +1457,263 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/payout-batches": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Files for the bank, the newest first. */
+    get: operations["batches"];
+    put?: never;
+    /** Puts everything that is to be paid by the bank into a new file. Each payout is in one file. */
+    post: operations["export"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payout-batches/{id}/csv": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** A file for the bank as CSV. Written into the audit log with the reason. */
+    get: operations["batch_csv"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payout-batches/{id}/pain001": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** A file for the bank as ISO 20022 pain.001. Written into the audit log with the reason. */
+    get: operations["batch_xml"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payout-reviews": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The firm's payouts, the newest first. */
+    get: operations["queue"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payout-reviews/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Everything about a payout that whoever decides looks at. Written into the audit log with the reason. */
+    get: operations["dossier"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payout-reviews/{id}/approval": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Lets a payout go. Above the firm's limit another one has to agree, too. */
+    post: operations["approve"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payout-reviews/{id}/new-attempt": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Sends a payout once more that failed or came back, perhaps to somewhere else. */
+    post: operations["send_again"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payout-reviews/{id}/payment": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Says that a payout was paid by hand, or by the bank. */
+    post: operations["paid"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payout-reviews/{id}/rejection": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Does not let a payout go; the trader reads why. */
+    post: operations["reject"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payout-reviews/{id}/return": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Says that the bank did not pay a payout, or that it came back from there. */
+    post: operations["returned"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payout-settings": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** How the firm pays. */
+    get: operations["settings"];
+    /** Says how the firm pays. Written into the audit log with the reason. */
+    put: operations["set_settings"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payouts": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** One's own payouts, the newest first. */
+    get: operations["payouts"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payouts/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** One of one's own payouts, with what has happened to it. */
+    get: operations["payout"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payouts/{id}/certificate": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The certificate of a payout of one's own that has arrived, as a PDF. */
+    get: operations["payout_certificate"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/payouts/{id}/withdrawal": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Takes a payout back, as long as the engine was not asked. */
+    post: operations["withdraw"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/people/find": {
     parameters: {
       query?: never;
@@ -1203,6 +1905,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/programs/{slug}/shelf": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** What is on the shelf of a program, at the prices of whoever looks. */
+    get: operations["on_shelf"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/programs/{slug}/versions": {
     parameters: {
       query?: never;
@@ -1230,8 +1949,28 @@ export interface paths {
     /** One's own purchases, the newest first. */
     get: operations["purchases"];
     put?: never;
-    /** Starts a purchase; pay at `checkout_url`. A retry under the same key gives the same purchase. */
+    /**
+     * Starts a purchase; pay at `checkout_url`. What costs nothing is paid at once. A retry under the same key gives the same
+     *     purchase.
+     */
     post: operations["create_purchase"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/purchases/quote": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** What something would cost now, for a basket that changes. Nothing is stored. */
+    post: operations["quote_purchase"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1249,6 +1988,23 @@ export interface paths {
     get: operations["purchase"];
     put?: never;
     post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/purchases/{id}/cancel": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Takes one of one's own purchases back before it is paid; what its coupons let off may be used again. Twice is once. */
+    post: operations["cancel_purchase"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1292,6 +2048,27 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/purchases/{id}/refunds": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** What was given back of one of one's own purchases, the oldest first. */
+    get: operations["refunds_of_purchase"];
+    put?: never;
+    /**
+     * Gives money of a purchase back, in whole or in part. It is written down first and then asked for: `asked` means that the provider may
+     *     not know of it yet, and that it will be asked again. A retry under the same key gives the same refund.
+     */
+    post: operations["ask_refund"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/receipt-keys": {
     parameters: {
       query?: never;
@@ -1304,6 +2081,126 @@ export interface paths {
      *     that did not come with it.
      */
     get: operations["keys"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/reconciliation/differences": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Differences, those found last first. */
+    get: operations["differences"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/reconciliation/differences/csv": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** All of them as a table, with the fields of the list as its columns. */
+    get: operations["differences_csv"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/reconciliation/differences/{id}/assign": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Gives a difference to somebody, or to nobody. One that is resolved or has vanished is refused with `conflict`. */
+    post: operations["assign"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/reconciliation/differences/{id}/resolve": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Resolves a difference, once. It is found again only if its amounts change. */
+    post: operations["resolve"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/reconciliation/runs": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The comparisons, the newest first. */
+    get: operations["runs"];
+    put?: never;
+    /** Begins a comparison, or gives the one that is under way. It goes on by itself. */
+    post: operations["start"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/refunds": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The firm's refunds, the newest first. */
+    get: operations["refunds"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/refunds/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** One of the firm's refunds. */
+    get: operations["refund"];
     put?: never;
     post?: never;
     delete?: never;
@@ -1357,6 +2254,148 @@ export interface paths {
     /** The JSON Schema of programs, for editors. */
     get: operations["program_schema"];
     put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/coupons": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The firm's coupons, the newest first. */
+    get: operations["coupons"];
+    put?: never;
+    /** Adds a coupon. Refused with `conflict` if there is or was one of this code. */
+    post: operations["add_coupon"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/coupons/{code}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    post?: never;
+    /** Takes a coupon back: nobody can use it any more. What was bought with it stays. Twice is once. */
+    delete: operations["disable_coupon"];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/groups": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Who belongs to which group, in the order of their ids. Nobody belongs to more than one. */
+    get: operations["groups"];
+    /** Puts somebody into a group, or takes them out of theirs. Twice is once. */
+    put: operations["put_group"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/programs/{slug}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The shelf of a program as it is: for those who edit it. */
+    get: operations["program_shelf"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/programs/{slug}/addons/{code}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    /**
+     * Puts an add-on of a program on sale, changes it or takes it off. Purchases keep what they were bought with. Answers with
+     *     the shelf as it then is.
+     */
+    put: operations["put_addon"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/programs/{slug}/prices": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    /** Sets another price of a program for a country, a group or a currency, or takes it away. Answers with the shelf as it then is. */
+    put: operations["put_price"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/programs/{slug}/terms": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    /** Says of a program whether it is a trial and what a reset costs. Answers with the shelf as it then is. */
+    put: operations["put_terms"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/v1/shelf/taxes": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The taxes on the firm's sales, that for all countries first. */
+    get: operations["taxes"];
+    /** Sets the tax on sales to a country, or takes it away. Answers with all taxes as they then are. */
+    put: operations["put_tax"];
     post?: never;
     delete?: never;
     options?: never;
@@ -1592,6 +2631,19 @@ export interface components {
       /** @description Where it stands. */
       status: components["schemas"]["AccountStatus"];
     };
+    /** @description An account and what stands there. */
+    AccountBalance: {
+      /** @description Such as `provider_clearing:stripe`. */
+      account: string;
+      /** @description What stands there, on the side on which the account grows. */
+      balance: string;
+      /** @description Everything that was credited. */
+      credits: string;
+      /** @description Its currency. */
+      currency: string;
+      /** @description Everything that was debited. */
+      debits: string;
+    };
     /** @description An account under both programs. */
     AccountDifference: {
       /** @description The account. */
@@ -1659,6 +2711,60 @@ export interface components {
       secret: string;
       /** @description The webhook. */
       webhook: components["schemas"]["Webhook"];
+    };
+    /** @description What an add-on changes in the program that it is bought with. */
+    AddonChange:
+      | {
+          /** @description In per cent. */
+          at_least: string;
+          /** @enum {string} */
+          kind: "split";
+        }
+      | {
+          /**
+           * Format: int32
+           * @description How many.
+           */
+          included: number;
+          /** @enum {string} */
+          kind: "resets";
+        }
+      | {
+          /**
+           * Format: int32
+           * @description Of the first cycle.
+           */
+          first: number;
+          /** @enum {string} */
+          kind: "payout_days";
+          /**
+           * Format: int32
+           * @description Of every other.
+           */
+          next: number;
+        }
+      | {
+          /**
+           * Format: int32
+           * @description How many.
+           */
+          at_most: number;
+          /** @enum {string} */
+          kind: "trading_days";
+        }
+      | {
+          /** @enum {string} */
+          kind: "more_days";
+          /**
+           * Format: int32
+           * @description How many.
+           */
+          more: number;
+        };
+    /** @description Who is to look at a difference. */
+    Assignment: {
+      /** @description Somebody of the firm; nobody if null. */
+      owner?: string | null;
     };
     /** @description One attempt. */
     Attempt: {
@@ -1768,6 +2874,29 @@ export interface components {
       /** @description The kind of row it is: act, command or verdict. */
       source: string;
     };
+    /** @description A bank account. */
+    BankAccount: {
+      /** @description The bank, where the number does not say it. */
+      bic?: string | null;
+      /** @description In capitals without blanks. */
+      iban: string;
+      /** @description The holder. */
+      name: string;
+    };
+    /** @description Why. */
+    Because: {
+      /** @description 1 to 500 characters, without personal data; it is written into the audit log. */
+      reason?: string | null;
+    };
+    /** @description Debits and credits of a currency. */
+    BothSides: {
+      /** @description Everything that was credited. */
+      credits: string;
+      /** @description The currency. */
+      currency: string;
+      /** @description Everything that was debited. */
+      debits: string;
+    };
     /** @description What became of a wish to cancel. */
     CancelledJob: {
       /** @description Whether it is over already. */
@@ -1793,6 +2922,25 @@ export interface components {
        * @description Its start, in seconds since 1970.
        */
       time: number;
+    };
+    /** @description What a certificate proves: nothing in it names the trader otherwise than boards do. */
+    Certificate: {
+      /** @description What was paid, with its currency; nothing for a phase. */
+      amount: string | null;
+      /** @description When it was paid or passed. */
+      at: string;
+      /** @description The currency of it. */
+      currency: string | null;
+      /** @description The firm. */
+      firm: string;
+      /** @description `payout` or `phase`. */
+      kind: string;
+      /** @description The phase that was passed; nothing for a payout. */
+      phase: string | null;
+      /** @description The name of the program. */
+      program: string;
+      /** @description By which name the trader is known on boards. */
+      trader: string;
     };
     /** @description One purchase and its accounts. */
     Challenge: {
@@ -1873,6 +3021,52 @@ export interface components {
       /** @description What is asked for. */
       target: string;
     };
+    /** @description The tax on sales to a country. */
+    CountryTax: {
+      /** @description The country; nothing for all that have none of their own. */
+      country: string | null;
+      /** @description Whether prices contain it; otherwise it comes on top. */
+      included: boolean;
+      /** @description In per cent. */
+      rate: string;
+    };
+    /** @description A coupon. */
+    Coupon: {
+      /** @description What the buyer types, in capitals. */
+      code: string;
+      /** @description When it was added. */
+      created_at: string;
+      /** @description Whether it was taken back. */
+      disabled: boolean;
+      /** @description No longer from then on. */
+      ends_at: string | null;
+      least: components["schemas"]["MoneyIn"] | null;
+      /**
+       * Format: int32
+       * @description So often by one person.
+       */
+      most_per_person: number | null;
+      /**
+       * Format: int32
+       * @description So often by everybody together.
+       */
+      most_uses: number | null;
+      /** @description What it lets off. */
+      off: components["schemas"]["Portion"];
+      /** @description Only for the person of this id. */
+      only_person: string | null;
+      /** @description Slugs of the programs it is for; for all if none is named. */
+      programs: string[];
+      /** @description Whether others may be used with it. */
+      stackable: boolean;
+      /** @description Not before. */
+      starts_at: string | null;
+      /**
+       * Format: int32
+       * @description How often it is used, by purchases that are paid or wait for their payment.
+       */
+      used: number;
+    };
     /** @description The running trading day. */
     Day: {
       /** @description Its name. */
@@ -1941,6 +3135,147 @@ export interface components {
      * @enum {string}
      */
     DeliveryState: "waiting" | "delivered" | "failed";
+    /** @description A payment that its buyer wants back. */
+    Dispute: {
+      /** @description How much. */
+      amount: string;
+      /** @description Until when to answer. */
+      answer_by: string | null;
+      /** @description When it changed last. */
+      changed_at: string;
+      /** @description Currency of the amounts. */
+      currency: string;
+      /** @description What the firm's people will say; our own sentence if nothing. */
+      explanation: string | null;
+      /** @description What the provider took for it, once it has. */
+      fee: string | null;
+      /** @description Its id. */
+      id: string;
+      /** @description Whether it is a question so far, with the money still the firm's. */
+      inquiry: boolean;
+      /** @description The provider's name of it. */
+      known_as: string;
+      /** @description When it began. */
+      opened_at: string;
+      /** @description Of which payment, by the provider's name. */
+      payment: string;
+      /** @description Since when nothing is paid out to the buyer because of it. */
+      payouts_held_since: string | null;
+      /** @description Who bought. */
+      person_id: string;
+      /** @description Whose provider. */
+      provider: string;
+      /** @description Of which purchase. */
+      purchase_id: string;
+      /** @description Why, in the provider's word. */
+      reason: string;
+      /** @description How it stands. */
+      state: components["schemas"]["DisputeState"];
+    };
+    /** @description What was answered. */
+    DisputeAnswer: {
+      /** @description When. */
+      at: string;
+      /** @description Who answered. */
+      by: string;
+      /** @description `evidence` or `concession`. */
+      kind: string;
+      /**
+       * Format: int32
+       * @description Which one, from 1.
+       */
+      number: number;
+      /** @description What the provider said, if it did not take it. */
+      said: string | null;
+      /** @description SHA-256 over everything that was handed in. */
+      sha256: string | null;
+      /** @description `asked` while nobody knows whether the provider has it, `done` or `failed`. */
+      state: string;
+    };
+    /** @description A dispute with what was answered to it. */
+    DisputeDetail: {
+      /** @description In order. */
+      answers: components["schemas"]["DisputeAnswer"][];
+      /** @description The dispute. */
+      dispute: components["schemas"]["Dispute"];
+    };
+    /** @description What would be handed in now. */
+    DisputeEvidence: {
+      /** @description Accounts, trades, sign-ins: one line each. All of it is in a document. */
+      activity: string;
+      /** @description The buyer's email. */
+      buyer_email: string | null;
+      /** @description The buyer's name. */
+      buyer_name: string | null;
+      /** @description Files; `evidence.zip` has them. */
+      documents: components["schemas"]["EvidenceDocument"][];
+      /** @description Why the payment is right. */
+      explanation: string;
+      /** @description What was sold. */
+      product: string;
+      /** @description When the service began, as a date. */
+      service_date: string | null;
+      /** @description SHA-256 over all of it. */
+      sha256: string;
+    };
+    /** @description What the firm's people say. */
+    DisputeExplanation: {
+      /** @description At most 1,000 characters; our own sentence again if nothing. */
+      explanation?: string | null;
+    };
+    /** @description How many of a month's payments are disputed at a provider. */
+    DisputeRate: {
+      /**
+       * Format: int64
+       * @description How many began; questions that took no money do not count.
+       */
+      disputes: number;
+      /** @description `warn` or `alert`, if it is that high. */
+      level: string | null;
+      /** @description Such as `2026-06`, in UTC. */
+      month: string;
+      /**
+       * Format: int64
+       * @description How many payments were captured.
+       */
+      payments: number;
+      /** @description The one by the other, in per cent. */
+      percent: string;
+      /** @description Whose. */
+      provider: string;
+    };
+    /**
+     * @description How a dispute stands.
+     * @enum {string}
+     */
+    DisputeState: "needs_answer" | "under_review" | "won" | "lost";
+    /** @description Everything that whoever decides looks at. */
+    Dossier: {
+      /** @description Every condition and number at the request. */
+      at_request: components["schemas"]["PayoutCheck"];
+      /** @description In order. */
+      attempts: components["schemas"]["PayoutAttempt"][];
+      /** @description Why nothing is sent for now. */
+      blocks: components["schemas"]["PayoutBlock"][];
+      /** @description In order. */
+      events: components["schemas"]["PayoutEvent"][];
+      /** @description How the trader stands: `none`, `started`, `submitted`, `verified`, `refused` or `expired`. */
+      identity: string;
+      now: components["schemas"]["PayoutCheck"] | null;
+      /** @description The trader's other payouts, the newest first. */
+      others: components["schemas"]["Payout"][];
+      payee: components["schemas"]["Payee"] | null;
+      /** @description The payout. */
+      payout: components["schemas"]["Payout"];
+      /** @description Whose. */
+      person_id: string;
+      /** @description How many have to agree. */
+      reviewers_needed: number;
+      /** @description Who has looked. */
+      reviews: components["schemas"]["PayoutReview"][];
+      /** @description When the trader signed in, the newest first. */
+      sign_ins: string[];
+    };
     /**
      * @description What a rule does when it fires.
      * @enum {string}
@@ -1964,6 +3299,17 @@ export interface components {
     EraseMe: {
       /** @description The password. */
       password: string;
+    };
+    /** @description A file. */
+    EvidenceDocument: {
+      /** @description How many bytes it has. */
+      bytes: number;
+      /** @description `receipt`, `terms`, `service` or `other`. */
+      kind: string;
+      /** @description Its media type. */
+      media_type: string;
+      /** @description Its name. */
+      name: string;
     };
     /** @description An attempt that failed. */
     FailedAttempt: {
@@ -2091,6 +3437,44 @@ export interface components {
       | "take_profit"
       | "stop_out"
       | "liquidation";
+    /** @description Sums over the books. */
+    FinanceReport: {
+      /** @description The first day. */
+      from: string;
+      /** @description Which report. */
+      report: string;
+      /** @description In the order of day, program, provider and currency; what did not happen is not there. */
+      rows: components["schemas"]["FinanceRow"][];
+      /** @description The last day. */
+      to: string;
+      /** @description The zone of the days. */
+      zone: string;
+    };
+    /** @description Sums that belong together. */
+    FinanceRow: {
+      /**
+       * @description Amounts by name. Revenue: `gross` (list prices without tax), `discounts`, `tax`, `refunds` (without tax), `net` (gross less
+       *     discounts and refunds). Refunds: `refunds` (without tax), `tax`, `overpaid` (what was paid twice), `total`. Disputes:
+       *     `opened`, `won`, `lost`, `open` (opened less won and lost), `fees`. Liability, at the end of the day: `payable`, `held`,
+       *     `clearing` (sent, not known to have arrived), `total`.
+       */
+      amounts: {
+        [key: string]: string;
+      };
+      /**
+       * Format: int64
+       * @description How many sales, refunds or disputes; zero of what is owed.
+       */
+      count: number;
+      /** @description The currency. */
+      currency: string;
+      /** @description The day, if told by day. */
+      day: string | null;
+      /** @description The program's slug, if told by program and known. */
+      program: string | null;
+      /** @description The provider, if told by provider and known. */
+      provider: string | null;
+    };
     /** @description Whom to look for. */
     Find: {
       /** @description Any case. */
@@ -2179,6 +3563,62 @@ export interface components {
       /** @description Every rule with its numbers. */
       rules: components["schemas"]["RuleNumbers"][];
     };
+    /** @description Somebody who belongs to a group, for prices. */
+    GroupMember: {
+      /** @description The group. */
+      group: string;
+      /** @description The person's id. */
+      person: string;
+    };
+    /** @description How somebody stands, and what they have shown. */
+    IdentityCheck: {
+      /** @description When it was decided. */
+      decided_at: string | null;
+      /** @description The oldest first. */
+      documents: components["schemas"]["IdentityDocument"][];
+      /** @description Until when it counts. */
+      expires_at: string | null;
+      /** @description Whose. */
+      person_id: string;
+      /** @description Why it was refused. */
+      reason: string | null;
+      /** @description How they stand. */
+      standing: components["schemas"]["IdentityStanding"];
+      /** @description When they said that these are all documents. */
+      submitted_at: string | null;
+    };
+    /** @description What was found. */
+    IdentityDecision: {
+      /** @description 1 to 500 characters, without personal data; it is written into the audit log. */
+      reason?: string | null;
+      /** @description Why it is not enough: the person reads it. Needed unless they are verified. */
+      refused_because?: string | null;
+      /** @description Whether it is they. */
+      verified: boolean;
+    };
+    /** @description A document, without what is in it. */
+    IdentityDocument: {
+      /** @description Its id. */
+      id: string;
+      /** @description What it is. */
+      kind: components["schemas"]["IdentityDocumentKind"];
+      /** @description What file. */
+      media_type: string;
+      /** @description How many bytes. */
+      size: number;
+      /** @description When it was shown. */
+      uploaded_at: string;
+    };
+    /**
+     * @description What a document is.
+     * @enum {string}
+     */
+    IdentityDocumentKind: "passport" | "id_card" | "driving_licence" | "address" | "selfie";
+    /**
+     * @description How somebody stands.
+     * @enum {string}
+     */
+    IdentityStanding: "none" | "started" | "submitted" | "verified" | "refused" | "expired";
     /** @description What can be traded. */
     Instrument: {
       /** @description What a lot holds. */
@@ -2262,6 +3702,18 @@ export interface components {
       }[];
     };
     /** @description A list that ends. */
+    Items_CountryTax: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description The country; nothing for all that have none of their own. */
+        country: string | null;
+        /** @description Whether prices contain it; otherwise it comes on top. */
+        included: boolean;
+        /** @description In per cent. */
+        rate: string;
+      }[];
+    };
+    /** @description A list that ends. */
     Items_DayOfLatencies: {
       /** @description In the order the operation describes. */
       items: {
@@ -2271,6 +3723,50 @@ export interface components {
         day: string;
         verdict_decided?: components["schemas"]["Latency"] | null;
         verdict_durable?: components["schemas"]["Latency"] | null;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_DisputeRate: {
+      /** @description In the order the operation describes. */
+      items: {
+        /**
+         * Format: int64
+         * @description How many began; questions that took no money do not count.
+         */
+        disputes: number;
+        /** @description `warn` or `alert`, if it is that high. */
+        level: string | null;
+        /** @description Such as `2026-06`, in UTC. */
+        month: string;
+        /**
+         * Format: int64
+         * @description How many payments were captured.
+         */
+        payments: number;
+        /** @description The one by the other, in per cent. */
+        percent: string;
+        /** @description Whose. */
+        provider: string;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_IdentityCheck: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description When it was decided. */
+        decided_at: string | null;
+        /** @description The oldest first. */
+        documents: components["schemas"]["IdentityDocument"][];
+        /** @description Until when it counts. */
+        expires_at: string | null;
+        /** @description Whose. */
+        person_id: string;
+        /** @description Why it was refused. */
+        reason: string | null;
+        /** @description How they stand. */
+        standing: components["schemas"]["IdentityStanding"];
+        /** @description When they said that these are all documents. */
+        submitted_at: string | null;
       }[];
     };
     /** @description A list that ends. */
@@ -2323,6 +3819,43 @@ export interface components {
         reason: string;
         /** @description The rule that held from then on, as programs are written; nothing if it was the program's own again. */
         rule: Record<string, never> | null;
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_OwnRefund: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description How much. */
+        amount: string;
+        /** @description When it was asked for first. */
+        asked_at: string;
+        /** @description When it changed last. */
+        changed_at: string;
+        /** @description Currency of the amount. */
+        currency: string;
+        /** @description Its id. */
+        id: string;
+        /** @description How it stands. */
+        state: components["schemas"]["RefundState"];
+      }[];
+    };
+    /** @description A list that ends. */
+    Items_PayoutBatch: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description How much. */
+        amount: string;
+        /**
+         * Format: int32
+         * @description How many payouts are in it.
+         */
+        count: number;
+        /** @description When it was made. */
+        created_at: string;
+        /** @description Of which currency. */
+        currency: string;
+        /** @description Its id. */
+        id: string;
       }[];
     };
     /** @description A list that ends. */
@@ -2440,14 +3973,16 @@ export interface components {
         checkout_url: string;
         /** @description When it was created. */
         created_at: string;
-        /** @description Currency of the price. */
+        /** @description Currency of every amount of it. */
         currency: string;
-        /** @description The price. */
+        /** @description What is to be paid, tax included. */
         fee: string;
         /** @description Its id. */
         id: string;
         /** @description What is bought. */
         program: components["schemas"]["ProgramRef"];
+        /** @description The failed challenge that begins anew with it, if it is a reset. */
+        reset_of: string | null;
         /** @description Where it stands. */
         state: components["schemas"]["PurchaseState"];
       }[];
@@ -2675,6 +4210,26 @@ export interface components {
       /** @description The program's slug. */
       program: string;
     };
+    /** @description A transfer as its account sees it. */
+    LedgerLine: {
+      /** @description Above zero if debited, below if credited. */
+      amount: string;
+      /** @description What it is about, such as `purchase:0198...`. */
+      cause: string;
+      /** @description When it happened. */
+      effective_at: string;
+      /** @description The entry. */
+      entry: string;
+      /** @description What happened. */
+      kind: string;
+      /**
+       * Format: int64
+       * @description The entry's place in the order of recording.
+       */
+      number: number;
+      /** @description The account on the other side. */
+      other: string;
+    };
     /** @description A version that cannot be compared. */
     LeftOut: {
       /** @description Why. */
@@ -2732,6 +4287,24 @@ export interface components {
        */
       waiting: number;
     };
+    /** @description An amount in a currency. */
+    MoneyIn: {
+      /** @description How much. */
+      amount: string;
+      /** @description Of which currency. */
+      currency: string;
+    };
+    /** @description An add-on as it is to be. */
+    NewAddon: {
+      /** @description What it changes. */
+      change: components["schemas"]["AddonChange"];
+      /** @description Its name for people, at most 80 characters. */
+      name: string;
+      /** @description Whether it can be bought. */
+      on_sale: boolean;
+      /** @description What it costs: an amount, or a share of the program's price. */
+      price: components["schemas"]["Portion"];
+    };
     /** @description At which provider to pay. */
     NewCheckout: {
       /** @description Which one. */
@@ -2743,6 +4316,41 @@ export interface components {
       key: string;
       /** @description The line below the checkpoint: C2SP `tlog-cosignature`, version 1. */
       line: string;
+    };
+    /** @description A coupon to add. What it lets off never changes. */
+    NewCoupon: {
+      /** @description What the buyer types, in whatever case: letters, digits, hyphens and underscores, at most 32. */
+      code: string;
+      /** @description No longer from then on. */
+      ends_at?: string | null;
+      least?: components["schemas"]["MoneyIn"] | null;
+      /**
+       * Format: int32
+       * @description So often by one person.
+       */
+      most_per_person?: number | null;
+      /**
+       * Format: int32
+       * @description So often by everybody together.
+       */
+      most_uses?: number | null;
+      /** @description What it lets off. */
+      off: components["schemas"]["Portion"];
+      /** @description Only for the person of this id. */
+      only_person?: string | null;
+      /** @description Slugs of the programs it is for; for all if none is named. */
+      programs?: string[];
+      /** @description Whether others may be used with it. */
+      stackable?: boolean;
+      /** @description Not before. */
+      starts_at?: string | null;
+    };
+    /** @description Where somebody is to belong. */
+    NewMember: {
+      /** @description The group; nothing takes them out of theirs. */
+      group?: string | null;
+      /** @description The person's id. */
+      person: string;
     };
     /** @description A new order. */
     NewOrder: {
@@ -2776,6 +4384,25 @@ export interface components {
        */
       rule: Record<string, never> | null;
     };
+    /** @description What goes into a file. */
+    NewPayoutBatch: {
+      /** @description Everything in this currency. */
+      currency: string;
+      /** @description 1 to 500 characters, without personal data; it is written into the audit log. */
+      reason?: string | null;
+    };
+    /** @description How the firm is to pay. */
+    NewPayoutSettings: {
+      bank?: components["schemas"]["BankAccount"] | null;
+      /** @description Whether it must be known who asks. */
+      identity_needed: boolean;
+      /** @description How it may be sent. */
+      methods: components["schemas"]["PayoutMethod"][];
+      /** @description Up to which amount one person is enough, by currency. */
+      one_reviewer: components["schemas"]["PayoutLimit"][];
+      /** @description 1 to 500 characters, without personal data; it is written into the audit log. */
+      reason?: string | null;
+    };
     /** @description A choice. */
     NewPreference: {
       /** @description Of what. */
@@ -2789,6 +4416,17 @@ export interface components {
     NewPreferences: {
       /** @description Each group once. */
       items: components["schemas"]["NewPreference"][];
+    };
+    /** @description Another price as it is to be. */
+    NewPrice: {
+      /** @description Only there: two capital letters (ISO 3166-1). */
+      country?: string | null;
+      /** @description In which currency. */
+      currency: string;
+      /** @description Only for people of this group. */
+      group?: string | null;
+      /** @description How much; nothing takes this price away. */
+      price?: string | null;
     };
     /** @description A version to put on sale. */
     NewPublication: {
@@ -2810,10 +4448,36 @@ export interface components {
     };
     /** @description What to buy. The price is ours. */
     NewPurchase: {
+      /** @description Codes of add-ons, at most 8. */
+      addons?: string[];
+      /** @description Where the buyer says they are, for prices and tax: two capital letters (ISO 3166-1). */
+      country?: string;
+      /** @description Codes of coupons, in whatever case, at most 8. */
+      coupons?: string[];
+      /** @description In which currency they want to pay; the program's own if none is said. */
+      currency?: string;
       /** @description The program's slug. */
       program: string;
+      /** @description The failed challenge that is to begin anew. The program and the version are that challenge's. */
+      reset_of?: string;
       /** @description The version whose rules the buyer has read. */
       version: string;
+    };
+    /** @description A comparison to begin. */
+    NewReconciliation: {
+      /** @description With what: `stripe`, `paypal` or `own`. */
+      with: string;
+    };
+    /** @description Money to be given back. Amount and currency go together; without them everything that is left goes back. */
+    NewRefund: {
+      /** @description How much, as a decimal string. */
+      amount?: string;
+      /** @description Currency of the amount. */
+      currency?: string;
+      /** @description Of which payment, by the provider's name; the one that paid the purchase if not said. */
+      payment?: string;
+      /** @description Why, in 1 to 500 characters. */
+      reason: string;
     };
     /** @description A release to add. */
     NewRelease: {
@@ -2825,6 +4489,22 @@ export interface components {
       name: string;
       /** @description Instruments targeted by their symbols. */
       symbols?: string[];
+    };
+    /** @description The tax on sales to a country as it is to be. */
+    NewTax: {
+      /** @description The country: two capital letters (ISO 3166-1); nothing for all that have none of their own. */
+      country?: string | null;
+      /** @description Whether prices contain it; otherwise it comes on top. */
+      included: boolean;
+      /** @description In per cent; nothing takes the tax away. */
+      rate?: string | null;
+    };
+    /** @description What else is said of a program. */
+    NewTerms: {
+      /** @description What a reset costs, in the currency of the program's price; nothing takes resets off sale. */
+      reset_fee?: string | null;
+      /** @description Whether it is a trial: it costs nothing, and everybody gets one. */
+      trial: boolean;
     };
     /** @description A webhook to add. */
     NewWebhook: {
@@ -2919,6 +4599,19 @@ export interface components {
       /** @description To reach: an amount or a count of days. */
       target: string;
     };
+    /** @description What can be added to a program. */
+    OfferedAddon: {
+      /** @description What it changes in the program, as the rules say it; empty if it changes none of them. */
+      changes: components["schemas"]["ProgramChange"][];
+      /** @description Its name in requests. */
+      code: string;
+      /** @description What it gives, in a sentence. */
+      effect: string;
+      /** @description Its name for people. */
+      name: string;
+      /** @description What it costs with this program. */
+      price: string;
+    };
     /** @description The firm's part of everything that goes on behind the requests. */
     Operations: {
       /** @description Who takes messages, by name. */
@@ -2984,6 +4677,17 @@ export interface components {
      * @enum {string}
      */
     OrderState: "working" | "filled" | "cancelled" | "rejected";
+    /** @description A price for some buyers instead of the one for all. */
+    OtherPrice: {
+      /** @description Only there. */
+      country: string | null;
+      /** @description In which currency. */
+      currency: string;
+      /** @description Only for people of this group. */
+      group: string | null;
+      /** @description How much. */
+      price: string;
+    };
     /** @description What was decided about an account. */
     Override: {
       /** @description What held from then on. */
@@ -3002,6 +4706,21 @@ export interface components {
       reason: string;
       /** @description The rule that held from then on, as programs are written; nothing if it was the program's own again. */
       rule: Record<string, never> | null;
+    };
+    /** @description Money given back, as the buyer sees it. */
+    OwnRefund: {
+      /** @description How much. */
+      amount: string;
+      /** @description When it was asked for first. */
+      asked_at: string;
+      /** @description When it changed last. */
+      changed_at: string;
+      /** @description Currency of the amount. */
+      currency: string;
+      /** @description Its id. */
+      id: string;
+      /** @description How it stands. */
+      state: components["schemas"]["RefundState"];
     };
     /** @description A page of a longer list. */
     Page_AuditLogEntry: {
@@ -3043,6 +4762,48 @@ export interface components {
       next_cursor: string | null;
     };
     /** @description A page of a longer list. */
+    Page_Coupon: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What the buyer types, in capitals. */
+        code: string;
+        /** @description When it was added. */
+        created_at: string;
+        /** @description Whether it was taken back. */
+        disabled: boolean;
+        /** @description No longer from then on. */
+        ends_at: string | null;
+        least: components["schemas"]["MoneyIn"] | null;
+        /**
+         * Format: int32
+         * @description So often by one person.
+         */
+        most_per_person: number | null;
+        /**
+         * Format: int32
+         * @description So often by everybody together.
+         */
+        most_uses: number | null;
+        /** @description What it lets off. */
+        off: components["schemas"]["Portion"];
+        /** @description Only for the person of this id. */
+        only_person: string | null;
+        /** @description Slugs of the programs it is for; for all if none is named. */
+        programs: string[];
+        /** @description Whether others may be used with it. */
+        stackable: boolean;
+        /** @description Not before. */
+        starts_at: string | null;
+        /**
+         * Format: int32
+         * @description How often it is used, by purchases that are paid or wait for their payment.
+         */
+        used: number;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
     Page_Delivery: {
       /** @description In the order the operation describes. */
       items: {
@@ -3065,6 +4826,48 @@ export interface components {
         state: components["schemas"]["DeliveryState"];
         /** @description Its topic. */
         topic: string;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
+    Page_Dispute: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description How much. */
+        amount: string;
+        /** @description Until when to answer. */
+        answer_by: string | null;
+        /** @description When it changed last. */
+        changed_at: string;
+        /** @description Currency of the amounts. */
+        currency: string;
+        /** @description What the firm's people will say; our own sentence if nothing. */
+        explanation: string | null;
+        /** @description What the provider took for it, once it has. */
+        fee: string | null;
+        /** @description Its id. */
+        id: string;
+        /** @description Whether it is a question so far, with the money still the firm's. */
+        inquiry: boolean;
+        /** @description The provider's name of it. */
+        known_as: string;
+        /** @description When it began. */
+        opened_at: string;
+        /** @description Of which payment, by the provider's name. */
+        payment: string;
+        /** @description Since when nothing is paid out to the buyer because of it. */
+        payouts_held_since: string | null;
+        /** @description Who bought. */
+        person_id: string;
+        /** @description Whose provider. */
+        provider: string;
+        /** @description Of which purchase. */
+        purchase_id: string;
+        /** @description Why, in the provider's word. */
+        reason: string;
+        /** @description How it stands. */
+        state: components["schemas"]["DisputeState"];
       }[];
       /** @description Give it as `cursor` to read on; nothing at the end. */
       next_cursor: string | null;
@@ -3143,6 +4946,18 @@ export interface components {
       next_cursor: string | null;
     };
     /** @description A page of a longer list. */
+    Page_GroupMember: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description The group. */
+        group: string;
+        /** @description The person's id. */
+        person: string;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
     Page_Job: {
       /** @description In the order the operation describes. */
       items: {
@@ -3179,6 +4994,31 @@ export interface components {
         state: components["schemas"]["JobState"];
         /** @description Whether somebody has cancelled it while it runs. */
         stop: boolean;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
+    Page_LedgerLine: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description Above zero if debited, below if credited. */
+        amount: string;
+        /** @description What it is about, such as `purchase:0198...`. */
+        cause: string;
+        /** @description When it happened. */
+        effective_at: string;
+        /** @description The entry. */
+        entry: string;
+        /** @description What happened. */
+        kind: string;
+        /**
+         * Format: int64
+         * @description The entry's place in the order of recording.
+         */
+        number: number;
+        /** @description The account on the other side. */
+        other: string;
       }[];
       /** @description Give it as `cursor` to read on; nothing at the end. */
       next_cursor: string | null;
@@ -3223,6 +5063,41 @@ export interface components {
       next_cursor: string | null;
     };
     /** @description A page of a longer list. */
+    Page_Payout: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description From which account. */
+        account_id: string;
+        /** @description What leaves the account. */
+        amount: string;
+        /** @description Currency of every amount. */
+        currency: string;
+        /** @description Its id. */
+        id: string;
+        /** @description How it is sent. */
+        method: components["schemas"]["PayoutMethod"];
+        /** @description When it last moved. */
+        moved_at: string;
+        /** @description The name of its program. */
+        program: string;
+        /** @description Why it stands there, where somebody said so. */
+        reason: string | null;
+        /** @description When it was asked for. */
+        requested_at: string;
+        /** @description The trader's share of it; as expected until the engine has decided. */
+        share: string;
+        /** @description Where it stands. */
+        state: components["schemas"]["PayoutState"];
+        /**
+         * Format: int32
+         * @description The engine's verdict, once there is one.
+         */
+        verdict: number | null;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
     Page_Position: {
       /** @description In the order the operation describes. */
       items: {
@@ -3262,10 +5137,155 @@ export interface components {
       /** @description Give it as `cursor` to read on; nothing at the end. */
       next_cursor: string | null;
     };
-    /** @description A payout that was made. */
-    PaidOut: {
-      /** @description What left the account. */
-      amount: string;
+    /** @description A page of a longer list. */
+    Page_ReconciliationDifference: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description What of ours it is about, such as `purchase:0198...`. */
+        about: string | null;
+        /** @description The currency. */
+        currency: string;
+        /** @description What kind of thing, such as `payment`, `refund`, `fee`, `trading`. */
+        family: string;
+        /** @description When it was found first. */
+        first_seen_at: string;
+        /** @description Its id: the same difference has the same one, however often it is found. */
+        id: string;
+        /** @description `not_in_ledger`, `not_with_provider`, `amount`, `fee`, `without_entry`, `without_event`, `balance` or `fills`. */
+        kind: string;
+        /** @description When it was found last. */
+        last_seen_at: string;
+        /** @description Its name, mostly the provider's. */
+        name: string;
+        /** @description What we have; nothing if we have no such thing. */
+        ours: string | null;
+        /** @description Who has it in hand. */
+        owner: string | null;
+        /** @description The ledger's entry that was posted for it. */
+        posting: string | null;
+        /** @description Why it is none. */
+        resolution: string | null;
+        /** @description When it was resolved or vanished. */
+        resolved_at: string | null;
+        /** @description Who said so. */
+        resolved_by: string | null;
+        /** @description The run that looked at it last. */
+        run: string;
+        /** @description `open`, `assigned`, `resolved`, or `vanished` when the books agree by now. */
+        state: string;
+        /** @description What the other side has. */
+        theirs: string | null;
+        /** @description With what the books were compared. */
+        with: string;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
+    Page_ReconciliationRun: {
+      /** @description In the order the operation describes. */
+      items: {
+        /**
+         * Format: int64
+         * @description Names that were compared.
+         */
+        compared: number;
+        /** @description When it was over. */
+        ended_at: string | null;
+        /**
+         * Format: int64
+         * @description Differences that there are.
+         */
+        found: number;
+        /** @description From when on. */
+        from: string;
+        /** @description Its id. */
+        id: string;
+        /**
+         * Format: int64
+         * @description Lines of the other books that were new.
+         */
+        lines: number;
+        /** @description When it moved last. */
+        moved_at: string;
+        /**
+         * Format: int64
+         * @description Entries that were posted from the other books.
+         */
+        posted: number;
+        /** @description When it began. */
+        started_at: string;
+        /** @description Who asked for it; nobody if it was time. */
+        started_by: string | null;
+        /** @description `reading`, `comparing` or `done`. */
+        state: string;
+        /** @description Until when: what is younger may not be in the other books yet. */
+        until: string;
+        /**
+         * Format: int64
+         * @description Differences that are no longer.
+         */
+        vanished: number;
+        /** @description With what the books are compared: a provider, or `own` for our own records and the balances of trading accounts. */
+        with: string;
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
+    Page_Refund: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description How much. */
+        amount: string;
+        /** @description When it was asked for first. */
+        asked_at: string;
+        /** @description Which of the firm's people. */
+        asked_by: string | null;
+        /** @description When it changed last. */
+        changed_at: string;
+        /** @description Currency of the amount. */
+        currency: string;
+        /** @description Its id. */
+        id: string;
+        /** @description The provider's name of it, once it has one. */
+        known_as: string | null;
+        /** @description Who wanted it. */
+        origin: components["schemas"]["RefundOrigin"];
+        /** @description Of which payment, by the provider's name. */
+        payment: string;
+        /** @description Who gives it back. */
+        provider: string;
+        /** @description Of which purchase. */
+        purchase_id: string;
+        /** @description Why. */
+        reason: string;
+        /** @description What the provider said last, if it did not do it. */
+        said: string | null;
+        /** @description How it stands. */
+        state: components["schemas"]["RefundState"];
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description How it was paid. */
+    PaidHow: {
+      /** @description 1 to 500 characters, without personal data; it is written into the audit log. */
+      reason?: string | null;
+      /** @description What the bank calls it. */
+      reference: string;
+    };
+    /** @description Whom a payout goes to, by its method: `account` for Stripe, `email` for PayPal, `bank` for a file, `note` by hand. */
+    Payee: {
+      /** @description A connected account at Stripe. */
+      account?: string | null;
+      bank?: components["schemas"]["BankAccount"] | null;
+      /** @description An address at PayPal. */
+      email?: string | null;
+      /** @description How it is sent. */
+      method: components["schemas"]["PayoutMethod"];
+      /** @description In words. */
+      note?: string | null;
     };
     /**
      * @description Where a purchase can be paid.
@@ -3276,6 +5296,88 @@ export interface components {
     PaymentMethods: {
       /** @description All ways, at least one. */
       methods: components["schemas"]["PaymentMethod"][];
+    };
+    /** @description A payout. */
+    Payout: {
+      /** @description From which account. */
+      account_id: string;
+      /** @description What leaves the account. */
+      amount: string;
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description Its id. */
+      id: string;
+      /** @description How it is sent. */
+      method: components["schemas"]["PayoutMethod"];
+      /** @description When it last moved. */
+      moved_at: string;
+      /** @description The name of its program. */
+      program: string;
+      /** @description Why it stands there, where somebody said so. */
+      reason: string | null;
+      /** @description When it was asked for. */
+      requested_at: string;
+      /** @description The trader's share of it; as expected until the engine has decided. */
+      share: string;
+      /** @description Where it stands. */
+      state: components["schemas"]["PayoutState"];
+      /**
+       * Format: int32
+       * @description The engine's verdict, once there is one.
+       */
+      verdict: number | null;
+    };
+    /** @description An attempt to send a payout. */
+    PayoutAttempt: {
+      /** @description How much. */
+      amount: string;
+      /** @description In which file for the bank. */
+      batch_id: string | null;
+      /** @description What it cost. */
+      fee: string | null;
+      /** @description When it was made. */
+      first_asked_at: string;
+      /** @description How. */
+      method: components["schemas"]["PayoutMethod"];
+      /**
+       * Format: int32
+       * @description From 1.
+       */
+      number: number;
+      /** @description Why it waits, failed or came back. */
+      reason: string | null;
+      /** @description The provider's or the bank's name of it. */
+      reference: string | null;
+      /** @description `sending`, `sent`, `settled`, `failed` or `returned`. */
+      state: string;
+    };
+    /** @description A file for the bank. */
+    PayoutBatch: {
+      /** @description How much. */
+      amount: string;
+      /**
+       * Format: int32
+       * @description How many payouts are in it.
+       */
+      count: number;
+      /** @description When it was made. */
+      created_at: string;
+      /** @description Of which currency. */
+      currency: string;
+      /** @description Its id. */
+      id: string;
+    };
+    /** @description A file that was made. */
+    PayoutBatchMade: {
+      /** @description Its id. */
+      id: string;
+    };
+    /** @description Why nothing is sent to a trader for now. */
+    PayoutBlock: {
+      /** @description Such as `dispute:dp_1`. */
+      cause: string;
+      /** @description In words. */
+      reason: string;
     };
     /** @description Whether a payout may be asked for. */
     PayoutCheck: {
@@ -3292,10 +5394,91 @@ export interface components {
       /** @description The most that may be taken out now. */
       withdrawable: string;
     };
+    /** @description What has happened to a payout. */
+    PayoutEvent: {
+      /** @description When. */
+      at: string;
+      /**
+       * Format: int32
+       * @description At which attempt to send it.
+       */
+      attempt: number;
+      /** @description More about it. */
+      detail: string | null;
+      /** @description Where it went. */
+      state: components["schemas"]["PayoutState"];
+      /** @description In a word. */
+      what: string;
+    };
+    /** @description An amount of a currency. */
+    PayoutLimit: {
+      /** @description As a decimal string. */
+      amount: string;
+      /** @description Its currency. */
+      currency: string;
+    };
+    /**
+     * @description How a payout is sent.
+     * @enum {string}
+     */
+    PayoutMethod: "stripe" | "paypal" | "bank_file" | "manual";
+    /** @description Why payouts go on. */
+    PayoutRelease: {
+      /** @description In 1 to 500 characters. */
+      reason: string;
+    };
     /** @description A payout that is asked for. */
     PayoutRequest: {
       /** @description How much leaves the account, as a decimal string; the most that is allowed if absent. */
       amount?: string | null;
+      payee?: components["schemas"]["Payee"] | null;
+    };
+    /** @description What one of the firm's people said. */
+    PayoutReview: {
+      /** @description Whether they let it go. */
+      approves: boolean;
+      /** @description When. */
+      at: string;
+      /** @description Why. */
+      reason: string;
+      /** @description Who. */
+      reviewer_id: string;
+    };
+    /** @description How the firm pays. */
+    PayoutSettings: {
+      bank: components["schemas"]["BankAccount"] | null;
+      /** @description Whether it must be known who asks. */
+      identity_needed: boolean;
+      /** @description How it may be sent. */
+      methods: components["schemas"]["PayoutMethod"][];
+      /** @description Up to which amount one person is enough, by currency; two look at everything in a currency that is not here. */
+      one_reviewer: components["schemas"]["PayoutLimit"][];
+    };
+    /**
+     * @description Where a payout stands.
+     * @enum {string}
+     */
+    PayoutState:
+      | "requested"
+      | "awaiting_identity"
+      | "in_review"
+      | "approved"
+      | "taken"
+      | "reserved"
+      | "sending"
+      | "sent"
+      | "settled"
+      | "failed"
+      | "returned"
+      | "refused"
+      | "rejected"
+      | "withdrawn";
+    /** @description A payout and how it got there. */
+    PayoutStory: {
+      /** @description In order. */
+      events: components["schemas"]["PayoutEvent"][];
+      /** @description The payout. */
+      payout: components["schemas"]["Payout"];
     };
     /** @description Somebody who can sign in. */
     Person: {
@@ -3360,6 +5543,22 @@ export interface components {
       /** @description How many phases there are. */
       of: number;
     };
+    /** @description Either a share or an amount. */
+    Portion:
+      | {
+          /** @enum {string} */
+          kind: "percent";
+          /** @description In per cent. */
+          percent: string;
+        }
+      | {
+          /** @description How much. */
+          amount: string;
+          /** @description Of which currency. */
+          currency: string;
+          /** @enum {string} */
+          kind: "amount";
+        };
     /** @description An open or closed position. */
     Position: {
       /** @description At which price. */
@@ -3415,6 +5614,22 @@ export interface components {
       /** @description Whether it cannot be switched off in the application. */
       mandatory: boolean;
     };
+    /** @description One line of a price. */
+    PriceLine: {
+      /** @description How much; below zero for what is let off. */
+      amount: string;
+      /** @description The program's slug, the code of the add-on or coupon, or the tax's rate in per cent. */
+      code: string;
+      /** @description The same for people. */
+      name: string;
+      /** @description What it is for. */
+      what: components["schemas"]["PriceLineKind"];
+    };
+    /**
+     * @description What a line of a price is for.
+     * @enum {string}
+     */
+    PriceLineKind: "program" | "reset" | "addon" | "coupon" | "tax";
     /** @description The body of a refusal. */
     Problem: {
       /** @enum {string} */
@@ -3425,15 +5640,19 @@ export interface components {
         | "conflict"
         | "coupon_refused"
         | "coupon_used_up"
+        | "dispute_answered"
+        | "dispute_closed"
         | "email_taken"
         | "engine_unavailable"
         | "entry_archived"
         | "entry_id_reused"
         | "forbidden"
+        | "four_eyes"
         | "funds_short"
         | "hold_ended"
         | "idempotency_key_missing"
         | "idempotency_key_reused"
+        | "identity_needed"
         | "instrument_not_in_program"
         | "insufficient_margin"
         | "internal"
@@ -3450,6 +5669,7 @@ export interface components {
         | "override_invalid"
         | "payment_refused"
         | "payment_settled"
+        | "payout_held"
         | "payout_open"
         | "payout_refused"
         | "position_not_found"
@@ -3457,8 +5677,10 @@ export interface components {
         | "program_changed"
         | "programs_not_comparable"
         | "provider_unknown"
+        | "purchase_disputed"
         | "quantity_out_of_range"
         | "reason_missing"
+        | "refund_exceeds_payment"
         | "reset_refused"
         | "too_many_orders"
         | "too_many_requests"
@@ -3578,6 +5800,23 @@ export interface components {
       /** @description Hash of its content. */
       version: string;
     };
+    /** @description The shelf of a program as it is. */
+    ProgramShelf: {
+      /** @description Its add-ons, in the order of the codes. */
+      addons: components["schemas"]["StockedAddon"][];
+      /** @description Its price for everybody. */
+      fee: components["schemas"]["MoneyIn"];
+      /** @description Its name. */
+      name: string;
+      /** @description Its other prices. */
+      prices: components["schemas"]["OtherPrice"][];
+      /** @description The program's slug. */
+      program: string;
+      /** @description What a reset costs, in the currency of the fee; not for sale if none. */
+      reset_fee: string | null;
+      /** @description Whether it is a trial: it costs nothing, and everybody gets one. */
+      trial: boolean;
+    };
     /** @description A program to look at, as JSON or as TOML. */
     ProgramToCheck: {
       /** @description A version that is or was on sale: the answer says what distinguishes the program from it. */
@@ -3656,16 +5895,83 @@ export interface components {
       checkout_url: string;
       /** @description When it was created. */
       created_at: string;
-      /** @description Currency of the price. */
+      /** @description Currency of every amount of it. */
       currency: string;
-      /** @description The price. */
+      /** @description What is to be paid, tax included. */
       fee: string;
       /** @description Its id. */
       id: string;
       /** @description What is bought. */
       program: components["schemas"]["ProgramRef"];
+      /** @description The failed challenge that begins anew with it, if it is a reset. */
+      reset_of: string | null;
       /** @description Where it stands. */
       state: components["schemas"]["PurchaseState"];
+    };
+    /** @description A purchase with how its price came about and everything that has happened to it. */
+    PurchaseDetail: components["schemas"]["Purchase"] & {
+      /** @description What was let off. */
+      discount: string;
+      /** @description What has happened to it, in order. */
+      history: components["schemas"]["PurchaseEvent"][];
+      /** @description How the price came about, in order; purchases of earlier releases have none. */
+      lines: components["schemas"]["PriceLine"][];
+      /** @description What was given back so far. */
+      refunded: string;
+      /** @description The tax in what is to be paid. */
+      tax: string;
+      /** @description Whether the prices of the lines contain the tax; otherwise it came on top of them. */
+      tax_included: boolean;
+    };
+    /** @description Something that has happened to a purchase. */
+    PurchaseEvent: {
+      /** @description How much, in the purchase's currency. */
+      amount: string | null;
+      /** @description When. */
+      at: string;
+      /** @description Whose provider of payments said so. */
+      provider: string | null;
+      /** @description Where the purchase stood then. */
+      state: components["schemas"]["PurchaseState"];
+      /** @description What. */
+      what: components["schemas"]["PurchaseHappening"];
+    };
+    /**
+     * @description What has happened to a purchase.
+     * @enum {string}
+     */
+    PurchaseHappening:
+      | "begun"
+      | "nothing_due"
+      | "paid"
+      | "paid_again"
+      | "fulfilled"
+      | "cancelled"
+      | "expired"
+      | "declined"
+      | "refunded_in_part"
+      | "refunded_in_whole"
+      | "overpayment_refunded"
+      | "refund_failed"
+      | "dispute_opened"
+      | "dispute_won"
+      | "dispute_lost";
+    /** @description What something would cost now. */
+    PurchaseQuote: {
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description What is let off. */
+      discount: string;
+      /** @description How the price comes about, in order. */
+      lines: components["schemas"]["PriceLine"][];
+      /** @description Program and add-ons. */
+      list: string;
+      /** @description The tax in the total. */
+      tax: string;
+      /** @description Whether the prices of the lines contain the tax; otherwise it comes on top of them. */
+      tax_included: boolean;
+      /** @description What is to be paid. */
+      total: string;
     };
     /**
      * @description Where a purchase stands.
@@ -3874,6 +6180,91 @@ export interface components {
       /** @description The instrument whose price it is. */
       symbol: string;
     };
+    /** @description Where two books differ. */
+    ReconciliationDifference: {
+      /** @description What of ours it is about, such as `purchase:0198...`. */
+      about: string | null;
+      /** @description The currency. */
+      currency: string;
+      /** @description What kind of thing, such as `payment`, `refund`, `fee`, `trading`. */
+      family: string;
+      /** @description When it was found first. */
+      first_seen_at: string;
+      /** @description Its id: the same difference has the same one, however often it is found. */
+      id: string;
+      /** @description `not_in_ledger`, `not_with_provider`, `amount`, `fee`, `without_entry`, `without_event`, `balance` or `fills`. */
+      kind: string;
+      /** @description When it was found last. */
+      last_seen_at: string;
+      /** @description Its name, mostly the provider's. */
+      name: string;
+      /** @description What we have; nothing if we have no such thing. */
+      ours: string | null;
+      /** @description Who has it in hand. */
+      owner: string | null;
+      /** @description The ledger's entry that was posted for it. */
+      posting: string | null;
+      /** @description Why it is none. */
+      resolution: string | null;
+      /** @description When it was resolved or vanished. */
+      resolved_at: string | null;
+      /** @description Who said so. */
+      resolved_by: string | null;
+      /** @description The run that looked at it last. */
+      run: string;
+      /** @description `open`, `assigned`, `resolved`, or `vanished` when the books agree by now. */
+      state: string;
+      /** @description What the other side has. */
+      theirs: string | null;
+      /** @description With what the books were compared. */
+      with: string;
+    };
+    /** @description A comparison. */
+    ReconciliationRun: {
+      /**
+       * Format: int64
+       * @description Names that were compared.
+       */
+      compared: number;
+      /** @description When it was over. */
+      ended_at: string | null;
+      /**
+       * Format: int64
+       * @description Differences that there are.
+       */
+      found: number;
+      /** @description From when on. */
+      from: string;
+      /** @description Its id. */
+      id: string;
+      /**
+       * Format: int64
+       * @description Lines of the other books that were new.
+       */
+      lines: number;
+      /** @description When it moved last. */
+      moved_at: string;
+      /**
+       * Format: int64
+       * @description Entries that were posted from the other books.
+       */
+      posted: number;
+      /** @description When it began. */
+      started_at: string;
+      /** @description Who asked for it; nobody if it was time. */
+      started_by: string | null;
+      /** @description `reading`, `comparing` or `done`. */
+      state: string;
+      /** @description Until when: what is younger may not be in the other books yet. */
+      until: string;
+      /**
+       * Format: int64
+       * @description Differences that are no longer.
+       */
+      vanished: number;
+      /** @description With what the books are compared: a provider, or `own` for our own records and the balances of trading accounts. */
+      with: string;
+    };
     /** @description What is sent again. */
     Recovered: {
       /**
@@ -3887,6 +6278,47 @@ export interface components {
       /** @description Everything that failed and happened since then, in RFC 3339. */
       since: string;
     };
+    /** @description Money given back, as the firm's people see it. */
+    Refund: {
+      /** @description How much. */
+      amount: string;
+      /** @description When it was asked for first. */
+      asked_at: string;
+      /** @description Which of the firm's people. */
+      asked_by: string | null;
+      /** @description When it changed last. */
+      changed_at: string;
+      /** @description Currency of the amount. */
+      currency: string;
+      /** @description Its id. */
+      id: string;
+      /** @description The provider's name of it, once it has one. */
+      known_as: string | null;
+      /** @description Who wanted it. */
+      origin: components["schemas"]["RefundOrigin"];
+      /** @description Of which payment, by the provider's name. */
+      payment: string;
+      /** @description Who gives it back. */
+      provider: string;
+      /** @description Of which purchase. */
+      purchase_id: string;
+      /** @description Why. */
+      reason: string;
+      /** @description What the provider said last, if it did not do it. */
+      said: string | null;
+      /** @description How it stands. */
+      state: components["schemas"]["RefundState"];
+    };
+    /**
+     * @description Who wanted a refund.
+     * @enum {string}
+     */
+    RefundOrigin: "asked" | "overpaid" | "at_provider";
+    /**
+     * @description How a refund stands.
+     * @enum {string}
+     */
+    RefundState: "asked" | "pending" | "done" | "failed";
     /** @description A new trader. */
     Register: {
       /** @description 1 to 40 characters, shown on leaderboards. */
@@ -3911,12 +6343,31 @@ export interface components {
       /** @description Instruments targeted by their symbols. */
       symbols: string[];
     };
+    /**
+     * @description What is done about a difference.
+     * @enum {string}
+     */
+    Remedy: "accept" | "post_difference" | "reverse_entry";
     /** @description When the trading day ends. */
     ResetClock: {
       /** @description Local time. */
       time: string;
       /** @description Of the tz database. */
       zone: string;
+    };
+    /** @description Whether and at what price a challenge may begin anew. A reset is bought like a challenge, with `reset_of`. */
+    ResetOffer: {
+      /** @description Currency of the price. */
+      currency: string | null;
+      /** @description What it costs now, before coupons and tax; nothing if the challenge cannot begin anew now. */
+      fee: string | null;
+      /**
+       * Format: int32
+       * @description How many resets of those bought with the challenge are left.
+       */
+      included: number;
+      /** @description What is bought once more: the same version. */
+      program: components["schemas"]["ProgramRef"];
     };
     /** @description What the next reset would do to what is held, at the prices of now. */
     ResetOutlook: {
@@ -3926,6 +6377,15 @@ export interface components {
       floors: components["schemas"]["FloorAfter"][];
       /** @description In a sentence. */
       sentence: string;
+    };
+    /** @description Why a difference is none. */
+    ResolutionOf: {
+      /** @description The entry that is taken back, if one is. */
+      entry?: string | null;
+      /** @description Why, in 1 to 500 characters; it goes into the audit log. */
+      reason: string;
+      /** @description What is done. */
+      remedy: components["schemas"]["Remedy"];
     };
     /**
      * @description What somebody may do.
@@ -3961,6 +6421,12 @@ export interface components {
       /** @description What it means. */
       sentence: string;
     };
+    /** @description Where it goes now. */
+    SendAgain: {
+      payee?: components["schemas"]["Payee"] | null;
+      /** @description 1 to 500 characters, without personal data; it is written into the audit log. */
+      reason?: string | null;
+    };
     /** @description What was sent again. */
     SentAgain: {
       /**
@@ -3968,6 +6434,24 @@ export interface components {
        * @description How many. The oldest go first, so many at a time; ask again for the rest.
        */
       sent: number;
+    };
+    /** @description What is on the shelf of a program, at the prices of whoever looks. */
+    Shelf: {
+      /** @description What can be added, in the order of the codes. */
+      addons: components["schemas"]["OfferedAddon"][];
+      /** @description In which currencies it has a price, its own first. */
+      currencies: string[];
+      /** @description Currency of every amount. */
+      currency: string;
+      /** @description What it costs, before coupons and a tax that comes on top. */
+      price: string;
+      /** @description The program's slug. */
+      program: string;
+      tax: components["schemas"]["TaxRate"] | null;
+      /** @description Whether it is a trial: it costs nothing, and everybody gets one. */
+      trial: boolean;
+      /** @description The version on sale. */
+      version: string;
     };
     /**
      * @description Which way.
@@ -3980,6 +6464,23 @@ export interface components {
       email: string;
       /** @description The password. */
       password: string;
+    };
+    /** @description An add-on, on sale or no longer. */
+    StockedAddon: {
+      /** @description What it changes. */
+      change: components["schemas"]["AddonChange"];
+      /** @description Its name in requests. */
+      code: string;
+      /** @description What it gives, in a sentence. */
+      effect: string;
+      /** @description Whether it changes anything in the version on sale; one that does not is not shown to buyers. */
+      fits: boolean;
+      /** @description Its name for people. */
+      name: string;
+      /** @description Whether it can be bought. */
+      on_sale: boolean;
+      /** @description What it costs: an amount, or a share of the program's price. */
+      price: components["schemas"]["Portion"];
     };
     /** @description Somebody of the firm: who they are, and how their data is treated. */
     Subject: {
@@ -4009,10 +6510,26 @@ export interface components {
       /** @description 1 to 500 characters, without personal data; it is written into the audit log. */
       reason?: string | null;
     };
+    /** @description A tax. */
+    TaxRate: {
+      /** @description Whether prices contain it; otherwise it comes on top. */
+      included: boolean;
+      /** @description In per cent. */
+      rate: string;
+    };
     /** @description A test event on its way. */
     TestSent: {
       /** @description Its delivery. */
       delivery_id: string;
+    };
+    /** @description The balances of all accounts. */
+    TrialBalance: {
+      /** @description Whether debits equal credits in every currency. */
+      balanced: boolean;
+      /** @description In the order of currency and account. */
+      balances: components["schemas"]["AccountBalance"][];
+      /** @description The sums of both sides, by currency. */
+      sums: components["schemas"]["BothSides"][];
     };
     /** @description Mails that were ended. */
     Unsubscribed: {
@@ -4176,15 +6693,19 @@ export interface components {
             | "conflict"
             | "coupon_refused"
             | "coupon_used_up"
+            | "dispute_answered"
+            | "dispute_closed"
             | "email_taken"
             | "engine_unavailable"
             | "entry_archived"
             | "entry_id_reused"
             | "forbidden"
+            | "four_eyes"
             | "funds_short"
             | "hold_ended"
             | "idempotency_key_missing"
             | "idempotency_key_reused"
+            | "identity_needed"
             | "instrument_not_in_program"
             | "insufficient_margin"
             | "internal"
@@ -4201,6 +6722,7 @@ export interface components {
             | "override_invalid"
             | "payment_refused"
             | "payment_settled"
+            | "payout_held"
             | "payout_open"
             | "payout_refused"
             | "position_not_found"
@@ -4208,8 +6730,10 @@ export interface components {
             | "program_changed"
             | "programs_not_comparable"
             | "provider_unknown"
+            | "purchase_disputed"
             | "quantity_out_of_range"
             | "reason_missing"
+            | "refund_exceeds_payment"
             | "reset_refused"
             | "too_many_orders"
             | "too_many_requests"
@@ -4265,6 +6789,29 @@ export interface operations {
         };
         content: {
           "application/json": components["schemas"]["Account"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  phase_certificate: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/pdf": number[];
         };
       };
       401: components["responses"]["ProblemBody"];
@@ -4529,7 +7076,36 @@ export interface operations {
       503: components["responses"]["ProblemBody"];
     };
   };
-  payout: {
+  check: {
+    parameters: {
+      query?: {
+        /** @description How much would leave the account; the most that is allowed if absent. */
+        amount?: string;
+      };
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PayoutCheck"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
+    };
+  };
+  request: {
     parameters: {
       query?: never;
       header: {
@@ -4551,7 +7127,7 @@ export interface operations {
           [name: string]: unknown;
         };
         content: {
-          "application/json": components["schemas"]["PaidOut"];
+          "application/json": components["schemas"]["Payout"];
         };
       };
       400: components["responses"]["ProblemBody"];
@@ -5086,6 +7662,28 @@ export interface operations {
       };
     };
   };
+  verify: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        token: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Certificate"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
   challenges: {
     parameters: {
       query?: never;
@@ -5106,6 +7704,445 @@ export interface operations {
       401: components["responses"]["ProblemBody"];
     };
   };
+  reset: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ResetOffer"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  dispute_rates: {
+    parameters: {
+      query?: {
+        /** @description Such as `2026-06`; this one if not said. */
+        month?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_DisputeRate"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  disputes: {
+    parameters: {
+      query?: {
+        /** @description Those that stand like this; all if not said. */
+        state?: "needs_answer" | "under_review" | "won" | "lost";
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_Dispute"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  dispute: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["DisputeDetail"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  concede_dispute: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["DisputeDetail"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
+  evidence: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["DisputeEvidence"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  evidence_zip: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/zip": string;
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  explain_dispute: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["DisputeExplanation"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Dispute"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  release_payouts: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["PayoutRelease"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Dispute"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  submit_evidence: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["DisputeDetail"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
+  lines: {
+    parameters: {
+      query: {
+        /** @description The account's currency. */
+        currency: string;
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path: {
+        account: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_LedgerLine"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  lines_csv: {
+    parameters: {
+      query: {
+        /** @description The account's currency. */
+        currency: string;
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path: {
+        account: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The table */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/csv": string;
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  report: {
+    parameters: {
+      query?: {
+        /** @description The first day (UTC), such as 2026-01-05; thirty days before the last if not said. */
+        from?: string;
+        /** @description The last day (UTC); today if not said. At most 366 days at once. */
+        to?: string;
+        /** @description Some of `day`, `program` and `provider` with commas between; all three if not said. */
+        by?: string;
+      };
+      header?: never;
+      path: {
+        /** @description revenue, refunds, disputes or liability */
+        report: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["FinanceReport"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  report_csv: {
+    parameters: {
+      query?: {
+        /** @description The first day (UTC), such as 2026-01-05; thirty days before the last if not said. */
+        from?: string;
+        /** @description The last day (UTC); today if not said. At most 366 days at once. */
+        to?: string;
+        /** @description Some of `day`, `program` and `provider` with commas between; all three if not said. */
+        by?: string;
+      };
+      header?: never;
+      path: {
+        /** @description revenue, refunds, disputes or liability */
+        report: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The table */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/csv": string;
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  trial_balance: {
+    parameters: {
+      query?: {
+        /** @description What had happened by then; everything if not said. */
+        effective?: string;
+        /** @description As it was known by then; as it is known now if not said. */
+        recorded?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["TrialBalance"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  trial_balance_csv: {
+    parameters: {
+      query?: {
+        /** @description What had happened by then; everything if not said. */
+        effective?: string;
+        /** @description As it was known by then; as it is known now if not said. */
+        recorded?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The table */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/csv": string;
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
   firm: {
     parameters: {
       query?: never;
@@ -5123,6 +8160,111 @@ export interface operations {
           "application/json": components["schemas"]["Firm"];
         };
       };
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  queue: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_IdentityCheck"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+    };
+  };
+  of: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["IdentityCheck"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  decide: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["IdentityDecision"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["IdentityCheck"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  document: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description Why */
+        Reason: string;
+      };
+      path: {
+        id: string;
+        document: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/octet-stream": number[];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
     };
   };
@@ -5329,6 +8471,77 @@ export interface operations {
         };
       };
       401: components["responses"]["ProblemBody"];
+    };
+  };
+  own: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["IdentityCheck"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+    };
+  };
+  upload: {
+    parameters: {
+      query: {
+        /** @description What it is. */
+        kind: "passport" | "id_card" | "driving_licence" | "address" | "selfie";
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/octet-stream": number[];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["IdentityDocument"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      413: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  submit: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["IdentityCheck"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
     };
   };
   notifications: {
@@ -5801,6 +9014,474 @@ export interface operations {
       401: components["responses"]["ProblemBody"];
     };
   };
+  batches: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_PayoutBatch"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+    };
+  };
+  export: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewPayoutBatch"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PayoutBatchMade"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  batch_csv: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description Why */
+        Reason: string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/csv": string;
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  batch_xml: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description Why */
+        Reason: string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/xml": string;
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  queue: {
+    parameters: {
+      query?: {
+        /** @description In this state only. */
+        state?:
+          | "requested"
+          | "awaiting_identity"
+          | "in_review"
+          | "approved"
+          | "taken"
+          | "reserved"
+          | "sending"
+          | "sent"
+          | "settled"
+          | "failed"
+          | "returned"
+          | "refused"
+          | "rejected"
+          | "withdrawn";
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_Payout"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  dossier: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description Why */
+        Reason: string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Dossier"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  approve: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["Because"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Payout"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
+  send_again: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["SendAgain"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Payout"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  paid: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["PaidHow"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Payout"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  reject: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["Because"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Payout"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
+  returned: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["Because"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Payout"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
+  settings: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PayoutSettings"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+    };
+  };
+  set_settings: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewPayoutSettings"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PayoutSettings"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  payouts: {
+    parameters: {
+      query?: {
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_Payout"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  payout: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PayoutStory"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  payout_certificate: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/pdf": number[];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  withdraw: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Payout"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+    };
+  };
   find: {
     parameters: {
       query?: never;
@@ -6115,6 +9796,34 @@ export interface operations {
       422: components["responses"]["ProblemBody"];
     };
   };
+  on_shelf: {
+    parameters: {
+      query?: {
+        /** @description Where the buyer says they are: two capital letters (ISO 3166-1). */
+        country?: string;
+        /** @description In which currency; the program's own if none is said. */
+        currency?: string;
+      };
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Shelf"];
+        };
+      };
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
   program_versions: {
     parameters: {
       query?: never;
@@ -6188,7 +9897,59 @@ export interface operations {
       422: components["responses"]["ProblemBody"];
     };
   };
+  quote_purchase: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewPurchase"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PurchaseQuote"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
   purchase: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PurchaseDetail"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  cancel_purchase: {
     parameters: {
       query?: never;
       header?: never;
@@ -6209,6 +9970,7 @@ export interface operations {
       };
       401: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
     };
   };
   open_checkout: {
@@ -6263,6 +10025,63 @@ export interface operations {
       503: components["responses"]["ProblemBody"];
     };
   };
+  refunds_of_purchase: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_OwnRefund"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  ask_refund: {
+    parameters: {
+      query?: never;
+      header: {
+        /** @description New for each new refund */
+        "Idempotency-Key": string;
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewRefund"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Refund"];
+        };
+      };
+      400: components["responses"]["ProblemBody"];
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
   keys: {
     parameters: {
       query?: never;
@@ -6280,6 +10099,231 @@ export interface operations {
           "application/json": components["schemas"]["Items_ReceiptKey"];
         };
       };
+    };
+  };
+  differences: {
+    parameters: {
+      query?: {
+        /** @description Of the comparison with `stripe`, `paypal` or `own`. */
+        with?: string;
+        /** @description `open`, `assigned`, `resolved` or `vanished`. */
+        state?: string;
+        /** @description In this person's hand. */
+        owner?: string;
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_ReconciliationDifference"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  differences_csv: {
+    parameters: {
+      query?: {
+        /** @description Of the comparison with `stripe`, `paypal` or `own`. */
+        with?: string;
+        /** @description `open`, `assigned`, `resolved` or `vanished`. */
+        state?: string;
+        /** @description In this person's hand. */
+        owner?: string;
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The table */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/csv": string;
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  assign: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["Assignment"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ReconciliationDifference"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  resolve: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["ResolutionOf"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ReconciliationDifference"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  runs: {
+    parameters: {
+      query?: {
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_ReconciliationRun"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  start: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewReconciliation"];
+      };
+    };
+    responses: {
+      202: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ReconciliationRun"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  refunds: {
+    parameters: {
+      query?: {
+        /** @description Those that stand like this; all if not said. */
+        state?: "asked" | "pending" | "done" | "failed";
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_Refund"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  refund: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Refund"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
     };
   };
   releases: {
@@ -6378,6 +10422,290 @@ export interface operations {
         };
         content?: never;
       };
+    };
+  };
+  coupons: {
+    parameters: {
+      query?: {
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_Coupon"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+    };
+  };
+  add_coupon: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewCoupon"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Coupon"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      409: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  disable_coupon: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        code: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description It is no longer valid */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  groups: {
+    parameters: {
+      query?: {
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Page_GroupMember"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  put_group: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewMember"];
+      };
+    };
+    responses: {
+      /** @description They belong there */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  program_shelf: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ProgramShelf"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+    };
+  };
+  put_addon: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+        code: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewAddon"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ProgramShelf"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  put_price: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewPrice"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ProgramShelf"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  put_terms: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        slug: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewTerms"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ProgramShelf"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      404: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
+    };
+  };
+  taxes: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_CountryTax"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+    };
+  };
+  put_tax: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NewTax"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Items_CountryTax"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      403: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
     };
   };
   unsubscribe_page: {

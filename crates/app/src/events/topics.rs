@@ -56,6 +56,7 @@ const RATE: &[(&str, Form)] = &[
     ("disputes", Form::Number),
     ("payments", Form::Number),
 ];
+const PAYOUT: &[(&str, Form)] = &[("state", Form::Text), ("account", Form::Id), ("amount", Form::Money)];
 const RELEASE: &[(&str, Form)] =
     &[("name", Form::Text), ("at", Form::Instant), ("currencies", Form::Texts), ("symbols", Form::Texts)];
 
@@ -78,6 +79,13 @@ pub const TOPICS: &[Topic] = &[
     topic("account.payout_refused", "A payout was refused.", VERDICT),
     topic("dispute.opened", "A buyer, or their bank, asks for a payment or about it.", DISPUTE),
     topic("dispute.rate_high", "Too many payments of a month are disputed at a provider.", RATE),
+    topic("payout.requested", "A trader asks for a payout.", PAYOUT),
+    topic("payout.approved", "The firm lets a payout go.", PAYOUT),
+    topic("payout.rejected", "The firm does not let a payout go.", PAYOUT),
+    topic("payout.sent", "A payout is on its way.", PAYOUT),
+    topic("payout.settled", "A payout has arrived.", PAYOUT),
+    topic("payout.failed", "A payout did not leave; it is owed.", PAYOUT),
+    topic("payout.returned", "A payout came back; it is owed.", PAYOUT),
     topic("program.published", "A version of a program is on sale.", SALE),
     topic("purchase.created", "Somebody is about to buy.", SALE),
     topic("purchase.paid", "A purchase was paid.", SETTLEMENT),

@@ -240,7 +240,6 @@ pub fn day_of(text: &str) -> Option<i32> {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use super::*;
 

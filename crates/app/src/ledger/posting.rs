@@ -220,6 +220,20 @@ pub fn payout_returned(
     event.one(EntryKind::PayoutReturned, Account::PayoutClearing(sent_through.clone()), to, amount)
 }
 
+/// A payout that had arrived came back to where it was paid from: it is owed again.
+pub fn settled_payout_returned(
+    event: Event,
+    to_back: &PaidFrom,
+    owed: Account,
+    amount: Money,
+) -> Result<Entry, LedgerError> {
+    let back = match to_back {
+        PaidFrom::Provider(provider) => Account::ProviderClearing(provider.clone()),
+        PaidFrom::Bank => Account::Bank,
+    };
+    event.one(EntryKind::PayoutReturned, back, owed, amount)
+}
+
 /// An affiliate earned a commission.
 pub fn commission(event: Event, affiliate: PersonId, amount: Money) -> Result<Entry, LedgerError> {
     let (commissions, payable) = (Account::AffiliateCommissions, Account::AffiliatePayable(affiliate));

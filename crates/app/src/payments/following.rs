@@ -11,6 +11,7 @@ use super::notices::{Claimed, MOST_ATTEMPTS, NoticeStore, Tried, pause_after};
 use super::port::{About, ProviderName};
 use super::{Providers, failed};
 use crate::disputes::Disputes;
+use crate::payouts::Payouts;
 use crate::refunds::Refunds;
 use crate::{AppError, Context, with_causes};
 
@@ -40,6 +41,8 @@ pub struct Parts {
     pub refunds: Arc<Refunds>,
     /// Payments that buyers want back.
     pub disputes: Arc<Disputes>,
+    /// Money on its way to traders.
+    pub payouts: Arc<Payouts>,
 }
 
 impl fmt::Debug for Following {
@@ -91,7 +94,7 @@ impl Following {
         provider: ProviderName,
         about: &About,
     ) -> Result<Option<PersonId>, AppError> {
-        let Parts { providers, checkouts, refunds, disputes } = &self.parts;
+        let Parts { providers, checkouts, refunds, disputes, payouts } = &self.parts;
         let asked = || providers.of(context.firm, provider);
         match about {
             About::Checkout(session) => checkouts.follow(context, provider, session).await,
@@ -108,7 +111,12 @@ impl Following {
                 disputes.told(context, provider, &dispute).await?;
                 Ok(payer)
             }
-            About::Payout(_) | About::Other => Ok(None),
+            About::Payout(id) => {
+                let payout = asked()?.payout(id).await.map_err(failed("pulling a payout"))?;
+                payouts.told(context, provider, &payout).await?;
+                Ok(None)
+            }
+            About::Other => Ok(None),
         }
     }
 

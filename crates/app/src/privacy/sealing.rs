@@ -215,6 +215,44 @@ impl Vault {
         self.seal_under(&key, firm, person, email, name).await.map(Some)
     }
 
+    /// Seals something of somebody's who has a key; nothing if they were erased.
+    pub async fn seal_for(
+        &self,
+        firm: FirmId,
+        person: PersonId,
+        what: &'static str,
+        plain: &[u8],
+    ) -> Result<Option<Vec<u8>>, AppError> {
+        match self.keys.keys(firm, &[person]).await?.remove(&person) {
+            Some(Kept::Here(key)) => {
+                key.seal(&About { what, firm, person: Some(person) }, plain, &*self.rng).map(Some)
+            }
+            Some(Kept::Destroyed) => Ok(None),
+            None => Err(AppError::bug("sealing what is somebody's")(
+                format!("the key of {person:?} is gone and was never destroyed").into(),
+            )),
+        }
+    }
+
+    /// Opens what was sealed so; nothing if they were erased.
+    pub async fn open_for(
+        &self,
+        firm: FirmId,
+        person: PersonId,
+        what: &'static str,
+        sealed: &[u8],
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, AppError> {
+        let bug = |error: crate::BoxError| AppError::bug("opening what is somebody's")(error);
+        match self.keys.keys(firm, &[person]).await?.remove(&person) {
+            Some(Kept::Here(key)) => {
+                let about = About { what, firm, person: Some(person) };
+                key.open(&about, sealed).map(Some).map_err(|error| bug(Box::new(error)))
+            }
+            Some(Kept::Destroyed) => Ok(None),
+            None => Err(bug(format!("the key of {person:?} is gone and was never destroyed").into())),
+        }
+    }
+
     /// Keeps a person's key for good. Before the rows that are sealed under it are committed.
     pub async fn keep(&self, firm: FirmId, person: PersonId, key: &DataKey) -> Result<(), AppError> {
         self.keys.create(firm, person, key, &*self.rng).await

@@ -2,19 +2,30 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![expect(clippy::arithmetic_side_effects, clippy::panic, reason = "tests")]
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use app::AppError;
 use app::catalogue::{
     Addon, AddonChange, AddonPrice, Country, Coupon, Off, Price as OtherPrice, ShelfChange, Tax,
 };
 use app::events::{Consumer as _, Failed, Message, MessageStore as _};
 use app::identity::Person;
 use app::jobs::NewJob;
+use app::kyc::{DocumentKind, Kyc, SandboxVerifier};
 use app::latency::{Meter, Passage, Received};
 use app::ledger::{Account, Hold, HoldState, LedgerStore as _, Outcome as HoldOutcome, Provider, posting};
 use app::notifications::{Group, NotificationStore as _, Preference, SECRET_BYTES, Secret, Suppression};
 use app::operations::Operations;
+use app::payments::Providers;
 use app::payments::checkouts::{Checkout, CheckoutState, CheckoutStore as _};
 use app::payments::notices::{Claimed, NewNotice, NoticeStore as _, Tried};
 use app::payments::port::{About, Notice, ProviderName};
+use app::payouts::{
+    Answer, BankAccount, Certificates, NewBatch, Payee, Payout, PayoutState, PayoutStore as _, Payouts,
+    Request as PayoutRequest, Settings as PayoutSettings, Subject, Taker, in_money,
+};
 use app::privacy::{Erased, PrivacyStore as _};
 use app::purchases::{Order, Unopened};
 use app::receipts::{Issued, ReceiptStore as _};
@@ -26,13 +37,16 @@ use app::trading::{
 use app::webhooks::{
     Attempt, Came, Endpoint, NewDelivery, NewEndpoint, Next, UrlPolicy, WebhookStore as _, Webhooks,
 };
+use async_trait::async_trait;
 use audit::SigningKey;
 use audit::note::NoteSigner;
 use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Ticket};
 use kernel::{
-    AccountId, CheckoutId, Currency, EntryId, FirmId, HoldId, Money, OwnerId, Percent, Price, PurchaseId,
-    Quantity, Side, Span, Symbol, Timestamp,
+    AccountId, Amount, CheckoutId, Currency, EntryId, FirmId, HoldId, Money, OwnerId, PayoutBatchId, Percent,
+    Price, PurchaseId, Quantity, Rounding, Side, Span, Symbol, Timestamp,
 };
+use rules::payout::Precheck;
+use rules::{Figure, Objective};
 use testkit::{START, World, instruments, program};
 use workers::notifications::Notifier;
 use workers::sealer::Sealer;
@@ -306,6 +320,7 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     telling(world, firm, &trader).await;
     money(world, firm, &trader).await;
     books(world, firm).await;
+    paying(world, firm, &trader, next, passed).await;
     while !world.store.rebuild_some(firm, 100).await.unwrap() {}
     let copies = tempfile::tempdir().unwrap();
     let sealer = sealer(world, &[9], copies.path());
@@ -613,4 +628,134 @@ async fn telling(world: &World, firm: FirmId, trader: &Person) {
     let attempt = Attempt { number: 1, at, took: Span::ZERO, status: None, answer: None, error };
     let came = Came { attempt, next: Next::Failed, job: None, disable: None, at };
     assert!(store.came(firm, &due, &came).await.unwrap());
+}
+
+/// An engine that pays what it is asked for, 80 per cent of it to the trader, once for each key; or does what it is told.
+#[derive(Debug, Default)]
+pub struct FakeTaker {
+    /// What was taken, by key.
+    pub taken: Mutex<BTreeMap<String, Amount>>,
+    /// How often it was asked.
+    pub asked: AtomicUsize,
+    /// What it does next, the first first; if nothing, it pays.
+    pub next: Mutex<Vec<Taking>>,
+}
+
+/// What the fake engine does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taking {
+    /// It was not heard.
+    Lost,
+    /// It pays, and its answer is lost.
+    AnswerLost,
+    /// Prices are too old.
+    Later,
+    /// A condition does not hold.
+    Refuses,
+}
+
+/// A thousand dollars, of which the trader gets eight hundred.
+pub fn precheck(asked: Option<Amount>) -> Precheck {
+    let withdrawable = Amount::parse("1000").unwrap();
+    let asked = asked.unwrap_or(withdrawable);
+    let eligible = asked <= withdrawable;
+    Precheck {
+        eligible,
+        conditions: vec![Objective {
+            kind: "amount".into(),
+            rule: 0,
+            current: Figure::Amount(asked),
+            target: Figure::Amount(withdrawable),
+            met: eligible,
+        }],
+        withdrawable,
+        payout: asked.share(Percent::from_whole(80), Rounding::Floor).unwrap(),
+        figures: Vec::new(),
+    }
+}
+
+#[async_trait]
+impl Taker for FakeTaker {
+    async fn precheck(&self, _: AccountId, asked: Option<Amount>) -> Result<Option<Precheck>, AppError> {
+        Ok(Some(precheck(asked)))
+    }
+
+    async fn take(&self, _: FirmId, payout: &Payout) -> Result<Answer, AppError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let lost = || AppError::Unavailable { doing: "asking the engine", source: "nobody answers".into() };
+        let mut waiting = self.next.lock().unwrap();
+        let next = if waiting.is_empty() { None } else { Some(waiting.remove(0)) };
+        match next {
+            Some(Taking::Lost) => return Err(lost()),
+            Some(Taking::Later) => return Ok(Answer::Later),
+            Some(Taking::Refuses) => {
+                return Ok(Answer::Refused {
+                    verdict: Some(7),
+                    reason: "the cycle has not ended".to_owned(),
+                });
+            }
+            Some(Taking::AnswerLost) | None => {}
+        }
+        let key = payout.key().unwrap().as_str().to_owned();
+        self.taken.lock().unwrap().insert(key, payout.asked);
+        if next == Some(Taking::AnswerLost) {
+            return Err(lost());
+        }
+        let share = payout.asked.share(Percent::from_whole(80), Rounding::Floor).unwrap();
+        let share = in_money(share, payout.currency, Rounding::Floor).unwrap();
+        Ok(Answer::Taken { verdict: Some(3), taken: payout.asked, share })
+    }
+}
+
+/// The use cases of payouts over a fake engine.
+pub fn payouts(world: &World, taker: &Arc<FakeTaker>, providers: Providers) -> Payouts {
+    Payouts::new(
+        world.store.clone(),
+        taker.clone(),
+        Arc::new(providers),
+        world.clock.clone(),
+        world.rng.clone(),
+    )
+}
+
+/// The use cases of checks, and whoever looks at documents.
+pub fn kyc(world: &World) -> (Kyc, Arc<SandboxVerifier>) {
+    let verifier = Arc::new(SandboxVerifier::default());
+    let kyc = Kyc::new(world.store.clone(), verifier.clone(), world.clock.clone(), world.rng.clone());
+    (kyc, verifier)
+}
+
+/// A row in every table of payouts and of who is known to be who.
+async fn paying(world: &World, firm: FirmId, trader: &Person, account: AccountId, passed: AccountId) {
+    let admin = world.context_of(firm, &world.admin(firm, "payer").await);
+    let context = world.context_of(firm, trader);
+    let payouts = payouts(world, &Arc::new(FakeTaker::default()), Providers::default());
+    let bank =
+        BankAccount { name: "The firm".to_owned(), iban: "DE89370400440532013000".to_owned(), bic: None };
+    let settings = PayoutSettings {
+        identity_needed: false,
+        bank: Some(bank),
+        one_reviewer: vec![usd("1000")],
+        ..PayoutSettings::default()
+    };
+    payouts.set_settings(&admin, &settings, Some("A test.")).await.unwrap();
+    let request =
+        PayoutRequest { account, amount: None, payee: Payee::Manual { note: "By hand.".to_owned() } };
+    let payout = payouts.request(&context, &Key::parse("story").unwrap(), request).await.unwrap();
+    payouts.review(&admin, payout.id, true, Some("As it should be.")).await.unwrap();
+    payouts.advance(&world.context(firm)).await.unwrap();
+    let paid = payouts.mark_paid(&admin, payout.id, "bank-1", Some("Paid.")).await.unwrap();
+    assert_eq!(paid.state, PayoutState::Settled);
+    let at = Timestamp::parse(START).unwrap();
+    let batch = NewBatch {
+        id: PayoutBatchId::random(at, &*world.rng),
+        currency: payout.currency,
+        person: trader.id,
+        at,
+    };
+    world.store.create_batch(firm, &batch, &world.entry(firm, "test", trader)).await.unwrap();
+    world.store.block_payouts(firm, trader.id, "dispute:1", "A dispute is open", at).await.unwrap();
+    kyc(world).0.upload(&context, DocumentKind::Passport, b"%PDF-1.4 a passport".to_vec()).await.unwrap();
+    let certificates = Certificates::new(world.store.clone(), world.clock.clone(), world.rng.clone());
+    certificates.of(&context, Subject::Phase(passed)).await.unwrap();
 }

@@ -1,12 +1,12 @@
-//! What would come next for an account, and what the trader may ask for: the next phase, a payout.
+//! What would come next for an account, and the next phase where the trader has to ask for it.
 
 use app::AppError;
 use axum::Json;
 use axum::extract::State;
-use engine::{Act, Done, Forecast as Ahead};
+use engine::{Act, Forecast as Ahead};
 use kernel::{AccountId, Amount, Currency};
 use rules::{Figure, Figured, Objective, Worth};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -17,11 +17,11 @@ use super::text::time;
 use super::trading::submit;
 use super::words::Effect;
 use crate::Web;
-use crate::extract::{Body, IdempotencyKey, Path, SignedIn};
+use crate::extract::{IdempotencyKey, Path, SignedIn};
 use crate::problem::{Problem, ProblemBody};
 
 pub(super) fn router() -> OpenApiRouter<Web> {
-    OpenApiRouter::new().routes(routes!(forecast)).routes(routes!(promote)).routes(routes!(payout))
+    OpenApiRouter::new().routes(routes!(forecast)).routes(routes!(promote))
 }
 
 /// What would come next if prices stayed.
@@ -173,21 +173,6 @@ pub struct Condition {
     met: bool,
 }
 
-/// A payout that is asked for.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PayoutRequest {
-    /// How much leaves the account, as a decimal string; the most that is allowed if absent.
-    amount: Option<String>,
-}
-
-/// A payout that was made.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct PaidOut {
-    /// What left the account.
-    amount: String,
-}
-
 /// A phase that was passed on request.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Promoted {
@@ -292,7 +277,7 @@ fn number(figured: &Figured, currency: Currency) -> Number {
     Number { name: figured.name.to_string(), label: engine::label(&figured.name), value }
 }
 
-fn payout_check(precheck: &rules::payout::Precheck, currency: Currency) -> PayoutCheck {
+pub(super) fn payout_check(precheck: &rules::payout::Precheck, currency: Currency) -> PayoutCheck {
     let text = |figure: &Figure| figure_text(figure, currency);
     let condition = |condition: &Objective| Condition {
         name: condition.kind.to_string(),
@@ -339,29 +324,4 @@ async fn promote(
     own(&web, &caller, id).await?;
     submit(&web, &caller, id, key, Act::Promote, &[]).await?;
     Ok(Json(Promoted { passed: true }))
-}
-
-/// Takes money out of an account. A refusal is a verdict with a receipt that names every condition.
-#[utoipa::path(post, path = "/v1/accounts/{id}/payouts", tag = "accounts", request_body = PayoutRequest,
-    params(("id" = String, Path), ("Idempotency-Key" = String, Header)), responses(
-    (status = 201, body = PaidOut), (status = 400, response = ProblemBody), (status = 401, response = ProblemBody),
-    (status = 404, response = ProblemBody), (status = 409, response = ProblemBody), (status = 422, response = ProblemBody),
-    (status = 503, response = ProblemBody)))]
-async fn payout(
-    State(web): State<Web>,
-    SignedIn(caller): SignedIn,
-    Path(id): Path<AccountId>,
-    IdempotencyKey(key): IdempotencyKey,
-    Body(body): Body<PayoutRequest>,
-) -> Result<(http::StatusCode, Json<PaidOut>), Problem> {
-    let (account, _) = own(&web, &caller, id).await?;
-    let currency = account.program.currency;
-    let amount = match body.amount.as_deref().map(Amount::parse).transpose() {
-        Ok(amount) if amount.is_none_or(|amount| amount > Amount::ZERO) => amount,
-        Ok(_) => return Err(AppError::field("/amount", "Must be above 0.").into()),
-        Err(error) => return Err(AppError::field("/amount", error.to_string()).into()),
-    };
-    let (done, _) = submit(&web, &caller, id, key, Act::Payout { amount }, &[]).await?;
-    let Done::Paid(amount) = done else { return Err(overflow(())) };
-    Ok((http::StatusCode::CREATED, Json(PaidOut { amount: amount.text(currency) })))
 }

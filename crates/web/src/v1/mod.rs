@@ -14,11 +14,13 @@ mod checkouts;
 mod disputes;
 mod finance;
 mod forecast;
+mod kyc;
 mod leaderboard;
 mod market;
 mod notifications;
 mod operations;
 mod overrides;
+mod payouts;
 mod privacy;
 mod programs;
 mod provider_events;
@@ -57,6 +59,8 @@ pub fn router() -> OpenApiRouter<Web> {
         .merge(what_if::router())
         .merge(forecast::router())
         .merge(receipts::router())
+        .merge(payouts::router())
+        .merge(kyc::router())
         .merge(publishing::router())
         .merge(overrides::router())
         .merge(releases::router())

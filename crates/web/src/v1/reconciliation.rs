@@ -69,7 +69,7 @@ pub struct ReconciliationRun {
     ended_at: Option<String>,
 }
 
-fn render_run(run: Run) -> ReconciliationRun {
+fn render_run(run: &Run) -> ReconciliationRun {
     ReconciliationRun {
         id: run.id.to_string(),
         with: run.subject.word(),
@@ -119,7 +119,7 @@ async fn runs(
     let runs = web.reconciliation.runs(&caller.context, after, PAGE).await?;
     let full = i64::try_from(runs.len()).is_ok_and(|count| count >= PAGE);
     let next_cursor = runs.last().filter(|_| full).map(|run| run.id.to_string());
-    Ok(Json(Page { items: runs.into_iter().map(render_run).collect(), next_cursor }))
+    Ok(Json(Page { items: runs.iter().map(render_run).collect(), next_cursor }))
 }
 
 /// Begins a comparison, or gives the one that is under way. It goes on by itself.
@@ -133,7 +133,7 @@ async fn start(
 ) -> Result<(StatusCode, Json<ReconciliationRun>), Problem> {
     caller.demand(Permission::ManageMoney)?;
     let run = web.reconciliation.start(&caller.context, subject(&body.with, "/with")?).await?;
-    Ok((StatusCode::ACCEPTED, Json(render_run(run))))
+    Ok((StatusCode::ACCEPTED, Json(render_run(&run))))
 }
 
 /// Where two books differ.

@@ -325,7 +325,14 @@ impl PayoutStore for Store {
         .await
         .doing(doing)?;
         let Some(locked) = whole_in_tx(&mut tx, id).await? else { return Ok(None) };
-        let Some(change) = decide(&locked)? else { return Ok(Some(locked.payout)) };
+        let change = match decide(&locked) {
+            Ok(Some(change)) => change,
+            nothing => {
+                // Whoever looks for work next passes over what is locked.
+                tx.let_go().await?;
+                return nothing.map(|_| Some(locked.payout));
+            }
+        };
         let (decision, at) = (&change.decision, change.recorded_at);
         let payout = &decision.payout;
         let sealed = match &change.payee {

@@ -363,6 +363,11 @@ impl Tx {
         Ok(Committed { _private: () })
     }
 
+    /// Changes nothing. Its locks are gone when this returns, and not some time after it was dropped.
+    pub(crate) async fn let_go(self) -> Result<(), AppError> {
+        self.inner.rollback().await.doing("letting go of a transaction")
+    }
+
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
         &mut self.inner
     }

@@ -255,7 +255,8 @@ async fn three_parts_are_the_whole_with_its_tax_whatever_fails_in_between() {
     }
     // A retry is the same refund; the key with another amount is none.
     let again = till.ask("b", &purchase, Some("163")).await.unwrap();
-    assert_eq!(till.refunds.of(&till.admin, &purchase).await.unwrap()[1], again);
+    let all = till.refunds.of(&till.admin, &purchase).await.unwrap();
+    assert!(all.len() == 2 && all.contains(&again), "{all:?}");
     assert_eq!(code(till.ask("b", &purchase, Some("1")).await), "idempotency_key_reused");
     assert_eq!(till.books().await["tax_payable"], -7_824 + 5_205);
     assert_eq!(till.state(&purchase).await, PurchaseState::Captured);

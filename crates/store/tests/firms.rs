@@ -430,7 +430,7 @@ async fn the_login_of_a_platform_can_do_nothing_but_take_its_roles() {
     }
     sqlx::query("set role tradesense_app").execute(&mut login).await.unwrap();
     enter(&mut login, &one.firm.to_string()).await;
-    assert_eq!(count(&mut login, "select count(*) from people").await, Ok(5));
+    assert_eq!(count(&mut login, "select count(*) from people").await, Ok(7));
 
     sqlx::query("reset role").execute(&mut login).await.unwrap();
     for sql in [

@@ -90,6 +90,8 @@ async fn house() -> House {
     let world = World::new().await;
     let firm = world.firm("one").await;
     let mut sold = program("Two steps");
+    // Funded from the beginning.
+    sold.phases.truncate(1);
     sold.phases[0].rules.retain(|rule| rule.kind() == "max_loss");
     sold.phases[0].payout = Some(serde_json::from_str(r#"{"split":"80"}"#).unwrap());
     world.publish(firm, "two-step", sold).await;

@@ -65,7 +65,6 @@ struct Kept {
     locked: Locked,
     holds: BTreeMap<kernel::HoldId, Hold>,
     entries: Vec<Entry>,
-    /// What providers were asked for, each name once.
 }
 
 impl Kept {

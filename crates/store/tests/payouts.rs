@@ -691,7 +691,7 @@ async fn the_engine_decides_takes_once_and_is_believed_by_its_journal_however_lo
     let _proof = owner.commit().await.unwrap();
     let balance = owner.engine.account(house.account).unwrap().balance;
     let manual = || Payee::Manual { note: String::new() };
-    let life = async {
+    let all = async {
         let more =
             Request { account: house.account, amount: Some(Amount::parse("5000").unwrap()), payee: manual() };
         assert_eq!(code(payouts.request(&house.buyer, &key("more"), more).await), "payout_refused");
@@ -717,10 +717,10 @@ async fn the_engine_decides_takes_once_and_is_believed_by_its_journal_however_lo
         payouts.review(&house.admin, rest.id, true, Some("All is well.")).await.unwrap();
         rest
     };
-    let mut life = std::pin::pin!(life);
+    let mut all = std::pin::pin!(all);
     let rest = loop {
         tokio::select! {
-            rest = &mut life => break rest,
+            rest = &mut all => break rest,
             Some(asked) = asked.recv() => serve(&mut owner, asked).await,
         }
     };

@@ -58,9 +58,11 @@ impl From<ProviderEventState> for NoticeState {
 
 /// Which events.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Asked {
     /// Only those that have come so far.
+    #[param(inline)]
     state: Option<ProviderEventState>,
 }
 

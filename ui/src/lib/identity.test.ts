@@ -55,7 +55,9 @@ describe("a file", () => {
     expect(sizeText(200_000)).toBe("195 KiB");
   });
   it("is saved under a name that says nobody's", () => {
-    expect(documentFile({ id: "d1", kind: "passport", media_type: "application/pdf" })).toBe("passport-d1.pdf");
+    expect(documentFile({ id: "d1", kind: "passport", media_type: "application/pdf" })).toBe(
+      "passport-d1.pdf",
+    );
     expect(documentFile({ id: "d1", kind: "selfie", media_type: "what" })).toBe("selfie-d1.bin");
   });
   it("is of a kind that is said in words", () => {

@@ -17,8 +17,16 @@ const states: Record<PayoutState, { word: string; tone: string; next: string }> 
   sending: { word: "Sending", tone: "active", next: "The share is being sent." },
   sent: { word: "Sent", tone: "active", next: "The share is on its way." },
   settled: { word: "Settled", tone: "passed", next: "The share has arrived." },
-  failed: { word: "Failed", tone: "failed", next: "The share never left. It is owed and will be sent again." },
-  returned: { word: "Returned", tone: "failed", next: "The share came back. It is owed and will be sent again." },
+  failed: {
+    word: "Failed",
+    tone: "failed",
+    next: "The share never left. It is owed and will be sent again.",
+  },
+  returned: {
+    word: "Returned",
+    tone: "failed",
+    next: "The share came back. It is owed and will be sent again.",
+  },
   refused: { word: "Refused", tone: "failed", next: "A condition of the program no longer held." },
   rejected: { word: "Rejected", tone: "failed", next: "The firm's people did not let it go." },
   withdrawn: { word: "Withdrawn", tone: "", next: "It was taken back; nothing left the account." },

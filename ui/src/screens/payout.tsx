@@ -106,8 +106,7 @@ function Withdraw({ payout, onClose }: { payout: Payout; onClose: () => void }) 
   const queries = useQueryClient();
   const notify = useNotify();
   const withdraw = useMutation({
-    mutationFn: () =>
-      ask(api.POST("/v1/payouts/{id}/withdrawal", { params: { path: { id: payout.id } } })),
+    mutationFn: () => ask(api.POST("/v1/payouts/{id}/withdrawal", { params: { path: { id: payout.id } } })),
     onSuccess: () => {
       notify("The payout was taken back.", "good");
       onClose();

@@ -34,9 +34,7 @@ export function PayoutsPage() {
         What you asked for and where it stands. A payout is asked for on the page of its account.
       </p>
       {payouts.isPending && <Skeleton lines={4} height={28} label="Loading your payouts" />}
-      {payouts.isError && !payouts.data && (
-        <Failure error={payouts.error} retry={() => payouts.refetch()} />
-      )}
+      {payouts.isError && !payouts.data && <Failure error={payouts.error} retry={() => payouts.refetch()} />}
       {payouts.data && all.length === 0 && (
         <Empty title="You have asked for no payout yet">
           <p>Open a funded account and its tab “Payout”: it says what may be taken out and when.</p>

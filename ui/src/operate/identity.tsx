@@ -131,7 +131,7 @@ function Documents({ check, me }: { check: IdentityCheck; me: Person }) {
             A document is saved and not shown on this page. Delete it where you saved it once you have
             decided.
           </p>
-          <div className="table-scroll panel" tabIndex={0} role="region" aria-label="What was shown">
+          <div className="table-scroll panel" tabIndex={0} role="region" aria-label="Table of documents">
             <table className="data">
               <thead>
                 <tr>

@@ -69,7 +69,22 @@ function OnePayout({ id, me }: { id: string; me: Person }) {
     );
   if (dossier.isPending) return <Skeleton lines={8} height={28} label="Loading the payout" />;
   if (dossier.isError) return <Failure error={dossier.error} retry={() => dossier.refetch()} />;
-  return <Everything dossier={dossier.data} me={me} reason={reason} />;
+  return (
+    <>
+      <div className="actions">
+        {/* Each look is written down, so that the page does not look by itself. */}
+        <button
+          type="button"
+          className="button small"
+          disabled={dossier.isFetching}
+          onClick={() => dossier.refetch()}
+        >
+          {dossier.isFetching ? "Reading…" : "Read it anew"}
+        </button>
+      </div>
+      <Everything dossier={dossier.data} me={me} reason={reason} />
+    </>
+  );
 }
 
 function Everything({ dossier, me, reason }: { dossier: Dossier; me: Person; reason: string }) {
@@ -91,7 +106,7 @@ function Everything({ dossier, me, reason }: { dossier: Dossier; me: Person; rea
         {dossier.others.length === 0 ? (
           <p className="muted">None.</p>
         ) : (
-          <Queue payouts={dossier.others} label="The trader's other payouts" />
+          <Queue payouts={dossier.others} label="Table of other payouts" />
         )}
       </section>
       <section aria-labelledby="sign-ins-heading">
@@ -260,7 +275,7 @@ function Attempts({ attempts, currency }: { attempts: readonly PayoutAttempt[]; 
   return (
     <section aria-labelledby="attempts-heading">
       <h2 id="attempts-heading">Attempts to send it</h2>
-      <div className="table-scroll panel" tabIndex={0} role="region" aria-label="Attempts to send it">
+      <div className="table-scroll panel" tabIndex={0} role="region" aria-label="Table of attempts">
         <table className="data">
           <thead>
             <tr>

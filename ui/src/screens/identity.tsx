@@ -110,7 +110,7 @@ function Documents({ check }: { check: IdentityCheck }) {
   return (
     <section aria-labelledby="documents-heading">
       <h2 id="documents-heading">What you have shown</h2>
-      <div className="table-scroll panel" tabIndex={0} role="region" aria-label="What you have shown">
+      <div className="table-scroll panel" tabIndex={0} role="region" aria-label="Table of your documents">
         <table className="data">
           <thead>
             <tr>

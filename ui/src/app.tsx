@@ -5,6 +5,7 @@ import { meQuery } from "./api/queries";
 import { Shell } from "./parts/shell";
 import { Empty, Failure, Skeleton } from "./parts/states";
 import { Catalogue } from "./screens/catalogue";
+import { CertificatePage } from "./screens/certificate";
 import { Challenges } from "./screens/challenges";
 import { Checkout } from "./screens/checkout";
 import { ErasedPage } from "./screens/erased";
@@ -179,6 +180,7 @@ export const router = createBrowserRouter([
               </SignedIn>
             ),
           },
+          { path: "/certificates/:code?", element: <CertificatePage /> },
           { path: "/leaderboard", element: <Leaderboard /> },
           {
             path: "/notifications",

@@ -226,6 +226,13 @@ export const payoutQuery = (id: string) =>
     staleTime: 0,
   });
 
+/** What a certificate with this code proves. */
+export const certificateQuery = (token: string) =>
+  queryOptions({
+    queryKey: ["certificates", token],
+    queryFn: () => ask(api.GET("/v1/certificates/{token}", { params: { path: { token } } })),
+  });
+
 export const identityQuery = queryOptions({
   queryKey: ["identity"],
   queryFn: () => ask(api.GET("/v1/me/identity")),

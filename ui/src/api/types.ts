@@ -62,6 +62,7 @@ export type PayoutSettings = Schemas["PayoutSettings"];
 export type PayoutBatch = Schemas["PayoutBatch"];
 export type NewPayoutSettings = Schemas["NewPayoutSettings"];
 export type Payee = Schemas["Payee"];
+export type Certificate = Schemas["Certificate"];
 export type Dossier = Schemas["Dossier"];
 export type IdentityCheck = Schemas["IdentityCheck"];
 export type IdentityStanding = Schemas["IdentityStanding"];

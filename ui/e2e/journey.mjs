@@ -1043,26 +1043,62 @@ async function paysOut(operator) {
     await say("Mark as paid");
     await see(stands("settled"));
   });
-  await check("the trader sees that it arrived, with its certificate and receipt", async () => {
-    await signOut();
-    await signIn(trader);
-    await page.getByLabel("Main").getByRole("link", { name: "Payouts" }).click();
-    await page.locator(`tr[data-payout="${payout}"]`).getByRole("link").click();
-    await see(stands("settled"));
-    const [download] = await Promise.all([
-      page.waitForEvent("download"),
-      page.getByRole("button", { name: "Download the certificate" }).click(),
-    ]);
-    expect(download.suggestedFilename().endsWith(".pdf"), "no certificate");
-    await see(page.getByRole("link", { name: "See the receipt" }));
-  });
+  const certificate = await check(
+    "the trader sees that it arrived, with certificate and receipt",
+    async () => {
+      await signOut();
+      await signIn(trader);
+      await page.getByLabel("Main").getByRole("link", { name: "Payouts" }).click();
+      await page.locator(`tr[data-payout="${payout}"]`).getByRole("link").click();
+      await see(stands("settled"));
+      const [download] = await Promise.all([
+        page.waitForEvent("download"),
+        page.getByRole("button", { name: "Download the certificate" }).click(),
+      ]);
+      expect(download.suggestedFilename().endsWith(".pdf"), "no certificate");
+      await see(page.getByRole("link", { name: "See the receipt" }));
+      const code = /Verification code ([0-9a-f]{32})/.exec(await readFile(await download.path(), "latin1"));
+      expect(code, "the certificate has no code");
+      return code[1];
+    },
+  );
   await screen("payout-settled");
   await check("the list of the own payouts has it", async () => {
     await page.getByLabel("Main").getByRole("link", { name: "Payouts" }).click();
     await see(page.locator(`tr[data-payout="${payout}"] [data-state="settled"]`));
   });
   await screen("payouts");
-  await signOut();
+  await check("another payout needs no documents, and is taken back", async () => {
+    await page.locator(`tr[data-payout="${payout}"]`).getByRole("link").click();
+    await page.getByRole("link", { name: "Payable 25K" }).click();
+    await see(page.locator(".link-state.live"));
+    await page.getByRole("tab", { name: /^Payout/ }).click();
+    await see(page.getByRole("heading", { name: "Earlier payouts of this account" }));
+    await page.getByRole("button", { name: /^Ask for a payout/ }).click();
+    await page.getByLabel("How it is sent").selectOption("paypal");
+    await page.getByLabel("E-mail address at PayPal").fill("nobody");
+    await page.getByRole("button", { name: "Ask for it", exact: true }).click();
+    await see(page.locator("dialog .field-error", { hasText: "PayPal knows" }));
+    await page.getByLabel("How it is sent").selectOption("manual");
+    await page.getByRole("button", { name: "Ask for it", exact: true }).click();
+    await see(page.locator('.payout-card [data-state="in_review"]'));
+    await page.getByRole("link", { name: "See where it stands" }).click();
+    await page.getByRole("button", { name: "Take it back…" }).click();
+    await dialogIsAccessible("payout-withdraw");
+    await page.getByRole("button", { name: "Take it back", exact: true }).click();
+    await see(stands("withdrawn"));
+  });
+  await check("whoever has the certificate's code reads what it proves", async () => {
+    await signOut();
+    await page.goto("/certificates");
+    await page.getByLabel("Verification code").fill("123");
+    await page.keyboard.press("Enter");
+    await see(page.locator(".field-error", { hasText: "32 digits" }));
+    await page.getByLabel("Verification code").fill(certificate);
+    await page.keyboard.press("Enter");
+    await see(page.locator(".terms dd", { hasText: "80.00" }));
+  });
+  await screen("certificate");
   await signIn(operator);
 }
 

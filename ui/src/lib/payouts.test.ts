@@ -13,6 +13,7 @@ import {
   payeeFaults,
   payeeOf,
   payeeText,
+  payoutAmount,
   payoutStates,
   stateNext,
   stateWord,
@@ -56,6 +57,12 @@ describe("the states of a payout", () => {
     const all = [payout("1", "a", "settled"), payout("2", "b", "sent"), payout("3", "a", "failed")];
     expect(openOf(all, "a")?.id).toBe("3");
     expect(openOf(all, "c")).toBeNull();
+  });
+  it("begin with an amount as fine as those of the account", () => {
+    expect(payoutAmount(" 100,5 ", "0.00")).toBe("100.50");
+    expect(payoutAmount("", "0.00")).toBe("");
+    expect(payoutAmount("1500", "25000")).toBe("1500");
+    for (const typed of ["0", "-1", "all", "0.001", "1e3"]) expect(payoutAmount(typed, "0.00")).toBeNull();
   });
   it("name an attempt from the second one on", () => {
     expect(eventText({ what: "sent", attempt: 1 })).toBe("On its way");

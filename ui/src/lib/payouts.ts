@@ -1,5 +1,6 @@
 import type { ApiError } from "../api/error";
 import type { Payee, Payout, PayoutEvent, PayoutMethod, PayoutState } from "../api/types";
+import { decimals, readDecimal, sign, withScale } from "./decimal";
 import { wordFor } from "./format";
 
 /** Where a payout stands, for a tag: its words, its tone and a sentence about what comes next. */
@@ -61,6 +62,15 @@ export function mayWithdraw(state: PayoutState): boolean {
 /** The one of an account that is under way. */
 export function openOf(payouts: readonly Payout[], account: string): Payout | null {
   return payouts.find((payout) => payout.account_id === account && !isOver(payout.state)) ?? null;
+}
+
+/** What was typed as an amount of an account; empty for everything that is allowed, null if it is no amount. */
+export function payoutAmount(typed: string, like: string): string | null {
+  if (typed.trim() === "") return "";
+  const read = readDecimal(typed);
+  // No amount is finer than those of the account.
+  const amount = read === null ? null : withScale(read, decimals(like));
+  return amount === null || sign(amount) <= 0 ? null : amount;
 }
 
 const happened: Record<string, string> = {

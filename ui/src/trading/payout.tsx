@@ -12,7 +12,7 @@ import { api, askOnce, Intent } from "../api/client";
 import { asApiError } from "../api/error";
 import { payoutCheckQuery, payoutsQuery, versionQuery } from "../api/queries";
 import type { Account, Condition, Forecast, Payout, PayoutCheck, PayoutRequest } from "../api/types";
-import { dec, decimals, readDecimal, sign, withScale } from "../lib/decimal";
+import { dec, sign } from "../lib/decimal";
 import { moneyIn } from "../lib/format";
 import {
   isOver,
@@ -23,6 +23,7 @@ import {
   type PayeeField,
   payeeFaults,
   payeeOf,
+  payoutAmount,
   stateNext,
 } from "../lib/payouts";
 import { utcSeconds } from "../lib/time";
@@ -205,15 +206,6 @@ function useSettled(text: string): string {
   return settled;
 }
 
-/** What was typed as an amount of the account; empty for everything, null if it is none. */
-function amountOf(typed: string, like: string): string | null {
-  if (typed.trim() === "") return "";
-  const read = readDecimal(typed);
-  // No amount is finer than those of the account.
-  const amount = read === null ? null : withScale(read, decimals(like));
-  return amount === null || sign(amount) <= 0 ? null : amount;
-}
-
 interface RequestProps {
   account: Account;
   check: PayoutCheck;
@@ -250,7 +242,7 @@ function Request({ account, check, onClose }: RequestProps) {
   });
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    const typed = amountOf(amount, check.withdrawable);
+    const typed = payoutAmount(amount, check.withdrawable);
     const read = payeeOf(payee);
     setRefused(null);
     setError(
@@ -284,7 +276,7 @@ function Request({ account, check, onClose }: RequestProps) {
           error={error}
           hint="Empty means everything that is allowed."
         />
-        <Precheck account={account} typed={amountOf(amount, check.withdrawable)} />
+        <Precheck account={account} typed={payoutAmount(amount, check.withdrawable)} />
         <PayeeFields
           draft={payee}
           faults={faults}

@@ -5,11 +5,15 @@ import { meQuery } from "./api/queries";
 import { Shell } from "./parts/shell";
 import { Empty, Failure, Skeleton } from "./parts/states";
 import { Catalogue } from "./screens/catalogue";
+import { CertificatePage } from "./screens/certificate";
 import { Challenges } from "./screens/challenges";
 import { Checkout } from "./screens/checkout";
 import { ErasedPage } from "./screens/erased";
+import { IdentityPage } from "./screens/identity";
 import { Leaderboard } from "./screens/leaderboard";
 import { NotificationsPage } from "./screens/notifications";
+import { PayoutPage } from "./screens/payout";
+import { PayoutsPage } from "./screens/payouts";
 import { PreferencesPage } from "./screens/preferences";
 import { ProgramPage } from "./screens/program";
 import { PurchasePage } from "./screens/purchase";
@@ -32,6 +36,12 @@ const ShelfPage = lazy(() => import("./operate/shelf"));
 const CouponsPage = lazy(() => import("./operate/coupons"));
 const WebhooksPage = lazy(() => import("./operate/webhooks"));
 const WebhookPage = lazy(() => import("./operate/webhook"));
+const PayoutReviewsPage = lazy(() => import("./operate/payouts"));
+const PayoutReviewPage = lazy(() => import("./operate/payout"));
+const BankFilesPage = lazy(() => import("./operate/bank-files"));
+const PayoutSettingsPage = lazy(() => import("./operate/payout-settings"));
+const IdentityReviewsPage = lazy(() => import("./operate/identities"));
+const IdentityReviewPage = lazy(() => import("./operate/identity"));
 const PeoplePage = lazy(() => import("./operate/people"));
 const PersonPage = lazy(() => import("./operate/person"));
 const AuditPage = lazy(() => import("./operate/audit"));
@@ -130,6 +140,12 @@ export const router = createBrowserRouter([
               { path: "shelf", element: <ShelfPage /> },
               { path: "shelf/:slug", element: <ShelfPage /> },
               { path: "coupons", element: <CouponsPage /> },
+              { path: "payouts", element: <PayoutReviewsPage /> },
+              { path: "payouts/files", element: <BankFilesPage /> },
+              { path: "payouts/settings", element: <PayoutSettingsPage /> },
+              { path: "payouts/:id", element: <PayoutReviewPage /> },
+              { path: "identity", element: <IdentityReviewsPage /> },
+              { path: "identity/:id", element: <IdentityReviewPage /> },
               { path: "webhooks", element: <WebhooksPage /> },
               { path: "webhooks/:id", element: <WebhookPage /> },
               { path: "people", element: <PeoplePage /> },
@@ -140,6 +156,31 @@ export const router = createBrowserRouter([
               { path: "audit/export", element: <AuditExportPage /> },
             ],
           },
+          {
+            path: "/payouts",
+            element: (
+              <SignedIn>
+                <PayoutsPage />
+              </SignedIn>
+            ),
+          },
+          {
+            path: "/payouts/:id",
+            element: (
+              <SignedIn>
+                <PayoutPage />
+              </SignedIn>
+            ),
+          },
+          {
+            path: "/identity",
+            element: (
+              <SignedIn>
+                <IdentityPage />
+              </SignedIn>
+            ),
+          },
+          { path: "/certificates/:code?", element: <CertificatePage /> },
           { path: "/leaderboard", element: <Leaderboard /> },
           {
             path: "/notifications",

@@ -2,7 +2,7 @@ import { infiniteQueryOptions, QueryClient, queryOptions } from "@tanstack/react
 import { api, ask } from "./client";
 import { ApiError } from "./error";
 import { signatureOf } from "./signature";
-import type { DeliveryState, Forecast, Interval, JobState, NewPurchase } from "./types";
+import type { DeliveryState, Forecast, Interval, JobState, NewPurchase, PayoutState } from "./types";
 
 export const queryClient = new QueryClient({
   defaultOptions: {
@@ -198,6 +198,95 @@ export const allOrdersQuery = (id: string) =>
       const params = { path: { id }, query: { state: "all" as const, cursor: pageParam || undefined } };
       return ask(api.GET("/v1/accounts/{id}/orders", { params }));
     },
+  });
+
+/** Whether so much may leave the account, and what the trader gets of it. Nothing typed asks for everything. */
+export const payoutCheckQuery = (id: string, amount: string) =>
+  queryOptions({
+    queryKey: ["accounts", id, "payout-check", amount],
+    queryFn: () => {
+      const params = { path: { id }, query: { amount: amount || undefined } };
+      return ask(api.GET("/v1/accounts/{id}/payout-check", { params }));
+    },
+    staleTime: 0,
+  });
+
+/** One's own payouts, of every account. */
+export const payoutsQuery = infiniteQueryOptions({
+  ...pages,
+  queryKey: ["payouts", "list"],
+  queryFn: ({ pageParam }) =>
+    ask(api.GET("/v1/payouts", { params: { query: { cursor: pageParam || undefined } } })),
+});
+
+export const payoutQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["payouts", "one", id],
+    queryFn: () => ask(api.GET("/v1/payouts/{id}", { params: { path: { id } } })),
+    staleTime: 0,
+  });
+
+/** What a certificate with this code proves. */
+export const certificateQuery = (token: string) =>
+  queryOptions({
+    queryKey: ["certificates", token],
+    queryFn: () => ask(api.GET("/v1/certificates/{token}", { params: { path: { token } } })),
+  });
+
+export const identityQuery = queryOptions({
+  queryKey: ["identity"],
+  queryFn: () => ask(api.GET("/v1/me/identity")),
+  staleTime: 0,
+});
+
+/** The firm's payouts, as those who decide see them. */
+export const payoutQueueQuery = (state: PayoutState | "all") =>
+  infiniteQueryOptions({
+    ...pages,
+    queryKey: ["payout-reviews", "list", state],
+    queryFn: ({ pageParam }) => {
+      const query = { state: state === "all" ? undefined : state, cursor: pageParam || undefined };
+      return ask(api.GET("/v1/payout-reviews", { params: { query } }));
+    },
+    refetchInterval: 10_000,
+  });
+
+/** Everything about one. Every look is written down with its reason, so that it is asked once for each opening. */
+export const dossierQuery = (id: string, reason: string) =>
+  queryOptions({
+    staleTime: Number.POSITIVE_INFINITY,
+    gcTime: 0,
+    queryKey: ["payout-reviews", "one", id],
+    queryFn: () => {
+      const params = { path: { id }, header: { Reason: reason } };
+      return ask(api.GET("/v1/payout-reviews/{id}", { params }));
+    },
+  });
+
+export const payoutSettingsQuery = queryOptions({
+  queryKey: ["payout-settings"],
+  queryFn: () => ask(api.GET("/v1/payout-settings")),
+  staleTime: 0,
+});
+
+export const payoutBatchesQuery = queryOptions({
+  queryKey: ["payout-batches"],
+  queryFn: async () => (await ask(api.GET("/v1/payout-batches"))).items,
+  staleTime: 0,
+});
+
+export const identityQueueQuery = queryOptions({
+  queryKey: ["identity-reviews", "list"],
+  queryFn: async () => (await ask(api.GET("/v1/identity-reviews"))).items,
+  staleTime: 0,
+  refetchInterval: 10_000,
+});
+
+export const identityReviewQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["identity-reviews", "one", id],
+    queryFn: () => ask(api.GET("/v1/identity-reviews/{id}", { params: { path: { id } } })),
+    staleTime: 0,
   });
 
 export const verdictsQuery = (id: string) =>

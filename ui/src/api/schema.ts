@@ -863,7 +863,7 @@ export interface paths {
       cookie?: never;
     };
     /** Whose documents wait for the firm's people, the oldest first. */
-    get: operations["queue"];
+    get: operations["identity_queue"];
     put?: never;
     post?: never;
     delete?: never;
@@ -914,7 +914,7 @@ export interface paths {
       cookie?: never;
     };
     /** A document of somebody's. Written into the audit log with the reason. */
-    get: operations["document"];
+    get: operations["identity_document"];
     put?: never;
     post?: never;
     delete?: never;
@@ -1468,7 +1468,7 @@ export interface paths {
     get: operations["batches"];
     put?: never;
     /** Puts everything that is to be paid by the bank into a new file. Each payout is in one file. */
-    post: operations["export"];
+    post: operations["payout_export"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1517,7 +1517,7 @@ export interface paths {
       cookie?: never;
     };
     /** The firm's payouts, the newest first. */
-    get: operations["queue"];
+    get: operations["payout_queue"];
     put?: never;
     post?: never;
     delete?: never;
@@ -8163,7 +8163,7 @@ export interface operations {
       404: components["responses"]["ProblemBody"];
     };
   };
-  queue: {
+  identity_queue: {
     parameters: {
       query?: never;
       header?: never;
@@ -8239,7 +8239,7 @@ export interface operations {
       422: components["responses"]["ProblemBody"];
     };
   };
-  document: {
+  identity_document: {
     parameters: {
       query?: never;
       header: {
@@ -9035,7 +9035,7 @@ export interface operations {
       403: components["responses"]["ProblemBody"];
     };
   };
-  export: {
+  payout_export: {
     parameters: {
       query?: never;
       header?: never;
@@ -9119,7 +9119,7 @@ export interface operations {
       404: components["responses"]["ProblemBody"];
     };
   };
-  queue: {
+  payout_queue: {
     parameters: {
       query?: {
         /** @description In this state only. */

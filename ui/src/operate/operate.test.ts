@@ -29,11 +29,15 @@ describe("who may open the desk's screens", () => {
     expect(may({ roles: ["risk", "finance"] }, "people")).toBe(false);
     expect(may({ roles: ["support", "auditor"] }, "privacy")).toBe(false);
     expect(may({ roles: ["admin"] }, "privacy")).toBe(true);
+    expect(may({ roles: ["risk"] }, "payouts")).toBe(true);
+    expect(may({ roles: ["risk"] }, "money")).toBe(false);
+    expect(may({ roles: ["finance"] }, "money")).toBe(true);
+    expect(may({ roles: ["support", "auditor"] }, "payouts")).toBe(false);
   });
   it("names the screens of each", () => {
     const names = (...roles: Person["roles"]) => screensOf({ roles }).map(({ name }) => name);
     expect(names("trader")).toEqual([]);
-    expect(names("finance")).toEqual(["Business"]);
+    expect(names("finance")).toEqual(["Business", "Payouts", "Identity"]);
     expect(names("support")).toEqual(["People"]);
     expect(names("auditor")).toEqual([
       "What if",
@@ -44,7 +48,7 @@ describe("who may open the desk's screens", () => {
       "People",
       "Audit log",
     ]);
-    expect(names("admin")).toHaveLength(10);
+    expect(names("admin")).toHaveLength(12);
     expect(names("risk")).toContain("Shelf");
     expect(names("auditor")).not.toContain("Coupons");
     expect(screensOf(null)).toEqual([]);
@@ -52,6 +56,7 @@ describe("who may open the desk's screens", () => {
   it("finds the screen of an address", () => {
     expect(screenAt("/operate")?.name).toBe("What if");
     expect(screenAt("/operate/audit/entries/7")?.name).toBe("Audit log");
+    expect(screenAt("/operate/payouts/files")?.name).toBe("Payouts");
     expect(screenAt("/operate/people")?.name).toBe("People");
     expect(screenAt("/leaderboard")).toBeNull();
   });

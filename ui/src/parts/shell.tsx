@@ -110,6 +110,7 @@ export function Shell() {
             Programs
           </NavLink>
           {me && <NavLink to="/challenges">My challenges</NavLink>}
+          {me && <NavLink to="/payouts">Payouts</NavLink>}
           <NavLink to="/leaderboard">Leaderboard</NavLink>
           {desk && <NavLink to={desk.path}>{desk.path === "/operate" ? "Operate" : desk.name}</NavLink>}
         </nav>

@@ -49,6 +49,9 @@ export default function YourDataPage() {
       <p>
         <Link to="/notifications/preferences">Choose what you are told, and how</Link>
       </p>
+      <p>
+        <Link to="/identity">Show who you are, for payouts</Link>
+      </p>
       <Everything id={me.id} />
       <Erasure me={me} />
     </div>

@@ -4,6 +4,7 @@ import { challengesQuery, verdictsQuery } from "../api/queries";
 import type { Account, Challenge } from "../api/types";
 import { utcExact } from "../lib/time";
 import { endsAccount } from "../lib/verdicts";
+import { CertificateButton } from "../parts/payout";
 
 const titles: Record<Account["status"], string> = {
   active: "This account trades",
@@ -53,6 +54,7 @@ export function Ended({ account }: { account: Account }) {
             See the receipt
           </Link>
         )}
+        {passed && <CertificateButton of="account" id={account.id} />}
         {next && (
           <Link className="button primary" to={`/accounts/${next.id}`}>
             Trade {next.phase.name}

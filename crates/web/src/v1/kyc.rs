@@ -224,7 +224,7 @@ async fn submit(State(web): State<Web>, SignedIn(caller): SignedIn) -> Result<Js
 }
 
 /// Whose documents wait for the firm's people, the oldest first.
-#[utoipa::path(get, path = "/v1/identity-reviews", tag = "identity", responses(
+#[utoipa::path(get, path = "/v1/identity-reviews", operation_id = "identity_queue", tag = "identity", responses(
     (status = 200, body = Items<IdentityCheck>), (status = 401, response = ProblemBody), (status = 403, response = ProblemBody)))]
 async fn queue(
     State(web): State<Web>,
@@ -249,7 +249,7 @@ async fn of(
 }
 
 /// A document of somebody's. Written into the audit log with the reason.
-#[utoipa::path(get, path = "/v1/identity-reviews/{id}/documents/{document}", tag = "identity",
+#[utoipa::path(get, path = "/v1/identity-reviews/{id}/documents/{document}", operation_id = "identity_document", tag = "identity",
     params(("id" = String, Path), ("document" = String, Path), ("Reason" = String, Header, description = "Why")), responses(
     (status = 200, content_type = "application/octet-stream", body = [u8]), (status = 400, response = ProblemBody),
     (status = 401, response = ProblemBody), (status = 403, response = ProblemBody), (status = 404, response = ProblemBody)))]

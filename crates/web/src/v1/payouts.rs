@@ -688,7 +688,7 @@ fn render_dossier(dossier: DossierOf, web: &Web) -> Dossier {
 }
 
 /// The firm's payouts, the newest first.
-#[utoipa::path(get, path = "/v1/payout-reviews", tag = "payouts", params(Sought), responses(
+#[utoipa::path(get, path = "/v1/payout-reviews", operation_id = "payout_queue", tag = "payouts", params(Sought), responses(
     (status = 200, body = Page<Payout>), (status = 401, response = ProblemBody), (status = 403, response = ProblemBody),
     (status = 422, response = ProblemBody)))]
 async fn queue(
@@ -933,7 +933,7 @@ async fn batches(
 }
 
 /// Puts everything that is to be paid by the bank into a new file. Each payout is in one file.
-#[utoipa::path(post, path = "/v1/payout-batches", tag = "payouts", request_body = NewPayoutBatch, responses(
+#[utoipa::path(post, path = "/v1/payout-batches", operation_id = "payout_export", tag = "payouts", request_body = NewPayoutBatch, responses(
     (status = 201, body = PayoutBatchMade), (status = 400, response = ProblemBody), (status = 401, response = ProblemBody),
     (status = 403, response = ProblemBody), (status = 409, response = ProblemBody), (status = 422, response = ProblemBody)))]
 async fn export(

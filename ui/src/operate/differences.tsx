@@ -138,6 +138,7 @@ export default function DifferencesPage() {
           )}
         </Empty>
       )}
+      {found.length > 0 && <h2 className="hidden">The differences</h2>}
       {found.length > 0 && <Differences found={found} />}
       <More pages={pages} shown={found.length} />
       {pages.isFetchNextPageError && <Failure error={pages.error} retry={() => pages.fetchNextPage()} />}

@@ -26,7 +26,12 @@ const KEY = ["disputes"];
 export default function DisputePage() {
   const { id = "" } = useParams();
   useTitle("Dispute");
-  const found = useQuery(disputeQuery(id));
+  const found = useQuery({
+    ...disputeQuery(id),
+    // Until it is known whether the provider has the answer.
+    refetchInterval: ({ state }) =>
+      state.data?.answers.some((answer) => answer.state === "asked") ? 5_000 : false,
+  });
   const { data: me } = useQuery(meQuery);
   const acts = may(me, "money");
   return (
@@ -50,7 +55,7 @@ export default function DisputePage() {
           {acts ? (
             <>
               <Explanation key={found.data.dispute.explanation ?? ""} detail={found.data} />
-              <Evidence id={id} />
+              <Evidence key={`evidence ${found.data.dispute.explanation}`} id={id} />
               {answerable(found.data) && <Answer dispute={found.data.dispute} />}
             </>
           ) : (
@@ -221,7 +226,6 @@ function Explanation({ detail }: { detail: DisputeDetail }) {
       ),
     onSuccess: ({ explanation: kept }) => {
       notify(kept === null ? "Our own sentence is handed in." : "The explanation is kept.", "good");
-      queries.removeQueries({ queryKey: evidenceQuery(id).queryKey, type: "inactive" });
     },
     onError: (refused) => {
       const told = asApiError(refused);

@@ -174,7 +174,10 @@ function Statement({ books }: { books: TrialBalance }) {
         <ul aria-label="Where they differ">
           {unequal(books).map((side) => (
             <li key={side.currency}>
-              {side.currency}: debits less credits are <span className="tab">{signed(offBy(side))}</span>
+              <b>{side.currency}</b>
+              <p>
+                Debits less credits are <span className="tab">{signed(offBy(side))}</span>.
+              </p>
             </li>
           ))}
         </ul>

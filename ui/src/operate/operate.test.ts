@@ -23,6 +23,8 @@ describe("who may open the desk's screens", () => {
     expect(may({ roles: ["risk", "auditor"] }, "webhooks")).toBe(false);
     expect(may({ roles: ["finance"] }, "business")).toBe(true);
     expect(may({ roles: ["trader", "support"] }, "business")).toBe(false);
+    expect(may({ roles: ["finance"] }, "money")).toBe(true);
+    expect(may({ roles: ["risk", "auditor", "support"] }, "money")).toBe(false);
     expect(may({ roles: ["auditor"] }, "audit")).toBe(true);
     expect(may({ roles: ["risk", "support"] }, "audit")).toBe(false);
     expect(may({ roles: ["support"] }, "people")).toBe(true);
@@ -33,7 +35,7 @@ describe("who may open the desk's screens", () => {
   it("names the screens of each", () => {
     const names = (...roles: Person["roles"]) => screensOf({ roles }).map(({ name }) => name);
     expect(names("trader")).toEqual([]);
-    expect(names("finance")).toEqual(["Business"]);
+    expect(names("finance")).toEqual(["Business", "Finance", "Reconciliation", "Refunds", "Disputes"]);
     expect(names("support")).toEqual(["People"]);
     expect(names("auditor")).toEqual([
       "What if",
@@ -41,10 +43,14 @@ describe("who may open the desk's screens", () => {
       "Overrides",
       "Operations",
       "Business",
+      "Finance",
+      "Reconciliation",
+      "Refunds",
+      "Disputes",
       "People",
       "Audit log",
     ]);
-    expect(names("admin")).toHaveLength(10);
+    expect(names("admin")).toHaveLength(14);
     expect(names("risk")).toContain("Shelf");
     expect(names("auditor")).not.toContain("Coupons");
     expect(screensOf(null)).toEqual([]);
@@ -53,6 +59,9 @@ describe("who may open the desk's screens", () => {
     expect(screenAt("/operate")?.name).toBe("What if");
     expect(screenAt("/operate/audit/entries/7")?.name).toBe("Audit log");
     expect(screenAt("/operate/people")?.name).toBe("People");
+    expect(screenAt("/operate/finance/accounts/payable")?.name).toBe("Finance");
+    expect(screenAt("/operate/disputes/rates")?.name).toBe("Disputes");
+    expect(screenAt("/operate/operations/provider-events")?.name).toBe("Operations");
     expect(screenAt("/leaderboard")).toBeNull();
   });
 });

@@ -76,6 +76,7 @@ export default function ProviderEventsPage() {
       {events.data?.length === 0 && <Empty title={nothing[state ?? "all"]} />}
       {events.data && events.data.length > 0 && (
         <section className="table-scroll panel work" tabIndex={0} aria-label="Provider events">
+          <h2 className="hidden">The events</h2>
           <table className="data">
             <thead>
               <tr>

@@ -15,9 +15,9 @@ import { Field } from "../parts/field";
 import { More } from "../parts/more";
 import { useNotify } from "../parts/notify";
 import { Empty, Failure, Skeleton } from "../parts/states";
+import { Actor } from "./actor";
 import { oneOf, saidIn, withQuery } from "./address";
 import { useDo } from "./asking";
-import { Actor } from "./audit";
 import { apart, sideText } from "./books";
 import {
   kindWord,

@@ -13,7 +13,7 @@ import { useTitle } from "../lib/title";
 import { Dialog } from "../parts/dialog";
 import { useNotify } from "../parts/notify";
 import { Failure, Skeleton } from "../parts/states";
-import { Actor } from "./audit";
+import { Actor } from "./actor";
 import { answerable, answerText, explanationProblem, MOST_EXPLANATION, sizeText } from "./contested";
 import { AnswerBy, DisputesNav, DisputeTag } from "./disputes";
 import { ReasonDialog } from "./reason";

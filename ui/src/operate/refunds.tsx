@@ -15,8 +15,8 @@ import { Field } from "../parts/field";
 import { More } from "../parts/more";
 import { useNotify } from "../parts/notify";
 import { Empty, Failure, Skeleton } from "../parts/states";
+import { Actor } from "./actor";
 import { oneOf, withQuery } from "./address";
-import { Actor } from "./audit";
 import { Expander } from "./expander";
 import {
   howMuch,

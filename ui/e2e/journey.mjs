@@ -857,6 +857,8 @@ async function beginsAnew() {
 
 /** The books, what they are compared with, refunds, disputes and what providers told. */
 async function keepsBooks() {
+  // Nothing behind these screens needs them.
+  const look = (name, run) => check(name, run, { stop: false });
   const operate = (name) =>
     page.getByLabel("Operate", { exact: true }).getByRole("link", { name, exact: true }).click();
   const within = (nav, name) =>
@@ -868,18 +870,18 @@ async function keepsBooks() {
         .locator("tbody tr")
         .or(page.getByRole("heading", { name: empty })),
     );
-  await check("debits equal credits, and an account shows its lines", async () => {
+  await look("debits equal credits, and an account shows its lines", async () => {
     await operate("Finance");
     await see(page.locator('.checks-all[data-outcome="holds"]'));
     await see(page.getByText("Debits equal credits in every currency."));
   });
   await screen("finance");
-  await check("the lines of an account are behind its name", async () => {
+  await look("the lines of an account are behind its name", async () => {
     await page.locator("tr[data-account] a").first().click();
     await see(page.getByRole("region", { name: "Lines of the account" }).locator("tbody tr"));
   });
   await screen("account-lines");
-  await check("before the first entry nothing stood in the books", async () => {
+  await look("before the first entry nothing stood in the books", async () => {
     await page.goto("/operate/finance?recorded=2001-01-01T00:00:00Z");
     await heading("Nothing stands in the books as of then");
   });
@@ -889,7 +891,7 @@ async function keepsBooks() {
     ["disputes", "Disputes"],
     ["liability", "Liability"],
   ]) {
-    await check(`the report ${report} is told by day, program, provider and currency`, async () => {
+    await look(`the report ${report} is told by day, program, provider and currency`, async () => {
       if (report === "revenue") await within("Books", "Reports");
       await page.getByLabel("Report", { exact: true }).selectOption(report);
       await page.getByRole("button", { name: "Show", exact: true }).press("Enter");
@@ -898,7 +900,7 @@ async function keepsBooks() {
     });
     await screen(`report-${report}`);
   }
-  await check("differences are chosen by their state", async () => {
+  await look("differences are chosen by their state", async () => {
     await operate("Reconciliation");
     await rowsOr("Differences", "No difference is open");
     await page.locator(".filters select").nth(1).selectOption("all");
@@ -906,7 +908,7 @@ async function keepsBooks() {
     await rowsOr("Differences", "No difference is like that");
   });
   await screen("differences");
-  await check("a comparison is started and is over", async () => {
+  await look("a comparison is started and is over", async () => {
     await within("Comparison of the books", "Runs");
     await page.getByLabel("Compare with", { exact: true }).selectOption("own");
     await page.getByRole("button", { name: "Start the comparison" }).press("Enter");
@@ -914,33 +916,33 @@ async function keepsBooks() {
     await see(page.locator("tr[data-run]").first().getByText("Done", { exact: true }));
   });
   await screen("runs");
-  await check("a refund without a purchase is explained beside its fields", async () => {
+  await look("a refund without a purchase is explained beside its fields", async () => {
     await operate("Refunds");
     await page.getByRole("button", { name: "Give money back" }).press("Enter");
     await see(page.locator(".field-error", { hasText: "Give the id of a purchase." }));
     await rowsOr("Refunds", "Nothing was given back yet");
   });
   await screen("refunds");
-  await check("disputes are listed with when to answer", async () => {
+  await look("disputes are listed with when to answer", async () => {
     await operate("Disputes");
     await rowsOr("Disputes", "Nobody wanted a payment back yet");
   });
   await screen("disputes");
   const dispute = page.locator("tr[data-dispute] a").first();
   if ((await dispute.count()) > 0) {
-    await check("a dispute shows what would be handed in", async () => {
+    await look("a dispute shows what would be handed in", async () => {
       await dispute.click();
       await page.getByRole("button", { name: "Look at the evidence" }).press("Enter");
       await see(page.getByRole("region", { name: "What would be handed in" }));
     });
     await screen("dispute");
   }
-  await check("the rates of a month are by provider", async () => {
+  await look("the rates of a month are by provider", async () => {
     await within("Payments wanted back", "Rates");
     await rowsOr("Rates by provider", "No payment was captured in this month");
   });
   await screen("dispute-rates");
-  await check("what providers told is listed by its state", async () => {
+  await look("what providers told is listed by its state", async () => {
     await operate("Operations");
     await within("Behind the requests", "Provider events");
     await rowsOr("Provider events", "No event is stuck");

@@ -73,7 +73,8 @@ export const reports = {
   liability: {
     name: "Liability",
     counts: null,
-    about: "What is owed to traders at the end of the day. Sent is what is not known to have arrived.",
+    about:
+      "What is owed to traders and affiliates at the end of the day. Sent is what is not known to have arrived.",
     columns: [
       ["payable", "Payable"],
       ["held", "Held"],

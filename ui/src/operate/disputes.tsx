@@ -38,7 +38,7 @@ export default function DisputesPage() {
         Buyers who want a payment back. An answer counts only until its time is over, and there is one.
       </p>
       <div className="filters">
-        <fieldset className="segments" aria-label="Disputes in which state">
+        <fieldset className="segments small" aria-label="Disputes in which state">
           {([undefined, ...disputeStates] as const).map((word) => (
             <button
               key={word ?? "all"}

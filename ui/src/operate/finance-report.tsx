@@ -199,7 +199,7 @@ function Rows({
               <tr key={`${row.day} ${row.program} ${row.provider} ${row.currency}`}>
                 {apart.map((word) => (
                   <td key={word} className={word === "day" ? "tab" : undefined}>
-                    {row[word] ?? <span className="muted">Unknown</span>}
+                    {row[word] ?? <span className="muted">–</span>}
                   </td>
                 ))}
                 <td>{row.currency}</td>

@@ -672,6 +672,7 @@ async function operates(file) {
     await see(page.getByRole("region", { name: "By day" }).locator("tbody tr"));
   });
   await screen("business");
+  await keepsBooks();
   await audits();
   await looksAfter(login("trader").email);
   await sells(login("operator"));
@@ -1126,6 +1127,103 @@ async function beginsAnew() {
     await see(page.locator(".challenge + .challenge"));
     expect((await page.locator(".begin-anew").count()) === 0, "it may begin anew twice");
   });
+}
+
+/** The books, what they are compared with, refunds, disputes and what providers told. */
+async function keepsBooks() {
+  // Nothing behind these screens needs them.
+  const look = (name, run) => check(name, run, { stop: false });
+  const operate = (name) =>
+    page.getByLabel("Operate", { exact: true }).getByRole("link", { name, exact: true }).click();
+  const within = (nav, name) =>
+    page.getByLabel(nav, { exact: true }).getByRole("link", { name, exact: true }).click();
+  const rowsOr = (region, empty) =>
+    see(
+      page
+        .getByRole("region", { name: region, exact: true })
+        .locator("tbody tr")
+        .or(page.getByRole("heading", { name: empty })),
+    );
+  await look("debits equal credits, and an account shows its lines", async () => {
+    await operate("Finance");
+    await see(page.locator('.checks-all[data-outcome="holds"]'));
+    await see(page.getByText("Debits equal credits in every currency."));
+  });
+  await screen("finance");
+  await look("the lines of an account are behind its name", async () => {
+    await page.locator("tr[data-account] a").first().click();
+    await see(page.getByRole("region", { name: "Lines of the account" }).locator("tbody tr"));
+  });
+  await screen("account-lines");
+  await look("before the first entry nothing stood in the books", async () => {
+    await page.goto("/operate/finance?recorded=2001-01-01T00:00:00Z");
+    await heading("Nothing stands in the books as of then");
+  });
+  for (const [report, name] of [
+    ["revenue", "Revenue"],
+    ["refunds", "Refunds"],
+    ["disputes", "Disputes"],
+    ["liability", "Liability"],
+  ]) {
+    await look(`the report ${report} is told by day, program, provider and currency`, async () => {
+      if (report === "revenue") await within("Books", "Reports");
+      await page.getByLabel("Report", { exact: true }).selectOption(report);
+      await page.getByRole("button", { name: "Show", exact: true }).press("Enter");
+      await page.waitForURL(new RegExp(`report=${report}`));
+      await rowsOr(name, /^Nothing from /);
+    });
+    await screen(`report-${report}`);
+  }
+  await look("differences are chosen by their state", async () => {
+    await operate("Reconciliation");
+    await rowsOr("Differences", "No difference is open");
+    await page.locator(".filters select").nth(1).selectOption("all");
+    await page.waitForURL(/state=all/);
+    await rowsOr("Differences", "No difference is like that");
+  });
+  await screen("differences");
+  await look("a comparison is started and is over", async () => {
+    await within("Comparison of the books", "Runs");
+    await page.getByLabel("Compare with", { exact: true }).selectOption("own");
+    await page.getByRole("button", { name: "Start the comparison" }).press("Enter");
+    await see(page.locator(".toast", { hasText: "is under way" }));
+    await see(page.locator("tr[data-run]").first().getByText("Done", { exact: true }));
+  });
+  await screen("runs");
+  await look("a refund without a purchase is explained beside its fields", async () => {
+    await operate("Refunds");
+    await page.getByRole("button", { name: "Give money back" }).press("Enter");
+    await see(page.locator(".field-error", { hasText: "Give the id of a purchase." }));
+    await rowsOr("Refunds", "Nothing was given back yet");
+  });
+  await screen("refunds");
+  await look("disputes are listed with when to answer", async () => {
+    await operate("Disputes");
+    await rowsOr("Disputes", "Nobody wanted a payment back yet");
+  });
+  await screen("disputes");
+  const dispute = page.locator("tr[data-dispute] a").first();
+  if ((await dispute.count()) > 0) {
+    await look("a dispute shows what would be handed in", async () => {
+      await dispute.click();
+      await page.getByRole("button", { name: "Look at the evidence" }).press("Enter");
+      await see(page.getByRole("region", { name: "What would be handed in" }));
+    });
+    await screen("dispute");
+  }
+  await look("the rates of a month are by provider", async () => {
+    await within("Payments wanted back", "Rates");
+    await rowsOr("Rates by provider", "No payment was captured in this month");
+  });
+  await screen("dispute-rates");
+  await look("what providers told is listed by its state", async () => {
+    await operate("Operations");
+    await within("Behind the requests", "Provider events");
+    await rowsOr("Provider events", "No event is stuck");
+    await page.getByRole("button", { name: "All", exact: true }).press("Enter");
+    await rowsOr("Provider events", "No provider has told anything yet");
+  });
+  await screen("provider-events");
 }
 
 /** The audit log as an auditor goes through it. */

@@ -32,6 +32,16 @@ const ReleasesPage = lazy(() => import("./operate/releases"));
 const OverridesPage = lazy(() => import("./operate/overrides"));
 const OperationsPage = lazy(() => import("./operate/operations"));
 const BusinessPage = lazy(() => import("./operate/business"));
+const FinancePage = lazy(() => import("./operate/finance"));
+const FinanceReportPage = lazy(() => import("./operate/finance-report"));
+const AccountLinesPage = lazy(() => import("./operate/account-lines"));
+const DifferencesPage = lazy(() => import("./operate/differences"));
+const RunsPage = lazy(() => import("./operate/runs"));
+const RefundsPage = lazy(() => import("./operate/refunds"));
+const DisputesPage = lazy(() => import("./operate/disputes"));
+const DisputePage = lazy(() => import("./operate/dispute"));
+const DisputeRatesPage = lazy(() => import("./operate/dispute-rates"));
+const ProviderEventsPage = lazy(() => import("./operate/provider-events"));
 const ShelfPage = lazy(() => import("./operate/shelf"));
 const CouponsPage = lazy(() => import("./operate/coupons"));
 const WebhooksPage = lazy(() => import("./operate/webhooks"));
@@ -136,7 +146,17 @@ export const router = createBrowserRouter([
               { path: "accounts", element: <OverridesPage /> },
               { path: "accounts/:id", element: <OverridesPage /> },
               { path: "operations", element: <OperationsPage /> },
+              { path: "operations/provider-events", element: <ProviderEventsPage /> },
               { path: "business", element: <BusinessPage /> },
+              { path: "finance", element: <FinancePage /> },
+              { path: "finance/reports", element: <FinanceReportPage /> },
+              { path: "finance/accounts/:account", element: <AccountLinesPage /> },
+              { path: "reconciliation", element: <DifferencesPage /> },
+              { path: "reconciliation/runs", element: <RunsPage /> },
+              { path: "refunds", element: <RefundsPage /> },
+              { path: "disputes", element: <DisputesPage /> },
+              { path: "disputes/rates", element: <DisputeRatesPage /> },
+              { path: "disputes/:id", element: <DisputePage /> },
               { path: "shelf", element: <ShelfPage /> },
               { path: "shelf/:slug", element: <ShelfPage /> },
               { path: "coupons", element: <CouponsPage /> },

@@ -8903,12 +8903,12 @@ export interface operations {
   };
   provider_events: {
     parameters: {
-      query?: never;
-      header?: never;
-      path: {
+      query?: {
         /** @description Only those that have come so far. */
-        state: components["schemas"]["ProviderEventState"] | null;
+        state?: "waiting" | "done" | "kept" | "stuck";
       };
+      header?: never;
+      path?: never;
       cookie?: never;
     };
     requestBody?: never;

@@ -94,6 +94,24 @@ export type AuditKey = Schemas["AuditKey"];
 export type AuditLogEntry = Schemas["AuditLogEntry"];
 export type ProvenEntry = Schemas["ProvenEntry"];
 export type Subject = Schemas["Subject"];
+export type TrialBalance = Schemas["TrialBalance"];
+export type BothSides = Schemas["BothSides"];
+export type FinanceReport = Schemas["FinanceReport"];
+export type FinanceRow = Schemas["FinanceRow"];
+export type LedgerLine = Schemas["Page_LedgerLine"]["items"][number];
+export type ReconciliationRun = Schemas["ReconciliationRun"];
+export type ReconciliationDifference = Schemas["ReconciliationDifference"];
+export type ResolutionOf = Schemas["ResolutionOf"];
+export type Refund = Schemas["Refund"];
+export type RefundState = Schemas["RefundState"];
+export type NewRefund = Schemas["NewRefund"];
+export type Dispute = Schemas["Dispute"];
+export type DisputeState = Schemas["DisputeState"];
+export type DisputeDetail = Schemas["DisputeDetail"];
+export type DisputeAnswer = Schemas["DisputeAnswer"];
+export type DisputeRate = Schemas["Items_DisputeRate"]["items"][number];
+export type ProviderEvent = Schemas["Items_ProviderEvent"]["items"][number];
+export type ProviderEventState = Schemas["ProviderEventState"];
 
 /** What would come next. */
 export type Forecast = Schemas["Forecast"];

@@ -13,7 +13,8 @@ import { useTitle } from "../lib/title";
 import { Checks } from "../parts/checks";
 import { Copyable } from "../parts/copyable";
 import { Failure, Skeleton } from "../parts/states";
-import { Actor, AuditNav } from "./audit";
+import { Actor } from "./actor";
+import { AuditNav } from "./audit";
 import { may } from "./roles";
 import { whole } from "./work";
 

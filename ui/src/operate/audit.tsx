@@ -1,7 +1,6 @@
-import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { Link, NavLink, useNavigate, useSearchParams } from "react-router-dom";
-import { meQuery } from "../api/queries";
 import type { AuditLogEntry } from "../api/types";
 import { entriesQuery } from "../audit/queries";
 import { addressOf, fieldOf, instantIn, isId, reasonOf, type Search, searchOf } from "../audit/search";
@@ -10,6 +9,7 @@ import { useTitle } from "../lib/title";
 import { Field } from "../parts/field";
 import { More } from "../parts/more";
 import { Empty, Failure, Skeleton } from "../parts/states";
+import { Actor } from "./actor";
 import { whole } from "./work";
 
 /** Around each screen of the audit log. */
@@ -187,13 +187,6 @@ function SearchForm({ search }: { search: Search }) {
       </div>
     </form>
   );
-}
-
-/** Who, in an entry: oneself is named, everybody else by their id alone. */
-export function Actor({ id }: { id: string | null }) {
-  const { data: me } = useQuery(meQuery);
-  if (id === null) return <span className="muted">The platform</span>;
-  return id === me?.id ? <>You</> : <code>{id}</code>;
 }
 
 function Entries({ entries }: { entries: readonly AuditLogEntry[] }) {

@@ -23,6 +23,8 @@ describe("who may open the desk's screens", () => {
     expect(may({ roles: ["risk", "auditor"] }, "webhooks")).toBe(false);
     expect(may({ roles: ["finance"] }, "business")).toBe(true);
     expect(may({ roles: ["trader", "support"] }, "business")).toBe(false);
+    expect(may({ roles: ["finance"] }, "money")).toBe(true);
+    expect(may({ roles: ["risk", "auditor", "support"] }, "money")).toBe(false);
     expect(may({ roles: ["auditor"] }, "audit")).toBe(true);
     expect(may({ roles: ["risk", "support"] }, "audit")).toBe(false);
     expect(may({ roles: ["support"] }, "people")).toBe(true);
@@ -37,7 +39,15 @@ describe("who may open the desk's screens", () => {
   it("names the screens of each", () => {
     const names = (...roles: Person["roles"]) => screensOf({ roles }).map(({ name }) => name);
     expect(names("trader")).toEqual([]);
-    expect(names("finance")).toEqual(["Business", "Payouts", "Identity"]);
+    expect(names("finance")).toEqual([
+      "Business",
+      "Payouts",
+      "Identity",
+      "Finance",
+      "Reconciliation",
+      "Refunds",
+      "Disputes",
+    ]);
     expect(names("support")).toEqual(["People"]);
     expect(names("auditor")).toEqual([
       "What if",
@@ -45,10 +55,14 @@ describe("who may open the desk's screens", () => {
       "Overrides",
       "Operations",
       "Business",
+      "Finance",
+      "Reconciliation",
+      "Refunds",
+      "Disputes",
       "People",
       "Audit log",
     ]);
-    expect(names("admin")).toHaveLength(12);
+    expect(names("admin")).toHaveLength(16);
     expect(names("risk")).toContain("Shelf");
     expect(names("auditor")).not.toContain("Coupons");
     expect(screensOf(null)).toEqual([]);
@@ -58,6 +72,9 @@ describe("who may open the desk's screens", () => {
     expect(screenAt("/operate/audit/entries/7")?.name).toBe("Audit log");
     expect(screenAt("/operate/payouts/files")?.name).toBe("Payouts");
     expect(screenAt("/operate/people")?.name).toBe("People");
+    expect(screenAt("/operate/finance/accounts/payable")?.name).toBe("Finance");
+    expect(screenAt("/operate/disputes/rates")?.name).toBe("Disputes");
+    expect(screenAt("/operate/operations/provider-events")?.name).toBe("Operations");
     expect(screenAt("/leaderboard")).toBeNull();
   });
 });

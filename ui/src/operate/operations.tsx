@@ -1,19 +1,31 @@
-import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { type ReactNode, useState } from "react";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { NavLink } from "react-router-dom";
 import { api, ask } from "../api/client";
 import { asApiError } from "../api/error";
 import { failedMessagesQuery, jobsQuery, meQuery, operationsQuery } from "../api/queries";
 import type { FailedMessage, Job, JobQueue, JobState, MessageGroup } from "../api/types";
 import { ageWords, lateness, utcSeconds } from "../lib/time";
 import { useTitle } from "../lib/title";
-import { Dialog } from "../parts/dialog";
-import { DownIcon } from "../parts/icons";
 import { More } from "../parts/more";
-import { useNotify } from "../parts/notify";
 import { Empty, Failure, Skeleton } from "../parts/states";
+import { Asking, useDo } from "./asking";
 import { JobFacts, MessageFacts } from "./details";
+import { Expander } from "./expander";
 import { may } from "./roles";
 import { counted, firstLine, kindsOf, standing, whole } from "./work";
+
+/** Around each screen of the operations. */
+export function OperationsNav() {
+  return (
+    <nav className="subnav" aria-label="Behind the requests">
+      <NavLink to="/operate/operations" end>
+        Jobs and messages
+      </NavLink>
+      <NavLink to="/operate/operations/provider-events">Provider events</NavLink>
+    </nav>
+  );
+}
 
 /** What waits, runs and failed behind the requests. */
 export default function OperationsPage() {
@@ -24,6 +36,7 @@ export default function OperationsPage() {
   return (
     <>
       <h1>Operations</h1>
+      <OperationsNav />
       <p className="lead">
         Work behind the requests of this firm. The figures are read anew every few seconds.
         {!operator && " You may look; sending again, cancelling and pausing are for the firm's admins."}
@@ -54,76 +67,6 @@ export default function OperationsPage() {
           <Jobs operator={operator} />
           <Messages groups={overview.data.groups} operator={operator} />
         </>
-      )}
-    </>
-  );
-}
-
-/** Does something to the work, says so, and has everything read anew. */
-function useDo<T, V>(act: (what: V) => Promise<T>, say: (done: T, what: V) => string) {
-  const queries = useQueryClient();
-  const notify = useNotify();
-  return useMutation({
-    mutationFn: act,
-    onSuccess: (done, what) => notify(say(done, what), "good"),
-    onError: (refused) => notify(asApiError(refused).detail, "bad"),
-    onSettled: () => queries.invalidateQueries({ queryKey: ["operations"] }),
-  });
-}
-
-/** A button that asks before it does something. */
-function Asking({
-  label,
-  about,
-  title,
-  children,
-  confirm,
-  danger,
-  busy,
-  onConfirm,
-}: {
-  label: string;
-  about: string;
-  title: string;
-  children: ReactNode;
-  confirm: string;
-  danger?: boolean;
-  busy: boolean;
-  onConfirm: () => void;
-}) {
-  const [asking, setAsking] = useState(false);
-  return (
-    <>
-      <button
-        type="button"
-        className={`button small${danger ? " danger" : ""}`}
-        disabled={busy}
-        onClick={() => setAsking(true)}
-      >
-        {label}
-        <span className="hidden"> {about}</span>
-      </button>
-      {asking && (
-        <Dialog title={title} onClose={() => setAsking(false)}>
-          <div className="form">
-            <div>{children}</div>
-            <div className="actions">
-              <button
-                type="button"
-                className="button primary"
-                onClick={() => {
-                  setAsking(false);
-                  onConfirm();
-                }}
-              >
-                {confirm}
-              </button>
-              <button type="button" className="button" onClick={() => setAsking(false)}>
-                Leave it
-              </button>
-            </div>
-          </div>
-        </Dialog>
       )}
     </>
   );
@@ -540,33 +483,5 @@ function MessageRow({ message, operator }: { message: FailedMessage; operator: b
         </tr>
       )}
     </>
-  );
-}
-
-function Expander({
-  open,
-  controls,
-  onToggle,
-  about,
-  children,
-}: {
-  open: boolean;
-  controls: string;
-  onToggle: () => void;
-  about: string;
-  children: ReactNode;
-}) {
-  return (
-    <button
-      type="button"
-      className="expander"
-      aria-expanded={open}
-      aria-controls={open ? controls : undefined}
-      onClick={onToggle}
-    >
-      <DownIcon size={12} />
-      {children}
-      <span className="hidden"> {about}</span>
-    </button>
   );
 }

@@ -547,6 +547,13 @@ impl Platform {
                 health: Arc::clone(&health),
                 part: app::auditing::PART,
             };
+            let reconciler = Reconciler {
+                reconciliation: Arc::clone(&web.reconciliation),
+                firms: by_slug.values().copied().collect(),
+                clock: Arc::clone(clock),
+                rng: Arc::clone(rng),
+            };
+            world.run("the comparisons of the books", reconciler.clone().carry_on(world.stopping()));
             let handlers: Vec<Arc<dyn JobHandler>> = vec![
                 Arc::new(remover),
                 Arc::new(send),
@@ -554,12 +561,7 @@ impl Platform {
                 Arc::new(forget),
                 Arc::new(partitions),
                 Arc::new(archivist),
-                Arc::new(Reconciler {
-                    reconciliation: Arc::clone(&web.reconciliation),
-                    firms: by_slug.values().copied().collect(),
-                    clock: Arc::clone(clock),
-                    rng: Arc::clone(rng),
-                }),
+                Arc::new(reconciler),
             ];
             consumers.push(Arc::new(Notifier::new(store.clone(), Arc::clone(clock))));
             consumers.push(Arc::new(WebhookTaker::new(store.clone(), Arc::clone(clock))));
@@ -583,7 +585,6 @@ impl Platform {
             platform.push(making_partitions().context("reading the platform's schedules")?);
             platform.push(archiving().context("reading the platform's schedules")?);
             platform.push(reconciliation::comparing().context("reading the platform's schedules")?);
-            platform.push(reconciliation::continuing().context("reading the platform's schedules")?);
             let schedules = Schedules::new(store.clone(), Arc::clone(clock), platform);
             world.run("the schedules", schedules.run(leader.leads(), world.stopping()));
             let relay = Relay { store: store.clone(), streams: Arc::clone(&streams) };

@@ -1,12 +1,14 @@
 //! The job that compares the firms' books with everybody else's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use app::Context;
 use app::jobs::{Job, JobError, JobHandler};
 use app::reconciliation::Reconciliation;
 use async_trait::async_trait;
 use kernel::{Clock, FirmId, RequestId, Rng, Span};
+use tokio::sync::watch;
 
 use crate::as_error;
 use crate::schedules::{CatchUp, NoSchedule, Schedule};
@@ -16,7 +18,11 @@ pub const KIND: &str = "reconciliation.compare";
 /// Its queue: a comparison takes as long as the providers' books are.
 pub const QUEUE: &str = "reconciliation";
 
-/// Begins every firm's comparisons if the payload says `begin`, and goes on with those that are under way.
+/// Comparisons that are under way are looked for this often.
+const ROUND: Duration = Duration::from_secs(2);
+
+/// Begins every firm's comparisons, and goes on with those that are under way.
+#[derive(Clone)]
 pub struct Reconciler {
     /// The use cases.
     pub reconciliation: Arc<Reconciliation>,
@@ -34,6 +40,25 @@ impl std::fmt::Debug for Reconciler {
     }
 }
 
+impl Reconciler {
+    /// Goes on with comparisons that somebody has asked for, or that were interrupted, until it is to stop.
+    pub async fn carry_on(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            for firm in &self.firms {
+                let request = RequestId::random(self.clock.now(), &*self.rng);
+                let context = Context { firm: *firm, actor: None, request };
+                if let Err(error) = self.reconciliation.janitor(&context).await {
+                    tracing::warn!(%firm, error = as_error(&error), "a comparison of the books does not go on; trying again");
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(ROUND) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl JobHandler for Reconciler {
     fn kind(&self) -> &'static str {
@@ -44,22 +69,17 @@ impl JobHandler for Reconciler {
         Span::from_seconds(3_600)
     }
 
-    async fn run(&self, job: &Job) -> Result<(), JobError> {
-        let begins = job.payload.get("begin").and_then(serde_json::Value::as_bool).unwrap_or_default();
+    async fn run(&self, _: &Job) -> Result<(), JobError> {
         let mut failed = None;
         for firm in &self.firms {
             let request = RequestId::random(self.clock.now(), &*self.rng);
             let context = Context { firm: *firm, actor: None, request };
-            let done = if begins {
-                self.reconciliation.daily(&context).await.map(|runs| {
-                    for run in runs {
-                        let (subject, counts) = (run.subject.word(), run.counts);
-                        tracing::info!(%firm, subject, found = counts.found, posted = counts.posted, "compared the books");
-                    }
-                })
-            } else {
-                self.reconciliation.janitor(&context).await.map(drop)
-            };
+            let done = self.reconciliation.daily(&context).await.map(|runs| {
+                for run in runs {
+                    let (subject, counts) = (run.subject.word(), run.counts);
+                    tracing::info!(%firm, subject, found = counts.found, posted = counts.posted, "compared the books");
+                }
+            });
             if let Err(error) = done {
                 // The other firms' books are compared all the same.
                 tracing::warn!(%firm, error = as_error(&error), "comparing the books failed");
@@ -72,12 +92,6 @@ impl JobHandler for Reconciler {
 
 /// Every night, when the day before has settled at every provider.
 pub fn comparing() -> Result<Schedule, NoSchedule> {
-    let (queue, payload) = ((QUEUE, KIND), serde_json::json!({ "begin": true }));
+    let (queue, payload) = ((QUEUE, KIND), serde_json::json!({}));
     Schedule::new("compare-books", "17 5 * * *", "UTC", CatchUp::Once, queue, payload)
-}
-
-/// Every minute, for those that somebody has asked for or that were interrupted.
-pub fn continuing() -> Result<Schedule, NoSchedule> {
-    let (queue, payload) = ((QUEUE, KIND), serde_json::json!({ "begin": false }));
-    Schedule::new("continue-comparing-books", "* * * * *", "UTC", CatchUp::Skip, queue, payload)
 }

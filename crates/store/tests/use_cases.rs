@@ -538,7 +538,7 @@ async fn messages_to_the_world_name_what_they_are_about_in_one_form() {
     let told = story(&world, "one", 0).await;
     let mut connection = world.database.superuser().await;
     let odd: Vec<String> =
-        sqlx::query_scalar("select aggregate from outbox where aggregate !~ '^(program:[a-z0-9-]+|(purchase|account|release):[0-9a-f-]{36})$'")
+        sqlx::query_scalar("select aggregate from outbox where aggregate !~ '^((program|provider):[a-z0-9-]+|(purchase|account|release|payout):[0-9a-f-]{36})$'")
             .fetch_all(&mut connection)
             .await
             .unwrap();

@@ -90,10 +90,12 @@ impl Scene {
         sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
             "create temporary table copies as select gen_random_uuid() as purchase, gen_random_uuid() as challenge
              from generate_series(2, {count});
-             insert into purchases select firm_id, copies.purchase, person_id, slug, version, fee_minor, fee_currency, state,
-                 copies.purchase::text, fingerprint, created_at, decided_at from purchases, copies;
-             insert into challenges select firm_id, copies.challenge, copies.purchase, person_id, slug, version, created_at,
-                 null from challenges, copies;
+             insert into purchases select (jsonb_populate_record(first_one, jsonb_build_object(
+                 'id', copies.purchase, 'root_id', copies.purchase, 'idempotency_key', copies.purchase))).*
+             from purchases first_one, copies;
+             insert into challenges select (jsonb_populate_record(first_one, jsonb_build_object(
+                 'id', copies.challenge, 'purchase_id', copies.purchase))).*
+             from challenges first_one, copies;
              analyze purchases; analyze challenges;"
         )))
         .execute(&mut self.world.database.superuser().await)

@@ -82,6 +82,7 @@ fn what_is_no_schedule_is_refused_with_its_reason() {
         "remove-firings",
         "remove-measurements",
         "remove-refused-quotes",
+        "remove-provider-notices",
     ];
     assert_eq!(names, wanted);
 }

@@ -1,6 +1,6 @@
 //! Who asks, for which firm.
 
-use kernel::{FirmId, PersonId, RequestId};
+use kernel::{FirmId, PersonId, RequestId, Rng, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What a person is to a firm.
@@ -123,6 +123,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Nobody asks: the platform itself acts for a firm, as a request of its own.
+    pub fn of_platform(firm: FirmId, at: Timestamp, rng: &dyn Rng) -> Self {
+        Self { firm, actor: None, request: RequestId::random(at, rng) }
+    }
+
     /// The caller, if signed in.
     pub fn actor(&self) -> Result<&Actor, crate::AppError> {
         self.actor.as_ref().ok_or(crate::AppError::Unauthenticated)

@@ -72,6 +72,11 @@ impl AppError {
         }])
     }
 
+    /// For `map_err` on sums of instants and spans: no clock reads so.
+    pub fn clock(error: kernel::Overflow) -> Self {
+        Self::Bug { doing: "reading the clock", source: Box::new(error) }
+    }
+
     /// For `map_err` around a port.
     pub fn bug(doing: &'static str) -> impl FnOnce(BoxError) -> Self {
         move |source| Self::Bug { doing, source }

@@ -680,7 +680,7 @@ async fn the_engine_decides_takes_once_and_is_believed_by_its_journal_however_lo
     let at_desk = Arc::new(AtDesk::new(Desk::new([line]), store.clone()));
     let taker: Arc<dyn Taker> = at_desk.clone();
     let (clock, rng) = (house.world.clock.clone(), house.world.rng.clone());
-    let payouts = Payouts::new(store.clone(), taker, Arc::new(Providers::default()), clock, rng);
+    let payouts = Payouts::new(store.clone(), taker, Providers::default(), clock, rng);
     let mut owner = Owner::take(&house.world, 0).await;
     // A profit of about 1,000 dollars.
     owner.quote("EURUSD", 110_000, 110_002);

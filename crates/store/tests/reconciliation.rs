@@ -63,7 +63,7 @@ struct Shop {
     version: String,
     stripe: FakeStripe,
     paypal: FakePaypal,
-    providers: Arc<Providers>,
+    providers: Providers,
     books: Reconciliation,
 }
 
@@ -94,7 +94,7 @@ async fn shop() -> Shop {
     };
     let at_paypal = Paypal::new(settings, tools()).unwrap();
     let providers = Providers::default().with(firm, Arc::new(at_stripe), Arc::new(Deaf));
-    let providers = Arc::new(providers.with(firm, Arc::new(at_paypal), Arc::new(Deaf)));
+    let providers = providers.with(firm, Arc::new(at_paypal), Arc::new(Deaf));
     let (store, clock) = (world.store.clone(), world.clock.clone());
     let books = Reconciliation::new(store, providers.clone(), clock, world.rng.clone());
     Shop { world, firm, admin, finance, trader, buyer, version, stripe, paypal, providers, books }

@@ -10,8 +10,7 @@ use app::trading::{AuditEntry, Digests};
 use app::{Context, Role};
 use engine::{Instrument, Instruments, Key};
 use kernel::{
-    Clock as _, Currency, FirmId, ManualClock, Money, Price, Quantity, RequestId, SeededRng, Span, Symbol,
-    Timestamp,
+    Clock as _, Currency, FirmId, ManualClock, Money, Price, Quantity, SeededRng, Span, Symbol, Timestamp,
 };
 use rules::Program;
 use store::{NewFirm, Settings, Store};
@@ -92,7 +91,7 @@ impl World {
     /// A request from nobody.
     pub fn context(&self, firm: FirmId) -> Context {
         let at = Timestamp::parse(START).unwrap();
-        Context { firm, actor: None, request: RequestId::random(at, &*self.rng) }
+        Context::of_platform(firm, at, &*self.rng)
     }
 
     /// A request from somebody.

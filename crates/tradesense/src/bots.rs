@@ -61,8 +61,7 @@ struct Bot {
 pub async fn start(web: &Web, firm: FirmId, seed: u64) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let mut tasks = Vec::with_capacity(BOTS.len());
     for (seed, (name, strategy, symbol, program)) in (seed..).zip(BOTS) {
-        let mut context =
-            Context { firm, actor: None, request: RequestId::random(web.clock.now(), &*web.rng) };
+        let mut context = Context::of_platform(firm, web.clock.now(), &*web.rng);
         let email = format!("{}@bots.example", name.to_lowercase().replace(' ', "."));
         // Nobody signs in as a bot: its password is thrown away.
         let password = Password::new(crate::demo::password(&*web.rng));

@@ -11,7 +11,7 @@ use app::catalogue::{Catalogue, Publication};
 use app::identity::{Cost, Identity, Password, Registration};
 use app::privacy::Vault;
 use clap::Args;
-use kernel::{Clock, Currency, FirmId, Money, RequestId, Rng, Timestamp};
+use kernel::{Clock, Currency, FirmId, Money, Rng, Timestamp};
 use rules::Program;
 use serde::{Deserialize, Serialize};
 use store::{NewFirm, Store};
@@ -185,7 +185,7 @@ pub async fn seed(
     at: Timestamp,
     rng: &dyn Rng,
 ) -> anyhow::Result<()> {
-    let context = Context { firm, actor: None, request: RequestId::random(at, rng) };
+    let context = Context::of_platform(firm, at, rng);
     let dollars = Currency::parse("USD").context("finding the currency")?;
     for (position, (slug, text, fee)) in (1_i32..).zip(PROGRAMS) {
         let program: Program = toml::from_str(text).with_context(|| format!("reading the program {slug}"))?;

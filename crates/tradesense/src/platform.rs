@@ -378,7 +378,7 @@ impl Platform {
             payouts: Arc::new(Payouts::new(
                 store.clone(),
                 Arc::new(AtDesk::new(desk.clone(), store.clone())),
-                Arc::new(providers.clone()),
+                providers.clone(),
                 Arc::clone(clock),
                 Arc::clone(rng),
             )),
@@ -398,7 +398,7 @@ impl Platform {
             finance: Arc::new(Finance::new(store.clone())),
             reconciliation: Arc::new(Reconciliation::new(
                 store.clone(),
-                Arc::new(providers.clone()),
+                providers.clone(),
                 Arc::clone(clock),
                 Arc::clone(rng),
             )),

@@ -7,7 +7,7 @@ use app::Context;
 use app::jobs::{Job, JobError, JobHandler};
 use app::reconciliation::Reconciliation;
 use async_trait::async_trait;
-use kernel::{Clock, FirmId, RequestId, Rng, Span};
+use kernel::{Clock, FirmId, Rng, Span};
 use tokio::sync::watch;
 
 use crate::as_error;
@@ -45,8 +45,7 @@ impl Reconciler {
     pub async fn carry_on(self, mut stop: watch::Receiver<bool>) {
         loop {
             for firm in &self.firms {
-                let request = RequestId::random(self.clock.now(), &*self.rng);
-                let context = Context { firm: *firm, actor: None, request };
+                let context = Context::of_platform(*firm, self.clock.now(), &*self.rng);
                 if let Err(error) = self.reconciliation.janitor(&context).await {
                     tracing::warn!(%firm, error = as_error(&error), "a comparison of the books does not go on; trying again");
                 }
@@ -72,8 +71,7 @@ impl JobHandler for Reconciler {
     async fn run(&self, _: &Job) -> Result<(), JobError> {
         let mut failed = None;
         for firm in &self.firms {
-            let request = RequestId::random(self.clock.now(), &*self.rng);
-            let context = Context { firm: *firm, actor: None, request };
+            let context = Context::of_platform(*firm, self.clock.now(), &*self.rng);
             let done = self.reconciliation.daily(&context).await.map(|runs| {
                 for run in runs {
                     let (subject, counts) = (run.subject.word(), run.counts);

@@ -497,7 +497,7 @@ impl Disputes {
                 AnswerKind::Evidence => "dispute.submit",
                 AnswerKind::Concession => "dispute.concede",
             };
-            let next_at = Some(later(at, LOOK_AGAIN)?);
+            let next_at = Some(at.after(LOOK_AGAIN).map_err(AppError::clock)?);
             let dispute = Dispute { changed_at: at, next_at, ..known.clone() };
             let detail = json!({ "number": number, "sha256": digest.map(hex::encode) });
             let audit = audit(context, at, action, &dispute, detail);
@@ -617,7 +617,7 @@ impl Disputes {
 
     async fn look_later(&self, context: &Context, dispute: &Dispute, wait: Span) -> Result<(), AppError> {
         let at = self.clock.now();
-        let next_at = later(at, wait)?;
+        let next_at = at.after(wait).map_err(AppError::clock)?;
         let decide = |_: &Purchase, _: &[Happened], known: Option<&Dispute>, _: &[Answer]| {
             let Some(known) = known.filter(|known| known.next_at.is_some()) else { return Ok(None) };
             let dispute = Dispute { next_at: Some(next_at), ..known.clone() };
@@ -762,7 +762,7 @@ fn hear(
         changed_at: at,
         ..answer.clone()
     });
-    let next_at = if stage.is_over() { None } else { Some(later(at, LOOK)?) };
+    let next_at = if stage.is_over() { None } else { Some(at.after(LOOK).map_err(AppError::clock)?) };
     let dispute = Dispute {
         amount,
         fee,
@@ -812,10 +812,6 @@ fn name(firm: FirmId, provider: &Provider, known_as: &str) -> DisputeId {
         provider.as_str().as_bytes(),
         known_as.as_bytes(),
     ])
-}
-
-fn later(at: Timestamp, span: Span) -> Result<Timestamp, AppError> {
-    at.after(span).map_err(|error| AppError::bug("reading the clock")(Box::new(error)))
 }
 
 fn audit(

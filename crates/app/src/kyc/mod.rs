@@ -535,8 +535,7 @@ impl Kyc {
         purpose: &str,
     ) -> Result<Option<Check>, AppError> {
         let at = self.clock.now();
-        let usual =
-            at.after(COUNTS_FOR).map_err(|error| AppError::bug("reading the clock")(Box::new(error)))?;
+        let usual = at.after(COUNTS_FOR).map_err(AppError::clock)?;
         let decide = deciding(|check: Option<&Check>, _: &[DocumentInfo]| {
             let Some(check) = check else { return Ok(None) };
             if check.known.standing != Standing::Submitted {

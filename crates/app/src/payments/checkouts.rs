@@ -165,10 +165,6 @@ impl fmt::Debug for Checkouts {
     }
 }
 
-fn later(at: Timestamp, span: Span) -> Result<Timestamp, AppError> {
-    at.after(span).map_err(|error| AppError::bug("reading the clock")(Box::new(error)))
-}
-
 impl Checkouts {
     /// Over a store, for purchases.
     pub fn new(
@@ -216,7 +212,7 @@ impl Checkouts {
             price: purchase.fee,
             state: CheckoutState::Opening,
             asked_at,
-            expires_at: later(asked_at, OPEN_FOR)?,
+            expires_at: asked_at.after(OPEN_FOR).map_err(AppError::clock)?,
         };
         let checkout = self.store.asked(context.firm, &new).await?;
         if checkout.provider != wish.provider {
@@ -266,7 +262,7 @@ impl Checkouts {
         let turn = Turn {
             state: CheckoutState::Open,
             known: Some((opened.id.clone(), opened.page.clone())),
-            next_at: Some(later(at, FIRST_LOOK)?),
+            next_at: Some(at.after(FIRST_LOOK).map_err(AppError::clock)?),
             at,
         };
         self.store.turn(context.firm, checkout.id, &turn).await?;
@@ -458,7 +454,7 @@ impl Checkouts {
     /// have told of itself.
     async fn unanswered(&self, context: &Context, checkout: &Checkout) -> Result<(), AppError> {
         let at = self.clock.now();
-        if at < later(checkout.expires_at, LOOKED_AFTER)? {
+        if at < checkout.expires_at.after(LOOKED_AFTER).map_err(AppError::clock)? {
             return Ok(());
         }
         self.end(context, checkout, CheckoutState::Refused, at).await
@@ -486,8 +482,12 @@ fn next_look(checkout: &Checkout, state: At, at: Timestamp) -> Result<Option<Tim
     if !checkout.state.is_open() {
         return Ok(None);
     }
-    let end = later(checkout.expires_at, LOOKED_AFTER)?;
-    let next = if state != At::Open || at >= end { later(at, Span::from_seconds(3_600))? } else { end };
+    let end = checkout.expires_at.after(LOOKED_AFTER).map_err(AppError::clock)?;
+    let next = if state != At::Open || at >= end {
+        at.after(Span::from_seconds(3_600)).map_err(AppError::clock)?
+    } else {
+        end
+    };
     Ok(Some(next))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use kernel::{Clock, FirmId, PersonId, RequestId, Rng, Span};
+use kernel::{Clock, FirmId, PersonId, Rng, Span};
 
 use super::checkouts::Checkouts;
 use super::notices::{Claimed, MOST_ATTEMPTS, NoticeStore, Tried, pause_after};
@@ -64,7 +64,7 @@ impl Following {
 
     /// The platform itself acts, for a firm.
     pub fn context(&self, firm: FirmId) -> Context {
-        Context { firm, actor: None, request: RequestId::random(self.clock.now(), &*self.rng) }
+        Context::of_platform(firm, self.clock.now(), &*self.rng)
     }
 
     /// Takes what waits in the inbox and does what follows; each thing once, however many notices are about it. Gives how many
@@ -72,14 +72,13 @@ impl Following {
     pub async fn round(&self) -> Result<usize, AppError> {
         let claimed = self.notices.claim_notices(LEASE, MOST_AT_ONCE).await?;
         let count = claimed.len();
-        let mut things: BTreeMap<(FirmId, ProviderName, String), Vec<Claimed>> = BTreeMap::new();
+        let mut things: BTreeMap<(FirmId, ProviderName, About), Vec<Claimed>> = BTreeMap::new();
         for claimed in claimed {
-            let thing = format!("{:?}", claimed.about);
-            things.entry((claimed.firm, claimed.provider, thing)).or_default().push(claimed);
+            let thing = (claimed.firm, claimed.provider, claimed.about.clone());
+            things.entry(thing).or_default().push(claimed);
         }
-        for ((firm, provider, _), notices) in things {
-            let Some(first) = notices.first() else { continue };
-            let followed = self.follow(&self.context(firm), provider, &first.about).await;
+        for ((firm, provider, about), notices) in things {
+            let followed = self.follow(&self.context(firm), provider, &about).await;
             for claimed in &notices {
                 self.notices.settle_notice(claimed, &tried(claimed, &followed), self.clock.now()).await?;
             }

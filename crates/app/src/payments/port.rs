@@ -656,7 +656,7 @@ pub const MOST_HEADER_BYTES: usize = 4_096;
 pub const MOST_BODY_BYTES: usize = 512 * 1_024;
 
 /// What a webhook is about: what to pull.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum About {
     /// A checkout.
     Checkout(String),

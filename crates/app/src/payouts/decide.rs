@@ -329,7 +329,7 @@ impl Step<'_> {
                 Ok(decided.map(|decision| Decision { attempt, ..decision }))
             }
             (PayoutState::Sending, Some(attempt)) => {
-                let again = attempt.asked_at.after(ASKED_AGAIN_AFTER).map_err(overflow)?;
+                let again = attempt.asked_at.after(ASKED_AGAIN_AFTER).map_err(AppError::clock)?;
                 if self.at < again {
                     return Ok(None);
                 }
@@ -510,8 +510,4 @@ impl Step<'_> {
 
 fn four_eyes(say: &str) -> AppError {
     AppError::refused("four_eyes", say)
-}
-
-fn overflow(error: kernel::Overflow) -> AppError {
-    AppError::bug("reading the clock")(Box::new(error))
 }

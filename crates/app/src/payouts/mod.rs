@@ -580,7 +580,7 @@ const PULLED_AFTER: Span = Span::from_seconds(15 * 60);
 pub struct Payouts {
     store: Arc<dyn PayoutStore>,
     taker: Arc<dyn Taker>,
-    providers: Arc<Providers>,
+    providers: Providers,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
 }
@@ -596,7 +596,7 @@ impl Payouts {
     pub fn new(
         store: Arc<dyn PayoutStore>,
         taker: Arc<dyn Taker>,
-        providers: Arc<Providers>,
+        providers: Providers,
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
     ) -> Self {
@@ -982,7 +982,7 @@ impl Payouts {
     /// Pulls what has been on its way for long. Gives how many have been pulled.
     pub async fn janitor(&self, context: &Context) -> Result<usize, AppError> {
         let at = self.clock.now();
-        let before = at.before(PULLED_AFTER).map_err(bad_clock)?;
+        let before = at.before(PULLED_AFTER).map_err(AppError::clock)?;
         let pending = self.store.pending_payouts(context.firm, before, at, MOST_AT_ONCE).await?;
         let mut pulled = 0_usize;
         for (id, attempt, method, reference) in pending {
@@ -1330,10 +1330,6 @@ fn same_request(made: (Payout, Fingerprint), fingerprint: Fingerprint) -> Result
     } else {
         Err(AppError::refused("idempotency_key_reused", "The Idempotency-Key was used for another payout."))
     }
-}
-
-fn bad_clock(error: kernel::Overflow) -> AppError {
-    AppError::bug("reading the clock")(Box::new(error))
 }
 
 #[cfg(test)]

@@ -527,8 +527,7 @@ impl Purchases {
     /// so. Gives how many; call again while there are some.
     pub async fn expire_stale(&self, context: &Context) -> Result<usize, AppError> {
         let at = self.clock.now();
-        let before =
-            at.before(OPEN_FOR).map_err(|error| AppError::bug("reading the clock")(Box::new(error)))?;
+        let before = at.before(OPEN_FOR).map_err(AppError::clock)?;
         let stale = self.store.stale(context.firm, before, MOST_AT_ONCE).await?;
         for id in &stale {
             self.happened(context, *id, &PurchaseEvent::Expired, at).await?;

@@ -362,7 +362,7 @@ const MOST_STEPS: usize = 100_000;
 /// The use cases of reconciliation.
 pub struct Reconciliation {
     store: Arc<dyn ReconciliationStore>,
-    providers: Arc<Providers>,
+    providers: Providers,
     payouts: Arc<dyn Payouts>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
@@ -390,10 +390,6 @@ pub struct Resolved {
     pub post: Option<Entry>,
     /// Written with it.
     pub audit: AuditEntry,
-}
-
-fn time(error: Overflow) -> AppError {
-    AppError::bug("reading the clock")(Box::new(error))
 }
 
 fn failed(failure: Failure) -> AppError {
@@ -435,7 +431,7 @@ impl Reconciliation {
     /// [`Reconciliation::with_payouts`].
     pub fn new(
         store: Arc<dyn ReconciliationStore>,
-        providers: Arc<Providers>,
+        providers: Providers,
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
     ) -> Self {
@@ -473,16 +469,16 @@ impl Reconciliation {
         let second = |at: Timestamp| {
             Timestamp::from_micros(at.micros().div_euclid(1_000_000).saturating_mul(1_000_000))
         };
-        let until = second(now.before(lag).map_err(time)?);
+        let until = second(now.before(lag).map_err(AppError::clock)?);
         let known = match self.store.compared_until(firm, subject).await? {
             Some(until) => Some(until),
             None => self.store.first_moved(firm, subject).await?,
         };
         let from = match known {
-            Some(at) => second(at.before(OVERLAP).map_err(time)?),
-            None => until.before(MOST_AT_ONCE).map_err(time)?,
+            Some(at) => second(at.before(OVERLAP).map_err(AppError::clock)?),
+            None => until.before(MOST_AT_ONCE).map_err(AppError::clock)?,
         };
-        let from = from.min(until.before(OVERLAP).map_err(time)?);
+        let from = from.min(until.before(OVERLAP).map_err(AppError::clock)?);
         let run = Run {
             id: RunId::random(now, &*self.rng),
             subject,
@@ -555,7 +551,7 @@ impl Reconciliation {
         let next = match (run.state, run.subject) {
             (RunState::Done, _) => Some(run.clone()),
             (RunState::Reading, Subject::Provider(name)) if run.read_from < run.until => {
-                let end = run.read_from.after(MOST_AT_ONCE).map_err(time)?.min(run.until);
+                let end = run.read_from.after(MOST_AT_ONCE).map_err(AppError::clock)?.min(run.until);
                 let provider = self.providers.of(firm, name)?;
                 let read = provider.entries(run.read_from, end, run.page.as_deref()).await.map_err(failed)?;
                 let read_from = if read.next.is_some() { run.read_from } else { end };

@@ -233,7 +233,7 @@ impl Refunds {
         }
         let at = self.clock.now();
         let id = RefundId::random(at, &*self.rng);
-        let next_at = Some(later(at, FIRST_LOOK)?);
+        let next_at = Some(at.after(FIRST_LOOK).map_err(AppError::clock)?);
         let decide = |purchase: &Purchase, history: &[Happened], rows: &[Refund]| {
             if rows.iter().any(|row| row.asked_by == Some(by) && row.key.as_ref() == Some(key)) {
                 return Ok(None);
@@ -470,7 +470,7 @@ impl Refunds {
             let refund = Refund {
                 said: Some(short(&failure.to_string())),
                 tries: row.tries.saturating_add(1),
-                next_at: Some(later(at, wait)?),
+                next_at: Some(at.after(wait).map_err(AppError::clock)?),
                 changed_at: at,
                 ..row.clone()
             };
@@ -529,7 +529,7 @@ impl Refunds {
     ) -> Result<Option<Refund>, AppError> {
         let at = self.clock.now();
         let id = RefundId::random(at, &*self.rng);
-        let next_at = Some(later(at, FIRST_LOOK)?);
+        let next_at = Some(at.after(FIRST_LOOK).map_err(AppError::clock)?);
         let decide = |purchase: &Purchase, history: &[Happened], rows: &[Refund]| {
             let of = |paid: &Paid<'_>| paid.again && paid.provider == provider && paid.payment == payment;
             let Some(paid) = payments(history).into_iter().find(of) else { return Ok(None) };
@@ -629,7 +629,11 @@ fn hear(
     let said =
         (state == RefundState::Failed).then(|| short(told.reason.as_deref().unwrap_or("It came back.")));
     // What is on its way is pulled when nobody tells; what was made by hand, too.
-    let next_at = if state == RefundState::Pending { Some(later(at, FIRST_LOOK)?) } else { None };
+    let next_at = if state == RefundState::Pending {
+        Some(at.after(FIRST_LOOK).map_err(AppError::clock)?)
+    } else {
+        None
+    };
     let refund =
         Refund { state, known_as: Some(told.id.clone()), said, tries: 0, next_at, changed_at: at, ..row };
     let action = match state {
@@ -718,10 +722,6 @@ fn same_request(known: Refund, ask: &Ask) -> Result<Refund, AppError> {
 fn wait(tries: u32) -> Span {
     let seconds = 60_i32.checked_shl(tries.min(10)).unwrap_or(LONGEST_WAIT);
     Span::from_seconds(seconds.clamp(60, LONGEST_WAIT))
-}
-
-fn later(at: Timestamp, span: Span) -> Result<Timestamp, AppError> {
-    at.after(span).map_err(|error| AppError::bug("reading the clock")(Box::new(error)))
 }
 
 fn short(text: &str) -> String {

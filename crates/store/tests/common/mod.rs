@@ -709,13 +709,7 @@ impl Taker for FakeTaker {
 
 /// The use cases of payouts over a fake engine.
 pub fn payouts(world: &World, taker: &Arc<FakeTaker>, providers: Providers) -> Payouts {
-    Payouts::new(
-        world.store.clone(),
-        taker.clone(),
-        Arc::new(providers),
-        world.clock.clone(),
-        world.rng.clone(),
-    )
+    Payouts::new(world.store.clone(), taker.clone(), providers, world.clock.clone(), world.rng.clone())
 }
 
 /// The use cases of checks, and whoever looks at documents.

@@ -1,6 +1,6 @@
 //! Plain lines as a PDF, because providers take no text: A4, one fixed-width font, the same bytes for the same lines.
 
-use std::fmt::Write as _;
+use crate::pdf;
 
 /// Lines on a page.
 const LINES: usize = 60;
@@ -21,7 +21,7 @@ pub(super) fn document(lines: &[String]) -> Vec<u8> {
     let mut objects: Vec<Vec<u8>> = vec![
         b"<< /Type /Catalog /Pages 2 0 R >>".to_vec(),
         format!("<< /Type /Pages /Kids [{}] /Count {} >>", kids.join(" "), pages.len()).into_bytes(),
-        b"<< /Type /Font /Subtype /Type1 /BaseFont /Courier /Encoding /WinAnsiEncoding >>".to_vec(),
+        pdf::font("Courier"),
     ];
     for (number, page) in pages.iter().enumerate() {
         let content = first(number).saturating_add(1);
@@ -38,34 +38,10 @@ pub(super) fn document(lines: &[String]) -> Vec<u8> {
             text.extend_from_slice(line);
             text.extend_from_slice(b") Tj T*\n");
         }
-        text.extend_from_slice(b"ET");
-        let mut stream = format!("<< /Length {} >>\nstream\n", text.len()).into_bytes();
-        stream.extend_from_slice(&text);
-        stream.extend_from_slice(b"\nendstream");
-        objects.push(stream);
+        text.extend_from_slice(b"ET\n");
+        objects.push(pdf::stream(&text));
     }
-    written(&objects)
-}
-
-fn written(objects: &[Vec<u8>]) -> Vec<u8> {
-    let mut pdf = b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n".to_vec();
-    let mut places = Vec::with_capacity(objects.len());
-    for (number, object) in (1_usize..).zip(objects) {
-        places.push(pdf.len());
-        pdf.extend_from_slice(format!("{number} 0 obj\n").as_bytes());
-        pdf.extend_from_slice(object);
-        pdf.extend_from_slice(b"\nendobj\n");
-    }
-    let table = pdf.len();
-    let size = objects.len().saturating_add(1);
-    let mut end = format!("xref\n0 {size}\n0000000000 65535 f \n");
-    for place in places {
-        // A string takes what is written to it.
-        let _written = writeln!(end, "{place:010} 00000 n ");
-    }
-    let _written = write!(end, "trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n");
-    pdf.extend_from_slice(end.as_bytes());
-    pdf
+    pdf::file(&objects)
 }
 
 /// A line in the bytes of the font, as many as it needs.

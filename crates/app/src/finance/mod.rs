@@ -5,16 +5,14 @@
 //!
 //! **To add a report:** a [`Report`] with its columns, and its statement in `store::finance`.
 
-pub mod csv;
-
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::{Currency, FirmId, Money};
 
+use crate::csv::{self, Cell};
 use crate::{AppError, Context, Permission};
-use csv::Cell;
 
 /// What is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,6 +6,7 @@ use kernel::{Money, PayoutBatchId, PayoutId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::AppError;
+use crate::csv::{self, Cell};
 
 /// A bank account by the name of its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,33 +118,22 @@ impl BankLine {
     }
 }
 
-/// A field that no spreadsheet takes for a formula.
-fn field(text: &str) -> String {
-    let guarded =
-        if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() };
-    format!("\"{}\"", guarded.replace('"', "\"\""))
-}
-
 /// For people.
 pub fn csv(file: &BankFile) -> String {
-    let mut text = "payout,attempt,reference,name,iban,bic,amount,currency\r\n".to_owned();
+    let names = ["payout", "attempt", "reference", "name", "iban", "bic", "amount", "currency"];
+    let mut text = csv::head(&names);
     for line in &file.lines {
-        let (name, iban, bic) = match &line.payee {
-            Some(payee) => (payee.name.as_str(), payee.iban.as_str(), payee.bic.as_deref().unwrap_or("")),
-            None => ("", "", ""),
-        };
-        let _infallible = write!(
-            text,
-            "{},{},{},{},{},{},{},{}\r\n",
-            line.payout,
-            line.attempt,
-            line.end_to_end(),
-            field(name),
-            field(iban),
-            field(bic),
-            line.amount.amount_text(),
-            line.amount.currency().code(),
-        );
+        let payee = line.payee.as_ref();
+        text.push_str(&csv::line(&[
+            Cell::text(line.payout.to_string()),
+            Cell::number(line.attempt.to_string()),
+            Cell::text(line.end_to_end()),
+            Cell::some(payee.map(|payee| payee.name.as_str())),
+            Cell::some(payee.map(|payee| payee.iban.as_str())),
+            Cell::some(payee.and_then(|payee| payee.bic.as_deref())),
+            Cell::number(line.amount.amount_text()),
+            Cell::text(line.amount.currency().code()),
+        ]));
     }
     text
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::pdf;
+
 /// A line of a page.
 pub(super) struct Line {
     /// In points.
@@ -69,34 +71,18 @@ pub(super) fn page(lines: &[Line]) -> Vec<u8> {
         let _infallible = writeln!(drawn, "BT /{font} {size} Tf {left} {top} Td ({}) Tj ET", quoted(&text));
         top = top.saturating_sub(line.size.saturating_mul(2).saturating_add(10));
     }
-    let font = |name: &str| {
-        format!("<< /Type /Font /Subtype /Type1 /BaseFont /{name} /Encoding /WinAnsiEncoding >>")
-    };
-    let objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
-        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_owned(),
+    pdf::file(&[
+        b"<< /Type /Catalog /Pages 2 0 R >>".to_vec(),
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_vec(),
         format!(
             "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {WIDTH} {HEIGHT}] /Contents 4 0 R \
              /Resources << /Font << /R 5 0 R /B 6 0 R >> >> >>"
-        ),
-        format!("<< /Length {} >>\nstream\n{drawn}endstream", drawn.len()),
-        font("Helvetica"),
-        font("Helvetica-Bold"),
-    ];
-    let mut file = "%PDF-1.4\n".to_owned();
-    let mut places = Vec::with_capacity(objects.len());
-    for (number, object) in (1_usize..).zip(&objects) {
-        places.push(file.len());
-        let _infallible = write!(file, "{number} 0 obj\n{object}\nendobj\n");
-    }
-    let table = file.len();
-    let count = objects.len().saturating_add(1);
-    let _infallible = write!(file, "xref\n0 {count}\n0000000000 65535 f \n");
-    for place in places {
-        let _infallible = writeln!(file, "{place:010} 00000 n ");
-    }
-    let _infallible = write!(file, "trailer\n<< /Size {count} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n");
-    file.into_bytes()
+        )
+        .into_bytes(),
+        pdf::stream(drawn.as_bytes()),
+        pdf::font("Helvetica"),
+        pdf::font("Helvetica-Bold"),
+    ])
 }
 
 #[cfg(test)]

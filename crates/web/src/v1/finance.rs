@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use app::finance::csv::{self, Cell};
+use app::csv::{self, Cell};
 use app::finance::{By, Days, Report, Row, day_of, day_text};
 use app::ledger::{Account, AsOf, Balance, Line};
 use app::{AppError, Permission};

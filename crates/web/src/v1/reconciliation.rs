@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use app::finance::csv::{self, Cell};
+use app::csv::{self, Cell};
 use app::reconciliation::{
     DifferenceId, DifferenceState, Kept, Remedy as RemedyOf, Run, RunId, Subject as SubjectOf, Wanted,
 };

@@ -236,97 +236,17 @@ grant update (rate_millionths, inclusive), delete on tax_rates to tradesense_app
 grant update (used, disabled_at) on coupons to tradesense_app;
 grant update (freed_at) on coupon_claims to tradesense_app;
 
--- Every row about a person, without what is secret or sealed. What docs/compliance/data.toml calls
--- `export`: as before, with what is new.
-create or replace function tradesense_rows_of(person uuid) returns table (kind text, content jsonb)
+-- What docs/compliance/data.toml calls `export`, of the tables above; beside `tradesense_rows_of`.
+create function tradesense_sales_of(person uuid) returns table (kind text, content jsonb)
     language sql stable security definer set search_path = public, pg_temp as $$
-    with firm as (select tradesense_firm() as id),
-    bought as (
-        select challenge.firm_id, challenge.id from challenges challenge, firm
-        where challenge.firm_id = firm.id and challenge.person_id = person
-    ),
-    traded as (
-        select account.firm_id, account.id from accounts account
-        join bought on bought.firm_id = account.firm_id and bought.id = account.challenge_id
-    )
-    select 'people', to_jsonb(own) - array['password_hash', 'email', 'display_name', 'email_index', 'email_sealed', 'name_sealed']
-    from people own, firm where own.firm_id = firm.id and own.id = person
+    select 'purchase_events', to_jsonb(own) from purchase_events own
+    where own.firm_id = tradesense_firm() and own.person_id = person
     union all
-    select 'sessions', to_jsonb(own) - 'token_hash' from sessions own, firm
-    where own.firm_id = firm.id and own.person_id = person
+    select 'coupon_claims', to_jsonb(own) from coupon_claims own
+    where own.firm_id = tradesense_firm() and own.person_id = person
     union all
-    select 'erasures', to_jsonb(own) from erasures own, firm where own.firm_id = firm.id and own.person_id = person
-    union all
-    select 'purchases', to_jsonb(own) from purchases own, firm where own.firm_id = firm.id and own.person_id = person
-    union all
-    select 'purchase_events', to_jsonb(own) from purchase_events own, firm
-    where own.firm_id = firm.id and own.person_id = person
-    union all
-    select 'coupon_claims', to_jsonb(own) from coupon_claims own, firm
-    where own.firm_id = firm.id and own.person_id = person
-    union all
-    select 'person_groups', to_jsonb(own) from person_groups own, firm
-    where own.firm_id = firm.id and own.person_id = person
-    union all
-    select 'challenges', to_jsonb(own) from challenges own, firm where own.firm_id = firm.id and own.person_id = person
-    union all
-    select 'notifications', to_jsonb(own) from notifications own, firm
-    where own.firm_id = firm.id and own.person_id = person
-    union all
-    select 'notification_preferences', to_jsonb(own) from notification_preferences own, firm
-    where own.firm_id = firm.id and own.person_id = person
-    union all
-    select 'mails', to_jsonb(own) from mails own, firm where own.firm_id = firm.id and own.person_id = person
-    union all
-    select 'mail_suppressions', to_jsonb(own) from mail_suppressions own
-    join people on people.firm_id = own.firm_id and people.email_index = own.address_hash, firm
-    where own.firm_id = firm.id and people.id = person
-    union all
-    select 'accounts', to_jsonb(own) from accounts own join traded on traded.firm_id = own.firm_id and traded.id = own.id
-    union all
-    select 'positions', to_jsonb(own) from positions own
-    join traded on traded.firm_id = own.firm_id and traded.id = own.account_id
-    union all
-    select 'orders', to_jsonb(own) from orders own join traded on traded.firm_id = own.firm_id and traded.id = own.account_id
-    union all
-    select 'fills', to_jsonb(own) from fills own join traded on traded.firm_id = own.firm_id and traded.id = own.account_id
-    union all
-    select 'balance_entries', to_jsonb(own) from balance_entries own
-    join traded on traded.firm_id = own.firm_id and traded.id = own.account_id
-    union all
-    select 'trading_days', to_jsonb(own) from trading_days own
-    join traded on traded.firm_id = own.firm_id and traded.id = own.account_id
-    union all
-    select 'verdicts', to_jsonb(own) from verdicts own
-    join traded on traded.firm_id = own.firm_id and traded.id = own.account_id
-    union all
-    select 'receipts', to_jsonb(own) from receipts own
-    join traded on traded.firm_id = own.firm_id and traded.id = own.account_id
-    union all
-    -- Who decided it is the firm's business.
-    select 'account_overrides', to_jsonb(own) - 'person_id' from account_overrides own
-    join traded on traded.firm_id = own.firm_id and traded.id = own.account_id
-    union all
-    select 'account_latencies', to_jsonb(own) from account_latencies own
-    join traded on traded.firm_id = own.firm_id and traded.id = own.account_id
-    union all
-    select 'journal', to_jsonb(own) from journal own
-    join traded on traded.firm_id = own.firm_id and traded.id = own.account_id
-    union all
-    select 'account_results', to_jsonb(own) from account_results own, firm
-    where own.firm_id = firm.id and own.person_id = person
-    union all
-    select 'account_scores', to_jsonb(own) from account_scores own
-    join traded on traded.firm_id = own.firm_id and traded.id = own.account_id
-    union all
-    select 'account_symbols', to_jsonb(own) from account_symbols own
-    join traded on traded.firm_id = own.firm_id and traded.id = own.account_id
-    union all
-    select 'program_publications', to_jsonb(own) from program_publications own, firm
-    where own.firm_id = firm.id and own.person_id = person
-    union all
-    select 'audit_entries', to_jsonb(own) - 'personal' from audit_entries own, firm
-    where own.firm_id = firm.id
-      and (own.actor_id = person or own.personal_of = person
-           or (own.object_kind = 'person' and own.object = person::text))
+    select 'person_groups', to_jsonb(own) from person_groups own
+    where own.firm_id = tradesense_firm() and own.person_id = person
 $$;
+revoke all on function tradesense_sales_of(uuid) from public;
+grant execute on function tradesense_sales_of(uuid) to tradesense_app;

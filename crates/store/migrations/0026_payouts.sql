@@ -306,24 +306,17 @@ $$;
 revoke all on function tradesense_open_payouts(uuid) from public;
 grant execute on function tradesense_open_payouts(uuid) to tradesense_app;
 
-alter function tradesense_forget_person(uuid, timestamptz) rename to tradesense_forget_person_before_0026;
-create function tradesense_forget_person(person uuid, erased timestamptz) returns void
-    language plpgsql security definer set search_path = public, pg_temp as $$
-begin
-    delete from identity_documents shown where shown.firm_id = tradesense_firm() and shown.person_id = person;
-    perform tradesense_forget_person_before_0026(person, erased);
-end
+-- What somebody has shown of themselves. With `tradesense_forget_person`.
+create function tradesense_forget_payouts(person uuid) returns void
+    language sql security definer set search_path = public, pg_temp as $$
+    delete from identity_documents where firm_id = tradesense_firm() and person_id = person
 $$;
-revoke all on function tradesense_forget_person(uuid, timestamptz) from public;
-revoke all on function tradesense_forget_person_before_0026(uuid, timestamptz) from public, tradesense_app;
-grant execute on function tradesense_forget_person(uuid, timestamptz) to tradesense_app;
+revoke all on function tradesense_forget_payouts(uuid) from public;
+grant execute on function tradesense_forget_payouts(uuid) to tradesense_app;
 
--- Every row about a person: as before, with what is new.
-alter function tradesense_rows_of(uuid) rename to tradesense_rows_of_before_0026;
-create function tradesense_rows_of(person uuid) returns table (kind text, content jsonb)
+-- What docs/compliance/data.toml calls `export`, of the tables above.
+create function tradesense_payouts_of(person uuid) returns table (kind text, content jsonb)
     language sql stable security definer set search_path = public, pg_temp as $$
-    select before.kind, before.content from tradesense_rows_of_before_0026(person) before
-    union all
     -- Who looked at it is the firm's business.
     select 'identity_checks', to_jsonb(own) - 'reviewer_id' from identity_checks own
     where own.firm_id = tradesense_firm() and own.person_id = person
@@ -346,6 +339,5 @@ create function tradesense_rows_of(person uuid) returns table (kind text, conten
     select 'certificates', to_jsonb(own) - 'code' from certificates own
     where own.firm_id = tradesense_firm() and own.person_id = person
 $$;
-revoke all on function tradesense_rows_of(uuid) from public;
-revoke all on function tradesense_rows_of_before_0026(uuid) from public, tradesense_app;
-grant execute on function tradesense_rows_of(uuid) to tradesense_app;
+revoke all on function tradesense_payouts_of(uuid) from public;
+grant execute on function tradesense_payouts_of(uuid) to tradesense_app;

@@ -239,7 +239,9 @@ impl PrivacyStore for Store {
         record_in_tx(tx.connection(), std::slice::from_ref(look), &[]).await?;
         let rows = sqlx::query!(
             r#"select kind as "kind!", content as "content!" from tradesense_rows_of($1)
-               union all select kind, content from tradesense_payments_of($1)"#,
+               union all select kind, content from tradesense_sales_of($1)
+               union all select kind, content from tradesense_payments_of($1)
+               union all select kind, content from tradesense_payouts_of($1)"#,
             person.uuid(),
         )
         .fetch_all(tx.connection())
@@ -250,17 +252,28 @@ impl PrivacyStore for Store {
     }
 }
 
+/// Removes and empties all that goes with an erasure, as of an instant or of now. Each part of the schema has its function for its own
+/// tables, as it has one for the archive ([`PrivacyStore::rows_of`]).
+async fn forget_rows(
+    connection: &mut PgConnection,
+    person: PersonId,
+    at: Option<Timestamp>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "select tradesense_forget_payments($1), tradesense_forget_payouts($1),
+                tradesense_forget_person($1, coalesce($2::timestamptz, clock_timestamp()))",
+        person.uuid(),
+        at.map(At) as _,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(())
+}
+
 async fn forget_in_tx(tx: &mut Tx, erased: &Erased, at: Timestamp) -> Result<(), AppError> {
     let doing = "erasing a person";
     let Erased { firm, person, by, .. } = *erased;
-    sqlx::query!(
-        "select tradesense_forget_person($1, $2), tradesense_forget_payments($1)",
-        person.uuid(),
-        At(at) as _,
-    )
-    .fetch_one(tx.connection())
-    .await
-    .doing(doing)?;
+    forget_rows(tx.connection(), person, Some(at)).await.doing(doing)?;
     sqlx::query!(
         "insert into erasures (firm_id, person_id, at, actor_id) values ($1, $2, $3, $4)
          on conflict on constraint erasures_key do nothing",
@@ -407,10 +420,7 @@ async fn seal_firm(owner: &mut PgConnection, firm: FirmId, vault: &Vault) -> Res
                 }
                 // Erased since this database was saved.
                 None => {
-                    sqlx::query!("select tradesense_forget_person($1, clock_timestamp())", person.uuid())
-                        .fetch_one(&mut *tx)
-                        .await
-                        .doing(doing)?;
+                    forget_rows(&mut tx, person, None).await.doing(doing)?;
                 }
             }
             sealed = sealed.saturating_add(1);

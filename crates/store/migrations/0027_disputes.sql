@@ -116,18 +116,6 @@ create table dispute_answers (
 create unique index dispute_answers_once on dispute_answers (firm_id, dispute_id) where state in ('asked', 'done');
 create index dispute_answers_asked on dispute_answers (firm_id, first_asked_at) where state = 'asked';
 
--- Nothing is paid out to whoever disputes what they paid, until it ends for us or somebody lets go.
-create table dispute_holds (
-    firm_id uuid not null,
-    dispute_id uuid not null,
-    person_id uuid not null,
-    at timestamptz not null,
-    ended_at timestamptz,
-    constraint dispute_holds_key primary key (firm_id, dispute_id),
-    constraint dispute_holds_dispute foreign key (firm_id, dispute_id, person_id) references disputes (firm_id, id, person_id)
-);
-create index dispute_holds_by_person on dispute_holds (firm_id, person_id) where ended_at is null;
-
 -- Months in which a provider's rate of disputes was too high, told once for each level.
 create table dispute_rate_alerts (
     firm_id uuid not null,
@@ -149,7 +137,7 @@ do $$
 declare
     name text;
 begin
-    foreach name in array array['refunds', 'disputes', 'dispute_answers', 'dispute_holds', 'dispute_rate_alerts'] loop
+    foreach name in array array['refunds', 'disputes', 'dispute_answers', 'dispute_rate_alerts'] loop
         execute format('alter table %I enable row level security', name);
         execute format('alter table %I force row level security', name);
         execute format('create policy %I on %I using (firm_id = tradesense_firm()) with check (firm_id = tradesense_firm())',
@@ -161,7 +149,6 @@ $$;
 grant update (state, known_as, said, tries, next_at, changed_at) on refunds to tradesense_app;
 grant update (amount_minor, fee_minor, reason, state, inquiry, answer_by, changed_at, next_at, explanation) on disputes to tradesense_app;
 grant update (state, said, changed_at) on dispute_answers to tradesense_app;
-grant update (at, ended_at) on dispute_holds to tradesense_app;
 -- The rate of a month is a count of its payments.
 create index purchase_events_payments on purchase_events (firm_id, at) where what in ('captured', 'paid_again');
 

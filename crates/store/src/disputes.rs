@@ -95,8 +95,9 @@ async fn disputes_in_tx(tx: &mut Tx, which: Which, most: i64) -> Result<Vec<Disp
                   dispute.changed_at as "changed_at: At", dispute.next_at as "next_at: At", dispute.explanation,
                   hold.at as "held_since?: At"
            from disputes dispute
-           left join dispute_holds hold
-                  on hold.firm_id = dispute.firm_id and hold.dispute_id = dispute.id and hold.ended_at is null
+           left join payout_blocks hold
+                  on hold.firm_id = dispute.firm_id and hold.person_id = dispute.person_id
+                 and hold.cause = 'dispute:' || dispute.id
            where dispute.firm_id = $1 and ($2::uuid is null or dispute.id = $2) and ($3::text is null or dispute.state = $3)
              and ($4::uuid is null or (dispute.opened_at, dispute.id) < (select last.opened_at, last.id from disputes last
                                                                          where last.firm_id = $1 and last.id = $4))
@@ -451,42 +452,11 @@ async fn write_answer_in_tx(tx: &mut Tx, answer: &Answer) -> Result<(), AppError
 
 /// Nothing is paid out to whoever disputes, or something again.
 async fn hold_payouts_in_tx(tx: &mut Tx, dispute: &Dispute, hold: Hold) -> Result<(), AppError> {
-    let doing = "holding payouts for a dispute";
-    let firm = tx.firm();
+    let cause = format!("dispute:{}", dispute.id);
+    let (person, at) = (dispute.person, dispute.changed_at);
     match hold {
-        Hold::Keep => {}
-        Hold::Begin => {
-            sqlx::query!(
-                "insert into dispute_holds (firm_id, dispute_id, person_id, at) values ($1, $2, $3, $4)
-                 on conflict on constraint dispute_holds_key do update set at = excluded.at, ended_at = null",
-                firm.uuid(),
-                dispute.id.uuid(),
-                dispute.person.uuid(),
-                At(dispute.changed_at) as _,
-            )
-            .execute(tx.connection())
-            .await
-            .doing(doing)?;
-            let reason = "A payment of theirs is disputed.";
-            block_in_tx(tx, dispute.person, &block_of(dispute), reason, dispute.changed_at).await?;
-        }
-        Hold::End => {
-            sqlx::query!(
-                "update dispute_holds set ended_at = $3 where firm_id = $1 and dispute_id = $2 and ended_at is null",
-                firm.uuid(),
-                dispute.id.uuid(),
-                At(dispute.changed_at) as _,
-            )
-            .execute(tx.connection())
-            .await
-            .doing(doing)?;
-            unblock_in_tx(tx, dispute.person, &block_of(dispute), dispute.changed_at).await?;
-        }
+        Hold::Keep => Ok(()),
+        Hold::Begin => block_in_tx(tx, person, &cause, "A payment of theirs is disputed.", at).await,
+        Hold::End => unblock_in_tx(tx, person, &cause, at).await,
     }
-    Ok(())
-}
-
-/// As what a dispute holds payouts.
-fn block_of(dispute: &Dispute) -> String {
-    format!("dispute:{}", dispute.id)
 }

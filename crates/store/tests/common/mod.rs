@@ -471,8 +471,6 @@ async fn refunds_and_disputes(world: &World, firm: FirmId) {
          from purchases where firm_id = $1 order by created_at, id limit 1",
         "insert into dispute_answers (firm_id, dispute_id, number, kind, state, asked_by, first_asked_at, changed_at)
          select firm_id, id, 1, 'concession', 'failed', person_id, now(), now() from disputes where firm_id = $1",
-        "insert into dispute_holds (firm_id, dispute_id, person_id, at)
-         select firm_id, id, person_id, now() from disputes where firm_id = $1",
         "insert into dispute_rate_alerts (firm_id, provider, month, level, disputes, payments, at)
          values ($1, 'sandbox', '2026-01', 'warn', 1, 100, now())",
     ] {

@@ -1,11 +1,9 @@
 //! Read rows follow from the truth: written bit by bit, made anew, or computed another way, they are the same.
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "tests")]
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Owner, market};
+use crate::common::{Owner, market};
 use engine::Ticket;
 use kernel::{AccountId, FirmId, PurchaseId, SeededRng, Side, Span};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};

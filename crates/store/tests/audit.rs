@@ -8,12 +8,11 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::common::{sealer, story};
 use app::AppError;
 use app::auditing::{
     self, Archive, AuditStore, Batch, Break, Copied, Copies, Cosignature, Exporter, Found, Leaf, LogError,
@@ -27,7 +26,6 @@ use audit::export::{Trust, Verified, Verifier};
 use audit::note::Signs;
 use audit::proof::Proof;
 use audit::tree::{Hash, verify_consistency};
-use common::{sealer, story};
 use kernel::{AccountId, FirmId};
 use providers::copies::{CopiedHashes, Credentials, Folder, Means, Place};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -478,7 +476,7 @@ async fn an_old_backup_is_told_by_what_lies_outside_also_where_the_log_has_grown
     assert_eq!(refused_to_seal(sealer.take_over(3).await), set_back);
     // Somebody seals other entries there, with the right key and without looking outside.
     let elsewhere = tempfile::tempdir().unwrap();
-    let blind = common::sealer(&log.world, &[7], elsewhere.path());
+    let blind = crate::common::sealer(&log.world, &[7], elsewhere.path());
     log.other_acts(100).await;
     let mut sealing = blind.take_over(3).await.unwrap();
     sealing.seal().await.unwrap();
@@ -506,7 +504,7 @@ async fn a_chain_that_was_built_anew_is_told_by_its_key_or_by_an_older_checkpoin
     run(&mut owner, "update audit_entries set action = 'test.other' where id = 5").await;
     let elsewhere = tempfile::tempdir().unwrap();
     let build = async |secret: u8| {
-        let sealer = common::sealer(&log.world, &[secret], elsewhere.path());
+        let sealer = crate::common::sealer(&log.world, &[secret], elsewhere.path());
         let mut sealing = sealer.take_over(9).await.unwrap();
         assert_eq!(sealing.seal().await.unwrap(), 300);
         assert!(sealing.sign().await.unwrap());

@@ -8,8 +8,6 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -17,6 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::common::sealer;
 use app::AppError;
 use app::auditing::{
     self, Archive, ArchiveStore, AuditStore, Batch, Copies, Cosignature, Dropped, Exporter, Found, Held,
@@ -33,7 +32,6 @@ use audit::entry::Source;
 use audit::export::{Trust, Verified, Verifier};
 use audit::note::{NoteKey, NoteSigner, Signs};
 use audit::tree::{Hash, verify_consistency, verify_inclusion};
-use common::sealer;
 use kernel::{AccountId, FirmId, PersonId};
 use providers::copies::Folder;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -731,7 +729,7 @@ async fn a_restored_database_goes_on_as_another_log_by_the_steps_of_the_guide() 
         .await
         .unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
-    let sealer = common::sealer(&log.world, &[8], elsewhere.path());
+    let sealer = crate::common::sealer(&log.world, &[8], elsewhere.path());
     let mut sealing = sealer.take_over(4).await.unwrap();
     assert_eq!(sealing.seal().await.unwrap(), 304);
     assert!(sealing.sign().await.unwrap());

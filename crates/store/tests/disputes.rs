@@ -1,43 +1,27 @@
 //! Money given back and money that is asked back, with a real database and providers that lose, repeat and reorder what is said.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects, reason = "tests")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::common::{Owner, usd};
+use crate::connected::{Connected, connected};
 use app::catalogue::{ShelfChange, Tax};
 use app::disputes::{AnswerState, Disputes, Level, Month, Stage, Thresholds, word};
 use app::ledger::{AsOf, LedgerStore as _, Provider};
-use app::payments::Providers;
-use app::payments::port::{
-    self, Distrust, Headers, Mode, NewCheckout, Notice, Provider as _, ProviderName, Reference, Webhooks,
-};
+use app::payments::port::{self, NewCheckout, Provider as _, ProviderName, Reference};
 use app::purchases::{Order, Purchase, PurchaseEvent, PurchaseState, PurchaseStore as _};
 use app::refunds::{Ask, Origin, Refund, RefundState, Refunds};
 use app::{AppError, Context};
-use common::{Owner, usd};
 use engine::Key;
 use futures_util::future::join_all;
-use kernel::{Clock as _, FirmId, Percent, PurchaseId, SeededRng, Span, Timestamp};
-use providers::payments::paypal::{Paypal, PaypalSettings};
-use providers::payments::stripe::{Stripe, StripeSettings};
-use providers::payments::{Limits, Tools, system_roots};
+use kernel::{Clock as _, FirmId, Percent, PurchaseId, Span};
+use providers::payments::paypal::Paypal;
+use providers::payments::stripe::Stripe;
 use testkit::payments::Fault;
-use testkit::payments::paypal::{CLIENT, FakePaypal, SECRET};
-use testkit::payments::stripe::{FakeStripe, KEY};
+use testkit::payments::paypal::FakePaypal;
+use testkit::payments::stripe::FakeStripe;
 use testkit::{World, program};
-
-/// Nobody sends webhooks here: what providers know is pulled.
-struct Deaf;
-
-#[async_trait::async_trait]
-impl Webhooks for Deaf {
-    async fn verify(&self, _: Headers<'_>, _: &[u8], _: Timestamp) -> Result<Notice, Distrust> {
-        Err(Distrust::Missing("everything"))
-    }
-}
 
 struct Till {
     world: World,
@@ -64,32 +48,9 @@ async fn till() -> Till {
     world.catalogue.change_shelf(&admin, change).await.unwrap();
     let buyer = world.context_of(firm, &world.person(firm, "trader@one.example").await);
     let version = world.catalogue.get(firm, "two-step").await.unwrap().version.to_string();
-    let limits = Limits {
-        answer: Duration::from_secs(10),
-        first_wait: Duration::from_millis(1),
-        longest_wait: Duration::from_millis(4),
-        most_failures: 1_000,
-        ..Limits::default()
-    };
+    let Connected { stripe: fake, paypal: paypal_fake, to_stripe: stripe, to_paypal: paypal, providers } =
+        connected(&world, firm).await;
     let clock = world.clock.clone();
-    let tools =
-        || Tools { clock: clock.clone(), rng: Arc::new(SeededRng::new(7)), roots: system_roots(), limits };
-    let fake = FakeStripe::open(clock.clone()).await;
-    let settings = StripeSettings { mode: Mode::Test, key: KEY.to_owned(), address: Some(fake.address()) };
-    let stripe = Arc::new(Stripe::new(settings, tools()).unwrap());
-    let paypal_fake = FakePaypal::open(clock.clone()).await;
-    let settings = PaypalSettings {
-        mode: Mode::Test,
-        client: CLIENT.to_owned(),
-        secret: SECRET.to_owned(),
-        address: Some(paypal_fake.address()),
-    };
-    let paypal = Arc::new(Paypal::new(settings, tools()).unwrap());
-    let providers = Providers::default().with(firm, stripe.clone(), Arc::new(Deaf)).with(
-        firm,
-        paypal.clone(),
-        Arc::new(Deaf),
-    );
     let refunds = Refunds::new(world.store.clone(), providers.clone(), clock.clone(), world.rng.clone());
     let thresholds = Thresholds { least_payments: 4, warn: 250_000, alert: 500_000 };
     let disputes =

@@ -1,10 +1,9 @@
 //! No firm sees or touches another's rows, and no role does what is not its work.
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::panic, reason = "tests")]
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::common::{Story, story};
 use app::catalogue::CatalogueStore;
 use app::identity::IdentityStore;
 use app::notifications::{Group, Note, NotificationStore as _, SECRET_BYTES, Secret};
@@ -13,7 +12,6 @@ use app::purchases::PurchaseStore;
 use app::releases::ReleaseStore;
 use app::webhooks::WebhookStore as _;
 use app::{Actor, AppError, Role};
-use common::{Story, story};
 use engine::{Key, Ticket};
 use kernel::FirmId;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};

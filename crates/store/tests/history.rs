@@ -1,10 +1,7 @@
 //! A shard's history is read at one instant, by its owner's leave or without, and by each firm only its own.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
+use crate::common::{Owner, story};
 use app::trading::{HistoryStore as _, RowsOf, Whose};
-use common::{Owner, story};
 use testkit::{World, instruments};
 
 #[tokio::test]
@@ -45,7 +42,7 @@ async fn each_firm_finds_its_own_accounts() {
     assert!(challenge.iter().all(|whereabouts| whereabouts.shard == 3));
     assert!(challenge.iter().any(|whereabouts| whereabouts.account == other.passed));
 
-    let loaded = common::take_over(&world, 0).await;
+    let loaded = crate::common::take_over(&world, 0).await;
     let version = loaded.state.programs.first().unwrap().0.clone();
     assert_eq!(find(Whose::Version(None, version.clone())).await.unwrap().len(), 3);
     assert_eq!(find(Whose::Version(Some(one.firm), version.clone())).await.unwrap(), of_one);

@@ -1,8 +1,6 @@
 //! Who leads what, when several processes ask.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
 use std::collections::BTreeSet;
 
 use app::leadership::Leadership as _;

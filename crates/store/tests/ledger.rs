@@ -7,18 +7,16 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::common::{snapshot, usd};
 use app::AppError;
 use app::ledger::posting::{self, Event};
 use app::ledger::{
     Account, AsOf, Books, Entry, EntryKind, Hold, HoldState, Ledger, LedgerStore as _, Outcome, Posted,
     Provider, Transfer,
 };
-use common::{snapshot, usd};
 use futures_util::future::join_all;
 use kernel::{Currency, EntryId, FirmId, HoldId, Money, PersonId, SeededRng, Span, Timestamp};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};

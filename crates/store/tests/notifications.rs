@@ -1,17 +1,15 @@
 //! What people are told: once each, where they want it, and by mails that are sent or given up in sight.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{Story, message, somebody, story};
 use app::events::{Consumer as _, Message};
 use app::identity::Person;
 use app::jobs::{Claim, Ended, JobHandler, JobStore as _, Outcome};
 use app::notifications::{BounceKey, Bounced, Group, Kind, MAIL_QUEUE, Notifications, Preference};
 use app::{AppError, Context};
-use common::{Story, message, somebody, story};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use kernel::{AccountId, Span, Timestamp};
 use providers::mail::{Security, Smtp, SmtpSettings};

@@ -1,12 +1,10 @@
 //! What a firm's people change: what is on sale, and the calendar of releases.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
+use crate::common::story;
 use app::AppError;
 use app::catalogue::{CatalogueStore as _, Source};
 use app::releases::{NewRelease, ReleaseStore as _};
-use common::story;
 use kernel::{Currency, Money, Span, Timestamp};
 use sqlx::Executor as _;
 use testkit::{World, program};

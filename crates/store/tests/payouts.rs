@@ -8,18 +8,17 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
+use crate::common::{FakeTaker, Owner, Taking, kyc, payouts, usd};
+use crate::connected::{Connected, connected};
 use app::identity::Person;
 use app::kyc::{DocumentKind, Finding, Judgement, Standing};
 use app::ledger::{AsOf, LedgerStore as _};
 use app::payments::Providers;
-use app::payments::port::{Distrust, Headers, Mode, Notice, Provider, ProviderName, Webhooks};
+use app::payments::port::{Provider, ProviderName};
 use app::payouts::{
     ASKED_AGAIN_AFTER, Answer, AtDesk, AttemptState, BankAccount, Certificates, Payee, Payout, PayoutState,
     PayoutStore as _, Payouts, Proven, Request, Settings, Subject, Taker, Wanted, csv, pain001,
@@ -28,27 +27,14 @@ use app::privacy::{Erased, PrivacyStore as _, State};
 use app::trading::{Desk, Line, LineError, Origin, Submitted, Views};
 use app::{AppError, Context};
 use async_trait::async_trait;
-use common::{FakeTaker, Owner, Taking, kyc, payouts, usd};
 use engine::{Command, Forecast, Key, View};
 use futures_util::future::join_all;
-use kernel::{AccountId, Amount, Clock as _, FirmId, Money, SeededRng, Span, Timestamp};
-use providers::payments::paypal::{Paypal, PaypalSettings};
-use providers::payments::stripe::{Stripe, StripeSettings};
-use providers::payments::{Limits, Tools, system_roots};
+use kernel::{AccountId, Amount, Clock as _, FirmId, Money, Span};
 use testkit::payments::Fault;
-use testkit::payments::paypal::{CLIENT, FakePaypal, SECRET};
-use testkit::payments::stripe::{FakeStripe, KEY};
+use testkit::payments::paypal::FakePaypal;
+use testkit::payments::stripe::FakeStripe;
 use testkit::{World, program};
 use tokio::sync::{mpsc, oneshot};
-
-struct NoWebhooks;
-
-#[async_trait]
-impl Webhooks for NoWebhooks {
-    async fn verify(&self, _: Headers<'_>, _: &[u8], _: Timestamp) -> Result<Notice, Distrust> {
-        Err(Distrust::WrongSignature)
-    }
-}
 
 struct House {
     world: World,
@@ -62,6 +48,7 @@ struct House {
     payouts: Arc<Payouts>,
     stripe: FakeStripe,
     paypal: FakePaypal,
+    providers: Providers,
 }
 
 fn key(text: &str) -> Key {
@@ -73,17 +60,6 @@ fn code<T: std::fmt::Debug>(told: Result<T, AppError>) -> &'static str {
         Err(AppError::Refused { code, .. }) => code,
         other => panic!("{other:?}"),
     }
-}
-
-fn tools(world: &World) -> Tools {
-    let limits = Limits {
-        answer: Duration::from_secs(10),
-        first_wait: Duration::from_millis(1),
-        longest_wait: Duration::from_millis(4),
-        most_failures: 100,
-        ..Limits::default()
-    };
-    Tools { clock: world.clock.clone(), rng: Arc::new(SeededRng::new(7)), roots: system_roots(), limits }
 }
 
 async fn house() -> House {
@@ -104,27 +80,25 @@ async fn house() -> House {
     owner.quote("EURUSD", 110_000, 110_002);
     let account = owner.open(&bought).await;
     let _proof = owner.commit().await.unwrap();
-    let stripe = FakeStripe::open(world.clock.clone()).await;
+    let Connected { stripe, paypal, providers, .. } = connected(&world, firm).await;
     stripe.top_up(1_000_000, "usd");
-    let paypal = FakePaypal::open(world.clock.clone()).await;
-    let at_stripe = StripeSettings { mode: Mode::Test, key: KEY.to_owned(), address: Some(stripe.address()) };
-    let at_stripe: Arc<dyn Provider> = Arc::new(Stripe::new(at_stripe, tools(&world)).unwrap());
-    let at_paypal = PaypalSettings {
-        mode: Mode::Test,
-        client: CLIENT.to_owned(),
-        secret: SECRET.to_owned(),
-        address: Some(paypal.address()),
-    };
-    let at_paypal: Arc<dyn Provider> = Arc::new(Paypal::new(at_paypal, tools(&world)).unwrap());
-    let providers = Providers::default().with(firm, at_stripe, Arc::new(NoWebhooks)).with(
-        firm,
-        at_paypal,
-        Arc::new(NoWebhooks),
-    );
     let taker = Arc::new(FakeTaker::default());
-    let payouts = Arc::new(payouts(&world, &taker, providers));
+    let payouts = Arc::new(payouts(&world, &taker, providers.clone()));
     drop(owner);
-    let house = House { world, firm, trader, buyer, admin, finance, account, taker, payouts, stripe, paypal };
+    let house = House {
+        world,
+        firm,
+        trader,
+        buyer,
+        admin,
+        finance,
+        account,
+        taker,
+        payouts,
+        stripe,
+        paypal,
+        providers,
+    };
     house.set(false, Some("1000")).await;
     house
 }
@@ -204,31 +178,7 @@ impl House {
     }
 
     fn provider(&self, name: ProviderName) -> Arc<dyn Provider> {
-        match name {
-            ProviderName::Stripe => Arc::new(
-                Stripe::new(
-                    StripeSettings {
-                        mode: Mode::Test,
-                        key: KEY.to_owned(),
-                        address: Some(self.stripe.address()),
-                    },
-                    tools(&self.world),
-                )
-                .unwrap(),
-            ),
-            ProviderName::Paypal => Arc::new(
-                Paypal::new(
-                    PaypalSettings {
-                        mode: Mode::Test,
-                        client: CLIENT.to_owned(),
-                        secret: SECRET.to_owned(),
-                        address: Some(self.paypal.address()),
-                    },
-                    tools(&self.world),
-                )
-                .unwrap(),
-            ),
-        }
+        self.providers.of(self.firm, name).unwrap().clone()
     }
 
     /// Debits minus credits, in cents, of everything that is not zero.

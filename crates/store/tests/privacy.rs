@@ -1,18 +1,16 @@
 //! Who people are is sealed, found again by an index, and gone once their key is destroyed, in every copy of the database.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::common::{Story, story};
 use app::identity::{Cost, Identity, IdentityStore as _, Password, Registration};
 use app::notifications::{Note, NotificationStore as _};
 use app::privacy::{Homes, KeyStore as _, Privacy, State, Subject, pseudonym, read_archive, replay};
 use app::upkeep::{Upkeep, UpkeepStore as _};
 use app::{AppError, Context, Role};
 use audit::SigningKey;
-use common::{Story, story};
 use kernel::{Clock as _, Span};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

@@ -2,34 +2,30 @@
 //! each payment that was kept, nothing that differs. `SCHEDULES=10000 cargo nextest run -p store --test provider_schedules` runs so many.
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "tests")]
 
-mod common;
-
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
+use crate::common::FakeTaker;
+use crate::connected::{Connected, connected};
 use app::Context;
 use app::disputes::{Disputes, Thresholds};
 use app::ledger::{AsOf, LedgerStore as _};
-use app::payments::Providers;
 use app::payments::checkouts::{Checkouts, Wish};
 use app::payments::following::{Following, Parts};
 use app::payments::notices::{NewNotice, NoticeStore as _};
 use app::payments::port::{Headers, Mode, ProviderName, Webhooks as _};
 use app::purchases::{Order, Purchase, PurchaseState, PurchaseStore as _, Purchases};
 use app::refunds::Refunds;
-use common::FakeTaker;
 use engine::Key;
-use kernel::{Clock as _, FirmId, PurchaseId, SeededRng, Span};
+use kernel::{Clock as _, FirmId, PurchaseId, Span};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use providers::payments::stripe::{Stripe, StripeSettings, StripeWebhooks};
-use providers::payments::{Limits, Tools, system_roots};
+use providers::payments::stripe::StripeWebhooks;
 use sqlx::{AssertSqlSafe, Executor as _};
 use testkit::payments::shuffled;
-use testkit::payments::stripe::{FakeStripe, KEY, SECRET};
+use testkit::payments::stripe::{FakeStripe, SECRET};
 use testkit::{World, program};
 
 /// What happens next, to one purchase.
@@ -85,21 +81,8 @@ async fn shop() -> Shop {
     world.publish(firm, "two-step", program("Two steps")).await;
     let buyer = world.context_of(firm, &world.person(firm, "trader@one.example").await);
     let version = world.catalogue.get(firm, "two-step").await.unwrap().version.to_string();
-    let limits = Limits {
-        answer: Duration::from_secs(10),
-        first_wait: Duration::from_millis(1),
-        longest_wait: Duration::from_millis(4),
-        most_failures: 1_000,
-        ..Limits::default()
-    };
     let (clock, rng) = (world.clock.clone(), world.rng.clone());
-    let tools =
-        Tools { clock: clock.clone(), rng: Arc::new(SeededRng::new(7)), roots: system_roots(), limits };
-    let fake = FakeStripe::open(clock.clone()).await;
-    let settings = StripeSettings { mode: Mode::Test, key: KEY.to_owned(), address: Some(fake.address()) };
-    let hears = || StripeWebhooks::new(Mode::Test, vec![SECRET.to_owned()]).unwrap();
-    let stripe = Arc::new(Stripe::new(settings, tools).unwrap());
-    let providers = Providers::default().with(firm, stripe, Arc::new(hears()));
+    let Connected { stripe: fake, providers, .. } = connected(&world, firm).await;
     let store = || world.store.clone();
     let purchases = Arc::new(Purchases::new(store(), store(), clock.clone(), rng.clone()));
     let checkouts = Checkouts::new(store(), purchases, providers.clone(), clock.clone(), rng.clone());
@@ -107,7 +90,7 @@ async fn shop() -> Shop {
     let refunds = Arc::new(Refunds::new(store(), providers.clone(), clock.clone(), rng.clone()));
     let thresholds = Thresholds::default();
     let disputes = Arc::new(Disputes::new(store(), store(), providers.clone(), thresholds, clock.clone()));
-    let payouts = common::payouts(&world, &Arc::new(FakeTaker::default()), providers.clone());
+    let payouts = crate::common::payouts(&world, &Arc::new(FakeTaker::default()), providers.clone());
     let parts = Parts {
         providers,
         checkouts: checkouts.clone(),
@@ -116,7 +99,7 @@ async fn shop() -> Shop {
         payouts: Arc::new(payouts),
     };
     let following = Following::new(store(), parts, clock, rng);
-    let hears = hears();
+    let hears = StripeWebhooks::new(Mode::Test, vec![SECRET.to_owned()]).unwrap();
     Shop { world, firm, buyer, version, fake, hears, checkouts, refunds, disputes, following }
 }
 

@@ -1,13 +1,10 @@
 //! A receipt that cannot be made holds up no other one, is kept with its fault, and is made once it can be.
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-mod common;
 
 use std::sync::Arc;
 
+use crate::common::story;
 use app::receipts::{Issuer, ReceiptStore as _, Stored};
 use audit::SigningKey;
-use common::story;
 use sqlx::Row as _;
 use testkit::World;
 

@@ -7,11 +7,11 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::common::{Owner, market, usd};
+use crate::connected::{Connected, connected};
 use app::finance::{By, Days, Finance, FinanceStore as _, Report, Row, day_of};
 use app::identity::Person;
 use app::ledger::posting::{self, Event, PaidFrom};
@@ -20,8 +20,7 @@ use app::ledger::{
 };
 use app::payments::Providers;
 use app::payments::port::{
-    Destination, Distrust, Headers, Mode, NewCheckout, NewPayout, NewRefund, Notice, Provider, ProviderName,
-    Reference, Webhooks,
+    Destination, NewCheckout, NewPayout, NewRefund, Provider, ProviderName, Reference,
 };
 use app::purchases::{Order, Purchase, PurchaseEvent};
 use app::reconciliation::{
@@ -29,29 +28,15 @@ use app::reconciliation::{
 };
 use app::{AppError, Context};
 use async_trait::async_trait;
-use common::{Owner, market, usd};
 use engine::Key;
 use futures_util::future::join_all;
-use kernel::{Clock as _, EntryId, FirmId, HoldId, Money, PurchaseId, Side, Span, Timestamp};
-use providers::payments::paypal::{Paypal, PaypalSettings};
-use providers::payments::stripe::{Stripe, StripeSettings};
-use providers::payments::{Limits, Tools};
-use testkit::payments::paypal::{CLIENT, FakePaypal, SECRET};
-use testkit::payments::stripe::{FakeStripe, KEY};
+use kernel::{Clock as _, EntryId, FirmId, HoldId, Money, PurchaseId, Side, Span};
+use testkit::payments::paypal::FakePaypal;
+use testkit::payments::stripe::FakeStripe;
 use testkit::{World, program};
 
 const STRIPE: Subject = Subject::Provider(ProviderName::Stripe);
 const PAYPAL: Subject = Subject::Provider(ProviderName::Paypal);
-
-/// Nobody tells us anything: everything is told by the test.
-struct Deaf;
-
-#[async_trait]
-impl Webhooks for Deaf {
-    async fn verify(&self, _: Headers<'_>, _: &[u8], _: Timestamp) -> Result<Notice, Distrust> {
-        Err(Distrust::WrongSignature)
-    }
-}
 
 struct Shop {
     world: World,
@@ -76,25 +61,7 @@ async fn shop() -> Shop {
     let trader = world.person(firm, "trader@one.example").await;
     let buyer = world.context_of(firm, &trader);
     let version = world.catalogue.get(firm, "two-step").await.unwrap().version.to_string();
-    let stripe = FakeStripe::open(world.clock.clone()).await;
-    let paypal = FakePaypal::open(world.clock.clone()).await;
-    let tools = || Tools {
-        clock: world.clock.clone(),
-        rng: world.rng.clone(),
-        roots: rustls::RootCertStore::empty(),
-        limits: Limits::default(),
-    };
-    let settings = StripeSettings { mode: Mode::Test, key: KEY.to_owned(), address: Some(stripe.address()) };
-    let at_stripe = Stripe::new(settings, tools()).unwrap();
-    let settings = PaypalSettings {
-        mode: Mode::Test,
-        client: CLIENT.to_owned(),
-        secret: SECRET.to_owned(),
-        address: Some(paypal.address()),
-    };
-    let at_paypal = Paypal::new(settings, tools()).unwrap();
-    let providers = Providers::default().with(firm, Arc::new(at_stripe), Arc::new(Deaf));
-    let providers = providers.with(firm, Arc::new(at_paypal), Arc::new(Deaf));
+    let Connected { stripe, paypal, providers, .. } = connected(&world, firm).await;
     let (store, clock) = (world.store.clone(), world.clock.clone());
     let books = Reconciliation::new(store, providers.clone(), clock, world.rng.clone());
     Shop { world, firm, admin, finance, trader, buyer, version, stripe, paypal, providers, books }

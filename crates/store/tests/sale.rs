@@ -7,10 +7,9 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::common::{Owner, usd};
 use app::catalogue::{Addon, AddonChange, AddonPrice, Country, Coupon, Off, Price, ShelfChange, Tax};
 use app::identity::Person;
 use app::ledger::{AsOf, LedgerStore as _, Provider};
@@ -18,7 +17,6 @@ use app::purchases::{
     Bought, Happening, OPEN_FOR, Order, Purchase, PurchaseEvent, PurchaseState, PurchaseStore as _,
 };
 use app::{AppError, Context};
-use common::{Owner, usd};
 use engine::Key;
 use futures_util::future::join_all;
 use kernel::{Currency, FirmId, Money, Percent, Span};

@@ -1,10 +1,8 @@
 //! What a shard commits is what the next owner finds.
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
 
-mod common;
-
+use crate::common::{Owner, market, refused_take_over, story, take_over};
 use app::trading::{Changed, Decided, HistoryStore, ShardError, ShardStore};
-use common::{Owner, market, refused_take_over, story, take_over};
 use engine::{
     Act, Change, Command, Done, EntryKind, Event, InstrumentId, Key, Order, OrderKind, OrderState, Place,
     Position, Refusal, Status, Ticket, What,

@@ -1,16 +1,14 @@
 //! Registering, buying and reading over the real store.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Owner, story};
 use app::AppError;
 use app::events::MessageStore as _;
 use app::identity::{Cost, Identity, Password, Registration, Token};
 use app::purchases::PurchaseState;
 use app::trading::{ShardError, ShardStore as _};
-use common::{Owner, story};
 use engine::{Key, Status};
 use kernel::{Amount, Span};
 use sha2::{Digest as _, Sha256};

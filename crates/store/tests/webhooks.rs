@@ -1,10 +1,9 @@
 //! What the firm's own systems are told: signed, tried again by the schedule, given up in sight, and found again.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{hook, message, somebody, webhooks};
 use app::events::{Consumer as _, Message};
 use app::jobs::{Claim, Ended, JobHandler, JobStore as _, Outcome};
 use app::notifications::{Kind, Notifications};
@@ -13,7 +12,6 @@ use app::webhooks::{
     QUEUE, SigningSecret, UrlPolicy, Webhooks, headers,
 };
 use app::{AppError, Context};
-use common::{hook, message, somebody, webhooks};
 use kernel::{Clock as _, DeliveryId, FirmId, Span, Timestamp, WebhookId};
 use providers::webhooks::{Limits, SystemLookup, WebhookClient};
 use serde_json::json;

@@ -2,10 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
 
-mod common;
-
+use crate::common::{PLAIN, Stage, Trader, program};
 use app::Role;
-use common::{PLAIN, Stage, Trader, program};
 use kernel::RequestId;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -7,19 +7,17 @@
     reason = "a test that cannot go on stops"
 )]
 
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{NEIGHBOUR, PLAIN, Stage, Trader, program};
 use app::Role;
 use audit::SigningKey;
 use audit::checkpoint::{Checkpoint, Keys};
 use audit::note::{Note, NoteKey, NoteSigner, Signs};
 use audit::tree::{Hash, verify_consistency};
-use common::{NEIGHBOUR, PLAIN, Stage, Trader, program};
 use kernel::{ManualClock, SeededRng, Timestamp};
 use providers::copies::{Credentials, Means, Place};
 use serde_json::{Value, json};

@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-mod common;
-
-use common::{PLAIN, Stage, Trader, program};
+use crate::common::{PLAIN, Stage, Trader, program};
 use serde_json::{Value, json};
 
 /// Everything of an account that a mistake could change.

@@ -1,9 +1,7 @@
 //! What requests and answers carry beside what they say.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-mod common;
-
-use common::{PLAIN, Stage, program};
+use crate::common::{PLAIN, Stage, program};
 use serde_json::json;
 use sqlx::Row as _;
 

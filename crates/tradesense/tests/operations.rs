@@ -3,18 +3,16 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::common::{Stage, Trader};
 use app::events::{Consumer, Failed, Message, MessageStore as _};
 use app::jobs::{Job, JobError, JobHandler, JobStore as _, NewJob};
 use app::{AppError, Role};
 use async_trait::async_trait;
-use common::{Stage, Trader};
 use kernel::{Clock as _, FirmId, OwnerId, Span};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor as _};

@@ -3,11 +3,9 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
-mod common;
-
+use crate::common::{PLAIN, Stage, Trader, program, replays_to_the_stored_state};
 use app::Role;
 use app::catalogue::Publication;
-use common::{PLAIN, Stage, Trader, program, replays_to_the_stored_state};
 use kernel::{Clock as _, Currency, Money, RequestId, SeededRng};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -1,16 +1,14 @@
 //! Buying with money: the whole platform over HTTP, with Stripe and PayPal as they answer and tell.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{OPENING, PLAIN, Stage, Trader, at, program};
 use app::ledger::{Account, AsOf, LedgerStore as _};
 use app::payments::Providers;
 use app::payments::port::Mode;
 use async_trait::async_trait;
-use common::{OPENING, PLAIN, Stage, Trader, at, program};
 use kernel::ManualClock;
 use providers::payments::paypal::{
     CertificateSource, CertificateUrl, Paypal, PaypalSettings, PaypalWebhooks,

@@ -3,11 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
-mod common;
-
 use std::process::Command;
 
-use common::{Stage, program, recorded_zip, replays_to_the_stored_state};
+use crate::common::{Stage, program, recorded_zip, replays_to_the_stored_state};
 use serde_json::{Value, json};
 
 const TWO_STEP: &str = r#"

@@ -2,12 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
-mod common;
-
 use std::path::Path;
 
+use crate::common::{PASSWORD, PLAIN, Stage, Trader, program};
 use app::Role;
-use common::{PASSWORD, PLAIN, Stage, Trader, program};
 use serde_json::{Value, json};
 use tradesense::privacy::verify;
 use tradesense::replay::Found;

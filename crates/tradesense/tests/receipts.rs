@@ -2,14 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
 
-mod common;
-
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use crate::common::{PLAIN, Stage, program};
 use audit::receipt::{seal, verify};
 use audit::{PublicKey, SigningKey};
-use common::{PLAIN, Stage, program};
 use engine::Receipt;
 use serde_json::{Value, json};
 

@@ -3,13 +3,11 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common::{PLAIN, Stage, Trader, program};
 use app::Role;
-use common::{PLAIN, Stage, Trader, program};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
@@ -344,7 +342,8 @@ async fn the_risk_desk_asks_over_http() {
 
     // The accounts of another firm are nobody's business, whatever the version's name.
     let session = friday.stage.neighbours_visitor(None);
-    let body = json!({ "email": "eve@example.com", "password": common::PASSWORD, "display_name": "Eve" });
+    let body =
+        json!({ "email": "eve@example.com", "password": crate::common::PASSWORD, "display_name": "Eve" });
     assert_eq!(session.post("/v1/auth/register", None, &body).await.0, 201);
     let (status, _) = session.post("/v1/what-if", None, &same).await;
     assert_eq!(status, 403);

@@ -1,10 +1,8 @@
 //! Notifications, choices, mails and webhooks over HTTP, as a browser, a mail program and a firm's own system meet them.
 
-mod common;
-
+use crate::common::{PLAIN, Stage, program};
 use app::Role;
 use app::notifications::{Group, Mailer as _};
-use common::{PLAIN, Stage, program};
 use kernel::{MailId, PersonId};
 use serde_json::{Value, json};
 

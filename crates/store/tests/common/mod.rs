@@ -1,6 +1,6 @@
 //! The owner of a shard, driven by hand: applies inputs to a real engine and commits when told to.
 #![allow(dead_code, reason = "each test file uses its own part")]
-#![expect(clippy::arithmetic_side_effects, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

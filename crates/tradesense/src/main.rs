@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use tradesense::replay::{self, Found};
 use tradesense::role::Part;
 use tradesense::system::SystemClock;
-use tradesense::{audit_log, demo, keys, privacy, quotes, receipt, role, rules, up};
+use tradesense::{audit_log, demo, health, keys, privacy, quotes, receipt, role, rules, secret_files, up};
 
 /// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
 #[derive(Debug, Parser)]
@@ -32,6 +32,12 @@ enum Command {
     Analytics(role::Role),
     /// Makes the demonstration's firm, programs and people in a migrated database, and prints the passwords.
     Demo(demo::Demo),
+    /// Asks a process whether it serves. Ends with 0 only if it does.
+    Health {
+        /// Where it answers.
+        #[arg(default_value = health::USUAL)]
+        url: String,
+    },
     /// Prints the OpenAPI document.
     Openapi {
         /// That of the analytics role.
@@ -88,13 +94,19 @@ fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    let ran = match Cli::parse().command {
+    let args = std::env::args_os().collect();
+    let args = match secret_files::with_files(&Cli::command(), args, |name| std::env::var_os(name)) {
+        Ok(args) => args,
+        Err(error) => return failed(&error),
+    };
+    let ran = match Cli::parse_from(args).command {
         Command::Up(up) => up::run(&up).map(|()| Found::Equal),
         Command::Api(role) => role::run(Part::Api, &role).map(|()| Found::Equal),
         Command::Engine(role) => role::run(Part::Engine, &role).map(|()| Found::Equal),
         Command::Worker(role) => role::run(Part::Worker, &role).map(|()| Found::Equal),
         Command::Analytics(role) => role::run(Part::Analytics, &role).map(|()| Found::Equal),
         Command::Demo(demo) => demo::run(&demo).map(|()| Found::Equal),
+        Command::Health { url } => health::ask(&url).map(|()| Found::Equal),
         Command::Topics => topics().map(|()| Found::Equal),
         Command::Openapi { analytics } => openapi(analytics).map(|()| Found::Equal),
         Command::Migrate { database_url, login_password, keys_dir, region } => {
@@ -112,12 +124,14 @@ fn main() -> ExitCode {
     match ran {
         Ok(Found::Equal) => ExitCode::SUCCESS,
         Ok(Found::Different) => ExitCode::FAILURE,
-        Err(error) => {
-            // Nothing is left to tell if standard error is gone too.
-            drop(writeln!(std::io::stderr(), "tradesense: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // Nothing is left to tell if standard error is gone too.
+    drop(writeln!(std::io::stderr(), "tradesense: {error:#}"));
+    ExitCode::FAILURE
 }
 
 fn openapi(of_analytics: bool) -> anyhow::Result<()> {

@@ -54,6 +54,9 @@ enum Command {
         /// Make the login that the platform works under, with this password, and print its URL.
         #[arg(long, env = "TRADESENSE_LOGIN_PASSWORD", hide_env_values = true)]
         login_password: Option<String>,
+        /// The name of that login; of the database's number unless said.
+        #[arg(long, env = "TRADESENSE_LOGIN_NAME", requires = "login_password")]
+        login_name: Option<String>,
         /// Where the keys of people are. Needed once, where there are people from before release 0019.
         #[arg(long, env = "TRADESENSE_KEYS_DIR")]
         keys_dir: Option<PathBuf>,
@@ -109,9 +112,9 @@ fn main() -> ExitCode {
         Command::Health { url } => health::ask(&url).map(|()| Found::Equal),
         Command::Topics => topics().map(|()| Found::Equal),
         Command::Openapi { analytics } => openapi(analytics).map(|()| Found::Equal),
-        Command::Migrate { database_url, login_password, keys_dir, region } => {
-            migrate(&database_url, login_password.as_deref(), keys_dir.as_deref(), &region)
-                .map(|()| Found::Equal)
+        Command::Migrate { database_url, login_password, login_name, keys_dir, region } => {
+            let login = login_password.as_deref().map(|password| (login_name.as_deref(), password));
+            migrate(&database_url, login, keys_dir.as_deref(), &region).map(|()| Found::Equal)
         }
         Command::Check { database_url } => check(&database_url),
         Command::Replay(replay) => replay::run(&replay, &SystemClock),
@@ -158,7 +161,7 @@ fn check(url: &str) -> anyhow::Result<Found> {
 
 fn migrate(
     url: &str,
-    login_password: Option<&str>,
+    login: Option<(Option<&str>, &str)>,
     keys_dir: Option<&Path>,
     region: &privacy::RegionArgs,
 ) -> anyhow::Result<()> {
@@ -166,8 +169,8 @@ fn migrate(
     runtime.block_on(store::Store::migrate(url))?;
     let keys = keys_dir.map(keys::people_keys).transpose()?;
     runtime.block_on(privacy::prepare(url, keys.as_ref(), region))?;
-    if let Some(password) = login_password {
-        let login = runtime.block_on(store::Store::ensure_login(url, password))?;
+    if let Some((name, password)) = login {
+        let login = runtime.block_on(store::Store::ensure_login_named(url, name, password))?;
         writeln!(std::io::stdout().lock(), "{login}")?;
     }
     Ok(())

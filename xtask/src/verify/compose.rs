@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_yaml_ng::Value;
 
 use super::sandbox::{Network, Plan, Sandbox};
-use super::stand_ins::{StandIn, name, prepare};
+use super::stand_ins::{StandIn, prepare};
 use super::tools::{as_root, ask, listed, refused};
 use super::{Checked, checked, failed};
 use crate::machine::root;
@@ -174,7 +174,10 @@ fn read() -> Outcome<Compose> {
     let text = fs::read_to_string(&file).map_err(Failure::of(format!("read {FILE}")))?;
     let mut value: Value =
         serde_yaml_ng::from_str(&interpolated(&text)).map_err(Failure::of(format!("read {FILE}")))?;
-    value.apply_merge().map_err(Failure::of(format!("merge what {FILE} repeats")))?;
+    // What is merged may itself merge something; once goes one step.
+    for _ in 0..4 {
+        value.apply_merge().map_err(Failure::of(format!("merge what {FILE} repeats")))?;
+    }
     serde_yaml_ng::from_value(value).map_err(Failure::of(format!("understand {FILE}")))
 }
 
@@ -339,7 +342,11 @@ fn about_others(
             fault(name, format!("there is no service {other}"));
             continue;
         };
-        let shared = needed.profiles.iter().any(|profile| service.profiles.contains(profile));
+        // The demonstration's data go into what core starts.
+        let beside = |profile: &String| {
+            service.profiles.contains(profile) || (profile == "core" && service.profiles == ["demo"])
+        };
+        let shared = needed.profiles.iter().any(beside);
         if dependency.required && !shared {
             fault(name, format!("needs {other}, which its profile does not start"));
         }
@@ -888,6 +895,7 @@ fn errors(targets: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stand_ins::name;
     use super::*;
 
     #[test]

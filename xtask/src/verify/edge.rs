@@ -27,13 +27,11 @@ use crate::{Failure, Outcome};
 const STRANGER: &str = "203.0.113.5";
 const OTHER_STRANGER: &str = "203.0.113.6";
 const THIRD_STRANGER: &str = "203.0.113.7";
-/// The network's number.
-const NET: u8 = 201;
 
 /// nginx with `deployment/edge/nginx.conf`.
 pub(crate) fn nginx() -> Checked {
     let all = || -> Outcome<Vec<String>> {
-        let field = Field::new("nginx")?;
+        let field = Field::new("nginx", 201)?;
         let dir = field.dir();
         let edge = copy_of_edge(dir)?;
         let balancers = format!("set_real_ip_from {};\n", field.network.address(1));
@@ -59,7 +57,7 @@ pub(crate) fn nginx() -> Checked {
 /// Envoy with `deployment/edge/envoy.yaml`.
 pub(crate) fn envoy() -> Checked {
     let all = || -> Outcome<Vec<String>> {
-        let field = Field::new("envoy")?;
+        let field = Field::new("envoy", 203)?;
         let dir = field.dir();
         let text = fs::read_to_string(root()?.join("deployment/edge/envoy.yaml"))
             .map_err(Failure::of("read envoy.yaml"))?;
@@ -126,11 +124,11 @@ struct Field {
 }
 
 impl Field {
-    fn new(name: &str) -> Outcome<Self> {
+    fn new(name: &str, number: u8) -> Outcome<Self> {
         as_root()?;
         let scratch = Scratch::new(&format!("edge-{name}"))?;
         let dir = scratch.path();
-        let network = Network::new(name, NET, None)?;
+        let network = Network::new(name, number, None)?;
         for address in [network.address(10), network.address(11)] {
             network.add_host(&format!("{address}/24"))?;
         }
@@ -757,12 +755,18 @@ made = socket.create_connection((sys.argv[2], int(sys.argv[3])), 5, (sys.argv[1]
 made.settimeout(None)
 made.sendall(sys.argv[4].encode())
 def out():
-    while part := made.recv(4096):
-        os.write(1, part)
+    try:
+        while part := made.recv(4096):
+            os.write(1, part)
+    except OSError:
+        pass
     os._exit(0)
 threading.Thread(target=out, daemon=True).start()
-while part := os.read(0, 4096):
-    made.sendall(part)
+try:
+    while part := os.read(0, 4096):
+        made.sendall(part)
+except OSError:
+    os._exit(0)
 ";
 
 /// How long a connection is kept that says a letter a second; `None` if for longer than 20 s.

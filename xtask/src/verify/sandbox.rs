@@ -124,13 +124,7 @@ impl Sandbox {
         run(Command::new("ip").args(["-n", space, "link", "set", "lo", "up"]))?;
         for (number, (bridge, address)) in plan.networks.iter().enumerate() {
             let inside = format!("eth{number}");
-            // Fifteen letters are the longest name of a link.
-            let outside = format!(
-                "tv{}x{}",
-                number,
-                space.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)))
-                    & 0x00ff_ffff
-            );
+            let outside = link(space, number);
             run(Command::new("ip")
                 .args(["link", "add", &outside, "type", "veth", "peer", "name", &inside, "netns", space]))?;
             run(Command::new("ip").args(["link", "set", &outside, "master", bridge, "up"]))?;
@@ -240,8 +234,23 @@ impl Drop for Sandbox {
             drop(self.child.kill());
             drop(self.child.wait());
         }
+        // The space lives for as long as a process of it; its links need not.
+        for number in 0..self.plan.networks.len() {
+            drop(
+                Command::new("ip")
+                    .args(["link", "del", &link(&self.space, number)])
+                    .stderr(Stdio::null())
+                    .status(),
+            );
+        }
         drop(Command::new("ip").args(["netns", "del", &self.space]).status());
     }
+}
+
+/// This machine's end of a link; fifteen letters are the longest name.
+fn link(space: &str, number: usize) -> String {
+    let sum = space.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    format!("tv{number}x{}", sum & 0x00ff_ffff)
 }
 
 /// What makes the box and becomes the program.

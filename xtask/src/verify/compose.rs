@@ -500,7 +500,7 @@ fn make_secrets(dir: &Path) -> Outcome {
 }
 
 /// How long a first start may take.
-const FIRST_START: Duration = Duration::from_mins(5);
+const FIRST_START: Duration = Duration::from_mins(2);
 
 /// Starts the profiles core, demo and observability from the file, and looks at them.
 pub(crate) fn runs() -> Checked {
@@ -621,7 +621,13 @@ impl Stack {
             }
         });
         if end != Some(true) {
-            return Err(Failure::new(format!("{name} did not start; it said\n    {}", running.tail())));
+            let asked =
+                health.map(|health| health.test.split_first().map(|(_, test)| running.run_inside(test)));
+            let answer = asked.flatten().and_then(Result::ok).map_or_else(String::new, |said| said.text);
+            return Err(Failure::new(format!(
+                "{name} did not start; it said\n    {}\n  its health: {answer}",
+                running.tail()
+            )));
         }
         if service.is_one_shot() {
             self.said.insert(name.to_owned(), running.log());

@@ -263,6 +263,15 @@ fn script(dir: &Path, plan: &Plan) -> Outcome<String> {
     let root = dir.join(format!("{}.root", plan.name));
     fs::create_dir_all(&root).map_err(Failure::of(format!("create {}", root.display())))?;
     let root = root.display();
+    // What is bound below /usr needs a place there before it is closed.
+    for (_, inside, _) in &plan.binds {
+        if let Some((over, place)) = plan.over_usr.as_ref().zip(inside.strip_prefix("/usr/")) {
+            let place = over.join(place);
+            let folder = place.parent().unwrap_or(over);
+            fs::create_dir_all(folder).map_err(Failure::of(format!("create {}", folder.display())))?;
+            fs::write(&place, "").map_err(Failure::of(format!("write {}", place.display())))?;
+        }
+    }
     line(format_args!("mount --make-rprivate /"));
     line(format_args!("hostname {}", plan.name));
     if let Some(image) = &plan.image {

@@ -70,7 +70,8 @@ pub(crate) fn tradesense() -> Outcome<PathBuf> {
         Some(program) => PathBuf::from(program),
         None => target()?.join("debug/tradesense"),
     };
-    if program.is_file() {
+    // Where it lies itself, and not a link to it.
+    if let Ok(program) = program.canonicalize() {
         return Ok(program);
     }
     Err(Failure::new(format!("{} is not there: cargo build --package tradesense", program.display())))

@@ -432,12 +432,10 @@ impl Backing {
         crate::process::log_to(&mut redis, &dir.join("redis.log"))?;
         let redis = crate::process::Server::start(&mut redis)?;
         // The private server listens to this machine only; the box comes from a network.
-        let port: u16 = login
-            .rsplit_once(':')
-            .and_then(|(_, rest)| rest.split(['/', '?']).next()?.parse().ok())
-            .unwrap_or(5432);
         let mut relay = Command::new("python3");
-        relay.args(["-c", RELAY, &host, "5432", &port.to_string()]);
+        relay
+            .args(["-c", RELAY, &host, "5432", &postgres.port().to_string()])
+            .stderr(std::process::Stdio::null());
         let relay = crate::process::Server::start(&mut relay)?;
         let at = login.rsplit_once('@').map_or(login.as_str(), |(before, _)| before);
         let name = login.rsplit_once('/').map_or("postgres", |(_, name)| name);

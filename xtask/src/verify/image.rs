@@ -437,6 +437,12 @@ impl Backing {
             .args(["-c", RELAY, &host, "5432", &postgres.port().to_string()])
             .stderr(std::process::Stdio::null());
         let relay = crate::process::Server::start(&mut relay)?;
+        for port in [5432, 6379] {
+            let listens = || std::net::TcpStream::connect((host.as_str(), port)).ok();
+            if poll(Duration::from_secs(10), listens).is_none() {
+                return Err(Failure::new(format!("nobody listens at {host}:{port}")));
+            }
+        }
         let at = login.rsplit_once('@').map_or(login.as_str(), |(before, _)| before);
         let name = login.rsplit_once('/').map_or("postgres", |(_, name)| name);
         Ok(Self {

@@ -184,7 +184,7 @@ pub(crate) fn scripts() -> Checked {
         faults.extend(refused(
             Command::new(root.join(SCRIPTS).join("sbom.sh")).arg(&sbom).env("CARGO_NET_OFFLINE", "true"),
         )?);
-        let question = "[.components[] | select((.hashes | length) != 1 or (.licenses | length) != 1)] | length, (.components | length)";
+        let question = "([.components[] | select((.hashes | length) != 1 or (.licenses | length) != 1)] | length), (.components | length)";
         let answer = ask(Command::new("jq").args(["--compact-output", question]).arg(&sbom))?;
         let mut counts = answer.text.lines().filter_map(|line| line.parse::<u32>().ok());
         match (counts.next(), counts.next()) {

@@ -337,6 +337,7 @@ fn runs(dir: &Path, root: &Path) -> Outcome<Vec<String>> {
             tmpfs: vec![
                 ("/tmp".to_owned(), "mode=1777".to_owned()),
                 ("/var/lib/tradesense".to_owned(), "mode=0700,uid=65532,gid=65532".to_owned()),
+                ("/var/lib/tradesense-keys".to_owned(), "mode=0700,uid=65532,gid=65532".to_owned()),
             ],
             ..Plan::default()
         };
@@ -354,7 +355,7 @@ fn runs(dir: &Path, root: &Path) -> Outcome<Vec<String>> {
     }
     // A role, on a database and a Redis of this machine.
     let mut backing = Backing::start(dir, &network)?;
-    let mut api = plan("api", &["api", "--keys-dir", "/var/lib/tradesense/keys"]);
+    let mut api = plan("api", &["api", "--keys-dir", "/var/lib/tradesense-keys"]);
     fs::create_dir_all(dir.join("secrets")).map_err(Failure::of("create secrets"))?;
     for (name, text) in [("database", &backing.login), ("redis", &backing.redis)] {
         fs::write(dir.join("secrets").join(name), text).map_err(Failure::of("write a secret"))?;

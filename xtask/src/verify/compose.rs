@@ -392,7 +392,7 @@ fn about_memory(compose: &Compose, folder: &Path, fault: &mut impl FnMut(&str, S
             .services
             .get(service)
             .and_then(|service| megabytes(service.deploy.as_ref()?.resources.limits.get("memory")?));
-        if !held.zip(limit).is_some_and(|(held, limit)| held.saturating_mul(2) <= limit) {
+        if held.zip(limit).is_none_or(|(held, limit)| held.saturating_mul(2) > limit) {
             fault(service, format!("{held:?} MB held, {limit:?} MB allowed"));
         }
     }
@@ -470,15 +470,15 @@ pub(crate) fn secrets() -> Checked {
         for name in compose.secrets.keys().filter(|name| !used.contains(*name)) {
             faults.push(format!("nobody uses {name}"));
         }
-        let mode = |path: &Path| -> u32 {
+        let rights = |path: &Path| -> u32 {
             use std::os::unix::fs::PermissionsExt as _;
             fs::metadata(path).map_or(0, |data| data.permissions().mode() & 0o777)
         };
-        if mode(&dir) != 0o700 {
-            faults.push(format!("the directory has mode {:o}", mode(&dir)));
+        if rights(&dir) != 0o700 {
+            faults.push(format!("the directory has mode {:o}", rights(&dir)));
         }
-        for name in made.keys().filter(|name| mode(&dir.join(name)) != 0o444) {
-            faults.push(format!("{name} has mode {:o}", mode(&dir.join(name))));
+        for name in made.keys().filter(|name| rights(&dir.join(name)) != 0o444) {
+            faults.push(format!("{name} has mode {:o}", rights(&dir.join(name))));
         }
         make_secrets(&dir)?;
         if listing()? != made {
@@ -527,7 +527,7 @@ struct Stack {
     addresses: BTreeMap<String, BTreeMap<String, String>>,
     secrets: PathBuf,
     // Last, so that they outlive the boxes on them.
-    _networks: BTreeMap<String, Network>,
+    on: BTreeMap<String, Network>,
 }
 
 impl Stack {
@@ -555,14 +555,8 @@ impl Stack {
                 addresses.entry(network).or_default().insert(name.clone(), address.unwrap_or(given));
             }
         }
-        let mut stack = Self {
-            compose,
-            boxes: Vec::new(),
-            said: BTreeMap::new(),
-            addresses,
-            secrets,
-            _networks: networks,
-        };
+        let mut stack =
+            Self { compose, boxes: Vec::new(), said: BTreeMap::new(), addresses, secrets, on: networks };
         let mut waiting = wanted;
         let mut absent = Vec::new();
         let began = now();
@@ -684,8 +678,8 @@ impl Stack {
         }
         for (network, _) in service.networks() {
             let others = self.addresses.get(&network).cloned().unwrap_or_default();
-            if let (Some(address), Some(on)) = (others.get(service_name), self._networks.get(&network)) {
-                plan.attach(on, address);
+            if let (Some(address), Some(network)) = (others.get(service_name), self.on.get(&network)) {
+                plan.attach(network, address);
             }
             plan.hosts.extend(others);
         }

@@ -413,7 +413,7 @@ struct Backing {
 impl Backing {
     fn start(dir: &Path, network: &Network) -> Outcome<Self> {
         let settings = embedded::Settings::new(
-            &dir.join("database"),
+            dir.join("database"),
             embedded::Purpose::Kept,
             crate::machine::postgresql()?,
         );

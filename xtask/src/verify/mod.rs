@@ -19,8 +19,10 @@ use crate::{Failure, Outcome};
 /// Nothing, or what is wrong, a line for each.
 pub(crate) type Checked = Result<(), Vec<String>>;
 
+type Check = fn() -> Checked;
+
 /// Every check by its name, quick ones first.
-const CHECKS: &[(&str, fn() -> Checked)] = &[
+const CHECKS: &[(&str, Check)] = &[
     ("compose-rules", compose::rules),
     ("compose-schema", compose::schema),
     ("compose-secrets", compose::secrets),

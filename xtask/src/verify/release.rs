@@ -134,7 +134,9 @@ fn said(text: &str) -> Outcome<Vec<String>> {
             let needs: Vec<String> = match needs {
                 Value::String(one) => vec![one],
                 Value::Sequence(many) => many.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-                _ => Vec::new(),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Mapping(_) | Value::Tagged(_) => {
+                    Vec::new()
+                }
             };
             must(
                 before.iter().all(|before| needs.iter().any(|need| need == before)),
@@ -169,10 +171,7 @@ pub(crate) fn scripts() -> Checked {
         faults.extend(refused(&mut shellcheck)?);
         for file in files(&root.join(WORKFLOWS), "yml")? {
             let text = fs::read_to_string(&file).map_err(Failure::of("read a workflow"))?;
-            for word in text
-                .split_whitespace()
-                .filter(|word| word.starts_with("deployment/release/") && word.ends_with(".sh"))
-            {
+            for word in text.split_whitespace().filter(|word| word.starts_with("deployment/release/")) {
                 let mode = fs::metadata(root.join(word)).map_or(0, |data| data.permissions().mode());
                 if mode & 0o111 == 0 {
                     faults.push(format!("{word} is no program"));
@@ -388,9 +387,11 @@ impl Stage {
         fs::write(&asked, "").map_err(Failure::of("forget what was asked"))?;
         fs::write(self.dir.path().join("verdicts"), verdicts.replace(',', "\n"))
             .map_err(Failure::of("write the verdicts"))?;
-        let path = std::env::var("PATH").unwrap_or_default();
+        let path = std::env::var_os("PATH").unwrap_or_default();
         let mut command = Command::new(root()?.join(SCRIPTS).join(script));
-        command.args(args).env("PATH", format!("{}:{path}", self.dir.path().join("programs").display()));
+        command
+            .args(args)
+            .env("PATH", format!("{}:{}", self.dir.path().join("programs").display(), path.display()));
         let env = BTreeMap::from([
             ("FAKES", self.dir.path().display().to_string()),
             ("FAILS", fails.to_owned()),

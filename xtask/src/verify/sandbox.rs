@@ -285,9 +285,11 @@ fn script(dir: &Path, plan: &Plan) -> Outcome<String> {
         line(format_args!("ln -s /run {root}/var/run"));
         match &plan.over_usr {
             Some(over) => {
-                line(format_args!("mount -t overlay -o ro,lowerdir={}:/usr none {root}/usr", over.display()))
+                line(format_args!("mount -t overlay -o ro,lowerdir={}:/usr none {root}/usr", over.display()));
             }
-            None => line(format_args!("mount -o bind,ro /usr {root}/usr")),
+            None => {
+                line(format_args!("mount -o bind,ro /usr {root}/usr"));
+            }
         }
         line(format_args!("for link in bin sbin lib lib64; do ln -s usr/$link {root}/$link; done"));
         line(format_args!(

@@ -162,7 +162,7 @@ fn base(dir: &Path) -> Outcome<PathBuf> {
     };
     write(
         "passwd",
-        "root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n",
+        "root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/nonexistent:/sbin/nologin\n",
     )?;
     write("group", "root:x:0:\nnogroup:x:65534:\nnonroot:x:65532:\n")?;
     write("nsswitch.conf", "hosts: files dns\n")?;

@@ -49,7 +49,7 @@ for rollout in tradesense-api tradesense-analytics; do
     kubectl --namespace tradesense wait "rollout/$rollout" --for="jsonpath={.status.phase}=$phase" --timeout=20m ||
         fail "$rollout did not become $phase; the old processes still serve"
 done
-for deployment in tradesense-worker tradesense-engine; do
-    kubectl --namespace tradesense rollout status "deployment/$deployment" --timeout=20m || fail "$deployment is not up"
+for workload in deployment/tradesense-worker statefulset/tradesense-engine; do
+    kubectl --namespace tradesense rollout status "$workload" --timeout=20m || fail "$workload is not up"
 done
 say "$place runs ${commit:0:12}"

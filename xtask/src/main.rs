@@ -24,6 +24,7 @@ mod process;
 mod tally;
 mod ui;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -73,6 +74,9 @@ Developer commands of TradeSense
   cargo xtask bench analytics [--accounts 1000000] [--seconds 10] [--connections 8] [--positions 100000]
       Measure the rank of anyone and the top 100 over HTTP beside PostgreSQL's window function on the same
       rows, and print one JSON object. docs/PERFORMANCE.md explains it.
+  cargo xtask verify deployment | NAME..
+      Run the production files: the compose file's services as processes, the image's last stage, both edges before a
+      real platform, the release's scripts. As root on Linux; TRADESENSE_PROGRAM names another build than debug.
   cargo xtask verify-bare [--suite NAME] [--minutes N]
       Follow the README in a bare Debian made by debootstrap, as root, and print how long it took.
 
@@ -148,6 +152,7 @@ fn dispatch(mut args: lexopt::Parser) -> Outcome {
             "controls" => controls::run(args)?,
             "db" => db::run(args)?,
             "bench" => bench::run(args)?,
+            "verify" => verify::run(args)?,
             "verify-bare" => bare::run(args)?,
             _ => {
                 return Err(Failure::new(format!(

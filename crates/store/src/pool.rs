@@ -258,9 +258,19 @@ impl Store {
     /// its URL. It may take the roles of use cases, of shards and of workers and nothing else: what somebody
     /// reaches through it is what those may do. Named after the database, because logins belong to the whole cluster.
     pub async fn ensure_login(owner_url: &str, password: &str) -> Result<String, StoreError> {
+        Self::ensure_login_named(owner_url, None, password).await
+    }
+
+    /// The same under a name that whoever asks has chosen, so that others know it before the database is there. Never the owner's
+    /// own.
+    pub async fn ensure_login_named(
+        owner_url: &str,
+        name: Option<&str>,
+        password: &str,
+    ) -> Result<String, StoreError> {
         let options = PgConnectOptions::from_str(owner_url).map_err(StoreError::Connect)?;
         let mut owner = PgConnection::connect_with(&options).await.map_err(StoreError::Connect)?;
-        let name = write_login(&mut owner, password).await.map_err(StoreError::Login)?;
+        let name = write_login(&mut owner, name, password).await.map_err(StoreError::Login)?;
         owner.close().await.map_err(StoreError::Connect)?;
         Ok(options.username(&name).password(password).to_url_lossy().into())
     }
@@ -443,19 +453,32 @@ async fn engine_connection(url: &str) -> Result<PgConnection, StoreError> {
     Ok(login)
 }
 
-async fn write_login(owner: &mut PgConnection, password: &str) -> Result<String, sqlx::Error> {
+async fn write_login(
+    owner: &mut PgConnection,
+    name: Option<&str>,
+    password: &str,
+) -> Result<String, sqlx::Error> {
     let mut tx = owner.begin().await?;
     // One at a time: the server refuses two changes of one role at once.
     sqlx::query!("select pg_advisory_xact_lock(161803398)").fetch_one(&mut *tx).await?;
     let login = sqlx::query!(
         r#"select wanted.name as "name!", role.oid is not null as "exists!",
                   coalesce(role.rolsuper or role.rolbypassrls or role.rolcreaterole or role.rolcreatedb, false)
-                      as "may_more!"
-           from (select 'tradesense_login_' || oid as name from pg_database where datname = current_database()) wanted
-           left join pg_roles role on role.rolname = wanted.name"#
+                      as "may_more!",
+                  wanted.name = current_user as "is_owner!"
+           from (select coalesce($1, 'tradesense_login_' || oid) as name
+                 from pg_database where datname = current_database()) wanted
+           left join pg_roles role on role.rolname = wanted.name"#,
+        name
     )
     .fetch_one(&mut *tx)
     .await?;
+    // The platform under the owner's login would be under no policy at all.
+    if login.is_owner {
+        return Err(sqlx::Error::Configuration(
+            "the platform's login is another one than the owner's".into(),
+        ));
+    }
     if login.may_more {
         run(&mut tx, "alter role %1$I nosuperuser nobypassrls nocreaterole nocreatedb", &login.name, "")
             .await?;

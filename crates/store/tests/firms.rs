@@ -459,6 +459,16 @@ async fn the_login_of_a_platform_can_do_nothing_but_take_its_roles() {
     // Two starts at once.
     let at_once = tokio::join!(world.database.login_url(), world.database.login_url());
     assert_eq!(at_once, (url.clone(), url));
+
+    // A login may have a name that was known before; the owner's own is refused.
+    let named = format!("{name}_named");
+    let known = Store::ensure_login_named(&world.database.url(), Some(&named), "open").await.unwrap();
+    let mut login = PgConnection::connect(&known).await.unwrap();
+    let who: String = sqlx::query_scalar("select current_user::text").fetch_one(&mut login).await.unwrap();
+    assert_eq!(who, named);
+    assert_eq!(refused(&mut login, "select count(*) from people").await, "42501");
+    let own: String = sqlx::query_scalar("select current_user::text").fetch_one(&mut owner).await.unwrap();
+    assert!(Store::ensure_login_named(&world.database.url(), Some(&own), "open").await.is_err());
 }
 
 #[tokio::test]

@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use tradesense::replay::{self, Found};
 use tradesense::role::Part;
 use tradesense::system::SystemClock;
-use tradesense::{audit_log, demo, keys, privacy, quotes, receipt, role, rules, up};
+use tradesense::{audit_log, demo, health, keys, privacy, quotes, receipt, role, rules, secret_files, up};
 
 /// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
 #[derive(Debug, Parser)]
@@ -32,6 +32,12 @@ enum Command {
     Analytics(role::Role),
     /// Makes the demonstration's firm, programs and people in a migrated database, and prints the passwords.
     Demo(demo::Demo),
+    /// Asks a process whether it serves. Ends with 0 only if it does.
+    Health {
+        /// Where it answers.
+        #[arg(default_value = health::USUAL)]
+        url: String,
+    },
     /// Prints the OpenAPI document.
     Openapi {
         /// That of the analytics role.
@@ -48,6 +54,9 @@ enum Command {
         /// Make the login that the platform works under, with this password, and print its URL.
         #[arg(long, env = "TRADESENSE_LOGIN_PASSWORD", hide_env_values = true)]
         login_password: Option<String>,
+        /// The name of that login; of the database's number unless said.
+        #[arg(long, env = "TRADESENSE_LOGIN_NAME", requires = "login_password")]
+        login_name: Option<String>,
         /// Where the keys of people are. Needed once, where there are people from before release 0019.
         #[arg(long, env = "TRADESENSE_KEYS_DIR")]
         keys_dir: Option<PathBuf>,
@@ -88,18 +97,24 @@ fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    let ran = match Cli::parse().command {
+    let args = std::env::args_os().collect();
+    let args = match secret_files::with_files(&Cli::command(), args, |name| std::env::var_os(name)) {
+        Ok(args) => args,
+        Err(error) => return failed(&error),
+    };
+    let ran = match Cli::parse_from(args).command {
         Command::Up(up) => up::run(&up).map(|()| Found::Equal),
         Command::Api(role) => role::run(Part::Api, &role).map(|()| Found::Equal),
         Command::Engine(role) => role::run(Part::Engine, &role).map(|()| Found::Equal),
         Command::Worker(role) => role::run(Part::Worker, &role).map(|()| Found::Equal),
         Command::Analytics(role) => role::run(Part::Analytics, &role).map(|()| Found::Equal),
         Command::Demo(demo) => demo::run(&demo).map(|()| Found::Equal),
+        Command::Health { url } => health::ask(&url).map(|()| Found::Equal),
         Command::Topics => topics().map(|()| Found::Equal),
         Command::Openapi { analytics } => openapi(analytics).map(|()| Found::Equal),
-        Command::Migrate { database_url, login_password, keys_dir, region } => {
-            migrate(&database_url, login_password.as_deref(), keys_dir.as_deref(), &region)
-                .map(|()| Found::Equal)
+        Command::Migrate { database_url, login_password, login_name, keys_dir, region } => {
+            let login = login_password.as_deref().map(|password| (login_name.as_deref(), password));
+            migrate(&database_url, login, keys_dir.as_deref(), &region).map(|()| Found::Equal)
         }
         Command::Check { database_url } => check(&database_url),
         Command::Replay(replay) => replay::run(&replay, &SystemClock),
@@ -112,12 +127,14 @@ fn main() -> ExitCode {
     match ran {
         Ok(Found::Equal) => ExitCode::SUCCESS,
         Ok(Found::Different) => ExitCode::FAILURE,
-        Err(error) => {
-            // Nothing is left to tell if standard error is gone too.
-            drop(writeln!(std::io::stderr(), "tradesense: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // Nothing is left to tell if standard error is gone too.
+    drop(writeln!(std::io::stderr(), "tradesense: {error:#}"));
+    ExitCode::FAILURE
 }
 
 fn openapi(of_analytics: bool) -> anyhow::Result<()> {
@@ -144,7 +161,7 @@ fn check(url: &str) -> anyhow::Result<Found> {
 
 fn migrate(
     url: &str,
-    login_password: Option<&str>,
+    login: Option<(Option<&str>, &str)>,
     keys_dir: Option<&Path>,
     region: &privacy::RegionArgs,
 ) -> anyhow::Result<()> {
@@ -152,8 +169,8 @@ fn migrate(
     runtime.block_on(store::Store::migrate(url))?;
     let keys = keys_dir.map(keys::people_keys).transpose()?;
     runtime.block_on(privacy::prepare(url, keys.as_ref(), region))?;
-    if let Some(password) = login_password {
-        let login = runtime.block_on(store::Store::ensure_login(url, password))?;
+    if let Some((name, password)) = login {
+        let login = runtime.block_on(store::Store::ensure_login_named(url, name, password))?;
         writeln!(std::io::stdout().lock(), "{login}")?;
     }
     Ok(())

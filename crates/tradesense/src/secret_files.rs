@@ -1,0 +1,151 @@
+//! Secrets that are told in files. Beside each environment variable that holds a secret stands one with `_FILE` after its name,
+//! which names a file that holds it: `DATABASE_URL_FILE=/run/secrets/database_url`. A file is not inherited by other programs and
+//! not shown by whoever lists processes or containers.
+//!
+//! Which variables hold secrets is known from the command line's own description: those whose values its help hides.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use clap::Command;
+
+/// After the name of a variable.
+const FILE: &str = "_FILE";
+
+/// The arguments of this process, with what is said in files. What is said on the command line wins; a variable and its file
+/// contradict each other.
+pub fn with_files(
+    mut command: &Command,
+    mut args: Vec<OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> anyhow::Result<Vec<OsString>> {
+    // The words that name the command stand first: no option of ours comes before them.
+    let mut words = 1_usize;
+    while let Some(inner) =
+        args.get(words).and_then(|word| word.to_str()).and_then(|word| command.find_subcommand(word))
+    {
+        command = inner;
+        words = words.saturating_add(1);
+    }
+    let mut said = Vec::new();
+    for secret in command.get_arguments().filter(|argument| argument.is_hide_env_values_set()) {
+        let Some((name, long)) = secret.get_env().and_then(|name| name.to_str()).zip(secret.get_long())
+        else {
+            continue;
+        };
+        let named = format!("{name}{FILE}");
+        let Some(file) = variable(&named) else { continue };
+        ensure!(variable(name).is_none(), "both {name} and {named} are set: leave one out");
+        let option = format!("--{long}");
+        let is_said = |argument: &OsString| {
+            argument.to_str().is_some_and(|text| {
+                text == option || text.strip_prefix(&option).is_some_and(|rest| rest.starts_with('='))
+            })
+        };
+        if !args.iter().any(is_said) {
+            said.push(OsString::from(format!("{option}={}", read(Path::new(&file), &named)?)));
+        }
+    }
+    args.splice(words..words, said);
+    Ok(args)
+}
+
+fn read(file: &Path, named: &str) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("reading {}, which {named} names", file.display()))?;
+    let secret = text.trim_end_matches(['\n', '\r']);
+    ensure!(!secret.is_empty(), "{}, which {named} names, is empty", file.display());
+    Ok(secret.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser};
+
+    use super::*;
+    use crate::role::Role;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: Only,
+    }
+
+    #[derive(Debug, clap::Subcommand)]
+    enum Only {
+        Api(Role),
+    }
+
+    fn words(args: &[&str]) -> Vec<OsString> {
+        args.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn a_secret_is_read_from_the_file_that_its_variable_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            Some(dir.path().join(name).into_os_string())
+        };
+        let variable = |name: &str| match name {
+            "DATABASE_URL_FILE" => file("url", "postgres://login:s3cret@db/x\n"),
+            "REDIS_URL_FILE" => file("redis", "redis://:other@queue/"),
+            "TRADESENSE_REPLICA_URLS_FILE" => file("replicas", "postgres://a,postgres://b\r\n"),
+            _ => None,
+        };
+        let args = words(&["tradesense", "api", "--keys-dir", "keys"]);
+        let args = with_files(&Cli::command(), args, variable).unwrap();
+        let matches = Cli::command().try_get_matches_from(args.clone()).unwrap();
+        let parsed = format!("{:?}", Cli::from_arg_matches(&matches).unwrap());
+        for part in [
+            "postgres://login:s3cret@db/x\"",
+            "redis://:other@queue/\"",
+            "[\"postgres://a\", \"postgres://b\"]",
+        ] {
+            assert!(parsed.contains(part), "{part} in {parsed}");
+        }
+        assert_eq!(args.get(1), Some(&OsString::from("api")));
+    }
+
+    #[test]
+    fn the_command_line_wins_and_a_variable_beside_its_file_is_refused() {
+        let variable = |name: &str| (name == "DATABASE_URL_FILE").then(|| OsString::from("/nowhere"));
+        for said in [&["--database-url", "postgres://said"][..], &["--database-url=postgres://said"]] {
+            let args = words(&[&["tradesense", "api"], said].concat());
+            assert_eq!(with_files(&Cli::command(), args.clone(), variable).unwrap(), args);
+        }
+        let args = words(&["tradesense", "api"]);
+        let missing = with_files(&Cli::command(), args.clone(), variable).unwrap_err();
+        assert!(missing.to_string().contains("/nowhere, which DATABASE_URL_FILE names"), "{missing}");
+        let both = |name: &str| name.starts_with("DATABASE_URL").then(|| OsString::from("x"));
+        let refused = with_files(&Cli::command(), args, both).unwrap_err();
+        assert!(refused.to_string().contains("both DATABASE_URL and DATABASE_URL_FILE"), "{refused}");
+    }
+
+    #[test]
+    fn an_empty_file_is_no_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("empty"), "\n").unwrap();
+        let variable =
+            |name: &str| (name == "REDIS_URL_FILE").then(|| dir.path().join("empty").into_os_string());
+        let refused =
+            with_files(&Cli::command(), words(&["tradesense", "api"]), variable).unwrap_err().to_string();
+        assert!(refused.ends_with("is empty"), "{refused}");
+    }
+
+    #[test]
+    fn every_url_with_a_password_may_be_told_in_a_file() {
+        let role = Role::augment_args(Command::new("role"));
+        let open: Vec<_> = role
+            .get_arguments()
+            .filter(|argument| !argument.is_hide_env_values_set())
+            .filter_map(|argument| argument.get_env()?.to_str())
+            .filter(|name| {
+                (name.contains("URL") && *name != "TRADESENSE_PUBLIC_URL")
+                    || name.contains("KEY") && *name != "TRADESENSE_KEYS_DIR"
+            })
+            .collect();
+        assert_eq!(open, Vec::<&str>::new());
+    }
+}

@@ -1,0 +1,19 @@
+#!/bin/bash
+# A streaming replica: copies the primary once, then follows it. REPLICA is its slot and its name.
+set -euo pipefail
+
+# A password on a command line or in a data directory would outlive its rotation.
+pass=/tmp/pgpass
+install -m 0600 /dev/null "$pass"
+echo "*:*:*:replicator:$(cat /run/secrets/replication_password)" >"$pass"
+primary="host=postgres port=5432 user=replicator application_name=$REPLICA passfile=$pass"
+
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+    mkdir -p "$PGDATA"
+    chmod 0700 "$PGDATA"
+    rm -rf "${PGDATA:?}"/*
+    pg_basebackup --dbname="$primary" --pgdata="$PGDATA" --wal-method=stream --slot="$REPLICA" --checkpoint=fast
+fi
+touch "$PGDATA/standby.signal"
+exec postgres -c "primary_conninfo=$primary" -c "primary_slot_name=$REPLICA" -c hot_standby=on \
+    -c hot_standby_feedback=on -c max_standby_streaming_delay=30s "$@"

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Brings a place to an image: verified first, a point to come back to (production), the schema, then the processes beside the old ones.
+#
+#   deploy.sh PLACE NAME@DIGEST REVISION
+#
+# Nobody is sent to the new ones of production before finish.sh; staging switches by itself after its smoke.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+place=${1:?usage: deploy.sh PLACE IMAGE REVISION}
+image=${2:?usage: deploy.sh PLACE IMAGE REVISION}
+commit=${3:?usage: deploy.sh PLACE IMAGE REVISION}
+overlay "$place"
+by_digest "$image"
+revision "$commit"
+"$here/verify.sh" "$image"
+
+# A copy of what is committed, with the image and the revision written into it.
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
+cp -R "${KUBERNETES_DIR:-$root/deployment/kubernetes}/." "$tree"
+common="$tree/overlays/$place/common/kustomization.yaml"
+sed -i -e "s|^\( *newName:\).*|\1 ${image%@*}|" -e "s|^\( *digest:\).*|\1 ${image#*@}|" \
+    -e "s|^\( *- revision=\).*|\1${commit:0:12}|" "$common"
+for written in "newName: ${image%@*}" "digest: ${image#*@}" "revision=${commit:0:12}"; do
+    grep -qF "$written" "$common" || fail "$common has no place for $written"
+done
+
+if [[ "$place" == production* ]]; then
+    point="before-${commit:0:12}"
+    say "taking a backup, $point"
+    kubectl apply --server-side --field-manager=release --filename - <<YAML
+apiVersion: postgresql.cnpg.io/v1
+kind: Backup
+metadata: {name: $point, namespace: tradesense}
+spec:
+  cluster: {name: tradesense-db}
+  method: plugin
+  pluginConfiguration: {name: barman-cloud.cloudnative-pg.io}
+YAML
+    kubectl --namespace tradesense wait "backup/$point" --for='jsonpath={.status.phase}=completed' --timeout=60m ||
+        fail "no point to come back to; nothing was changed"
+fi
+
+"$tree/apply" "$place"
+
+phase=Healthy
+[[ "$place" == production* ]] && phase=Paused
+for rollout in tradesense-api tradesense-analytics; do
+    kubectl --namespace tradesense wait "rollout/$rollout" --for="jsonpath={.status.phase}=$phase" --timeout=20m ||
+        fail "$rollout did not become $phase; the old processes still serve"
+done
+for workload in deployment/tradesense-worker statefulset/tradesense-engine; do
+    kubectl --namespace tradesense rollout status "$workload" --timeout=20m || fail "$workload is not up"
+done
+say "$place runs ${commit:0:12}"

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Sends people to the new processes of production, waits for the analysis' verdict, and goes back if it is bad.
+#
+#   finish.sh PLACE https://HOST
+#
+# The smoke of the new ones ran before they paused (tradesense-smoke); the analysis after the switch is tradesense-burn.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+place=${1:?usage: finish.sh PLACE URL}
+url=${2:?usage: finish.sh PLACE URL}
+overlay "$place"
+rollouts=(tradesense-analytics tradesense-api)
+of() { kubectl --namespace tradesense get "rollout/$1" --output "jsonpath={$2}"; }
+patch() { kubectl --namespace tradesense patch "rollout/$1" --subresource=status --type=merge --patch "$2"; }
+
+back() {
+    say "$1; going back"
+    for rollout in "${rollouts[@]}"; do
+        patch "$rollout" '{"status":{"abort":true}}' || say "$rollout could not be told"
+    done
+    "$here/smoke.sh" "$url" || say "and the old ones do not serve: see docs/runbooks"
+    exit 1
+}
+
+for rollout in "${rollouts[@]}"; do
+    [[ "$(of "$rollout" .status.phase)" == Paused ]] || back "$rollout does not wait to be promoted"
+done
+for rollout in "${rollouts[@]}"; do
+    say "sending people to the new $rollout"
+    patch "$rollout" '{"status":{"pauseConditions":null}}' || back "$rollout could not be promoted"
+done
+"$here/smoke.sh" "$url" || back "the new ones do not serve"
+for rollout in "${rollouts[@]}"; do
+    verdict=
+    for ((waited = 0; waited < ${FINISH_SECONDS:-1500}; waited += ${FINISH_STEP:-10})); do
+        verdict=$(of "$rollout" '.status.phase} {.status.blueGreen.postPromotionAnalysisRunStatus.status')
+        case "$verdict" in
+            "Healthy Successful") break ;;
+            Degraded* | *Failed | *Error | *Inconclusive) back "$rollout: $verdict" ;;
+        esac
+        sleep "${FINISH_STEP:-10}"
+    done
+    [[ "$verdict" == "Healthy Successful" ]] || back "$rollout: no verdict in time ($verdict)"
+done
+"$here/smoke.sh" "$url" || back "they do not serve any more"
+say "$place is promoted"

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Everything about the deployment that can be shown without a cluster, as the pipeline runs it.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+cd "$root"
+sudo=()
+if ((EUID != 0)); then sudo=(sudo "--preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME"); fi
+export DEBIAN_FRONTEND=noninteractive
+"${sudo[@]}" apt-get install -q -y --no-install-recommends postgresql pgbouncer redis-server nginx-light prometheus prometheus-alertmanager \
+    prometheus-postgres-exporter prometheus-redis-exporter buildah shellcheck iproute2 jq >&2
+cargo build --package tradesense --package xtask
+"${sudo[@]}" env "PATH=$PATH" cargo xtask verify deployment

@@ -1,0 +1,84 @@
+//! `cargo xtask verify`: production files are run, not only written. Each check is a plain function that gives every fault it found.
+//!
+//! The checks that start things need root on Linux: they make name spaces, as a container engine does. What this machine lacks is a
+//! fault of the check that needs it, never a silent pass.
+
+pub(crate) mod compose;
+pub(crate) mod edge;
+pub(crate) mod image;
+pub(crate) mod release;
+pub(crate) mod sandbox;
+pub(crate) mod stand_ins;
+pub(crate) mod tools;
+
+use lexopt::Arg;
+
+use crate::process::{adopt_orphans, now, sweep};
+use crate::{Failure, Outcome};
+
+/// Nothing, or what is wrong, a line for each.
+pub(crate) type Checked = Result<(), Vec<String>>;
+
+type Check = fn() -> Checked;
+
+/// Every check by its name, quick ones first.
+const CHECKS: &[(&str, Check)] = &[
+    ("compose-rules", compose::rules),
+    ("compose-schema", compose::schema),
+    ("compose-secrets", compose::secrets),
+    ("image-rules", image::rules),
+    ("release-workflows", release::workflows),
+    ("release-scripts", release::scripts),
+    ("release-rehearsal", release::rehearsal),
+    ("release-dependencies", release::dependencies),
+    ("edge-nginx", edge::nginx),
+    ("edge-envoy", edge::envoy),
+    ("image-built", image::built),
+    ("compose-runs", compose::runs),
+];
+
+pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
+    let mut wanted = Vec::new();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Value(name) => wanted.push(name.to_string_lossy().into_owned()),
+            Arg::Short(_) | Arg::Long(_) => return Err(arg.unexpected().into()),
+        }
+    }
+    let all = wanted.is_empty() || wanted == ["deployment"];
+    let unknown =
+        wanted.iter().find(|name| *name != "deployment" && CHECKS.iter().all(|(known, _)| known != name));
+    if let Some(unknown) = unknown {
+        let known: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).collect();
+        return Err(Failure::new(format!("no check {unknown}; there are {}", known.join(", "))));
+    }
+    adopt_orphans()?;
+    let mut failed = 0_usize;
+    for (name, check) in CHECKS.iter().filter(|(name, _)| all || wanted.iter().any(|wanted| wanted == name)) {
+        let began = now();
+        let checked = check();
+        sweep(&[]);
+        let seconds = began.elapsed().as_secs();
+        match checked {
+            Ok(()) => println!("{name}: good ({seconds} s)"),
+            Err(faults) => {
+                failed = failed.saturating_add(1);
+                println!("{name}: {} faults ({seconds} s)", faults.len());
+                for fault in faults {
+                    println!("  {fault}");
+                }
+            }
+        }
+    }
+    if failed == 0 { Ok(()) } else { Err(Failure::new(format!("{failed} checks found faults"))) }
+}
+
+/// Faults as a check gives them.
+pub(crate) fn checked(faults: Vec<String>) -> Checked {
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// A check that could not be made.
+pub(crate) fn failed(Failure(text): Failure) -> Vec<String> {
+    vec![text]
+}

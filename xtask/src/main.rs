@@ -1,7 +1,7 @@
 //! Developer commands, run as `cargo xtask COMMAND`: start the platform, run the gate, regenerate files.
 //!
 //! It must not know the product's crates (it builds and runs them as programs) and must compile in seconds:
-//! no JSON, no HTTP client, no async. Every process it starts is stopped on every way out, see `process`.
+//! no HTTP client, no async. Every process it starts is stopped on every way out, see `process`.
 //! To add a command: a module with `run(args) -> Outcome`, a line in [`HELP`] and in [`dispatch`].
 #![expect(
     clippy::print_stdout,
@@ -24,6 +24,7 @@ mod process;
 mod tally;
 mod ui;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -73,6 +74,10 @@ Developer commands of TradeSense
   cargo xtask bench analytics [--accounts 1000000] [--seconds 10] [--connections 8] [--positions 100000]
       Measure the rank of anyone and the top 100 over HTTP beside PostgreSQL's window function on the same
       rows, and print one JSON object. docs/PERFORMANCE.md explains it.
+  cargo xtask verify deployment [--only PART]
+      Check everything below deployment/ as it would be applied, without a cluster. Needs kubectl 1.32 and Python 3.
+  cargo xtask verify cost
+      What each place costs in a month, from its rendered manifests and deployment/kubernetes/prices.toml.
   cargo xtask verify-bare [--suite NAME] [--minutes N]
       Follow the README in a bare Debian made by debootstrap, as root, and print how long it took.
 
@@ -148,6 +153,7 @@ fn dispatch(mut args: lexopt::Parser) -> Outcome {
             "controls" => controls::run(args)?,
             "db" => db::run(args)?,
             "bench" => bench::run(args)?,
+            "verify" => verify::run(args)?,
             "verify-bare" => bare::run(args)?,
             _ => {
                 return Err(Failure::new(format!(

@@ -93,7 +93,9 @@ fn spans(trigger: &Value) -> Vec<(u64, u64)> {
         let (first, last) = days.split_once('-').unwrap_or((days, days));
         let (Ok(first), Ok(last)) = (first.parse::<u64>(), last.parse::<u64>()) else { return Vec::new() };
         (first..=last)
-            .map(|day| day.saturating_mul(1_440).saturating_add(hour.saturating_mul(60)).saturating_add(minute))
+            .map(|day| {
+                day.saturating_mul(1_440).saturating_add(hour.saturating_mul(60)).saturating_add(minute)
+            })
             .collect()
     };
     let ends = times("metadata.end");
@@ -111,7 +113,8 @@ fn read(overlay: &Overlay, object: &Object) -> Result<Scaler, String> {
     let target = overlay.get(str_at(spec, "scaleTargetRef.kind"), str_at(spec, "scaleTargetRef.name"));
     let target = target.ok_or("its target is not there")?;
     let asked = at(&target.value, "spec.template.spec.containers.0.resources.requests.cpu");
-    let asked = asked.and_then(Value::as_str).and_then(millis).ok_or("its target asks for no processor time")?;
+    let asked =
+        asked.and_then(Value::as_str).and_then(millis).ok_or("its target asks for no processor time")?;
     let is_keda = object.kind() == "ScaledObject";
     let behavior = if is_keda { "advanced.horizontalPodAutoscalerConfig.behavior" } else { "behavior" };
     let mut triggers = Vec::new();
@@ -139,7 +142,8 @@ fn read(overlay: &Overlay, object: &Object) -> Result<Scaler, String> {
             _ => return Err("a metric is not simulated".into()),
         }
     }
-    let (least, most) = if is_keda { ("minReplicaCount", "maxReplicaCount") } else { ("minReplicas", "maxReplicas") };
+    let (least, most) =
+        if is_keda { ("minReplicaCount", "maxReplicaCount") } else { ("minReplicas", "maxReplicas") };
     let fallback = spec.get("fallback").map(|fallback| Fallback {
         failures: number(fallback, "failureThreshold").unwrap_or(0),
         pods: number(fallback, "replicas").unwrap_or(0),
@@ -173,7 +177,15 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(scaler: &'a Scaler) -> Self {
         let pods = scaler.least;
-        Self { scaler, now: 0, pods, recommended: Vec::new(), changes: Vec::new(), failures: 0, history: Vec::new() }
+        Self {
+            scaler,
+            now: 0,
+            pods,
+            recommended: Vec::new(),
+            changes: Vec::new(),
+            failures: 0,
+            history: Vec::new(),
+        }
     }
 
     /// Pods for an amount of which each takes so much, with the tolerance.
@@ -189,28 +201,29 @@ impl<'a> Run<'a> {
         self.failures = if load.figures.is_some() { 0 } else { self.failures.saturating_add(1) };
         let mut asked = 0;
         for trigger in &self.scaler.triggers {
-            let pods = match trigger {
-                Trigger::Processor(percent) => {
-                    let each = self.scaler.asked.saturating_mul(*percent).saturating_div(100);
-                    self.share(load.processor, each)
-                }
-                Trigger::Clock { pods, spans } => {
-                    let holds = spans.iter().any(|(start, end)| (*start..*end).contains(&load.minute));
-                    if holds { *pods } else { 1 }
-                }
-                Trigger::Figure { name, each } => match (&load.figures, self.scaler.fallback) {
-                    (Some(figures), _) => {
-                        let figure = figures.iter().find(|(known, _)| known == name);
-                        self.share(figure.map_or(0, |(_, amount)| *amount), *each)
+            let pods =
+                match trigger {
+                    Trigger::Processor(percent) => {
+                        let each = self.scaler.asked.saturating_mul(*percent).saturating_div(100);
+                        self.share(load.processor, each)
                     }
-                    (None, Some(fallback)) if self.failures >= fallback.failures => {
-                        if fallback.if_higher { fallback.pods.max(self.pods) } else { fallback.pods }
+                    Trigger::Clock { pods, spans } => {
+                        let holds = spans.iter().any(|(start, end)| (*start..*end).contains(&load.minute));
+                        if holds { *pods } else { 1 }
                     }
-                    // A trigger that failed keeps the autoscaler from going down.
-                    (None, Some(_)) => self.pods,
-                    (None, None) => 0,
-                },
-            };
+                    Trigger::Figure { name, each } => match (&load.figures, self.scaler.fallback) {
+                        (Some(figures), _) => {
+                            let figure = figures.iter().find(|(known, _)| known == name);
+                            self.share(figure.map_or(0, |(_, amount)| *amount), *each)
+                        }
+                        (None, Some(fallback)) if self.failures >= fallback.failures => {
+                            if fallback.if_higher { fallback.pods.max(self.pods) } else { fallback.pods }
+                        }
+                        // A trigger that failed keeps the autoscaler from going down.
+                        (None, Some(_)) => self.pods,
+                        (None, None) => 0,
+                    },
+                };
             asked = asked.max(pods);
         }
         asked.clamp(self.scaler.least, self.scaler.most)
@@ -236,7 +249,11 @@ impl<'a> Run<'a> {
         if up > self.pods {
             let limits = self.scaler.up.policies.iter().map(|policy| {
                 let before = self.before(policy.period);
-                let more = if policy.percent { before.saturating_mul(policy.value).div_ceil(100) } else { policy.value };
+                let more = if policy.percent {
+                    before.saturating_mul(policy.value).div_ceil(100)
+                } else {
+                    policy.value
+                };
                 before.saturating_add(more)
             });
             let limit = if self.scaler.up.by_most { limits.max() } else { limits.min() };
@@ -244,7 +261,11 @@ impl<'a> Run<'a> {
         } else if down < self.pods {
             let limits = self.scaler.down.policies.iter().map(|policy| {
                 let before = self.before(policy.period);
-                let less = if policy.percent { before.saturating_mul(policy.value).saturating_div(100) } else { policy.value };
+                let less = if policy.percent {
+                    before.saturating_mul(policy.value).saturating_div(100)
+                } else {
+                    policy.value
+                };
                 before.saturating_sub(less)
             });
             let limit = if self.scaler.down.by_most { limits.min() } else { limits.max() };
@@ -260,8 +281,12 @@ impl<'a> Run<'a> {
 
     /// How often it went from growing to shrinking or back.
     fn turns(&self, from: u64) -> usize {
-        let moves: Vec<bool> =
-            self.changes.iter().filter(|(at, _, _)| *at >= from).map(|(_, before, after)| after > before).collect();
+        let moves: Vec<bool> = self
+            .changes
+            .iter()
+            .filter(|(at, _, _)| *at >= from)
+            .map(|(_, before, after)| after > before)
+            .collect();
         moves.iter().zip(moves.iter().skip(1)).filter(|(first, second)| first != second).count()
     }
 }
@@ -284,8 +309,15 @@ impl Requests {
     }
 
     fn load(self, with_figures: bool) -> Load {
-        let figures = vec![("requests", self.rate.saturating_mul(1_000)), ("in-flight", self.rate.saturating_mul(self.takes))];
-        Load { processor: self.rate.saturating_mul(self.work), figures: with_figures.then_some(figures), minute: 0 }
+        let figures = vec![
+            ("requests", self.rate.saturating_mul(1_000)),
+            ("in-flight", self.rate.saturating_mul(self.takes)),
+        ];
+        Load {
+            processor: self.rate.saturating_mul(self.work),
+            figures: with_figures.then_some(figures),
+            minute: 0,
+        }
     }
 }
 
@@ -316,7 +348,11 @@ fn faults_of_api(scaler: &Scaler, full: bool) -> Vec<String> {
             run.step(&much.load(true));
         }
         if run.pods < capped(needed) {
-            wrong(format!("{name}: {} pods a minute after the load came, {} are needed", run.pods, capped(needed)));
+            wrong(format!(
+                "{name}: {} pods a minute after the load came, {} are needed",
+                run.pods,
+                capped(needed)
+            ));
         }
         for _ in 0..minutes(20) {
             run.step(&much.load(true));
@@ -367,7 +403,10 @@ fn faults_of_api(scaler: &Scaler, full: bool) -> Vec<String> {
             run.step(&Requests::ordinary(rate).load(false));
         }
         if run.pods < at_least {
-            wrong(format!("at {rate}/s, {} pods stay when Prometheus is gone, {at_least} are needed", run.pods));
+            wrong(format!(
+                "at {rate}/s, {} pods stay when Prometheus is gone, {at_least} are needed",
+                run.pods
+            ));
         }
     }
     faults
@@ -404,7 +443,11 @@ fn faults_of_worker(scaler: &Scaler) -> Vec<String> {
     let figures = |messages: u64, jobs: u64, oldest: u64| {
         let thousand = |amount: u64| amount.saturating_mul(1_000);
         Load {
-            figures: Some(vec![("messages", thousand(messages)), ("jobs", thousand(jobs)), ("oldest", thousand(oldest))]),
+            figures: Some(vec![
+                ("messages", thousand(messages)),
+                ("jobs", thousand(jobs)),
+                ("oldest", thousand(oldest)),
+            ]),
             ..Load::default()
         }
     };
@@ -480,8 +523,10 @@ fn faults(overlay: &Overlay, object: &Object) -> Vec<String> {
                 faults.extend(faults_of_floors(&scaler));
             }
             // What waits for workers says nothing about the API, and more APIs make more of it.
-            let queries = list(&object.value, "spec.triggers").map(|trigger| str_at(trigger, "metadata.query"));
-            let mut queries = queries.filter(|query| ["backlog", "jobs", "outbox"].iter().any(|word| query.contains(word)));
+            let queries =
+                list(&object.value, "spec.triggers").map(|trigger| str_at(trigger, "metadata.query"));
+            let mut queries =
+                queries.filter(|query| ["backlog", "jobs", "outbox"].iter().any(|word| query.contains(word)));
             if let Some(query) = queries.next() {
                 faults.push(format!("scales whoever makes work by the work that waits: {query}"));
             }
@@ -502,7 +547,9 @@ pub(super) fn loads_are_followed() -> Checked {
         for object in scalers(overlay) {
             let place = overlay.place(object);
             findings.extend(faults(overlay, object).into_iter().map(|what| Finding::new(&place, what)));
-            for trigger in list(&object.value, "spec.triggers").filter(|trigger| str_at(trigger, "type") == "prometheus") {
+            for trigger in
+                list(&object.value, "spec.triggers").filter(|trigger| str_at(trigger, "type") == "prometheus")
+            {
                 if str_at(trigger, "metadata.ignoreNullValues") != "false" {
                     findings.push(Finding::new(&place, "takes a figure that is missing for zero"));
                 }
@@ -555,7 +602,11 @@ fn worse() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("tradesense-worker", "spec.triggers.2.metadata.threshold", Some(json!("300"))),
         ("tradesense-worker", "spec.fallback", None),
         ("tradesense-worker", "spec.minReplicaCount", Some(json!(1))),
-        ("tradesense-analytics", "spec.metrics.0.containerResource.target.averageUtilization", Some(json!(200))),
+        (
+            "tradesense-analytics",
+            "spec.metrics.0.containerResource.target.averageUtilization",
+            Some(json!(200)),
+        ),
         ("tradesense-analytics", "spec.minReplicas", Some(json!(1))),
     ]
 }
@@ -607,7 +658,8 @@ pub(super) fn changes_are_noticed() -> Checked {
         };
         let mut changed = object.clone();
         if !change(&mut changed.value, path, new.clone()) {
-            findings.push(Finding::new(overlay.place(object), format!("has no {path} that could be changed")));
+            findings
+                .push(Finding::new(overlay.place(object), format!("has no {path} that could be changed")));
         } else if faults(overlay, &changed).is_empty() {
             let what = format!("no load notices {path} = {}", new.as_ref().unwrap_or(&Value::Null));
             findings.push(Finding::new(overlay.place(object), what));
@@ -630,7 +682,11 @@ mod tests {
             most: 10,
             asked: 100,
             triggers: vec![Trigger::Processor(50)],
-            up: Pace { window: 0, by_most: true, policies: vec![policy(true, 100, 15), policy(false, 1, 15)] },
+            up: Pace {
+                window: 0,
+                by_most: true,
+                policies: vec![policy(true, 100, 15), policy(false, 1, 15)],
+            },
             down: Pace { window: 60, by_most: false, policies: vec![policy(true, 50, 60)] },
             fallback: None,
         }

@@ -107,7 +107,8 @@ fn bill(overlay: &Overlay, region: &Region) -> Result<Bill, Finding> {
         add("tradesense-db", all, all);
     }
     for proxy in overlay.of("EnvoyProxy") {
-        let deployment = proxy.value.pointer("/spec/provider/kubernetes/envoyDeployment").unwrap_or(&Value::Null);
+        let deployment =
+            proxy.value.pointer("/spec/provider/kubernetes/envoyDeployment").unwrap_or(&Value::Null);
         let milli = millis(str_at(deployment, "container.resources.requests.cpu")).unwrap_or(0);
         let memory = bytes(str_at(deployment, "container.resources.requests.memory")).unwrap_or(0);
         // Each door has Envoys and a load balancer of its own.
@@ -145,9 +146,17 @@ pub(super) fn below_the_limit() -> Checked {
         Err(finding) => findings.push(finding),
         Ok((bill, limit)) => {
             let (rest, most) = total(&bill);
-            println!("        {}: {} $ a month at rest, {} $ at most", overlay.name, dollars(rest), dollars(most));
+            println!(
+                "        {}: {} $ a month at rest, {} $ at most",
+                overlay.name,
+                dollars(rest),
+                dollars(most)
+            );
             if dollars(rest) > limit {
-                findings.push(Finding::new(overlay.name, format!("costs {} $ a month, {limit} $ were meant", dollars(rest))));
+                findings.push(Finding::new(
+                    overlay.name,
+                    format!("costs {} $ a month, {limit} $ were meant", dollars(rest)),
+                ));
             }
         }
     })

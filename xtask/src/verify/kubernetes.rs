@@ -172,9 +172,8 @@ pub(super) fn custom_schemas() -> Checked {
                 directory(&format!("schemas/{group}/{}_{version}.json", object.kind().to_lowercase()))?;
             if !known.contains_key(&file) {
                 let schema = fs::read_to_string(&file).map_err(|error| error.to_string());
-                let schema = schema.and_then(|text| {
-                    serde_json::from_str::<Value>(&text).map_err(|error| error.to_string())
-                });
+                let schema = schema
+                    .and_then(|text| serde_json::from_str::<Value>(&text).map_err(|error| error.to_string()));
                 match schema {
                     Ok(schema) => {
                         let mut forms = Vec::new();
@@ -191,7 +190,9 @@ pub(super) fn custom_schemas() -> Checked {
             }
             let Some(schema) = known.get(&file) else { continue };
             compared = compared.saturating_add(1);
-            findings.extend(schema::refused(&object.value, schema).into_iter().map(|what| Finding::new(&place, what)));
+            findings.extend(
+                schema::refused(&object.value, schema).into_iter().map(|what| Finding::new(&place, what)),
+            );
             // The root is open in these schemas.
             for field in object.value.as_object().into_iter().flat_map(|fields| fields.keys()) {
                 if !["apiVersion", "kind", "metadata", "spec"].contains(&field.as_str()) {
@@ -352,7 +353,9 @@ pub(super) fn disruptions_and_zones() -> Checked {
             }
             let budgets: Vec<&Object> = overlay
                 .of("PodDisruptionBudget")
-                .filter(|budget| at(&budget.value, "spec.selector").is_some_and(|selector| selects(selector, &pods)))
+                .filter(|budget| {
+                    at(&budget.value, "spec.selector").is_some_and(|selector| selects(selector, &pods))
+                })
                 .collect();
             match budgets.as_slice() {
                 [budget] => {
@@ -406,7 +409,11 @@ pub(super) fn disruptions_and_zones() -> Checked {
             let target = str_at(&scaler.value, "spec.scaleTargetRef.name");
             let kind = str_at(&scaler.value, "spec.scaleTargetRef.kind");
             match overlay.get(kind, target) {
-                None => say(findings, &overlay.place(scaler), format!("scales {kind}/{target}, which is not there")),
+                None => say(
+                    findings,
+                    &overlay.place(scaler),
+                    format!("scales {kind}/{target}, which is not there"),
+                ),
                 Some(object) => {
                     if object.version() != str_at(&scaler.value, "spec.scaleTargetRef.apiVersion") {
                         say(findings, &overlay.place(scaler), "names its target by another version");
@@ -495,7 +502,11 @@ pub(super) fn requests_and_limits() -> Checked {
             ("pods", pods, most("pods").parse().ok()),
         ] {
             if most.is_none_or(|most| used > most) {
-                say(findings, &overlay.place(quota), format!("everything at its largest needs more {what}: {used}"));
+                say(
+                    findings,
+                    &overlay.place(quota),
+                    format!("everything at its largest needs more {what}: {used}"),
+                );
             }
         }
     })
@@ -517,9 +528,15 @@ pub(super) fn images() -> Checked {
         let registries = registries(overlay);
         let mut named: Vec<(String, &str)> = Vec::new();
         for workload in overlay.workloads() {
-            named.extend(workload.containers().map(|container| (workload.place.clone(), str_at(container, "image"))));
+            named.extend(
+                workload.containers().map(|container| (workload.place.clone(), str_at(container, "image"))),
+            );
         }
-        named.extend(overlay.of("Cluster").map(|cluster| (overlay.place(cluster), str_at(&cluster.value, "spec.imageName"))));
+        named.extend(
+            overlay
+                .of("Cluster")
+                .map(|cluster| (overlay.place(cluster), str_at(&cluster.value, "spec.imageName"))),
+        );
         for (place, image) in named {
             let digest = image.split_once("@sha256:").map(|(_, digest)| digest).unwrap_or_default();
             if digest.len() != 64 || !digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
@@ -530,7 +547,11 @@ pub(super) fn images() -> Checked {
                 say(findings, &place, format!("{image} is nobody's digest"));
             }
             if !registries.iter().any(|registry| image.starts_with(registry.as_str())) {
-                say(findings, &place, format!("{image} comes from where admission takes nothing: {registries:?}"));
+                say(
+                    findings,
+                    &place,
+                    format!("{image} comes from where admission takes nothing: {registries:?}"),
+                );
             }
         }
     })
@@ -562,12 +583,13 @@ fn references_of_pods(
     }
     let has = |kind: &str, name: &str, key: &str| match kind {
         "Secret" => secrets.get(name).is_some_and(|keys| keys.as_ref().is_none_or(|keys| keys.contains(key))),
-        _ => overlay.get(kind, name).is_some_and(|object| {
-            object.value.get("data").is_some_and(|data| data.get(key).is_some())
-        }),
+        _ => overlay
+            .get(kind, name)
+            .is_some_and(|object| object.value.get("data").is_some_and(|data| data.get(key).is_some())),
     };
-    let claims: BTreeSet<&str> =
-        list(&workload.object.value, "spec.volumeClaimTemplates").map(|claim| str_at(claim, "metadata.name")).collect();
+    let claims: BTreeSet<&str> = list(&workload.object.value, "spec.volumeClaimTemplates")
+        .map(|claim| str_at(claim, "metadata.name"))
+        .collect();
     let mut volumes: BTreeMap<&str, &Value> = BTreeMap::new();
     for volume in list(spec, "volumes") {
         volumes.insert(str_at(volume, "name"), volume);
@@ -598,7 +620,9 @@ fn references_of_pods(
         }
         for variable in list(container, "env") {
             let name = str_at(variable, "name");
-            for (kind, path) in [("ConfigMap", "valueFrom.configMapKeyRef"), ("Secret", "valueFrom.secretKeyRef")] {
+            for (kind, path) in
+                [("ConfigMap", "valueFrom.configMapKeyRef"), ("Secret", "valueFrom.secretKeyRef")]
+            {
                 let Some(asked) = at(variable, path) else { continue };
                 let (object, key) = (str_at(asked, "name"), str_at(asked, "key"));
                 if kind == "Secret" {
@@ -612,7 +636,8 @@ fn references_of_pods(
             // A secret that is told in a file: the file has to be one of those that are mounted.
             let (value, is_file) = (str_at(variable, "value"), name.ends_with("_FILE"));
             let found = value.rsplit_once('/').is_some_and(|(folder, key)| {
-                let mount = list(container, "volumeMounts").find(|mount| str_at(mount, "mountPath") == folder);
+                let mount =
+                    list(container, "volumeMounts").find(|mount| str_at(mount, "mountPath") == folder);
                 let volume = mount.and_then(|mount| volumes.get(str_at(mount, "name")));
                 volume.is_some_and(|volume| has("Secret", str_at(volume, "secret.secretName"), key))
             });
@@ -658,7 +683,8 @@ fn references_of_object(
         "HTTPRoute" => {
             for parent in list(spec, "parentRefs") {
                 let gateway = overlay.get("Gateway", str_at(parent, "name"));
-                let mut listeners = gateway.into_iter().flat_map(|gateway| list(&gateway.value, "spec.listeners"));
+                let mut listeners =
+                    gateway.into_iter().flat_map(|gateway| list(&gateway.value, "spec.listeners"));
                 if !listeners.any(|listener| str_at(listener, "name") == str_at(parent, "sectionName")) {
                     wrong("belongs to a door that is not there".into());
                 }
@@ -675,7 +701,9 @@ fn references_of_object(
             if !there("GatewayClass", str_at(spec, "gatewayClassName")) {
                 wrong("is of a class that is not there".into());
             }
-            for certificate in list(spec, "listeners").flat_map(|listener| list(listener, "tls.certificateRefs")) {
+            for certificate in
+                list(spec, "listeners").flat_map(|listener| list(listener, "tls.certificateRefs"))
+            {
                 if !secrets.contains_key(str_at(certificate, "name")) {
                     wrong(format!("shows a certificate that nobody makes: {certificate}"));
                 }
@@ -749,7 +777,8 @@ fn references_of_object(
             }
         }
         "Rollout" => {
-            let services = ["activeService", "previewService"].map(|key| str_at(spec, &format!("strategy.blueGreen.{key}")));
+            let services = ["activeService", "previewService"]
+                .map(|key| str_at(spec, &format!("strategy.blueGreen.{key}")));
             for service in services.iter().filter(|service| !there("Service", service)) {
                 wrong(format!("switches {service:?}, which is not there"));
             }
@@ -774,7 +803,8 @@ fn references_of_object(
             let selector = spec.get("selector").unwrap_or(&Value::Null);
             let chosen = workloads.iter().filter(|workload| selects(selector, &workload.labels()));
             let chosen: Vec<_> = chosen.collect();
-            let database = at(selector, "matchLabels").is_some_and(|labels| labels.get("cnpg.io/cluster").is_some());
+            let database =
+                at(selector, "matchLabels").is_some_and(|labels| labels.get("cnpg.io/cluster").is_some());
             if chosen.is_empty() && !database {
                 wrong("watches nobody".into());
             }
@@ -817,9 +847,15 @@ pub(super) fn commands() -> Checked {
                 let args: Vec<&str> = list(container, "args").filter_map(Value::as_str).collect();
                 let command = args.first().copied().unwrap_or_default();
                 if !commands.contains(command) {
-                    say(&mut findings, &workload.place, format!("runs `tradesense {command}`, which is no command"));
+                    say(
+                        &mut findings,
+                        &workload.place,
+                        format!("runs `tradesense {command}`, which is no command"),
+                    );
                 }
-                for flag in args.iter().filter_map(|arg| arg.strip_prefix("--")).filter(|_| workload.is_role()) {
+                for flag in
+                    args.iter().filter_map(|arg| arg.strip_prefix("--")).filter(|_| workload.is_role())
+                {
                     if !role.contains(&format!("\n    {}: ", flag.replace('-', "_"))) {
                         say(&mut findings, &workload.place, format!("--{flag} is no option of a role"));
                     }
@@ -862,7 +898,10 @@ pub(super) fn connections() -> Checked {
         "app_connections: settings.app_connections",
     ] {
         if !source.contains(part) {
-            findings.push(Finding::new(file, format!("opens its pools in another way than this check adds up: {part}")));
+            findings.push(Finding::new(
+                file,
+                format!("opens its pools in another way than this check adds up: {part}"),
+            ));
         }
     }
     for overlay in overlays()? {
@@ -874,7 +913,8 @@ pub(super) fn connections() -> Checked {
         for workload in overlay.workloads() {
             let (_, most) = overlay.replicas(&workload);
             let each = match workload.kind {
-                "Pooler" => number(&workload.object.value, "spec.pgbouncer.parameters.max_db_connections").unwrap_or(100),
+                "Pooler" => number(&workload.object.value, "spec.pgbouncer.parameters.max_db_connections")
+                    .unwrap_or(100),
                 "Job" => 2,
                 _ if workload.is_role() => connections_of(&workload),
                 _ => continue,
@@ -892,7 +932,11 @@ pub(super) fn connections() -> Checked {
         let most = number(&cluster.value, "spec.postgresql.parameters.max_connections").unwrap_or(100);
         println!("        {}: {needed} connections at most, of {most}", overlay.name);
         if needed > most {
-            say(&mut findings, &overlay.place(cluster), format!("{needed} connections may be wanted, it takes {most}"));
+            say(
+                &mut findings,
+                &overlay.place(cluster),
+                format!("{needed} connections may be wanted, it takes {most}"),
+            );
         }
     }
     nothing(findings)
@@ -976,7 +1020,8 @@ pub(super) fn migration() -> Checked {
             continue;
         };
         let place = overlay.place(job);
-        let release = text(&format!("deployment/kubernetes/overlays/{}/common/kustomization.yaml", overlay.name))?;
+        let release =
+            text(&format!("deployment/kubernetes/overlays/{}/common/kustomization.yaml", overlay.name))?;
         let revision = release.split_once("- revision=").and_then(|(_, rest)| rest.split_whitespace().next());
         if revision.is_none_or(|revision| job.name() != format!("tradesense-migrate-{revision}")) {
             say(&mut findings, &place, "is not named by its revision: its template cannot be changed");
@@ -985,7 +1030,9 @@ pub(super) fn migration() -> Checked {
             say(&mut findings, &place, "is applied together with what needs it");
         }
         let late = overlay.workloads();
-        for workload in late.iter().filter(|workload| workload.is_role() && workload.object.stage != "workloads") {
+        for workload in
+            late.iter().filter(|workload| workload.is_role() && workload.object.stage != "workloads")
+        {
             say(&mut findings, &workload.place, "starts before the migration");
         }
         if number(&job.value, "spec.activeDeadlineSeconds").is_none() {
@@ -1014,7 +1061,8 @@ fn object_is_secret(object: &Object) -> bool {
 fn apply_is_in_order() -> Result<Vec<Finding>, Vec<Finding>> {
     let place = "deployment/kubernetes/apply";
     let io = |error: std::io::Error| vec![Finding::new(place, error.to_string())];
-    let dir = target().map_err(|_| vec![Finding::new("here", "there is no target directory")])?.join("tools/apply");
+    let dir =
+        target().map_err(|_| vec![Finding::new("here", "there is no target directory")])?.join("tools/apply");
     fs::create_dir_all(&dir).map_err(io)?;
     let (program, log) = (dir.join("kubectl"), dir.join("asked"));
     let script = "#!/bin/sh\necho \"$*\" >> \"$ASKED\"\ncase \"$*\" in\n  kustomize*) cat \"$RENDERED\" ;;\n  \
@@ -1043,7 +1091,9 @@ fn apply_is_in_order() -> Result<Vec<Finding>, Vec<Finding>> {
     let step = |asked: &[String], start: &str, end: &str| {
         asked.iter().position(|line| line.starts_with(start) && line.ends_with(end))
     };
-    let applied = |asked: &[String], stage: &str| step(asked, "apply --server-side", &format!("overlays/staging/{stage}"));
+    let applied = |asked: &[String], stage: &str| {
+        step(asked, "apply --server-side", &format!("overlays/staging/{stage}"))
+    };
     let mut findings = Vec::new();
     let (good, asked) = run("1", "Complete")?;
     let [foundation, migrate, workloads] = STAGES.map(|stage| applied(&asked, stage));
@@ -1127,7 +1177,8 @@ pub(super) fn edge() -> Checked {
                 }
                 let routes = overlay.of("HTTPRoute").filter(|route| {
                     list(&route.value, "spec.parentRefs").any(|parent| {
-                        str_at(parent, "name") == name && str_at(parent, "sectionName") == str_at(listener, "name")
+                        str_at(parent, "name") == name
+                            && str_at(parent, "sectionName") == str_at(listener, "name")
                     })
                 });
                 for rule in routes.flat_map(|route| list(&route.value, "spec.rules")) {
@@ -1137,7 +1188,8 @@ pub(super) fn edge() -> Checked {
                             && number(filter, "requestRedirect.statusCode") == Some(308)
                     });
                     let strict = filters.iter().flat_map(|filter| list(filter, "responseHeaderModifier.set"));
-                    let mut strict = strict.filter(|header| str_at(header, "name") == "Strict-Transport-Security");
+                    let mut strict =
+                        strict.filter(|header| str_at(header, "name") == "Strict-Transport-Security");
                     match str_at(listener, "protocol") {
                         "HTTP" if !redirects || list(rule, "backendRefs").next().is_some() => {
                             wrong("answers without TLS");
@@ -1145,17 +1197,16 @@ pub(super) fn edge() -> Checked {
                         "HTTPS" if strict.next().is_none() => wrong("does not insist on TLS"),
                         _ => {}
                     }
-                    if list(rule, "backendRefs").any(|backend| {
-                        !matches!(number(backend, "port"), Some(8000 | 8001))
-                    }) {
+                    if list(rule, "backendRefs")
+                        .any(|backend| !matches!(number(backend, "port"), Some(8000 | 8001)))
+                    {
                         wrong("leads to a port that is not for the world");
                     }
                 }
             }
             let about = |policy: &&Object| {
-                list(&policy.value, "spec.targetRefs").any(|target| {
-                    str_at(target, "kind") == "Gateway" && str_at(target, "name") == name
-                })
+                list(&policy.value, "spec.targetRefs")
+                    .any(|target| str_at(target, "kind") == "Gateway" && str_at(target, "name") == name)
             };
             match overlay.of("ClientTrafficPolicy").find(about) {
                 None => wrong("has no settings for who comes in"),
@@ -1163,10 +1214,11 @@ pub(super) fn edge() -> Checked {
                     if !overlay.is_dev() && !is(&policy.value, "spec.proxyProtocol.optional", false) {
                         wrong("believes whoever says whose connection it is");
                     }
-                    let removed: BTreeSet<String> = list(&policy.value, "spec.headers.earlyRequestHeaders.remove")
-                        .filter_map(Value::as_str)
-                        .map(str::to_lowercase)
-                        .collect();
+                    let removed: BTreeSet<String> =
+                        list(&policy.value, "spec.headers.earlyRequestHeaders.remove")
+                            .filter_map(Value::as_str)
+                            .map(str::to_lowercase)
+                            .collect();
                     if !removed.contains("x-forwarded-for") || !removed.contains("forwarded") {
                         wrong("passes on what somebody claims to be");
                     }
@@ -1179,13 +1231,16 @@ pub(super) fn edge() -> Checked {
                 None => wrong("has no limits"),
                 Some(policy) => {
                     let per_address = list(&policy.value, "spec.rateLimit.global.rules").any(|rule| {
-                        list(rule, "clientSelectors").any(|client| str_at(client, "sourceCIDR.type") == "Distinct")
+                        list(rule, "clientSelectors")
+                            .any(|client| str_at(client, "sourceCIDR.type") == "Distinct")
                     });
                     if !per_address {
                         wrong("has no limit for each address");
                     }
                     // The product refuses larger bodies anyway; the edge should before it has read them.
-                    if bytes(str_at(&policy.value, "spec.requestBuffer.limit")).is_none_or(|most| most > 1 << 20) {
+                    if bytes(str_at(&policy.value, "spec.requestBuffer.limit"))
+                        .is_none_or(|most| most > 1 << 20)
+                    {
                         wrong("takes bodies of any size");
                     }
                 }
@@ -1203,9 +1258,11 @@ pub(super) fn edge() -> Checked {
             }
             let fenced = overlay.of("SecurityPolicy").any(|policy| {
                 str_at(&policy.value, "spec.authorization.defaultAction") == "Deny"
-                    && list(&policy.value, "spec.targetRefs").any(|target| str_at(target, "name") == route.name())
+                    && list(&policy.value, "spec.targetRefs")
+                        .any(|target| str_at(target, "name") == route.name())
             });
-            let redirects = list(&route.value, "spec.rules").all(|rule| list(rule, "backendRefs").next().is_none());
+            let redirects =
+                list(&route.value, "spec.rules").all(|rule| list(rule, "backendRefs").next().is_none());
             if !overlay.is_dev() && !fenced && !redirects {
                 say(findings, &overlay.place(route), "has no second fence");
             }
@@ -1232,7 +1289,11 @@ pub(super) fn secrets_and_regions() -> Checked {
             if object.kind() == "ExternalSecret" {
                 let often = str_at(&object.value, "spec.refreshInterval");
                 if !matches!(often, "1h" | "30m" | "15m") {
-                    say(findings, &place, format!("is asked for every {often}: each is a call that is paid for"));
+                    say(
+                        findings,
+                        &place,
+                        format!("is asked for every {often}: each is a call that is paid for"),
+                    );
                 }
                 if str_at(&object.value, "spec.target.deletionPolicy") != "Retain" {
                     say(findings, &place, "takes the secret away when the store forgets it");

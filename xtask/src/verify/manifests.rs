@@ -332,7 +332,9 @@ mod tests {
         assert!(asks(json!({})));
         assert!(asks(json!({"matchLabels": {"role": "api"}})));
         assert!(!asks(json!({"matchLabels": {"role": "api", "zone": "b"}})));
-        assert!(asks(json!({"matchExpressions": [{"key": "role", "operator": "In", "values": ["api", "x"]}]})));
+        assert!(asks(
+            json!({"matchExpressions": [{"key": "role", "operator": "In", "values": ["api", "x"]}]})
+        ));
         assert!(!asks(json!({"matchExpressions": [{"key": "zone", "operator": "NotIn", "values": ["a"]}]})));
         assert!(!asks(json!({"matchExpressions": [{"key": "other", "operator": "Exists"}]})));
         assert!(asks(json!({"matchExpressions": [{"key": "other", "operator": "DoesNotExist"}]})));

@@ -49,9 +49,6 @@ struct Allow {
     _because: String,
 }
 
-/// Who reaches whom at which port.
-type Reached = BTreeSet<(String, String, String)>;
-
 impl Peer {
     fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or(NAMESPACE)
@@ -61,10 +58,14 @@ impl Peer {
         self.address.is_none()
     }
 
+    /// Whether it is a pod in our namespace.
+    fn is_ours(&self) -> bool {
+        self.is_pod() && self.namespace() == NAMESPACE
+    }
+
     /// Whether a policy is about it.
     fn is_selected(&self, policy: &Value) -> bool {
-        self.is_pod()
-            && self.namespace() == NAMESPACE
+        self.is_ours()
             && at(policy, "spec.podSelector").is_some_and(|selector| selects(selector, &self.labels))
     }
 
@@ -98,61 +99,134 @@ fn contains(cidr: &str, address: [u8; 4]) -> bool {
     of_network(network) == of_network(u32::from_be_bytes(address))
 }
 
-/// Whether policies let a connection through at one of its ends. `other` is at the other end.
-fn lets(policies: &[&Value], here: &Peer, other: &Peer, port: &str, direction: &str) -> bool {
-    let (rules, ends) = if direction == "Ingress" { ("spec.ingress", "from") } else { ("spec.egress", "to") };
-    let about = |policy: &&&Value| {
-        here.is_selected(policy) && list(policy, "spec.policyTypes").any(|kind| kind.as_str() == Some(direction))
+/// A policy over the peers and ports of a table; a bit for each of them.
+#[derive(Debug, Clone)]
+struct Rules {
+    selected: u128,
+    /// Who and which ports; none if it is not about the direction.
+    ingress: Option<Vec<(u128, u32)>>,
+    egress: Option<Vec<(u128, u32)>>,
+}
+
+/// For each two peers the ports at which a connection may leave the one of ours, and arrive at the one of ours. Each end is held to the
+/// table by itself: were only both together, either could be opened without anybody noticing.
+type Reached = Vec<Vec<(u32, u32)>>;
+
+fn bit(place: usize) -> u128 {
+    u32::try_from(place).ok().and_then(|place| 1_u128.checked_shl(place)).unwrap_or(0)
+}
+
+fn port_bit(place: usize) -> u32 {
+    u32::try_from(place).ok().and_then(|place| 1_u32.checked_shl(place)).unwrap_or(0)
+}
+
+fn compiled(policy: &Value, table: &Table) -> Rules {
+    let who = |means: &dyn Fn(&Peer) -> bool| {
+        let peers = table.peer.iter().enumerate().filter(|(_, peer)| means(peer));
+        peers.fold(0, |all, (place, _)| all | bit(place))
     };
-    let mut about = policies.iter().filter(about).peekable();
-    if about.peek().is_none() {
-        return true;
-    }
-    about.any(|policy| {
-        list(policy, rules).any(|rule| {
-            let meant = rule.get(ends).is_none() || list(rule, ends).any(|entry| other.is_meant(entry));
-            let named = |allowed: &Value| {
-                let protocol = allowed.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
-                number(allowed, "port").is_some_and(|number| format!("{protocol} {number}") == port)
-            };
-            meant && (rule.get("ports").is_none() || list(rule, "ports").any(named))
+    let rules = |direction: &str, path: &str, ends: &str| {
+        let kinds: Vec<&str> = list(policy, "spec.policyTypes").filter_map(Value::as_str).collect();
+        kinds.contains(&direction).then(|| {
+            let rules = list(policy, path).map(|rule| {
+                let meant = match rule.get(ends) {
+                    None => u128::MAX,
+                    Some(_) => who(&|peer| list(rule, ends).any(|entry| peer.is_meant(entry))),
+                };
+                let named = |port: &str| {
+                    list(rule, "ports").any(|allowed| {
+                        let protocol = allowed.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
+                        number(allowed, "port").is_some_and(|number| format!("{protocol} {number}") == port)
+                    })
+                };
+                let ports = match rule.get("ports") {
+                    None => u32::MAX,
+                    Some(_) => {
+                        let ports = table.ports.iter().enumerate().filter(|(_, port)| named(port));
+                        ports.fold(0, |all, (place, _)| all | port_bit(place))
+                    }
+                };
+                (meant, ports)
+            });
+            rules.collect()
         })
+    };
+    Rules {
+        selected: who(&|peer| peer.is_selected(policy)),
+        ingress: rules("Ingress", "spec.ingress", "from"),
+        egress: rules("Egress", "spec.egress", "to"),
+    }
+}
+
+/// The ports at which policies let a connection through at one of its ends; `other` is at the other end.
+fn lets(here: usize, other: usize, about: &[&Option<Vec<(u128, u32)>>], selected: &[u128]) -> u32 {
+    let (mut ports, mut isolated) = (0, false);
+    for (rules, selected) in about.iter().zip(selected) {
+        let Some(rules) = rules else { continue };
+        if selected & bit(here) == 0 {
+            continue;
+        }
+        isolated = true;
+        for (peers, allowed) in rules {
+            if peers & bit(other) != 0 {
+                ports |= allowed;
+            }
+        }
+    }
+    if isolated { ports } else { u32::MAX }
+}
+
+fn reached(policies: &[&Rules], table: &Table) -> Reached {
+    let selected: Vec<u128> = policies.iter().map(|policy| policy.selected).collect();
+    let out: Vec<_> = policies.iter().map(|policy| &policy.egress).collect();
+    let into: Vec<_> = policies.iter().map(|policy| &policy.ingress).collect();
+    let tried = (0..table.ports.len()).fold(0, |all, place| all | port_bit(place));
+    cells(table, |(from, here), (to, there)| {
+        let leaves = lets(from, to, &out, &selected) & tried;
+        let arrives = lets(to, from, &into, &selected) & tried;
+        (if here.is_ours() { leaves } else { 0 }, if there.is_ours() { arrives } else { 0 })
     })
 }
 
-fn reached(policies: &[&Value], table: &Table) -> Reached {
-    let mut reached = Reached::new();
-    for from in table.peer.iter().filter(|peer| peer.is_pod()) {
-        for to in &table.peer {
-            for port in &table.ports {
-                // A pod always reaches itself; two of one kind are what is asked about.
-                if lets(policies, from, to, port, "Egress") && lets(policies, to, from, port, "Ingress") {
-                    reached.insert((from.name.clone(), to.name.clone(), port.clone()));
+/// A cell for each two peers.
+fn cells(table: &Table, cell: impl Fn((usize, &Peer), (usize, &Peer)) -> (u32, u32)) -> Reached {
+    let row = |from| table.peer.iter().enumerate().map(|to| cell(from, to)).collect();
+    table.peer.iter().enumerate().map(row).collect()
+}
+
+fn wanted(table: &Table) -> Reached {
+    cells(table, |(_, from), (_, to)| {
+        let lines = table.allow.iter();
+        let lines = lines.filter(|line| line.from.contains(&from.name) && line.to.contains(&to.name));
+        let named: BTreeSet<&String> = lines.flat_map(|line| &line.ports).collect();
+        let ports = table.ports.iter().enumerate().filter(|(_, port)| named.contains(port));
+        let ports = ports.fold(0, |all, (place, _)| all | port_bit(place));
+        (if from.is_ours() { ports } else { 0 }, if to.is_ours() { ports } else { 0 })
+    })
+}
+
+/// What differs between two answers, in words.
+fn differences(table: &Table, reached: &Reached, wanted: &Reached) -> Vec<String> {
+    let mut found = Vec::new();
+    for (from, (has, should)) in table.peer.iter().zip(reached.iter().zip(wanted)) {
+        for (to, (has, should)) in table.peer.iter().zip(has.iter().zip(should)) {
+            for (place, port) in table.ports.iter().enumerate() {
+                let (from, to, bit) = (&from.name, &to.name, port_bit(place));
+                for (end, has, should) in [("leave", has.0, should.0), ("arrive", has.1, should.1)] {
+                    match (has & bit != 0, should & bit != 0) {
+                        (true, false) => {
+                            found.push(format!("{from} to {to} at {port} may {end}, and should not"))
+                        }
+                        (false, true) => {
+                            found.push(format!("{from} to {to} at {port} should {end}, and may not"))
+                        }
+                        _ => {}
+                    }
                 }
             }
         }
     }
-    // What happens between others, beyond our namespace, is no matter of ours.
-    let ours: BTreeSet<&str> = table
-        .peer
-        .iter()
-        .filter(|peer| peer.is_pod() && peer.namespace() == NAMESPACE)
-        .map(|peer| peer.name.as_str())
-        .collect();
-    reached.retain(|(from, to, _)| ours.contains(from.as_str()) || ours.contains(to.as_str()));
-    reached
-}
-
-fn wanted(table: &Table) -> Reached {
-    let mut wanted = Reached::new();
-    for allow in &table.allow {
-        for from in &allow.from {
-            for to in &allow.to {
-                wanted.extend(allow.ports.iter().map(|port| (from.clone(), to.clone(), port.clone())));
-            }
-        }
-    }
-    wanted
+    found
 }
 
 fn policies(overlay: &Overlay) -> Vec<&Value> {
@@ -160,7 +234,8 @@ fn policies(overlay: &Overlay) -> Vec<&Value> {
 }
 
 fn table() -> Result<Table, Vec<Finding>> {
-    let table: Table = toml::from_str(&text(FILE)?).map_err(|error| vec![Finding::new(FILE, error.to_string())])?;
+    let table: Table =
+        toml::from_str(&text(FILE)?).map_err(|error| vec![Finding::new(FILE, error.to_string())])?;
     let names: BTreeSet<&String> = table.peer.iter().map(|peer| &peer.name).collect();
     let mut findings = Vec::new();
     for allow in &table.allow {
@@ -178,26 +253,30 @@ pub(super) fn table_holds() -> Checked {
     let table = table()?;
     let wanted = wanted(&table);
     let tried = table.peer.len().saturating_mul(table.peer.len()).saturating_mul(table.ports.len());
-    println!("        {} peers, {tried} questions, {} answered with yes", table.peer.len(), wanted.len());
+    let yes =
+        wanted.iter().flatten().fold(0_u32, |sum, (out, into)| sum.saturating_add((out | into).count_ones()));
+    println!("        {} peers, {tried} questions, {yes} answered with yes", table.peer.len());
     everywhere(|overlay, findings| {
         // A workload that the table does not know would be checked by nobody.
         for workload in overlay.workloads() {
             let labels = workload.labels();
-            let knows = |peer: &Peer| peer.namespace() == NAMESPACE && !peer.labels.is_empty() && peer.labels.iter().all(|(key, value)| {
-                labels.get(key) == Some(value) || key.starts_with("cnpg.io/")
-            });
+            let knows = |peer: &Peer| {
+                peer.namespace() == NAMESPACE
+                    && !peer.labels.is_empty()
+                    && peer
+                        .labels
+                        .iter()
+                        .all(|(key, value)| labels.get(key) == Some(value) || key.starts_with("cnpg.io/"))
+            };
             if !table.peer.iter().any(knows) {
                 findings.push(Finding::new(&workload.place, format!("{FILE} knows no such pods")));
             }
         }
-        let overlay_table = at_home(&table, overlay);
-        let reached = reached(&policies(overlay), &overlay_table);
-        for (from, to, port) in reached.difference(&wanted) {
-            findings.push(Finding::new(overlay.name, format!("{from} reaches {to} at {port}, and should not")));
-        }
-        for (from, to, port) in wanted.difference(&reached) {
-            findings.push(Finding::new(overlay.name, format!("{from} should reach {to} at {port}, and does not")));
-        }
+        let here = at_home(&table, overlay);
+        let rules: Vec<Rules> = policies(overlay).into_iter().map(|policy| compiled(policy, &here)).collect();
+        let reached = reached(&rules.iter().collect::<Vec<_>>(), &here);
+        let different = differences(&here, &reached, &wanted);
+        findings.extend(different.into_iter().map(|what| Finding::new(overlay.name, what)));
     })
 }
 
@@ -218,23 +297,16 @@ fn at_home(table: &Table, overlay: &Overlay) -> Table {
     Table { ports: table.ports.clone(), peer: peers.collect(), allow: Vec::new() }
 }
 
-/// Every policy set that differs from the given one by one step, each with its name.
-fn mutants(policies: &[&Value]) -> Vec<(String, Vec<Value>)> {
+/// A change by one step: its name, the place of the policy, and the policy as it is then; none if it is gone.
+type Mutant = (String, usize, Option<Value>);
+
+/// Every change of these policies by one step.
+fn mutants(policies: &[&Value]) -> Vec<Mutant> {
     let mut all = Vec::new();
-    let whole: Vec<Value> = policies.iter().map(|policy| (*policy).clone()).collect();
     for (place, policy) in policies.iter().enumerate() {
         let name = str_at(policy, "metadata.name");
         let mut with = |what: String, changed: Option<Value>| {
-            let mut set = whole.clone();
-            match changed {
-                Some(changed) => {
-                    if let Some(slot) = set.get_mut(place) {
-                        *slot = changed;
-                    }
-                }
-                None => drop(set.remove(place)),
-            }
-            all.push((format!("{name}: {what}"), set));
+            all.push((format!("{name}: {what}"), place, changed));
         };
         with("gone".into(), None);
         for kind in list(policy, "spec.policyTypes").filter_map(Value::as_str) {
@@ -304,7 +376,10 @@ fn mutants(policies: &[&Value]) -> Vec<(String, Vec<Value>)> {
                                 drop(all.remove(except));
                             }
                         });
-                        with(format!("{direction} {rule} {ends} {entry} without exception {except}"), Some(changed));
+                        with(
+                            format!("{direction} {rule} {ends} {entry} without exception {except}"),
+                            Some(changed),
+                        );
                     }
                 }
             }
@@ -336,9 +411,14 @@ pub(super) fn changes_are_noticed() -> Checked {
     let here = at_home(&table, overlay);
     let mutants = mutants(&policies(overlay));
     let mut noticed = 0_usize;
-    for (name, set) in &mutants {
-        let set: Vec<&Value> = set.iter().collect();
-        if reached(&set, &here) == wanted {
+    let whole: Vec<Rules> = policies(overlay).into_iter().map(|policy| compiled(policy, &here)).collect();
+    for (name, place, changed) in &mutants {
+        let changed = changed.as_ref().map(|policy| compiled(policy, &here));
+        let set = whole
+            .iter()
+            .enumerate()
+            .filter_map(|(other, rules)| if other == *place { changed.as_ref() } else { Some(rules) });
+        if reached(&set.collect::<Vec<_>>(), &here) == wanted {
             findings.push(Finding::new(FILE, format!("does not notice this change: {name}")));
         } else {
             noticed = noticed.saturating_add(1);
@@ -373,17 +453,28 @@ mod tests {
 
     #[test]
     fn a_connection_needs_both_its_ends() {
-        let (here, there, other) = (peer("here", None), peer("there", None), peer("other", None));
+        let peers = vec![peer("here", None), peer("there", None), peer("other", None)];
+        let table = Table { ports: vec!["TCP 1".into(), "UDP 1".into()], peer: peers, allow: Vec::new() };
         let deny = json!({"spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}});
-        let out = json!({"spec": {"podSelector": {"matchLabels": {"app": "here"}}, "policyTypes": ["Egress"],
-            "egress": [{"to": [{"podSelector": {"matchLabels": {"app": "there"}}}], "ports": [{"port": 1}]}]}});
-        let open = lets(&[], &here, &there, "TCP 1", "Egress");
-        assert!(open, "nobody said anything");
-        assert!(!lets(&[&deny], &here, &there, "TCP 1", "Egress"));
-        assert!(lets(&[&deny, &out], &here, &there, "TCP 1", "Egress"));
-        assert!(!lets(&[&deny, &out], &here, &there, "UDP 1", "Egress"));
-        assert!(!lets(&[&deny, &out], &here, &other, "TCP 1", "Egress"));
-        assert!(!lets(&[&deny, &out], &there, &here, "TCP 1", "Ingress"), "where it arrives");
+        let rule = |name: &str, kind: &str, direction: &str, ends: &str, other: &str| {
+            json!({"spec": {"podSelector": {"matchLabels": {"app": name}}, "policyTypes": [kind],
+                direction: [{ends: [{"podSelector": {"matchLabels": {"app": other}}}], "ports": [{"port": 1}]}]}})
+        };
+        let out = rule("here", "Egress", "egress", "to", "there");
+        let into = rule("there", "Ingress", "ingress", "from", "here");
+        let all = |policies: &[&Value]| {
+            let rules: Vec<Rules> = policies.iter().map(|policy| compiled(policy, &table)).collect();
+            reached(&rules.iter().collect::<Vec<_>>(), &table)
+        };
+        assert_eq!(all(&[]), vec![vec![(0b11, 0b11); 3]; 3], "nobody said anything");
+        assert_eq!(all(&[&deny]), vec![vec![(0, 0); 3]; 3]);
+        assert_eq!(all(&[&deny, &out, &into]), [[(0, 0), (1, 1), (0, 0)], [(0, 0); 3], [(0, 0); 3]]);
+        assert_eq!(
+            all(&[&deny, &out]),
+            [[(0, 0), (1, 0), (0, 0)], [(0, 0); 3], [(0, 0); 3]],
+            "it does not arrive"
+        );
+        assert_eq!(all(&[&out]), [[(0, 0b11), (1, 0b11), (0, 0b11)], [(0b11, 0b11); 3], [(0b11, 0b11); 3]]);
     }
 
     #[test]

@@ -74,10 +74,9 @@ Developer commands of TradeSense
   cargo xtask bench analytics [--accounts 1000000] [--seconds 10] [--connections 8] [--positions 100000]
       Measure the rank of anyone and the top 100 over HTTP beside PostgreSQL's window function on the same
       rows, and print one JSON object. docs/PERFORMANCE.md explains it.
-  cargo xtask verify deployment [--only PART]
+  cargo xtask verify deployment | NAME..
       Check everything below deployment/ as it would be applied, without a cluster. Needs kubectl 1.32 and Python 3.
-  cargo xtask verify cost
-      What each place costs in a month, from its rendered manifests and deployment/kubernetes/prices.toml.
+      `cost` prints what each place costs in a month.
   cargo xtask verify-bare [--suite NAME] [--minutes N]
       Follow the README in a bare Debian made by debootstrap, as root, and print how long it took.
 

@@ -7,8 +7,9 @@
 
 use serde_json::{Value, json};
 
-use super::manifests::{Object, Overlay, at, everywhere, list, millis, number, overlays, str_at};
-use super::{Checked, Finding, nothing};
+use super::manifests::{
+    Finding, Found, Object, Overlay, at, everywhere, list, millis, nothing, number, overlays, str_at,
+};
 
 /// How often the autoscaler looks, in seconds.
 const STEP: u64 = 15;
@@ -542,7 +543,7 @@ fn scalers(overlay: &Overlay) -> impl Iterator<Item = &Object> {
     overlay.of("ScaledObject").chain(overlay.of("HorizontalPodAutoscaler"))
 }
 
-pub(super) fn loads_are_followed() -> Checked {
+pub(super) fn loads_are_followed() -> Found {
     everywhere(|overlay, findings| {
         for object in scalers(overlay) {
             let place = overlay.place(object);
@@ -644,7 +645,7 @@ fn change(value: &mut Value, path: &str, new: Option<Value>) -> bool {
     }
 }
 
-pub(super) fn changes_are_noticed() -> Checked {
+pub(super) fn changes_are_noticed() -> Found {
     let Some(overlay) = overlays()?.iter().find(|overlay| overlay.name == "production-eu") else {
         return Err(vec![Finding::new("production-eu", "is not there")]);
     };
@@ -667,7 +668,7 @@ pub(super) fn changes_are_noticed() -> Checked {
             noticed = noticed.saturating_add(1);
         }
     }
-    println!("        {noticed} of {} changes noticed", changes.len());
+    println!("  {noticed} of {} changes noticed", changes.len());
     nothing(findings)
 }
 

@@ -8,10 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::manifests::{Overlay, bytes, everywhere, list, millis, number, overlays, str_at, text};
-use super::{Checked, Finding};
-use crate::{Failure, Outcome};
-
+use super::manifests::{Finding, Found, Overlay, bytes, everywhere, list, millis, number, str_at, text};
 const FILE: &str = "deployment/kubernetes/prices.toml";
 /// Hours of a month.
 const HOURS: u64 = 730;
@@ -140,45 +137,25 @@ fn dollars(millionths: u64) -> u64 {
     millionths.div_ceil(1_000_000)
 }
 
-pub(super) fn below_the_limit() -> Checked {
+/// Prints the bills, and finds those that are larger than was meant.
+pub(super) fn below_the_limit() -> Found {
     let prices = prices()?;
+    println!("  dollars a month, without traffic, backups, logs and support");
     everywhere(|overlay, findings| match of_place(&prices, overlay) {
         Err(finding) => findings.push(finding),
         Ok((bill, limit)) => {
+            println!("  {:<28}{:>10}{:>10}", overlay.name, "at rest", "at most");
+            for (line, (rest, most)) in &bill {
+                println!("    {line:<26}{:>10}{:>10}", dollars(*rest), dollars(*most));
+            }
             let (rest, most) = total(&bill);
-            println!(
-                "        {}: {} $ a month at rest, {} $ at most",
-                overlay.name,
-                dollars(rest),
-                dollars(most)
-            );
+            println!("    {:<26}{:>10}{:>10}   limit {limit}", "together", dollars(rest), dollars(most));
             if dollars(rest) > limit {
-                findings.push(Finding::new(
-                    overlay.name,
-                    format!("costs {} $ a month, {limit} $ were meant", dollars(rest)),
-                ));
+                let what = format!("costs {} $ a month, {limit} $ were meant", dollars(rest));
+                findings.push(Finding::new(overlay.name, what));
             }
         }
     })
-}
-
-/// Prints the table.
-pub(super) fn print() -> Outcome {
-    let failed = |findings: Vec<Finding>| {
-        Failure::new(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    };
-    let prices = prices().map_err(failed)?;
-    println!("Dollars a month, without traffic, backups, logs and support");
-    for overlay in overlays().map_err(failed)? {
-        let (bill, limit) = of_place(&prices, overlay).map_err(|finding| failed(vec![finding]))?;
-        println!("\n{:<28}{:>10}{:>10}", overlay.name, "at rest", "at most");
-        for (line, (rest, most)) in &bill {
-            println!("  {line:<26}{:>10}{:>10}", dollars(*rest), dollars(*most));
-        }
-        let (rest, most) = total(&bill);
-        println!("  {:<26}{:>10}{:>10}   limit {limit}", "together", dollars(rest), dollars(most));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

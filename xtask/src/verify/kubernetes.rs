@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::manifests::{
-    NAMESPACE, Object, Overlay, STAGES, Workload, at, bytes, directory, everywhere, is, labels, list, millis,
-    number, overlays, selects, str_at, text,
+    Finding, Found, NAMESPACE, Object, Overlay, STAGES, Workload, at, bytes, directory, everywhere, is,
+    labels, list, millis, nothing, number, overlays, selects, str_at, text,
 };
-use super::{Checked, Finding, nothing, schema};
+use super::schema;
 use crate::machine::target;
 
 /// The release of Kubernetes whose schemas count.
@@ -45,7 +45,7 @@ fn say(findings: &mut Vec<Finding>, place: &str, what: impl Into<String>) {
     findings.push(Finding::new(place, what));
 }
 
-pub(super) fn overlays_render() -> Checked {
+pub(super) fn overlays_render() -> Found {
     let overlays = overlays()?;
     let findings = overlays.iter().filter(|overlay| overlay.objects.len() < 60);
     let findings =
@@ -80,7 +80,7 @@ struct Operator {
     serves: BTreeSet<String>,
 }
 
-pub(super) fn versions_are_served() -> Checked {
+pub(super) fn versions_are_served() -> Found {
     let file = "deployment/kubernetes/schemas/served.toml";
     let served: Served =
         toml::from_str(&text(file)?).map_err(|error| vec![Finding::new(file, error.to_string())])?;
@@ -134,7 +134,7 @@ fn validate_core(file: &PathBuf) -> Result<(bool, String), Vec<Finding>> {
     Ok((out.status.success(), said))
 }
 
-pub(super) fn core_schemas() -> Checked {
+pub(super) fn core_schemas() -> Found {
     let io = |error: std::io::Error| vec![Finding::new("target/tools", error.to_string())];
     let tools = target().map_err(|_| vec![Finding::new("here", "there is no target directory")])?;
     let dir = tools.join("tools/manifests");
@@ -161,7 +161,7 @@ pub(super) fn core_schemas() -> Checked {
     nothing(findings)
 }
 
-pub(super) fn custom_schemas() -> Checked {
+pub(super) fn custom_schemas() -> Found {
     let mut known: BTreeMap<PathBuf, Value> = BTreeMap::new();
     let (mut findings, mut compared) = (Vec::new(), 0_usize);
     for overlay in overlays()? {
@@ -209,11 +209,11 @@ pub(super) fn custom_schemas() -> Checked {
             }
         }
     }
-    println!("        {compared} custom resources compared, each also with an unknown field");
+    println!("  {compared} custom resources compared, each also with an unknown field");
     nothing(findings)
 }
 
-pub(super) fn names() -> Checked {
+pub(super) fn names() -> Found {
     everywhere(|overlay, findings| {
         let mut seen: BTreeMap<(&str, &str), &Value> = BTreeMap::new();
         for object in &overlay.objects {
@@ -239,7 +239,7 @@ pub(super) fn names() -> Checked {
     })
 }
 
-pub(super) fn pods_are_restricted() -> Checked {
+pub(super) fn pods_are_restricted() -> Found {
     everywhere(|overlay, findings| {
         for workload in overlay.workloads() {
             let mut wrong = |what: &str| say(findings, &workload.place, what);
@@ -297,7 +297,7 @@ fn longest_stop() -> Result<u64, Vec<Finding>> {
     said.ok_or_else(|| vec![Finding::new(file, "LONGEST_STOP was not found")])
 }
 
-pub(super) fn probes_and_stopping() -> Checked {
+pub(super) fn probes_and_stopping() -> Found {
     let stop = longest_stop()?;
     everywhere(|overlay, findings| {
         for workload in overlay.workloads().iter().filter(|workload| !workload.is_job()) {
@@ -342,7 +342,7 @@ pub(super) fn probes_and_stopping() -> Checked {
     })
 }
 
-pub(super) fn disruptions_and_zones() -> Checked {
+pub(super) fn disruptions_and_zones() -> Found {
     everywhere(|overlay, findings| {
         let workloads = overlay.workloads();
         for workload in workloads.iter().filter(|workload| !workload.is_job()) {
@@ -446,7 +446,7 @@ fn is_scaler(object: &Object) -> bool {
     matches!(object.kind(), "ScaledObject" | "HorizontalPodAutoscaler")
 }
 
-pub(super) fn requests_and_limits() -> Checked {
+pub(super) fn requests_and_limits() -> Found {
     everywhere(|overlay, findings| {
         let (mut cpu, mut memory, mut pods) = (0_u64, 0_u64, 0_u64);
         for workload in overlay.workloads() {
@@ -523,7 +523,7 @@ fn registries(overlay: &Overlay) -> Vec<String> {
     named.flatten().collect()
 }
 
-pub(super) fn images() -> Checked {
+pub(super) fn images() -> Found {
     everywhere(|overlay, findings| {
         let registries = registries(overlay);
         let mut named: Vec<(String, &str)> = Vec::new();
@@ -557,7 +557,7 @@ pub(super) fn images() -> Checked {
     })
 }
 
-pub(super) fn references() -> Checked {
+pub(super) fn references() -> Found {
     everywhere(|overlay, findings| {
         let secrets = overlay.secrets();
         for workload in overlay.workloads() {
@@ -822,7 +822,7 @@ fn references_of_object(
     }
 }
 
-pub(super) fn commands() -> Checked {
+pub(super) fn commands() -> Found {
     let main = text("crates/tradesense/src/main.rs")?;
     let role = text("crates/tradesense/src/role.rs")?;
     // Clap makes the words of variants and fields.
@@ -869,6 +869,88 @@ pub(super) fn commands() -> Checked {
     nothing(findings)
 }
 
+/// Figures that others make, by whom.
+const OF_OTHERS: [&str; 1] = ["up"];
+
+/// What autoscalers and analyses ask Prometheus for has to be told by the program.
+pub(super) fn metrics() -> Found {
+    let told = sources()?;
+    everywhere(|overlay, findings| {
+        let mut queries: Vec<(String, &str)> = Vec::new();
+        for object in &overlay.objects {
+            let place = overlay.place(object);
+            let triggers =
+                list(&object.value, "spec.triggers").map(|trigger| str_at(trigger, "metadata.query"));
+            let analyses =
+                list(&object.value, "spec.metrics").map(|metric| str_at(metric, "provider.prometheus.query"));
+            queries.extend(
+                triggers
+                    .chain(analyses)
+                    .filter(|query| !query.is_empty())
+                    .map(|query| (place.clone(), query)),
+            );
+        }
+        for (place, query) in queries {
+            for name in names_in(query) {
+                let base = ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .find_map(|end| name.strip_suffix(end))
+                    .unwrap_or(name);
+                if !OF_OTHERS.contains(&name)
+                    && !told.contains(&format!("\"{base}\""))
+                    && !told.contains(&format!("\"{name}\""))
+                {
+                    say(findings, &place, format!("asks for {name}, which nobody tells"));
+                }
+            }
+        }
+    })
+}
+
+/// The names of metrics in a question: words with an underscore outside of braces and texts, before a brace or a bracket.
+fn names_in(query: &str) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    let (mut depth, mut quoted, mut start) = (0_u32, false, None);
+    for (place, letter) in query.char_indices().chain([(query.len(), ' ')]) {
+        if depth == 0 && !quoted && (letter.is_ascii_alphanumeric() || letter == '_') {
+            start = start.or(Some(place));
+            continue;
+        }
+        if let Some(word) = start.take().and_then(|start: usize| query.get(start..place)) {
+            let is_function = letter == '(';
+            if word.contains('_') && !is_function && !word.starts_with(|first: char| first.is_ascii_digit()) {
+                found.insert(word);
+            }
+        }
+        match letter {
+            '"' => quoted = !quoted,
+            '{' if !quoted => depth = depth.saturating_add(1),
+            '}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The sources of the program, one behind the other.
+fn sources() -> Result<String, Vec<Finding>> {
+    let root =
+        crate::machine::root().map_err(|_| vec![Finding::new("here", "the workspace was not found")])?;
+    let io = |error: std::io::Error| vec![Finding::new("crates", error.to_string())];
+    let (mut all, mut open) = (String::new(), vec![root.join("crates")]);
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                all.push_str(&fs::read_to_string(path).map_err(io)?);
+            }
+        }
+    }
+    Ok(all)
+}
+
 /// The most connections that one process of a role holds, as `platform.rs` opens its pools.
 fn connections_of(workload: &Workload<'_>) -> u64 {
     let args: Vec<&str> = workload
@@ -888,7 +970,7 @@ fn connections_of(workload: &Workload<'_>) -> u64 {
     use_cases.saturating_add(engine).saturating_add(worker).saturating_add(1)
 }
 
-pub(super) fn connections() -> Checked {
+pub(super) fn connections() -> Found {
     let file = "crates/tradesense/src/platform.rs";
     let source = text(file)?;
     let mut findings = Vec::new();
@@ -930,7 +1012,7 @@ pub(super) fn connections() -> Checked {
         // The server keeps three for its superuser, the operator and its exporter take some, replicas stream.
         let needed = sum.saturating_add(20);
         let most = number(&cluster.value, "spec.postgresql.parameters.max_connections").unwrap_or(100);
-        println!("        {}: {needed} connections at most, of {most}", overlay.name);
+        println!("  {}: {needed} connections at most, of {most}", overlay.name);
         if needed > most {
             say(
                 &mut findings,
@@ -942,7 +1024,7 @@ pub(super) fn connections() -> Checked {
     nothing(findings)
 }
 
-pub(super) fn database() -> Checked {
+pub(super) fn database() -> Found {
     everywhere(|overlay, findings| {
         let clusters: Vec<&Object> = overlay.of("Cluster").collect();
         let [cluster] = clusters.as_slice() else {
@@ -1011,7 +1093,7 @@ pub(super) fn database() -> Checked {
     })
 }
 
-pub(super) fn migration() -> Checked {
+pub(super) fn migration() -> Found {
     let mut findings = Vec::new();
     for overlay in overlays()? {
         let jobs: Vec<&Object> = overlay.of("Job").collect();
@@ -1113,7 +1195,7 @@ fn apply_is_in_order() -> Result<Vec<Finding>, Vec<Finding>> {
     Ok(findings)
 }
 
-pub(super) fn blue_and_green() -> Checked {
+pub(super) fn blue_and_green() -> Found {
     everywhere(|overlay, findings| {
         if overlay.is_dev() {
             return;
@@ -1157,7 +1239,7 @@ pub(super) fn blue_and_green() -> Checked {
     })
 }
 
-pub(super) fn edge() -> Checked {
+pub(super) fn edge() -> Found {
     everywhere(|overlay, findings| {
         for name in ["public", "webhooks"] {
             let Some(gateway) = overlay.get("Gateway", name) else {
@@ -1279,7 +1361,7 @@ pub(super) fn edge() -> Checked {
     })
 }
 
-pub(super) fn secrets_and_regions() -> Checked {
+pub(super) fn secrets_and_regions() -> Found {
     everywhere(|overlay, findings| {
         for object in &overlay.objects {
             let place = overlay.place(object);
@@ -1321,4 +1403,16 @@ pub(super) fn secrets_and_regions() -> Checked {
             say(findings, overlay.name, format!("keeps people of the region {region:?}"));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_names_its_metrics() {
+        let query = "sum(rate(http_requests_count{role=\"a_b\",x=~\"5..\"}[1m])) / max by (group_x) (jobs_waiting) > 1_0";
+        // A label in `by (..)` looks the same; nobody groups by one that is not told.
+        assert_eq!(names_in(query), BTreeSet::from(["http_requests_count", "group_x", "jobs_waiting"]));
+    }
 }

@@ -1,6 +1,7 @@
 //! The manifests of every overlay, rendered once as `kubectl apply -k` would read them, and what the checks ask of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,8 +10,35 @@ use std::sync::OnceLock;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::Finding;
 use crate::machine::root;
+
+/// Something that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    /// A file, or a manifest such as `staging: Deployment/tradesense-api`.
+    place: String,
+    what: String,
+}
+
+impl Finding {
+    pub(super) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { place: place.into(), what: what.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.place, self.what)
+    }
+}
+
+/// What a check of manifests says.
+pub(super) type Found = Result<(), Vec<Finding>>;
+
+/// Turns what was found into what a check says.
+pub(super) fn nothing(findings: Vec<Finding>) -> Found {
+    if findings.is_empty() { Ok(()) } else { Err(findings) }
+}
 
 /// Every place where it runs.
 pub(super) const OVERLAYS: [&str; 4] = ["dev", "staging", "production-eu", "production-us"];
@@ -62,12 +90,12 @@ pub(super) fn overlays() -> Result<&'static [Overlay], Vec<Finding>> {
 }
 
 /// Asks something of every overlay.
-pub(super) fn everywhere(ask: impl Fn(&Overlay, &mut Vec<Finding>)) -> super::Checked {
+pub(super) fn everywhere(ask: impl Fn(&Overlay, &mut Vec<Finding>)) -> Found {
     let mut findings = Vec::new();
     for overlay in overlays()? {
         ask(overlay, &mut findings);
     }
-    super::nothing(findings)
+    nothing(findings)
 }
 
 fn render() -> Result<Vec<Overlay>, Vec<Finding>> {
@@ -99,7 +127,7 @@ fn stage_of(overlay: &str, stage: &'static str) -> Result<Vec<Object>, Vec<Findi
 
 /// Reads a stream of YAML documents.
 pub(super) fn parse(text: &str, stage: &'static str) -> Result<Vec<Object>, String> {
-    let documents = serde_norway::Deserializer::from_str(text);
+    let documents = serde_yaml_ng::Deserializer::from_str(text);
     documents
         .map(|document| {
             let value = Value::deserialize(document).map_err(|error| error.to_string())?;

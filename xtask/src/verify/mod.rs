@@ -1,8 +1,7 @@
-//! `cargo xtask verify deployment`: what is deployed is checked as it would be applied, without a cluster.
+//! `cargo xtask verify`: production files are checked as they would be applied, without a cluster. Each check is a plain function
+//! that gives every fault it found.
 //!
-//! **To add a check:** a function `fn() -> Result<(), Vec<Finding>>` and its line in [`CHECKS`]. It reads the files as they lie
-//! here, says what is wrong with them in words for whoever has to mend it, and needs no network. A tool that it needs and that is
-//! missing is a finding too: a check that did not run has shown nothing.
+//! A tool that a check needs and this machine lacks is a fault too: a check that did not run has shown nothing.
 
 mod autoscaling;
 mod cost;
@@ -11,101 +10,79 @@ mod manifests;
 mod network;
 mod schema;
 
-use std::fmt;
 use std::time::Instant;
 
 use lexopt::Arg;
 
 use crate::{Failure, Outcome};
+use manifests::Found;
 
-/// Something that is wrong, and where.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Finding {
-    /// A file, or a manifest such as `staging: Deployment/tradesense-api`.
-    pub(crate) place: String,
-    pub(crate) what: String,
-}
+/// Nothing, or what is wrong, a line for each.
+pub(crate) type Checked = Result<(), Vec<String>>;
 
-impl Finding {
-    pub(crate) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { place: place.into(), what: what.into() }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.place, self.what)
-    }
-}
-
-/// What a check says.
-pub(crate) type Checked = Result<(), Vec<Finding>>;
-
-/// Turns what was found into what a check says.
-pub(crate) fn nothing(findings: Vec<Finding>) -> Checked {
-    if findings.is_empty() { Ok(()) } else { Err(findings) }
-}
-
-type Check = fn() -> Checked;
-
-/// Every check by its name, in the order in which they are worth reading.
-const CHECKS: &[(&str, Check)] = &[
-    ("overlays render", kubernetes::overlays_render),
-    ("versions are served", kubernetes::versions_are_served),
-    ("core schemas", kubernetes::core_schemas),
-    ("schemas of custom resources", kubernetes::custom_schemas),
-    ("names and namespaces", kubernetes::names),
-    ("pods are restricted", kubernetes::pods_are_restricted),
-    ("probes and stopping", kubernetes::probes_and_stopping),
-    ("disruptions and zones", kubernetes::disruptions_and_zones),
-    ("requests and limits", kubernetes::requests_and_limits),
-    ("images by digest", kubernetes::images),
-    ("references lead somewhere", kubernetes::references),
-    ("commands exist", kubernetes::commands),
-    ("connections fit the database", kubernetes::connections),
-    ("database loses nothing", kubernetes::database),
-    ("migration goes first", kubernetes::migration),
-    ("blue and green", kubernetes::blue_and_green),
-    ("edge", kubernetes::edge),
-    ("secrets and regions", kubernetes::secrets_and_regions),
-    ("network: the table holds", network::table_holds),
-    ("network: every change is noticed", network::changes_are_noticed),
-    ("autoscaling: loads are followed", autoscaling::loads_are_followed),
-    ("autoscaling: every change is noticed", autoscaling::changes_are_noticed),
-    ("cost below its limit", cost::below_the_limit),
+/// Every check by its name, quick ones first.
+const CHECKS: &[(&str, fn() -> Checked)] = &[
+    ("kubernetes-renders", || said(kubernetes::overlays_render())),
+    ("kubernetes-versions", || said(kubernetes::versions_are_served())),
+    ("kubernetes-custom-schemas", || said(kubernetes::custom_schemas())),
+    ("kubernetes-names", || said(kubernetes::names())),
+    ("kubernetes-security", || said(kubernetes::pods_are_restricted())),
+    ("kubernetes-probes", || said(kubernetes::probes_and_stopping())),
+    ("kubernetes-disruptions", || said(kubernetes::disruptions_and_zones())),
+    ("kubernetes-resources", || said(kubernetes::requests_and_limits())),
+    ("kubernetes-images", || said(kubernetes::images())),
+    ("kubernetes-references", || said(kubernetes::references())),
+    ("kubernetes-commands", || said(kubernetes::commands())),
+    ("kubernetes-metrics", || said(kubernetes::metrics())),
+    ("kubernetes-connections", || said(kubernetes::connections())),
+    ("kubernetes-database", || said(kubernetes::database())),
+    ("kubernetes-migration", || said(kubernetes::migration())),
+    ("kubernetes-colours", || said(kubernetes::blue_and_green())),
+    ("kubernetes-edge", || said(kubernetes::edge())),
+    ("kubernetes-secrets", || said(kubernetes::secrets_and_regions())),
+    ("network-table", || said(network::table_holds())),
+    ("network-changes", || said(network::changes_are_noticed())),
+    ("autoscaling-loads", || said(autoscaling::loads_are_followed())),
+    ("autoscaling-changes", || said(autoscaling::changes_are_noticed())),
+    ("cost", || said(cost::below_the_limit())),
+    ("kubernetes-core-schemas", || said(kubernetes::core_schemas())),
 ];
 
 pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
-    let what = args.value().map_err(|_| Failure::new("verify what? `deployment`, `cost`"))?;
-    match what.to_str().unwrap_or_default() {
-        "deployment" => {}
-        "cost" => return cost::print(),
-        other => return Err(Failure::new(format!("nothing to verify is called {other:?}"))),
-    }
-    let mut only = None;
+    let mut wanted = Vec::new();
     while let Some(arg) = args.next()? {
         match arg {
-            Arg::Long("only") => only = Some(args.value()?.to_string_lossy().into_owned()),
-            Arg::Long(_) | Arg::Short(_) | Arg::Value(_) => return Err(arg.unexpected().into()),
+            Arg::Value(name) => wanted.push(name.to_string_lossy().into_owned()),
+            Arg::Short(_) | Arg::Long(_) => return Err(arg.unexpected().into()),
         }
     }
-    let wanted = |name: &str| only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    let mut found = 0_usize;
-    let mut ran = 0_usize;
-    for (name, check) in CHECKS.iter().filter(|(name, _)| wanted(name)) {
-        let started = Instant::now();
-        let findings = check().err().unwrap_or_default();
-        let mark = if findings.is_empty() { "ok" } else { "FOUND" };
-        println!("{mark:<6}{name} ({} ms)", started.elapsed().as_millis());
-        for finding in &findings {
-            println!("        {finding}");
+    let all = wanted.is_empty() || wanted == ["deployment"];
+    let unknown =
+        wanted.iter().find(|name| *name != "deployment" && CHECKS.iter().all(|(known, _)| known != name));
+    if let Some(unknown) = unknown {
+        let known: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).collect();
+        return Err(Failure::new(format!("no check {unknown}; there are {}", known.join(", "))));
+    }
+    let mut failed = 0_usize;
+    for (name, check) in CHECKS.iter().filter(|(name, _)| all || wanted.iter().any(|wanted| wanted == name)) {
+        let began = Instant::now();
+        let checked = check();
+        let took = began.elapsed().as_millis();
+        match checked {
+            Ok(()) => println!("{name}: good ({took} ms)"),
+            Err(faults) => {
+                failed = failed.saturating_add(1);
+                println!("{name}: {} faults ({took} ms)", faults.len());
+                for fault in faults {
+                    println!("  {fault}");
+                }
+            }
         }
-        ran = ran.saturating_add(1);
-        found = found.saturating_add(findings.len());
     }
-    match (ran, found) {
-        (0, _) => Err(Failure::new("no check has such a name")),
-        (_, 0) => Ok(()),
-        (_, found) => Err(Failure::new(format!("{found} findings"))),
-    }
+    if failed == 0 { Ok(()) } else { Err(Failure::new(format!("{failed} checks found faults"))) }
+}
+
+/// What was found, in lines.
+fn said(found: Found) -> Checked {
+    found.map_err(|findings| findings.iter().map(ToString::to_string).collect())
 }

@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::manifests::{NAMESPACE, Overlay, at, everywhere, list, number, overlays, selects, str_at, text};
-use super::{Checked, Finding, nothing};
+use super::manifests::{
+    Finding, Found, NAMESPACE, Overlay, at, everywhere, list, nothing, number, overlays, selects, str_at,
+    text,
+};
 
 const FILE: &str = "deployment/kubernetes/network.toml";
 
@@ -249,13 +251,13 @@ fn table() -> Result<Table, Vec<Finding>> {
     if findings.is_empty() { Ok(table) } else { Err(findings) }
 }
 
-pub(super) fn table_holds() -> Checked {
+pub(super) fn table_holds() -> Found {
     let table = table()?;
     let wanted = wanted(&table);
     let tried = table.peer.len().saturating_mul(table.peer.len()).saturating_mul(table.ports.len());
     let yes =
         wanted.iter().flatten().fold(0_u32, |sum, (out, into)| sum.saturating_add((out | into).count_ones()));
-    println!("        {} peers, {tried} questions, {yes} answered with yes", table.peer.len());
+    println!("  {} peers, {tried} questions, {yes} answered with yes", table.peer.len());
     everywhere(|overlay, findings| {
         // A workload that the table does not know would be checked by nobody.
         for workload in overlay.workloads() {
@@ -400,7 +402,7 @@ fn edited(policy: &Value, path: &[&str], edit: impl FnOnce(&mut Value)) -> Value
     changed
 }
 
-pub(super) fn changes_are_noticed() -> Checked {
+pub(super) fn changes_are_noticed() -> Found {
     let table = table()?;
     let wanted = wanted(&table);
     let mut findings = Vec::new();
@@ -424,7 +426,7 @@ pub(super) fn changes_are_noticed() -> Checked {
             noticed = noticed.saturating_add(1);
         }
     }
-    println!("        {noticed} of {} changes noticed", mutants.len());
+    println!("  {noticed} of {} changes noticed", mutants.len());
     if mutants.len() < 100 {
         findings.push(Finding::new(FILE, "hardly anything was changed"));
     }

@@ -23,5 +23,6 @@ pub mod receipt;
 pub mod replay;
 pub mod role;
 pub mod rules;
+pub mod smoke;
 pub mod system;
 pub mod up;

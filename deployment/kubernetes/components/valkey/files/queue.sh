@@ -4,7 +4,7 @@ set -eu
 me="$(hostname).$SERVICE"
 conf=/run/valkey/valkey.conf
 cp /etc/valkey/queue.conf "$conf"
-primary="$(valkey-cli -h "$SENTINEL" -p 26379 -t 2 sentinel get-master-addr-by-name queue 2>/dev/null | head -n 1 || true)"
+primary="$(timeout 3 valkey-cli -h "$SENTINEL" -p 26379 sentinel get-master-addr-by-name queue 2>/dev/null | head -n 1 || true)"
 if [ -z "$primary" ] && [ "${me%%.*}" != "$FIRST" ]; then
   primary="$FIRST.$SERVICE"
 fi

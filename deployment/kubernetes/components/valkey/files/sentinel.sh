@@ -4,7 +4,7 @@
 set -eu
 conf=/data/sentinel.conf
 if [ ! -s "$conf" ]; then
-  primary="$(valkey-cli -h "$SENTINEL" -p 26379 -t 2 sentinel get-master-addr-by-name queue 2>/dev/null | head -n 1 || true)"
+  primary="$(timeout 3 valkey-cli -h "$SENTINEL" -p 26379 sentinel get-master-addr-by-name queue 2>/dev/null | head -n 1 || true)"
   {
     echo "port 26379"
     echo "dir /data"
@@ -20,4 +20,4 @@ if [ ! -s "$conf" ]; then
     echo "sentinel auth-pass queue $(cat /run/secrets/valkey/sentinel-password)"
   } > "$conf"
 fi
-exec valkey-sentinel "$conf"
+exec valkey-server "$conf" --sentinel

@@ -8,7 +8,8 @@
 use serde_json::{Value, json};
 
 use super::manifests::{
-    Finding, Found, Object, Overlay, at, everywhere, list, millis, nothing, number, overlays, str_at,
+    Finding, Found, Object, Overlay, at, change, everywhere, list, millis, note, nothing, number, overlays,
+    str_at,
 };
 
 /// How often the autoscaler looks, in seconds.
@@ -612,39 +613,6 @@ fn worse() -> Vec<(&'static str, &'static str, Option<Value>)> {
     ]
 }
 
-/// Puts something at a path, or takes away what is there.
-fn change(value: &mut Value, path: &str, new: Option<Value>) -> bool {
-    let (parent, key) = path.rsplit_once('.').unwrap_or(("", path));
-    let mut here = Some(value);
-    for key in parent.split('.').filter(|key| !key.is_empty()) {
-        here = here.and_then(|value| match key.parse::<usize>() {
-            Ok(place) if value.is_array() => value.get_mut(place),
-            _ => value.get_mut(key),
-        });
-    }
-    let Some(here) = here else { return false };
-    if let Some(entries) = here.as_array_mut() {
-        let Ok(place) = key.parse::<usize>() else { return false };
-        if place >= entries.len() {
-            return false;
-        }
-        match new {
-            Some(new) => entries.splice(place..=place, [new]).count() == 1,
-            None => {
-                entries.remove(place);
-                true
-            }
-        }
-    } else if let Some(fields) = here.as_object_mut() {
-        match new {
-            Some(new) => fields.insert(key.to_owned(), new).is_some(),
-            None => fields.remove(key).is_some(),
-        }
-    } else {
-        false
-    }
-}
-
 pub(super) fn changes_are_noticed() -> Found {
     let Some(overlay) = overlays()?.iter().find(|overlay| overlay.name == "production-eu") else {
         return Err(vec![Finding::new("production-eu", "is not there")]);
@@ -668,7 +636,7 @@ pub(super) fn changes_are_noticed() -> Found {
             noticed = noticed.saturating_add(1);
         }
     }
-    println!("  {noticed} of {} changes noticed", changes.len());
+    note(&format!("{noticed} of {} changes noticed", changes.len()));
     nothing(findings)
 }
 

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::manifests::{Finding, Found, Overlay, bytes, everywhere, list, millis, number, str_at, text};
+use super::manifests::{
+    Finding, Found, Overlay, bytes, everywhere, list, millis, note, number, str_at, text,
+};
 const FILE: &str = "deployment/kubernetes/prices.toml";
 /// Hours of a month.
 const HOURS: u64 = 730;
@@ -140,16 +142,16 @@ fn dollars(millionths: u64) -> u64 {
 /// Prints the bills, and finds those that are larger than was meant.
 pub(super) fn below_the_limit() -> Found {
     let prices = prices()?;
-    println!("  dollars a month, without traffic, backups, logs and support");
+    note("dollars a month, without traffic, backups, logs and support");
     everywhere(|overlay, findings| match of_place(&prices, overlay) {
         Err(finding) => findings.push(finding),
         Ok((bill, limit)) => {
-            println!("  {:<28}{:>10}{:>10}", overlay.name, "at rest", "at most");
+            note(&format!("{:<28}{:>10}{:>10}", overlay.name, "at rest", "at most"));
             for (line, (rest, most)) in &bill {
-                println!("    {line:<26}{:>10}{:>10}", dollars(*rest), dollars(*most));
+                note(&format!("  {line:<26}{:>10}{:>10}", dollars(*rest), dollars(*most)));
             }
             let (rest, most) = total(&bill);
-            println!("    {:<26}{:>10}{:>10}   limit {limit}", "together", dollars(rest), dollars(most));
+            note(&format!("  {:<26}{:>10}{:>10}   limit {limit}", "together", dollars(rest), dollars(most)));
             if dollars(rest) > limit {
                 let what = format!("costs {} $ a month, {limit} $ were meant", dollars(rest));
                 findings.push(Finding::new(overlay.name, what));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::manifests::{
     Finding, Found, NAMESPACE, Object, Overlay, STAGES, Workload, at, bytes, directory, everywhere, is,
-    labels, list, millis, nothing, number, overlays, selects, str_at, text,
+    labels, list, millis, note, nothing, number, overlays, selects, str_at, text,
 };
 use super::schema;
 use crate::machine::target;
@@ -52,11 +52,11 @@ pub(super) fn overlays_render() -> Found {
         findings.map(|overlay| Finding::new(overlay.name, "renders hardly anything")).collect::<Vec<_>>();
     for overlay in overlays {
         let custom = overlay.objects.iter().filter(|object| is_custom(object)).count();
-        println!(
-            "        {}: {} manifests, {custom} of them custom resources",
+        note(&format!(
+            "      {}: {} manifests, {custom} of them custom resources",
             overlay.name,
             overlay.objects.len()
-        );
+        ));
     }
     nothing(findings)
 }
@@ -209,7 +209,7 @@ pub(super) fn custom_schemas() -> Found {
             }
         }
     }
-    println!("  {compared} custom resources compared, each also with an unknown field");
+    note(&format!("{compared} custom resources compared, each also with an unknown field"));
     nothing(findings)
 }
 
@@ -566,6 +566,21 @@ pub(super) fn references() -> Found {
         for object in &overlay.objects {
             references_of_object(overlay, object, &secrets, findings);
         }
+        // Everybody is watched, the database too.
+        let watched = |pods: &BTreeMap<String, String>| {
+            let mut monitors = overlay.of("PodMonitor");
+            monitors
+                .any(|monitor| at(&monitor.value, "spec.selector").is_some_and(|asks| selects(asks, pods)))
+        };
+        for workload in overlay.workloads().iter().filter(|workload| workload.is_role()) {
+            if !watched(&workload.labels()) {
+                say(findings, &workload.place, "is not watched");
+            }
+        }
+        let database = [("cnpg.io/cluster", "tradesense-db"), ("cnpg.io/podRole", "instance")];
+        if !watched(&database.map(|(key, value)| (key.to_owned(), value.to_owned())).into()) {
+            say(findings, overlay.name, "the database is not watched");
+        }
     })
 }
 
@@ -678,6 +693,23 @@ fn references_of_object(
                 if !named.any(|port| str_at(port, "name") == target) {
                     wrong(format!("sends to the port {target:?}, which has no such name"));
                 }
+            }
+        }
+        "StatefulSet" => {
+            if !there("Service", str_at(spec, "serviceName")) {
+                wrong("gives its pods no names".into());
+            }
+        }
+        "PodDisruptionBudget" => {
+            let chosen = workloads.iter().filter(|workload| {
+                let mut pods = workload.labels();
+                if workload.kind == "Pooler" {
+                    pods.insert("cnpg.io/poolerName".into(), workload.name.into());
+                }
+                spec.get("selector").is_some_and(|selector| selects(selector, &pods))
+            });
+            if chosen.count() != 1 {
+                wrong("is not about one workload".into());
             }
         }
         "HTTPRoute" => {
@@ -1012,7 +1044,7 @@ pub(super) fn connections() -> Found {
         // The server keeps three for its superuser, the operator and its exporter take some, replicas stream.
         let needed = sum.saturating_add(20);
         let most = number(&cluster.value, "spec.postgresql.parameters.max_connections").unwrap_or(100);
-        println!("  {}: {needed} connections at most, of {most}", overlay.name);
+        note(&format!("{}: {needed} connections at most, of {most}", overlay.name));
         if needed > most {
             say(
                 &mut findings,
@@ -1093,7 +1125,14 @@ pub(super) fn database() -> Found {
     })
 }
 
+/// The migration, and how it is applied.
 pub(super) fn migration() -> Found {
+    let mut findings = manifests_of_migration().err().unwrap_or_default();
+    findings.extend(apply_is_in_order()?);
+    nothing(findings)
+}
+
+pub(super) fn manifests_of_migration() -> Found {
     let mut findings = Vec::new();
     for overlay in overlays()? {
         let jobs: Vec<&Object> = overlay.of("Job").collect();
@@ -1131,7 +1170,6 @@ pub(super) fn migration() -> Found {
             }
         }
     }
-    findings.extend(apply_is_in_order()?);
     nothing(findings)
 }
 
@@ -1263,7 +1301,11 @@ pub(super) fn edge() -> Found {
                             && str_at(parent, "sectionName") == str_at(listener, "name")
                     })
                 });
-                for rule in routes.flat_map(|route| list(&route.value, "spec.rules")) {
+                let rules: Vec<&Value> = routes.flat_map(|route| list(&route.value, "spec.rules")).collect();
+                if rules.is_empty() {
+                    wrong("leads nowhere");
+                }
+                for rule in rules {
                     let filters: Vec<&Value> = list(rule, "filters").collect();
                     let redirects = filters.iter().any(|filter| {
                         str_at(filter, "requestRedirect.scheme") == "https"

@@ -4,6 +4,7 @@
 //! A tool that a check needs and this machine lacks is a fault too: a check that did not run has shown nothing.
 
 mod autoscaling;
+mod changes;
 mod cost;
 mod kubernetes;
 mod manifests;
@@ -40,6 +41,7 @@ const CHECKS: &[(&str, fn() -> Checked)] = &[
     ("kubernetes-colours", || said(kubernetes::blue_and_green())),
     ("kubernetes-edge", || said(kubernetes::edge())),
     ("kubernetes-secrets", || said(kubernetes::secrets_and_regions())),
+    ("kubernetes-changes", || said(changes::are_noticed())),
     ("network-table", || said(network::table_holds())),
     ("network-changes", || said(network::changes_are_noticed())),
     ("autoscaling-loads", || said(autoscaling::loads_are_followed())),

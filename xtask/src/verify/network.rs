@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::manifests::{
-    Finding, Found, NAMESPACE, Overlay, at, everywhere, list, nothing, number, overlays, selects, str_at,
-    text,
+    Finding, Found, NAMESPACE, Overlay, at, everywhere, list, note, nothing, number, overlays, selects,
+    str_at, text,
 };
 
 const FILE: &str = "deployment/kubernetes/network.toml";
@@ -257,7 +257,7 @@ pub(super) fn table_holds() -> Found {
     let tried = table.peer.len().saturating_mul(table.peer.len()).saturating_mul(table.ports.len());
     let yes =
         wanted.iter().flatten().fold(0_u32, |sum, (out, into)| sum.saturating_add((out | into).count_ones()));
-    println!("  {} peers, {tried} questions, {yes} answered with yes", table.peer.len());
+    note(&format!("{} peers, {tried} questions, {yes} answered with yes", table.peer.len()));
     everywhere(|overlay, findings| {
         // A workload that the table does not know would be checked by nobody.
         for workload in overlay.workloads() {
@@ -426,7 +426,7 @@ pub(super) fn changes_are_noticed() -> Found {
             noticed = noticed.saturating_add(1);
         }
     }
-    println!("  {noticed} of {} changes noticed", mutants.len());
+    note(&format!("{noticed} of {} changes noticed", mutants.len()));
     if mutants.len() < 100 {
         findings.push(Finding::new(FILE, "hardly anything was changed"));
     }

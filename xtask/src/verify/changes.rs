@@ -167,6 +167,7 @@ fn of_manifests() -> Vec<(&'static str, &'static str, &'static str, Option<Value
         ("Cluster", "tradesense-db", "spec.postgresql.synchronous", None),
         ("Cluster", "tradesense-db", "spec.postgresql.synchronous.failoverQuorum", None),
         ("Cluster", "tradesense-db", "spec.postgresql.synchronous.dataDurability", Some(json!("preferred"))),
+        ("Cluster", "tradesense-db", "spec.postgresql.parameters.createrole_self_grant", None),
         ("Cluster", "tradesense-db", "spec.postgresql.parameters.archive_timeout", None),
         ("Cluster", "tradesense-db", "spec.postgresql.parameters.max_connections", Some(json!("500"))),
         (

@@ -1071,6 +1071,9 @@ pub(super) fn database() -> Found {
         if !is(spec, "enableSuperuserAccess", false) {
             wrong("has a superuser with a password");
         }
+        if str_at(spec, "postgresql.parameters.createrole_self_grant") != "set" {
+            wrong("its owner cannot migrate: it may not take the roles that it makes");
+        }
         if overlay.is_dev() {
             return;
         }

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -161,34 +162,37 @@ pub(super) fn core_schemas() -> Found {
     nothing(findings)
 }
 
+/// The schema of a custom resource, read once.
+fn schema_of(object: &Object) -> Result<Result<&'static Value, String>, Vec<Finding>> {
+    type Known = BTreeMap<PathBuf, Result<&'static Value, String>>;
+    static KNOWN: Mutex<Known> = Mutex::new(BTreeMap::new());
+    let (group, version) = object.version().split_once('/').unwrap_or_default();
+    let file = directory(&format!("schemas/{group}/{}_{version}.json", object.kind().to_lowercase()))?;
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let schema = known.entry(file).or_insert_with_key(|file| {
+        let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let schema: Value =
+            serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+        let mut forms = Vec::new();
+        schema::unreadable_forms(&schema, &mut forms);
+        // There are twenty of them, until the end of the program.
+        if forms.is_empty() { Ok(Box::leak(Box::new(schema))) } else { Err(forms.join("; ")) }
+    });
+    Ok(schema.clone())
+}
+
 pub(super) fn custom_schemas() -> Found {
-    let mut known: BTreeMap<PathBuf, Value> = BTreeMap::new();
     let (mut findings, mut compared) = (Vec::new(), 0_usize);
     for overlay in overlays()? {
         for object in overlay.objects.iter().filter(|object| is_custom(object)) {
             let place = overlay.place(object);
-            let (group, version) = object.version().split_once('/').unwrap_or_default();
-            let file =
-                directory(&format!("schemas/{group}/{}_{version}.json", object.kind().to_lowercase()))?;
-            if !known.contains_key(&file) {
-                let schema = fs::read_to_string(&file).map_err(|error| error.to_string());
-                let schema = schema
-                    .and_then(|text| serde_json::from_str::<Value>(&text).map_err(|error| error.to_string()));
-                match schema {
-                    Ok(schema) => {
-                        let mut forms = Vec::new();
-                        schema::unreadable_forms(&schema, &mut forms);
-                        let unread = forms.iter().map(|form| Finding::new(file.display().to_string(), form));
-                        findings.extend(unread);
-                        known.insert(file.clone(), schema);
-                    }
-                    Err(error) => {
-                        say(&mut findings, &place, format!("{}: {error}", file.display()));
-                        continue;
-                    }
+            let schema = match schema_of(object)? {
+                Ok(schema) => schema,
+                Err(error) => {
+                    say(&mut findings, &place, error);
+                    continue;
                 }
-            }
-            let Some(schema) = known.get(&file) else { continue };
+            };
             compared = compared.saturating_add(1);
             findings.extend(
                 schema::refused(&object.value, schema).into_iter().map(|what| Finding::new(&place, what)),
@@ -399,9 +403,11 @@ pub(super) fn disruptions_and_zones() -> Found {
                     wrong("is there only once");
                 }
             }
+        }
+        for workload in &workloads {
             let class = str_at(workload.spec(), "priorityClassName");
             if overlay.get("PriorityClass", class).is_none() {
-                wrong("has no priority");
+                say(findings, &workload.place, "has no priority");
             }
         }
         // Whoever is scaled says no number: each release would set it back.
@@ -596,11 +602,15 @@ fn references_of_pods(
     if workload.kind != "Pooler" && overlay.get("ServiceAccount", account).is_none() {
         wrong(format!("runs as {account:?}, which is nobody"));
     }
+    // A stage is applied by itself: what it needs is in it or in the foundation.
+    let settings = |name: &str| {
+        let stages = [workload.object.stage, "foundation"];
+        overlay.of("ConfigMap").find(|map| map.name() == name && stages.contains(&map.stage))
+    };
     let has = |kind: &str, name: &str, key: &str| match kind {
         "Secret" => secrets.get(name).is_some_and(|keys| keys.as_ref().is_none_or(|keys| keys.contains(key))),
-        _ => overlay
-            .get(kind, name)
-            .is_some_and(|object| object.value.get("data").is_some_and(|data| data.get(key).is_some())),
+        _ => settings(name)
+            .is_some_and(|map| map.value.get("data").is_some_and(|data| data.get(key).is_some())),
     };
     let claims: BTreeSet<&str> = list(&workload.object.value, "spec.volumeClaimTemplates")
         .map(|claim| str_at(claim, "metadata.name"))
@@ -613,7 +623,7 @@ fn references_of_pods(
             wrong(format!("mounts the secret {secret}, which nobody makes"));
         }
         let map = str_at(volume, "configMap.name");
-        if !map.is_empty() && overlay.get("ConfigMap", map).is_none() {
+        if !map.is_empty() && settings(map).is_none() {
             wrong(format!("mounts the settings {map}, which are not there"));
         }
         let claim = str_at(volume, "persistentVolumeClaim.claimName");
@@ -644,7 +654,8 @@ fn references_of_pods(
                     wrong(format!("{name} holds a secret in the environment"));
                 }
                 let optional = is(asked, "optional", true);
-                if !has(kind, object, key) && !(optional && overlay.get(kind, object).is_some()) {
+                if !has(kind, object, key) && !(optional && kind == "ConfigMap" && settings(object).is_some())
+                {
                     wrong(format!("{name} asks {kind} {object} for {key}, which it does not hold"));
                 }
             }

@@ -109,7 +109,7 @@ fn thousandths(text: &str) -> u64 {
     text.parse::<u64>().unwrap_or(0).saturating_mul(1_000)
 }
 
-/// Reads a ScaledObject or a HorizontalPodAutoscaler.
+/// Reads a `ScaledObject` or a `HorizontalPodAutoscaler`.
 fn read(overlay: &Overlay, object: &Object) -> Result<Scaler, String> {
     let spec = object.value.get("spec").unwrap_or(&Value::Null);
     let target = overlay.get(str_at(spec, "scaleTargetRef.kind"), str_at(spec, "scaleTargetRef.name"));
@@ -233,8 +233,7 @@ impl<'a> Run<'a> {
 
     /// Pods at the beginning of a policy's period.
     fn before(&self, period: u64) -> u64 {
-        let since = self.now.saturating_sub(period);
-        let first = self.changes.iter().find(|(at, _, _)| *at > since || (since == 0 && *at == 0));
+        let first = self.changes.iter().find(|(at, _, _)| at.saturating_add(period) > self.now);
         first.map_or(self.pods, |(_, before, _)| *before)
     }
 
@@ -625,11 +624,11 @@ pub(super) fn changes_are_noticed() -> Found {
             findings.push(Finding::new(*name, "is not there"));
             continue;
         };
-        let mut changed = object.clone();
-        if !change(&mut changed.value, path, new.clone()) {
+        let mut worse = object.clone();
+        if !change(&mut worse.value, path, new.clone()) {
             findings
                 .push(Finding::new(overlay.place(object), format!("has no {path} that could be changed")));
-        } else if faults(overlay, &changed).is_empty() {
+        } else if faults(overlay, &worse).is_empty() {
             let what = format!("no load notices {path} = {}", new.as_ref().unwrap_or(&Value::Null));
             findings.push(Finding::new(overlay.place(object), what));
         } else {

@@ -654,8 +654,8 @@ fn references_of_pods(
                     wrong(format!("{name} holds a secret in the environment"));
                 }
                 let optional = is(asked, "optional", true);
-                if !has(kind, object, key) && !(optional && kind == "ConfigMap" && settings(object).is_some())
-                {
+                let may_lack = optional && kind == "ConfigMap" && settings(object).is_some();
+                if !may_lack && !has(kind, object, key) {
                     wrong(format!("{name} asks {kind} {object} for {key}, which it does not hold"));
                 }
             }
@@ -685,7 +685,6 @@ fn references_of_object(
     let spec = object.value.get("spec").unwrap_or(&Value::Null);
     let workloads = overlay.workloads();
     let there = |kind: &str, name: &str| overlay.get(kind, name).is_some();
-    let cluster_is_there = |name: &str| there("Cluster", name);
     match object.kind() {
         "Service" => {
             let wanted = labels(spec.get("selector"));
@@ -706,10 +705,8 @@ fn references_of_object(
                 }
             }
         }
-        "StatefulSet" => {
-            if !there("Service", str_at(spec, "serviceName")) {
-                wrong("gives its pods no names".into());
-            }
+        "StatefulSet" if !there("Service", str_at(spec, "serviceName")) => {
+            wrong("gives its pods no names".into());
         }
         "PodDisruptionBudget" => {
             let chosen = workloads.iter().filter(|workload| {
@@ -752,15 +749,11 @@ fn references_of_object(
                 }
             }
         }
-        "GatewayClass" => {
-            if !there(str_at(spec, "parametersRef.kind"), str_at(spec, "parametersRef.name")) {
-                wrong("has settings that are not there".into());
-            }
+        "GatewayClass" if !there(str_at(spec, "parametersRef.kind"), str_at(spec, "parametersRef.name")) => {
+            wrong("has settings that are not there".into());
         }
-        "Certificate" => {
-            if !there(str_at(spec, "issuerRef.kind"), str_at(spec, "issuerRef.name")) {
-                wrong("is issued by nobody".into());
-            }
+        "Certificate" if !there(str_at(spec, "issuerRef.kind"), str_at(spec, "issuerRef.name")) => {
+            wrong("is issued by nobody".into());
         }
         "ClientTrafficPolicy" | "BackendTrafficPolicy" | "SecurityPolicy" => {
             for target in list(spec, "targetRefs") {
@@ -814,10 +807,8 @@ fn references_of_object(
                 }
             }
         }
-        "Pooler" | "ScheduledBackup" => {
-            if !cluster_is_there(str_at(spec, "cluster.name")) {
-                wrong("is for a database that is not there".into());
-            }
+        "Pooler" | "ScheduledBackup" if !there("Cluster", str_at(spec, "cluster.name")) => {
+            wrong("is for a database that is not there".into());
         }
         "Rollout" => {
             let services = ["activeService", "previewService"]
@@ -1177,18 +1168,13 @@ pub(super) fn manifests_of_migration() -> Found {
         for secret in overlay.objects.iter().filter(|object| object.name() == "tradesense-migrate") {
             let urls = ["stringData.database-url", "spec.target.template.data.database-url"];
             let url = urls.map(|path| str_at(&secret.value, path)).concat();
-            if !url.contains("@tradesense-db-rw.") || !url.starts_with("postgres://tradesense_owner:") {
-                if object_is_secret(secret) {
-                    say(&mut findings, &overlay.place(secret), "does not lead the owner to the primary");
-                }
+            let leads = url.contains("@tradesense-db-rw.") && url.starts_with("postgres://tradesense_owner:");
+            if !leads && matches!(secret.kind(), "Secret" | "ExternalSecret") {
+                say(&mut findings, &overlay.place(secret), "does not lead the owner to the primary");
             }
         }
     }
     nothing(findings)
-}
-
-fn object_is_secret(object: &Object) -> bool {
-    matches!(object.kind(), "Secret" | "ExternalSecret")
 }
 
 /// Runs `deployment/kubernetes/apply` with a program in place of `kubectl` that writes down what it is asked for.

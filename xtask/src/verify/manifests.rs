@@ -109,10 +109,10 @@ pub(super) fn note(text: &str) {
 
 /// All overlays, rendered the first time that somebody asks.
 pub(super) fn overlays() -> Result<&'static [Overlay], Vec<Finding>> {
+    static RENDERED: OnceLock<Result<Vec<Overlay>, Vec<Finding>>> = OnceLock::new();
     if let Some(changed) = INSTEAD.get() {
         return Ok(changed);
     }
-    static RENDERED: OnceLock<Result<Vec<Overlay>, Vec<Finding>>> = OnceLock::new();
     RENDERED.get_or_init(render).as_deref().map_err(Clone::clone)
 }
 
@@ -389,13 +389,8 @@ pub(super) fn change(value: &mut Value, path: &str, new: Option<Value>) -> bool 
         if place >= entries.len() {
             return false;
         }
-        match new {
-            Some(new) => entries.splice(place..=place, [new]).count() == 1,
-            None => {
-                entries.remove(place);
-                true
-            }
-        }
+        drop(entries.splice(place..=place, new));
+        true
     } else if let Some(fields) = here.as_object_mut() {
         match new {
             Some(new) => fields.insert(key.to_owned(), new).is_some(),

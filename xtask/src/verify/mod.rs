@@ -11,18 +11,19 @@ mod manifests;
 mod network;
 mod schema;
 
-use std::time::Instant;
-
 use lexopt::Arg;
 
+use crate::process::now;
 use crate::{Failure, Outcome};
 use manifests::Found;
 
 /// Nothing, or what is wrong, a line for each.
 pub(crate) type Checked = Result<(), Vec<String>>;
 
+type Check = fn() -> Checked;
+
 /// Every check by its name, quick ones first.
-const CHECKS: &[(&str, fn() -> Checked)] = &[
+const CHECKS: &[(&str, Check)] = &[
     ("kubernetes-renders", || said(kubernetes::overlays_render())),
     ("kubernetes-versions", || said(kubernetes::versions_are_served())),
     ("kubernetes-custom-schemas", || said(kubernetes::custom_schemas())),
@@ -67,7 +68,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
     }
     let mut failed = 0_usize;
     for (name, check) in CHECKS.iter().filter(|(name, _)| all || wanted.iter().any(|wanted| wanted == name)) {
-        let began = Instant::now();
+        let began = now();
         let checked = check();
         let took = began.elapsed().as_millis();
         match checked {

@@ -141,12 +141,11 @@ fn compiled(policy: &Value, table: &Table) -> Rules {
                         number(allowed, "port").is_some_and(|number| format!("{protocol} {number}") == port)
                     })
                 };
-                let ports = match rule.get("ports") {
-                    None => u32::MAX,
-                    Some(_) => {
-                        let ports = table.ports.iter().enumerate().filter(|(_, port)| named(port));
-                        ports.fold(0, |all, (place, _)| all | port_bit(place))
-                    }
+                let ports = if rule.get("ports").is_some() {
+                    let ports = table.ports.iter().enumerate().filter(|(_, port)| named(port));
+                    ports.fold(0, |all, (place, _)| all | port_bit(place))
+                } else {
+                    u32::MAX
                 };
                 (meant, ports)
             });
@@ -217,10 +216,10 @@ fn differences(table: &Table, reached: &Reached, wanted: &Reached) -> Vec<String
                 for (end, has, should) in [("leave", has.0, should.0), ("arrive", has.1, should.1)] {
                     match (has & bit != 0, should & bit != 0) {
                         (true, false) => {
-                            found.push(format!("{from} to {to} at {port} may {end}, and should not"))
+                            found.push(format!("{from} to {to} at {port} may {end}, and should not"));
                         }
                         (false, true) => {
-                            found.push(format!("{from} to {to} at {port} should {end}, and may not"))
+                            found.push(format!("{from} to {to} at {port} should {end}, and may not"));
                         }
                         _ => {}
                     }

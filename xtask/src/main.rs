@@ -1,7 +1,7 @@
 //! Developer commands, run as `cargo xtask COMMAND`: start the platform, run the gate, regenerate files.
 //!
 //! It must not know the product's crates (it builds and runs them as programs) and must compile in seconds:
-//! no JSON, no HTTP client, no async. Every process it starts is stopped on every way out, see `process`.
+//! no HTTP client, no async. Every process it starts is stopped on every way out, see `process`.
 //! To add a command: a module with `run(args) -> Outcome`, a line in [`HELP`] and in [`dispatch`].
 #![expect(
     clippy::print_stdout,
@@ -75,8 +75,10 @@ Developer commands of TradeSense
       Measure the rank of anyone and the top 100 over HTTP beside PostgreSQL's window function on the same
       rows, and print one JSON object. docs/PERFORMANCE.md explains it.
   cargo xtask verify deployment | NAME..
-      Run the production files: the compose file's services as processes, the image's last stage, both edges before a
-      real platform, the release's scripts. As root on Linux; TRADESENSE_PROGRAM names another build than debug.
+      Check the production files as they would be applied, and run them: manifests without a cluster, the compose file's
+      services as processes, the image's last stage, both edges before a real platform, the release's scripts. As root on
+      Linux, with kubectl 1.32 and Python 3; TRADESENSE_PROGRAM names another build than debug. `cost` prints what each
+      place costs in a month.
   cargo xtask verify-bare [--suite NAME] [--minutes N]
       Follow the README in a bare Debian made by debootstrap, as root, and print how long it took.
 

@@ -26,5 +26,6 @@ pub mod replay;
 pub mod role;
 pub mod rules;
 pub mod secret_files;
+pub mod smoke;
 pub mod system;
 pub mod up;

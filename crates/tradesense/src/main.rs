@@ -8,7 +8,9 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use tradesense::replay::{self, Found};
 use tradesense::role::Part;
 use tradesense::system::SystemClock;
-use tradesense::{audit_log, demo, health, keys, privacy, quotes, receipt, role, rules, secret_files, up};
+use tradesense::{
+    audit_log, demo, health, keys, privacy, quotes, receipt, role, rules, secret_files, smoke, up,
+};
 
 /// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
 #[derive(Debug, Parser)]
@@ -44,6 +46,8 @@ enum Command {
         #[arg(long)]
         analytics: bool,
     },
+    /// Asks a process that is about to take over what people would ask it. Ends with 0 only if every answer is right.
+    Smoke(smoke::Smoke),
     /// Prints the topics of messages, each with the JSON Schema of its payload.
     Topics,
     /// Brings a database's schema up to date.
@@ -110,6 +114,7 @@ fn main() -> ExitCode {
         Command::Analytics(role) => role::run(Part::Analytics, &role).map(|()| Found::Equal),
         Command::Demo(demo) => demo::run(&demo).map(|()| Found::Equal),
         Command::Health { url } => health::ask(&url).map(|()| Found::Equal),
+        Command::Smoke(smoke) => smoke::run(&smoke, &mut std::io::stdout().lock()).map(|()| Found::Equal),
         Command::Topics => topics().map(|()| Found::Equal),
         Command::Openapi { analytics } => openapi(analytics).map(|()| Found::Equal),
         Command::Migrate { database_url, login_password, login_name, keys_dir, region } => {

@@ -1,20 +1,28 @@
 //! `cargo xtask verify`: production files are run, not only written. Each check is a plain function that gives every fault it found.
 //!
-//! The checks that start things need root on Linux: they make name spaces, as a container engine does. What this machine lacks is a
+//! Manifests are checked without a cluster; the rest is started. The checks that start things need root on Linux: they make name spaces, as a container engine does. What this machine lacks is a
 //! fault of the check that needs it, never a silent pass.
 
-pub(crate) mod compose;
-pub(crate) mod edge;
-pub(crate) mod image;
-pub(crate) mod release;
-pub(crate) mod sandbox;
-pub(crate) mod stand_ins;
-pub(crate) mod tools;
+mod autoscaling;
+mod changes;
+mod compose;
+mod cost;
+mod edge;
+mod image;
+mod kubernetes;
+mod manifests;
+mod network;
+mod release;
+mod sandbox;
+mod schema;
+mod stand_ins;
+mod tools;
 
 use lexopt::Arg;
 
 use crate::process::{adopt_orphans, now, sweep};
 use crate::{Failure, Outcome};
+use manifests::Found;
 
 /// Nothing, or what is wrong, a line for each.
 pub(crate) type Checked = Result<(), Vec<String>>;
@@ -23,6 +31,31 @@ type Check = fn() -> Checked;
 
 /// Every check by its name, quick ones first.
 const CHECKS: &[(&str, Check)] = &[
+    ("kubernetes-renders", || said(kubernetes::overlays_render())),
+    ("kubernetes-versions", || said(kubernetes::versions_are_served())),
+    ("kubernetes-custom-schemas", || said(kubernetes::custom_schemas())),
+    ("kubernetes-names", || said(kubernetes::names())),
+    ("kubernetes-security", || said(kubernetes::pods_are_restricted())),
+    ("kubernetes-probes", || said(kubernetes::probes_and_stopping())),
+    ("kubernetes-disruptions", || said(kubernetes::disruptions_and_zones())),
+    ("kubernetes-resources", || said(kubernetes::requests_and_limits())),
+    ("kubernetes-images", || said(kubernetes::images())),
+    ("kubernetes-references", || said(kubernetes::references())),
+    ("kubernetes-commands", || said(kubernetes::commands())),
+    ("kubernetes-metrics", || said(kubernetes::metrics())),
+    ("kubernetes-connections", || said(kubernetes::connections())),
+    ("kubernetes-database", || said(kubernetes::database())),
+    ("kubernetes-migration", || said(kubernetes::migration())),
+    ("kubernetes-colours", || said(kubernetes::blue_and_green())),
+    ("kubernetes-edge", || said(kubernetes::edge())),
+    ("kubernetes-secrets", || said(kubernetes::secrets_and_regions())),
+    ("kubernetes-changes", || said(changes::are_noticed())),
+    ("network-table", || said(network::table_holds())),
+    ("network-changes", || said(network::changes_are_noticed())),
+    ("autoscaling-loads", || said(autoscaling::loads_are_followed())),
+    ("autoscaling-changes", || said(autoscaling::changes_are_noticed())),
+    ("cost", || said(cost::below_the_limit())),
+    ("kubernetes-core-schemas", || said(kubernetes::core_schemas())),
     ("compose-rules", compose::rules),
     ("compose-schema", compose::schema),
     ("compose-secrets", compose::secrets),
@@ -81,4 +114,9 @@ pub(crate) fn checked(faults: Vec<String>) -> Checked {
 /// A check that could not be made.
 pub(crate) fn failed(Failure(text): Failure) -> Vec<String> {
     vec![text]
+}
+
+/// What was found in manifests, in lines.
+fn said(found: Found) -> Checked {
+    found.map_err(|findings| findings.iter().map(ToString::to_string).collect())
 }

@@ -1,0 +1,3 @@
+#!/bin/sh
+set -eu
+exec valkey-server /etc/valkey/cache.conf

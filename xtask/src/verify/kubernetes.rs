@@ -1,0 +1,1472 @@
+//! Checks over every rendered manifest: that it would be taken, and that what it makes is what we promise.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::manifests::{
+    Finding, Found, NAMESPACE, Object, Overlay, STAGES, Workload, at, bytes, directory, everywhere, is,
+    labels, list, millis, note, nothing, number, overlays, selects, str_at, text,
+};
+use super::schema;
+use crate::machine::target;
+
+/// The release of Kubernetes whose schemas count.
+const KUBERNETES: &str = "1.35";
+/// The package that holds them; it works without a network.
+const VALIDATOR: &str = "kubernetes-validate==1.37.0";
+/// Manifests that stand in no namespace.
+const OF_THE_CLUSTER: [&str; 5] = [
+    "Namespace",
+    "PriorityClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "GatewayClass",
+];
+/// Kinds whose schemas are custom resources'.
+const CUSTOM: [&str; 8] = [
+    "argoproj.io/",
+    "barmancloud.cnpg.io/",
+    "cert-manager.io/",
+    "external-secrets.io/",
+    "gateway.",
+    "keda.sh/",
+    "monitoring.coreos.com/",
+    "postgresql.cnpg.io/",
+];
+
+/// Adds a finding about a workload.
+fn say(findings: &mut Vec<Finding>, place: &str, what: impl Into<String>) {
+    findings.push(Finding::new(place, what));
+}
+
+pub(super) fn overlays_render() -> Found {
+    let overlays = overlays()?;
+    let findings = overlays.iter().filter(|overlay| overlay.objects.len() < 60);
+    let findings =
+        findings.map(|overlay| Finding::new(overlay.name, "renders hardly anything")).collect::<Vec<_>>();
+    for overlay in overlays {
+        let custom = overlay.objects.iter().filter(|object| is_custom(object)).count();
+        note(&format!(
+            "      {}: {} manifests, {custom} of them custom resources",
+            overlay.name,
+            overlay.objects.len()
+        ));
+    }
+    nothing(findings)
+}
+
+fn is_custom(object: &Object) -> bool {
+    CUSTOM.iter().any(|group| object.version().starts_with(group))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Served {
+    operator: Vec<Operator>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "name and release are for whoever reads the file")]
+struct Operator {
+    name: String,
+    release: String,
+    serves: BTreeSet<String>,
+}
+
+pub(super) fn versions_are_served() -> Found {
+    let file = "deployment/kubernetes/schemas/served.toml";
+    let served: Served =
+        toml::from_str(&text(file)?).map_err(|error| vec![Finding::new(file, error.to_string())])?;
+    let served: BTreeSet<&String> = served.operator.iter().flat_map(|operator| &operator.serves).collect();
+    let is_served = |version: &str| served.iter().any(|known| *known == version);
+    let mut used = BTreeSet::new();
+    let mut findings = Vec::new();
+    for overlay in overlays()? {
+        for object in &overlay.objects {
+            used.insert(object.version().to_owned());
+            if !is_served(object.version()) {
+                let what = format!("no release that we run against serves {}", object.version());
+                findings.push(Finding::new(overlay.place(object), what));
+            }
+        }
+    }
+    let unused = served.iter().filter(|version| !used.contains(version.as_str()));
+    findings.extend(unused.map(|version| Finding::new(file, format!("{version} is served for nobody"))));
+    // One that was retired passes its schema: the table has to refuse it.
+    if is_served("external-secrets.io/v1beta1") {
+        findings.push(Finding::new(file, "external-secrets.io/v1beta1 is served no more since 0.17"));
+    }
+    nothing(findings)
+}
+
+/// Runs the validator over some documents; gives what it says.
+fn validate_core(file: &PathBuf) -> Result<(bool, String), Vec<Finding>> {
+    let found = |what: String| vec![Finding::new("kubernetes-validate", what)];
+    let tools = target().map_err(|_| found("there is no target directory".into()))?.join("tools");
+    let venv = tools.join(VALIDATOR.replace("==", "-"));
+    let program = venv.join("bin/kubernetes-validate");
+    if !program.exists() {
+        fs::create_dir_all(&tools).map_err(|error| found(error.to_string()))?;
+        for (program, args) in [
+            ("python3".into(), vec!["-m", "venv", venv.to_str().unwrap_or_default()]),
+            (venv.join("bin/pip"), vec!["install", "--quiet", "--disable-pip-version-check", VALIDATOR]),
+        ] {
+            let out = Command::new(&program).args(&args).output();
+            let out = out.map_err(|error| found(format!("{}: {error}", program.display())))?;
+            if !out.status.success() {
+                return Err(found(String::from_utf8_lossy(&out.stderr).trim().to_owned()));
+            }
+        }
+    }
+    let out = Command::new(program)
+        .args(["--kubernetes-version", KUBERNETES, "--strict", "--no-warn", "--quiet"])
+        .arg(file)
+        .output()
+        .map_err(|error| found(error.to_string()))?;
+    let said = [out.stdout.as_slice(), &out.stderr].map(String::from_utf8_lossy).concat();
+    Ok((out.status.success(), said))
+}
+
+pub(super) fn core_schemas() -> Found {
+    let io = |error: std::io::Error| vec![Finding::new("target/tools", error.to_string())];
+    let tools = target().map_err(|_| vec![Finding::new("here", "there is no target directory")])?;
+    let dir = tools.join("tools/manifests");
+    fs::create_dir_all(&dir).map_err(io)?;
+    let mut findings = Vec::new();
+    for overlay in overlays()? {
+        let core = overlay.objects.iter().filter(|object| !is_custom(object));
+        let core: Vec<String> = core.map(|object| object.value.to_string()).collect();
+        let file = dir.join(format!("{}.yaml", overlay.name));
+        fs::write(&file, core.join("\n---\n")).map_err(io)?;
+        let (good, said) = validate_core(&file)?;
+        if !good {
+            findings.push(Finding::new(overlay.name, said.trim()));
+        }
+    }
+    // A mistake that has to be noticed, or the validator was not asked at all.
+    let wrong = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "x"},
+        "spec": {"maxReplicas": 2, "behaviour": {}, "scaleTargetRef": {"kind": "Deployment", "name": "x"}}});
+    let file = dir.join("wrong.yaml");
+    fs::write(&file, wrong.to_string()).map_err(io)?;
+    if validate_core(&file)?.0 {
+        findings.push(Finding::new("kubernetes-validate", "takes `behaviour` for `behavior`"));
+    }
+    nothing(findings)
+}
+
+/// The schema of a custom resource, read once.
+fn schema_of(object: &Object) -> Result<Result<&'static Value, String>, Vec<Finding>> {
+    type Known = BTreeMap<PathBuf, Result<&'static Value, String>>;
+    static KNOWN: Mutex<Known> = Mutex::new(BTreeMap::new());
+    let (group, version) = object.version().split_once('/').unwrap_or_default();
+    let file = directory(&format!("schemas/{group}/{}_{version}.json", object.kind().to_lowercase()))?;
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let schema = known.entry(file).or_insert_with_key(|file| {
+        let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let schema: Value =
+            serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+        let mut forms = Vec::new();
+        schema::unreadable_forms(&schema, &mut forms);
+        // There are twenty of them, until the end of the program.
+        if forms.is_empty() { Ok(Box::leak(Box::new(schema))) } else { Err(forms.join("; ")) }
+    });
+    Ok(schema.clone())
+}
+
+pub(super) fn custom_schemas() -> Found {
+    let (mut findings, mut compared) = (Vec::new(), 0_usize);
+    for overlay in overlays()? {
+        for object in overlay.objects.iter().filter(|object| is_custom(object)) {
+            let place = overlay.place(object);
+            let schema = match schema_of(object)? {
+                Ok(schema) => schema,
+                Err(error) => {
+                    say(&mut findings, &place, error);
+                    continue;
+                }
+            };
+            compared = compared.saturating_add(1);
+            findings.extend(
+                schema::refused(&object.value, schema).into_iter().map(|what| Finding::new(&place, what)),
+            );
+            // The root is open in these schemas.
+            for field in object.value.as_object().into_iter().flat_map(|fields| fields.keys()) {
+                if !["apiVersion", "kind", "metadata", "spec"].contains(&field.as_str()) {
+                    say(&mut findings, &place, format!("{field} is not known"));
+                }
+            }
+            // A schema that takes anything has shown nothing.
+            let mut wrong = object.value.clone();
+            if let Some(spec) = wrong.get_mut("spec").and_then(Value::as_object_mut) {
+                spec.insert("nobodyKnowsThis".into(), json!(1));
+            }
+            if schema::refused(&wrong, schema).is_empty() {
+                say(&mut findings, &place, "its schema takes unknown fields");
+            }
+        }
+    }
+    note(&format!("{compared} custom resources compared, each also with an unknown field"));
+    nothing(findings)
+}
+
+pub(super) fn names() -> Found {
+    everywhere(|overlay, findings| {
+        let mut seen: BTreeMap<(&str, &str), &Value> = BTreeMap::new();
+        for object in &overlay.objects {
+            let place = overlay.place(object);
+            // What two stages have in common has to be the same in both.
+            if let Some(other) = seen.insert((object.kind(), object.name()), &object.value)
+                && *other != object.value
+            {
+                say(findings, &place, "is there twice, in two forms");
+            }
+            let namespace = at(&object.value, "metadata.namespace").and_then(Value::as_str);
+            match (OF_THE_CLUSTER.contains(&object.kind()), namespace) {
+                (true, None) | (false, Some(NAMESPACE)) => {}
+                (true, Some(_)) => say(findings, &place, "stands in no namespace, but names one"),
+                (false, other) => say(findings, &place, format!("stands in namespace {other:?}")),
+            }
+        }
+        let namespace = overlay.get("Namespace", NAMESPACE).map_or(&Value::Null, |object| &object.value);
+        let pods = labels(at(namespace, "metadata.labels"));
+        if pods.get("pod-security.kubernetes.io/enforce").map(String::as_str) != Some("restricted") {
+            say(findings, overlay.name, "the namespace does not enforce restricted pods");
+        }
+    })
+}
+
+pub(super) fn pods_are_restricted() -> Found {
+    everywhere(|overlay, findings| {
+        for workload in overlay.workloads() {
+            let mut wrong = |what: &str| say(findings, &workload.place, what);
+            let spec = workload.spec();
+            if !is(spec, "securityContext.runAsNonRoot", true) {
+                wrong("may run as root");
+            }
+            if str_at(spec, "securityContext.seccompProfile.type") != "RuntimeDefault" {
+                wrong("has no seccomp profile");
+            }
+            // The pooler's instance manager speaks with the API server; nobody else does.
+            if !is(spec, "automountServiceAccountToken", false) && workload.kind != "Pooler" {
+                wrong("is given a token for the API server");
+            }
+            if !is(spec, "enableServiceLinks", false) {
+                wrong("is told of every service in its environment");
+            }
+            for banned in ["hostNetwork", "hostPID", "hostIPC"] {
+                if spec.get(banned).is_some() {
+                    wrong(&format!("asks for {banned}"));
+                }
+            }
+            if list(spec, "volumes").any(|volume| volume.get("hostPath").is_some()) {
+                wrong("mounts a directory of its node");
+            }
+            for container in workload.containers() {
+                let name = str_at(container, "name");
+                let mut wrong = |what: &str| say(findings, &workload.place, format!("{name} {what}"));
+                if !is(container, "securityContext.allowPrivilegeEscalation", false) {
+                    wrong("may gain rights");
+                }
+                if !is(container, "securityContext.readOnlyRootFilesystem", true) {
+                    wrong("may write to its image");
+                }
+                if at(container, "securityContext.capabilities.drop") != Some(&json!(["ALL"])) {
+                    wrong("keeps capabilities");
+                }
+                if at(container, "securityContext.capabilities.add").is_some() {
+                    wrong("asks for capabilities");
+                }
+                if list(container, "ports").any(|port| port.get("hostPort").is_some()) {
+                    wrong("takes a port of its node");
+                }
+            }
+        }
+    })
+}
+
+/// How long the program takes to stop, from its source.
+fn longest_stop() -> Result<u64, Vec<Finding>> {
+    let file = "crates/tradesense/src/platform.rs";
+    let said = text(file)?;
+    let said = said.split_once("const LONGEST_STOP: Duration = Duration::from_secs(");
+    let said = said.and_then(|(_, rest)| rest.split_once(')')).and_then(|(seconds, _)| seconds.parse().ok());
+    said.ok_or_else(|| vec![Finding::new(file, "LONGEST_STOP was not found")])
+}
+
+pub(super) fn probes_and_stopping() -> Found {
+    let stop = longest_stop()?;
+    everywhere(|overlay, findings| {
+        for workload in overlay.workloads().iter().filter(|workload| !workload.is_job()) {
+            if workload.kind == "Pooler" {
+                continue; // The operator gives them theirs.
+            }
+            for container in workload.containers() {
+                let mut wrong = |what: &str| say(findings, &workload.place, what);
+                let [startup, readiness, liveness] =
+                    ["startupProbe", "readinessProbe", "livenessProbe"].map(|name| container.get(name));
+                if startup.is_none() || readiness.is_none() || liveness.is_none() {
+                    wrong("lacks a probe");
+                }
+                if readiness == liveness {
+                    wrong("is killed by what should only keep people away");
+                }
+                if !workload.is_role() {
+                    continue;
+                }
+                let asks = |probe: Option<&Value>, path: &str| {
+                    probe.is_some_and(|probe| {
+                        str_at(probe, "httpGet.path") == path && str_at(probe, "httpGet.port") == "ops"
+                    })
+                };
+                if !asks(readiness, "/health/ready") {
+                    wrong("is ready without having been asked on the port for it");
+                }
+                if !asks(liveness, "/health/live") || !asks(startup, "/health/live") {
+                    wrong("is killed for more than standing still");
+                }
+                let pause = number(container, "lifecycle.preStop.sleep.seconds").unwrap_or(0);
+                // By then every proxy has asked twice and forgotten it.
+                if pause < 10 {
+                    wrong("stops while others still send to it");
+                }
+                let grace = number(workload.spec(), "terminationGracePeriodSeconds").unwrap_or(30);
+                if grace < pause.saturating_add(stop).saturating_add(10) {
+                    wrong("is killed before it has stopped by itself");
+                }
+            }
+        }
+    })
+}
+
+pub(super) fn disruptions_and_zones() -> Found {
+    everywhere(|overlay, findings| {
+        let workloads = overlay.workloads();
+        for workload in workloads.iter().filter(|workload| !workload.is_job()) {
+            let mut wrong = |what: &str| say(findings, &workload.place, what);
+            let mut pods = workload.labels();
+            if workload.kind == "Pooler" {
+                pods.insert("cnpg.io/poolerName".into(), workload.name.into());
+            }
+            let budgets: Vec<&Object> = overlay
+                .of("PodDisruptionBudget")
+                .filter(|budget| {
+                    at(&budget.value, "spec.selector").is_some_and(|selector| selects(selector, &pods))
+                })
+                .collect();
+            match budgets.as_slice() {
+                [budget] => {
+                    if number(&budget.value, "spec.maxUnavailable") != Some(1) {
+                        wrong("lets none or several go at once");
+                    }
+                    if str_at(&budget.value, "spec.unhealthyPodEvictionPolicy") != "AlwaysAllow" {
+                        wrong("keeps a node from being emptied while it is unwell");
+                    }
+                }
+                [] => wrong("has no budget for disruptions"),
+                _ => wrong("has several budgets for disruptions, so that nobody can be evicted"),
+            }
+            let spread: Vec<&Value> = list(workload.spec(), "topologySpreadConstraints").collect();
+            let by = |key: &str| spread.iter().find(|constraint| str_at(constraint, "topologyKey") == key);
+            let (least, _) = overlay.replicas(workload);
+            match by("topology.kubernetes.io/zone") {
+                None => wrong("is not spread over zones"),
+                Some(zones) => {
+                    if least >= 3 && str_at(zones, "whenUnsatisfiable") != "DoNotSchedule" {
+                        wrong("may end up in one zone");
+                    }
+                    if at(zones, "labelSelector").is_none_or(|selector| !selects(selector, &pods)) {
+                        wrong("is spread by labels that it does not have");
+                    }
+                }
+            }
+            if workload.is_role() {
+                if by("kubernetes.io/hostname").is_none() {
+                    wrong("is not spread over machines");
+                }
+                let key = match workload.kind {
+                    "Rollout" => "rollouts-pod-template-hash",
+                    "StatefulSet" => "controller-revision-hash",
+                    _ => "pod-template-hash",
+                };
+                if spread.iter().any(|constraint| at(constraint, "matchLabelKeys") != Some(&json!([key]))) {
+                    wrong("counts the pods of another revision");
+                }
+                if !overlay.is_dev() && least < 2 {
+                    wrong("is there only once");
+                }
+            }
+        }
+        for workload in &workloads {
+            let class = str_at(workload.spec(), "priorityClassName");
+            if overlay.get("PriorityClass", class).is_none() {
+                say(findings, &workload.place, "has no priority");
+            }
+        }
+        // Whoever is scaled says no number: each release would set it back.
+        for scaler in overlay.objects.iter().filter(|object| is_scaler(object)) {
+            let target = str_at(&scaler.value, "spec.scaleTargetRef.name");
+            let kind = str_at(&scaler.value, "spec.scaleTargetRef.kind");
+            match overlay.get(kind, target) {
+                None => say(
+                    findings,
+                    &overlay.place(scaler),
+                    format!("scales {kind}/{target}, which is not there"),
+                ),
+                Some(object) => {
+                    if object.version() != str_at(&scaler.value, "spec.scaleTargetRef.apiVersion") {
+                        say(findings, &overlay.place(scaler), "names its target by another version");
+                    }
+                    if at(&object.value, "spec.replicas").is_some() {
+                        say(findings, &overlay.place(object), "is scaled, and says how many it is as well");
+                    }
+                }
+            }
+            let rivals = overlay.objects.iter().filter(|object| {
+                is_scaler(object) && str_at(&object.value, "spec.scaleTargetRef.name") == target
+            });
+            if rivals.count() != 1 {
+                say(findings, &overlay.place(scaler), "is not the only one who scales its target");
+            }
+        }
+        // Priorities: the database before everything, boards last.
+        let value = |name: &str| {
+            let class = overlay.get("PriorityClass", &format!("tradesense-{name}"));
+            class.and_then(|class| number(&class.value, "value")).unwrap_or(0)
+        };
+        let order = ["data", "engine", "api", "worker", "analytics", "batch"].map(value);
+        if !order.is_sorted_by(|first, second| first > second) {
+            say(findings, overlay.name, "priorities are not in the order that is wanted");
+        }
+    })
+}
+
+fn is_scaler(object: &Object) -> bool {
+    matches!(object.kind(), "ScaledObject" | "HorizontalPodAutoscaler")
+}
+
+pub(super) fn requests_and_limits() -> Found {
+    everywhere(|overlay, findings| {
+        let (mut cpu, mut memory, mut pods) = (0_u64, 0_u64, 0_u64);
+        for workload in overlay.workloads() {
+            let (_, most) = overlay.replicas(&workload);
+            // Blue and green stand beside each other; a Deployment adds one while it rolls.
+            let most = match workload.kind {
+                "Rollout" => most.saturating_mul(2),
+                "Deployment" => most.saturating_add(1),
+                _ => most,
+            };
+            pods = pods.saturating_add(most);
+            for container in workload.containers() {
+                let mut wrong = |what: &str| say(findings, &workload.place, what);
+                let asked = millis(str_at(container, "resources.requests.cpu"));
+                let held = bytes(str_at(container, "resources.requests.memory"));
+                if asked.is_none() {
+                    wrong("asks for no processor time");
+                }
+                if held.is_none() || held != bytes(str_at(container, "resources.limits.memory")) {
+                    wrong("may use more memory than it asks for, or asks for none");
+                }
+                if at(container, "resources.limits.cpu").is_some() {
+                    wrong("is throttled: password hashing and TLS come in bursts");
+                }
+                if workload.is_role() && at(container, "resources.limits.ephemeral-storage").is_none() {
+                    wrong("may fill the disk of its node");
+                }
+                cpu = cpu.saturating_add(asked.unwrap_or(0).saturating_mul(most));
+                memory = memory.saturating_add(held.unwrap_or(0).saturating_mul(most));
+            }
+        }
+        for cluster in overlay.of("Cluster") {
+            let instances = number(&cluster.value, "spec.instances").unwrap_or(0);
+            let asked = millis(str_at(&cluster.value, "spec.resources.requests.cpu")).unwrap_or(0);
+            let held = bytes(str_at(&cluster.value, "spec.resources.requests.memory"));
+            if held.is_none() || held != bytes(str_at(&cluster.value, "spec.resources.limits.memory")) {
+                say(findings, &overlay.place(cluster), "may use more memory than it asks for");
+            }
+            cpu = cpu.saturating_add(asked.saturating_mul(instances));
+            memory = memory.saturating_add(held.unwrap_or(0).saturating_mul(instances));
+            pods = pods.saturating_add(instances);
+        }
+        let Some(quota) = overlay.of("ResourceQuota").next() else {
+            return say(findings, overlay.name, "there is no quota");
+        };
+        let most = |key: &str| {
+            let hard = at(&quota.value, "spec.hard").and_then(|hard| hard.get(key));
+            hard.and_then(Value::as_str).unwrap_or_default()
+        };
+        for (what, used, most) in [
+            ("processors", cpu, millis(most("requests.cpu"))),
+            ("memory", memory, bytes(most("requests.memory"))),
+            ("pods", pods, most("pods").parse().ok()),
+        ] {
+            if most.is_none_or(|most| used > most) {
+                say(
+                    findings,
+                    &overlay.place(quota),
+                    format!("everything at its largest needs more {what}: {used}"),
+                );
+            }
+        }
+    })
+}
+
+/// The registries that admission takes, from its own rule.
+fn registries(overlay: &Overlay) -> Vec<String> {
+    let policy = overlay.get("ValidatingAdmissionPolicy", "tradesense-images");
+    let rules = policy.into_iter().flat_map(|policy| list(&policy.value, "spec.validations"));
+    let named = rules.filter_map(|rule| {
+        let (listed, _) = str_at(rule, "expression").split_once("['")?.1.split_once("']")?;
+        Some(listed.split("', '").map(str::to_owned).collect::<Vec<_>>())
+    });
+    named.flatten().collect()
+}
+
+pub(super) fn images() -> Found {
+    everywhere(|overlay, findings| {
+        let registries = registries(overlay);
+        let mut named: Vec<(String, &str)> = Vec::new();
+        for workload in overlay.workloads() {
+            named.extend(
+                workload.containers().map(|container| (workload.place.clone(), str_at(container, "image"))),
+            );
+        }
+        named.extend(
+            overlay
+                .of("Cluster")
+                .map(|cluster| (overlay.place(cluster), str_at(&cluster.value, "spec.imageName"))),
+        );
+        for (place, image) in named {
+            let digest = image.split_once("@sha256:").map(|(_, digest)| digest).unwrap_or_default();
+            if digest.len() != 64 || !digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+                say(findings, &place, format!("{image} is not named by its digest"));
+            }
+            // Ours has one only once it is released.
+            if digest.bytes().all(|byte| byte == b'0') && !image.starts_with("ghcr.io/tradesense/") {
+                say(findings, &place, format!("{image} is nobody's digest"));
+            }
+            if !registries.iter().any(|registry| image.starts_with(registry.as_str())) {
+                say(
+                    findings,
+                    &place,
+                    format!("{image} comes from where admission takes nothing: {registries:?}"),
+                );
+            }
+        }
+    })
+}
+
+pub(super) fn references() -> Found {
+    everywhere(|overlay, findings| {
+        let secrets = overlay.secrets();
+        for workload in overlay.workloads() {
+            references_of_pods(overlay, &workload, &secrets, findings);
+        }
+        for object in &overlay.objects {
+            references_of_object(overlay, object, &secrets, findings);
+        }
+        // Everybody is watched, the database too.
+        let watched = |pods: &BTreeMap<String, String>| {
+            let mut monitors = overlay.of("PodMonitor");
+            monitors
+                .any(|monitor| at(&monitor.value, "spec.selector").is_some_and(|asks| selects(asks, pods)))
+        };
+        for workload in overlay.workloads().iter().filter(|workload| workload.is_role()) {
+            if !watched(&workload.labels()) {
+                say(findings, &workload.place, "is not watched");
+            }
+        }
+        let database = [("cnpg.io/cluster", "tradesense-db"), ("cnpg.io/podRole", "instance")];
+        if !watched(&database.map(|(key, value)| (key.to_owned(), value.to_owned())).into()) {
+            say(findings, overlay.name, "the database is not watched");
+        }
+    })
+}
+
+fn references_of_pods(
+    overlay: &Overlay,
+    workload: &Workload<'_>,
+    secrets: &BTreeMap<String, Option<BTreeSet<String>>>,
+    findings: &mut Vec<Finding>,
+) {
+    let mut wrong = |what: String| say(findings, &workload.place, what);
+    let spec = workload.spec();
+    let account = str_at(spec, "serviceAccountName");
+    if workload.kind != "Pooler" && overlay.get("ServiceAccount", account).is_none() {
+        wrong(format!("runs as {account:?}, which is nobody"));
+    }
+    // A stage is applied by itself: what it needs is in it or in the foundation.
+    let settings = |name: &str| {
+        let stages = [workload.object.stage, "foundation"];
+        overlay.of("ConfigMap").find(|map| map.name() == name && stages.contains(&map.stage))
+    };
+    let has = |kind: &str, name: &str, key: &str| match kind {
+        "Secret" => secrets.get(name).is_some_and(|keys| keys.as_ref().is_none_or(|keys| keys.contains(key))),
+        _ => settings(name)
+            .is_some_and(|map| map.value.get("data").is_some_and(|data| data.get(key).is_some())),
+    };
+    let claims: BTreeSet<&str> = list(&workload.object.value, "spec.volumeClaimTemplates")
+        .map(|claim| str_at(claim, "metadata.name"))
+        .collect();
+    let mut volumes: BTreeMap<&str, &Value> = BTreeMap::new();
+    for volume in list(spec, "volumes") {
+        volumes.insert(str_at(volume, "name"), volume);
+        let secret = str_at(volume, "secret.secretName");
+        if !secret.is_empty() && !secrets.contains_key(secret) {
+            wrong(format!("mounts the secret {secret}, which nobody makes"));
+        }
+        let map = str_at(volume, "configMap.name");
+        if !map.is_empty() && settings(map).is_none() {
+            wrong(format!("mounts the settings {map}, which are not there"));
+        }
+        let claim = str_at(volume, "persistentVolumeClaim.claimName");
+        if !claim.is_empty() && overlay.get("PersistentVolumeClaim", claim).is_none() {
+            wrong(format!("mounts the volume {claim}, which is not there"));
+        }
+    }
+    for container in workload.containers() {
+        let mut mounted: BTreeSet<&str> = BTreeSet::new();
+        for mount in list(container, "volumeMounts") {
+            let name = str_at(mount, "name");
+            mounted.insert(name);
+            if !volumes.contains_key(name) && !claims.contains(name) {
+                wrong(format!("mounts {name}, which is no volume of it"));
+            }
+        }
+        for name in volumes.keys().filter(|name| !mounted.contains(*name)) {
+            wrong(format!("has the volume {name} and mounts it nowhere"));
+        }
+        for variable in list(container, "env") {
+            let name = str_at(variable, "name");
+            for (kind, path) in
+                [("ConfigMap", "valueFrom.configMapKeyRef"), ("Secret", "valueFrom.secretKeyRef")]
+            {
+                let Some(asked) = at(variable, path) else { continue };
+                let (object, key) = (str_at(asked, "name"), str_at(asked, "key"));
+                if kind == "Secret" {
+                    wrong(format!("{name} holds a secret in the environment"));
+                }
+                let optional = is(asked, "optional", true);
+                let may_lack = optional && kind == "ConfigMap" && settings(object).is_some();
+                if !may_lack && !has(kind, object, key) {
+                    wrong(format!("{name} asks {kind} {object} for {key}, which it does not hold"));
+                }
+            }
+            // A secret that is told in a file: the file has to be one of those that are mounted.
+            let (value, is_file) = (str_at(variable, "value"), name.ends_with("_FILE"));
+            let found = value.rsplit_once('/').is_some_and(|(folder, key)| {
+                let mount =
+                    list(container, "volumeMounts").find(|mount| str_at(mount, "mountPath") == folder);
+                let volume = mount.and_then(|mount| volumes.get(str_at(mount, "name")));
+                volume.is_some_and(|volume| has("Secret", str_at(volume, "secret.secretName"), key))
+            });
+            if is_file && !found {
+                wrong(format!("{name} names {value}, which no mounted secret holds"));
+            }
+        }
+    }
+}
+
+fn references_of_object(
+    overlay: &Overlay,
+    object: &Object,
+    secrets: &BTreeMap<String, Option<BTreeSet<String>>>,
+    findings: &mut Vec<Finding>,
+) {
+    let place = overlay.place(object);
+    let mut wrong = |what: String| say(findings, &place, what);
+    let spec = object.value.get("spec").unwrap_or(&Value::Null);
+    let workloads = overlay.workloads();
+    let there = |kind: &str, name: &str| overlay.get(kind, name).is_some();
+    match object.kind() {
+        "Service" => {
+            let wanted = labels(spec.get("selector"));
+            let chosen = workloads.iter().filter(|workload| {
+                let pods = workload.labels();
+                !workload.is_job() && wanted.iter().all(|(key, value)| pods.get(key) == Some(value))
+            });
+            let chosen: Vec<_> = chosen.collect();
+            if wanted.is_empty() || chosen.len() != 1 {
+                wrong(format!("chooses {} workloads", chosen.len()));
+            }
+            for port in list(spec, "ports") {
+                let target = str_at(port, "targetPort");
+                let named = chosen.iter().flat_map(|workload| workload.containers());
+                let mut named = named.flat_map(|container| list(container, "ports"));
+                if !named.any(|port| str_at(port, "name") == target) {
+                    wrong(format!("sends to the port {target:?}, which has no such name"));
+                }
+            }
+        }
+        "StatefulSet" if !there("Service", str_at(spec, "serviceName")) => {
+            wrong("gives its pods no names".into());
+        }
+        "PodDisruptionBudget" => {
+            let chosen = workloads.iter().filter(|workload| {
+                let mut pods = workload.labels();
+                if workload.kind == "Pooler" {
+                    pods.insert("cnpg.io/poolerName".into(), workload.name.into());
+                }
+                spec.get("selector").is_some_and(|selector| selects(selector, &pods))
+            });
+            if chosen.count() != 1 {
+                wrong("is not about one workload".into());
+            }
+        }
+        "HTTPRoute" => {
+            for parent in list(spec, "parentRefs") {
+                let gateway = overlay.get("Gateway", str_at(parent, "name"));
+                let mut listeners =
+                    gateway.into_iter().flat_map(|gateway| list(&gateway.value, "spec.listeners"));
+                if !listeners.any(|listener| str_at(listener, "name") == str_at(parent, "sectionName")) {
+                    wrong("belongs to a door that is not there".into());
+                }
+            }
+            for backend in list(spec, "rules").flat_map(|rule| list(rule, "backendRefs")) {
+                let service = overlay.get("Service", str_at(backend, "name"));
+                let mut ports = service.into_iter().flat_map(|service| list(&service.value, "spec.ports"));
+                if !ports.any(|port| number(port, "port") == number(backend, "port")) {
+                    wrong(format!("leads to {backend}, which is not there"));
+                }
+            }
+        }
+        "Gateway" => {
+            if !there("GatewayClass", str_at(spec, "gatewayClassName")) {
+                wrong("is of a class that is not there".into());
+            }
+            for certificate in
+                list(spec, "listeners").flat_map(|listener| list(listener, "tls.certificateRefs"))
+            {
+                if !secrets.contains_key(str_at(certificate, "name")) {
+                    wrong(format!("shows a certificate that nobody makes: {certificate}"));
+                }
+            }
+        }
+        "GatewayClass" if !there(str_at(spec, "parametersRef.kind"), str_at(spec, "parametersRef.name")) => {
+            wrong("has settings that are not there".into());
+        }
+        "Certificate" if !there(str_at(spec, "issuerRef.kind"), str_at(spec, "issuerRef.name")) => {
+            wrong("is issued by nobody".into());
+        }
+        "ClientTrafficPolicy" | "BackendTrafficPolicy" | "SecurityPolicy" => {
+            for target in list(spec, "targetRefs") {
+                if !there(str_at(target, "kind"), str_at(target, "name")) {
+                    wrong(format!("is about {target}, which is not there"));
+                }
+            }
+        }
+        "ExternalSecret" => {
+            if !there(str_at(spec, "secretStoreRef.kind"), str_at(spec, "secretStoreRef.name")) {
+                wrong("is taken from a store that is not there".into());
+            }
+            // What a template asks for has to be among what is fetched.
+            let fetched: BTreeSet<&str> = list(spec, "data").map(|data| str_at(data, "secretKey")).collect();
+            let template = at(spec, "target.template.data").and_then(Value::as_object).into_iter().flatten();
+            for (key, form) in template {
+                for part in form.as_str().unwrap_or_default().split("{{ .").skip(1) {
+                    let asked = part.split([' ', '}']).next().unwrap_or_default();
+                    if !fetched.contains(asked) {
+                        wrong(format!("{key} asks for {asked}, which is not fetched"));
+                    }
+                }
+            }
+        }
+        "SecretStore" => {
+            let account = str_at(spec, "provider.aws.auth.jwt.serviceAccountRef.name");
+            if !there("ServiceAccount", account) {
+                wrong("asks in the name of nobody".into());
+            }
+        }
+        "Cluster" => {
+            for role in list(spec, "managed.roles") {
+                let secret = str_at(role, "passwordSecret.name");
+                let keys = secrets.get(secret).and_then(Option::as_ref);
+                if keys.is_none_or(|keys| !keys.contains("username") || !keys.contains("password")) {
+                    wrong(format!("the role {} has no password", str_at(role, "name")));
+                }
+            }
+            for plugin in list(spec, "plugins") {
+                if !there("ObjectStore", str_at(plugin, "parameters.barmanObjectName")) {
+                    wrong("is archived to a place that is not there".into());
+                }
+            }
+        }
+        "ObjectStore" => {
+            for key in ["accessKeyId", "secretAccessKey"] {
+                let asked = at(spec, &format!("configuration.s3Credentials.{key}")).unwrap_or(&Value::Null);
+                let held = secrets.get(str_at(asked, "name")).and_then(Option::as_ref);
+                if held.is_none_or(|held| !held.contains(str_at(asked, "key"))) {
+                    wrong(format!("has no {key}"));
+                }
+            }
+        }
+        "Pooler" | "ScheduledBackup" if !there("Cluster", str_at(spec, "cluster.name")) => {
+            wrong("is for a database that is not there".into());
+        }
+        "Rollout" => {
+            let services = ["activeService", "previewService"]
+                .map(|key| str_at(spec, &format!("strategy.blueGreen.{key}")));
+            for service in services.iter().filter(|service| !there("Service", service)) {
+                wrong(format!("switches {service:?}, which is not there"));
+            }
+            for analysis in ["prePromotionAnalysis", "postPromotionAnalysis"] {
+                let analysis = at(spec, &format!("strategy.blueGreen.{analysis}")).unwrap_or(&Value::Null);
+                let given: BTreeSet<&str> = list(analysis, "args").map(|arg| str_at(arg, "name")).collect();
+                for template in list(analysis, "templates").map(|template| str_at(template, "templateName")) {
+                    match overlay.get("AnalysisTemplate", template) {
+                        None => wrong(format!("is judged by {template:?}, which is not there")),
+                        Some(template) => {
+                            let asked: BTreeSet<&str> =
+                                list(&template.value, "spec.args").map(|arg| str_at(arg, "name")).collect();
+                            if asked != given {
+                                wrong(format!("tells {given:?} to an analysis that asks for {asked:?}"));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        "PodMonitor" => {
+            let selector = spec.get("selector").unwrap_or(&Value::Null);
+            let chosen = workloads.iter().filter(|workload| selects(selector, &workload.labels()));
+            let chosen: Vec<_> = chosen.collect();
+            let database =
+                at(selector, "matchLabels").is_some_and(|labels| labels.get("cnpg.io/cluster").is_some());
+            if chosen.is_empty() && !database {
+                wrong("watches nobody".into());
+            }
+            for port in list(spec, "podMetricsEndpoints").map(|endpoint| str_at(endpoint, "port")) {
+                let has = |workload: &&&Workload<'_>| {
+                    let mut ports = workload.containers().flat_map(|container| list(container, "ports"));
+                    ports.any(|found| str_at(found, "name") == port)
+                };
+                if !database && chosen.iter().filter(has).count() != chosen.len() {
+                    wrong(format!("asks at the port {port}, which somebody lacks"));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+pub(super) fn commands() -> Found {
+    let main = text("crates/tradesense/src/main.rs")?;
+    let role = text("crates/tradesense/src/role.rs")?;
+    // Clap makes the words of variants and fields.
+    let commands: BTreeSet<String> = main
+        .split_once("enum Command {")
+        .and_then(|(_, rest)| rest.split_once("\n}"))
+        .map(|(body, _)| body.lines().filter(|line| line.starts_with("    ") && !line.starts_with("     ")))
+        .into_iter()
+        .flatten()
+        .filter_map(|line| line.trim().split(['(', ' ', ',']).next())
+        .filter(|word| word.starts_with(|first: char| first.is_ascii_uppercase()))
+        .map(str::to_lowercase)
+        .collect();
+    let mut findings = Vec::new();
+    if commands.len() < 5 {
+        findings.push(Finding::new("crates/tradesense/src/main.rs", "its commands were not found"));
+    }
+    for overlay in overlays()? {
+        for workload in overlay.workloads() {
+            let of_ours = |container: &&Value| str_at(container, "image").contains("/tradesense/tradesense");
+            for container in workload.containers().filter(of_ours) {
+                let args: Vec<&str> = list(container, "args").filter_map(Value::as_str).collect();
+                let command = args.first().copied().unwrap_or_default();
+                if !commands.contains(command) {
+                    say(
+                        &mut findings,
+                        &workload.place,
+                        format!("runs `tradesense {command}`, which is no command"),
+                    );
+                }
+                for flag in
+                    args.iter().filter_map(|arg| arg.strip_prefix("--")).filter(|_| workload.is_role())
+                {
+                    if !role.contains(&format!("\n    {}: ", flag.replace('-', "_"))) {
+                        say(&mut findings, &workload.place, format!("--{flag} is no option of a role"));
+                    }
+                }
+                if args.contains(&"--demo") && !overlay.is_dev() {
+                    say(&mut findings, &workload.place, "serves a demonstration");
+                }
+            }
+        }
+    }
+    nothing(findings)
+}
+
+/// Figures that others make, by whom.
+const OF_OTHERS: [&str; 1] = ["up"];
+
+/// What autoscalers and analyses ask Prometheus for has to be told by the program.
+pub(super) fn metrics() -> Found {
+    let told = sources()?;
+    everywhere(|overlay, findings| {
+        let mut queries: Vec<(String, &str)> = Vec::new();
+        for object in &overlay.objects {
+            let place = overlay.place(object);
+            let triggers =
+                list(&object.value, "spec.triggers").map(|trigger| str_at(trigger, "metadata.query"));
+            let analyses =
+                list(&object.value, "spec.metrics").map(|metric| str_at(metric, "provider.prometheus.query"));
+            queries.extend(
+                triggers
+                    .chain(analyses)
+                    .filter(|query| !query.is_empty())
+                    .map(|query| (place.clone(), query)),
+            );
+        }
+        for (place, query) in queries {
+            for name in names_in(query) {
+                let base = ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .find_map(|end| name.strip_suffix(end))
+                    .unwrap_or(name);
+                if !OF_OTHERS.contains(&name)
+                    && !told.contains(&format!("\"{base}\""))
+                    && !told.contains(&format!("\"{name}\""))
+                {
+                    say(findings, &place, format!("asks for {name}, which nobody tells"));
+                }
+            }
+        }
+    })
+}
+
+/// The names of metrics in a question: words with an underscore outside of braces and texts, before a brace or a bracket.
+fn names_in(query: &str) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    let (mut depth, mut quoted, mut start) = (0_u32, false, None);
+    for (place, letter) in query.char_indices().chain([(query.len(), ' ')]) {
+        if depth == 0 && !quoted && (letter.is_ascii_alphanumeric() || letter == '_') {
+            start = start.or(Some(place));
+            continue;
+        }
+        if let Some(word) = start.take().and_then(|start: usize| query.get(start..place)) {
+            let is_function = letter == '(';
+            if word.contains('_') && !is_function && !word.starts_with(|first: char| first.is_ascii_digit()) {
+                found.insert(word);
+            }
+        }
+        match letter {
+            '"' => quoted = !quoted,
+            '{' if !quoted => depth = depth.saturating_add(1),
+            '}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The sources of the program, one behind the other.
+fn sources() -> Result<String, Vec<Finding>> {
+    let root =
+        crate::machine::root().map_err(|_| vec![Finding::new("here", "the workspace was not found")])?;
+    let io = |error: std::io::Error| vec![Finding::new("crates", error.to_string())];
+    let (mut all, mut open) = (String::new(), vec![root.join("crates")]);
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                all.push_str(&fs::read_to_string(path).map_err(io)?);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The most connections that one process of a role holds, as `platform.rs` opens its pools.
+fn connections_of(workload: &Workload<'_>) -> u64 {
+    let args: Vec<&str> = workload
+        .containers()
+        .flat_map(|container| list(container, "args"))
+        .filter_map(Value::as_str)
+        .collect();
+    let option = |name: &str, usual: u64| {
+        let place = args.iter().position(|arg| *arg == name);
+        let value = place.and_then(|place| args.get(place.saturating_add(1)));
+        value.and_then(|value| value.parse().ok()).unwrap_or(usual)
+    };
+    let (use_cases, shards) = (option("--connections", 16), option("--shards", 4));
+    let engine = if args.first() == Some(&"engine") { shards.saturating_add(3) } else { 3 };
+    let worker = if args.first() == Some(&"worker") { 10 } else { 2 };
+    // One more for a moment, while it starts.
+    use_cases.saturating_add(engine).saturating_add(worker).saturating_add(1)
+}
+
+pub(super) fn connections() -> Found {
+    let file = "crates/tradesense/src/platform.rs";
+    let source = text(file)?;
+    let mut findings = Vec::new();
+    for part in [
+        "worker_connections: if worker { 10 } else { 2 }",
+        "u32::from(settings.shards.unsigned_abs()).saturating_add(3)",
+        "app_connections: settings.app_connections",
+    ] {
+        if !source.contains(part) {
+            findings.push(Finding::new(
+                file,
+                format!("opens its pools in another way than this check adds up: {part}"),
+            ));
+        }
+    }
+    for overlay in overlays()? {
+        let Some(cluster) = overlay.of("Cluster").next() else {
+            findings.push(Finding::new(overlay.name, "has no database"));
+            continue;
+        };
+        let mut sum = 0_u64;
+        for workload in overlay.workloads() {
+            let (_, most) = overlay.replicas(&workload);
+            let each = match workload.kind {
+                "Pooler" => number(&workload.object.value, "spec.pgbouncer.parameters.max_db_connections")
+                    .unwrap_or(100),
+                "Job" => 2,
+                _ if workload.is_role() => connections_of(&workload),
+                _ => continue,
+            };
+            let most = match workload.kind {
+                // Blue and green at once.
+                "Rollout" => most.saturating_mul(2),
+                "Deployment" => most.saturating_add(1),
+                _ => most,
+            };
+            sum = sum.saturating_add(each.saturating_mul(most));
+        }
+        // The server keeps three for its superuser, the operator and its exporter take some, replicas stream.
+        let needed = sum.saturating_add(20);
+        let most = number(&cluster.value, "spec.postgresql.parameters.max_connections").unwrap_or(100);
+        note(&format!("{}: {needed} connections at most, of {most}", overlay.name));
+        if needed > most {
+            say(
+                &mut findings,
+                &overlay.place(cluster),
+                format!("{needed} connections may be wanted, it takes {most}"),
+            );
+        }
+    }
+    nothing(findings)
+}
+
+pub(super) fn database() -> Found {
+    everywhere(|overlay, findings| {
+        let clusters: Vec<&Object> = overlay.of("Cluster").collect();
+        let [cluster] = clusters.as_slice() else {
+            return say(findings, overlay.name, "has not one database");
+        };
+        let place = overlay.place(cluster);
+        let spec = cluster.value.get("spec").unwrap_or(&Value::Null);
+        let mut wrong = |what: &str| say(findings, &place, what);
+        if !is(spec, "bootstrap.initdb.dataChecksums", true) {
+            wrong("does not notice a page that its disk has changed");
+        }
+        if !is(spec, "enableSuperuserAccess", false) {
+            wrong("has a superuser with a password");
+        }
+        if str_at(spec, "postgresql.parameters.createrole_self_grant") != "set" {
+            wrong("its owner cannot migrate: it may not take the roles that it makes");
+        }
+        if overlay.is_dev() {
+            return;
+        }
+        if number(spec, "instances").is_none_or(|instances| instances < 3) {
+            wrong("is not in three zones");
+        }
+        if str_at(spec, "affinity.podAntiAffinityType") != "required"
+            || str_at(spec, "affinity.topologyKey") != "topology.kubernetes.io/zone"
+        {
+            wrong("may have two instances in one zone");
+        }
+        if str_at(spec, "postgresql.synchronous.dataDurability") != "required"
+            || !is(spec, "postgresql.synchronous.failoverQuorum", true)
+            || number(spec, "postgresql.synchronous.number").is_none_or(|number| number < 1)
+        {
+            wrong("may promote an instance that lacks what was acknowledged");
+        }
+        let parameter = |name: &str| str_at(spec, &format!("postgresql.parameters.{name}"));
+        if parameter("archive_timeout") != "60s" {
+            wrong("archives too seldom for the promised loss of at most a minute");
+        }
+        if parameter("max_slot_wal_keep_size").is_empty() {
+            wrong("may fill its disk for a replica that is gone");
+        }
+        let disk = bytes(str_at(spec, "walStorage.size"));
+        let kept = parameter("max_slot_wal_keep_size").replace("GB", "Gi");
+        let grown = parameter("max_wal_size").replace("GB", "Gi");
+        let used = bytes(&kept).zip(bytes(&grown)).map(|(kept, grown)| kept.saturating_add(grown));
+        if used.zip(disk).is_none_or(|(used, disk)| used >= disk) {
+            wrong("has no room for the log that it may keep");
+        }
+        let shared = bytes(&parameter("shared_buffers").replace("GB", "Gi").replace("MB", "Mi"));
+        let memory = bytes(str_at(spec, "resources.requests.memory"));
+        if shared.zip(memory).is_none_or(|(shared, memory)| shared >= memory.saturating_div(2)) {
+            wrong("has no memory beside its buffers");
+        }
+        let archives = list(spec, "plugins").any(|plugin| is(plugin, "isWALArchiver", true));
+        let backups: Vec<&Object> = overlay.of("ScheduledBackup").collect();
+        if !archives || backups.is_empty() {
+            wrong("is not backed up");
+        }
+        for backup in backups {
+            if str_at(&backup.value, "spec.schedule").split_whitespace().count() != 6 {
+                say(findings, &overlay.place(backup), "its schedule has not six fields, seconds first");
+            }
+        }
+        for store in overlay.of("ObjectStore") {
+            if str_at(&store.value, "spec.retentionPolicy") != "30d" {
+                say(findings, &overlay.place(store), "does not keep thirty days");
+            }
+        }
+    })
+}
+
+/// The migration, and how it is applied.
+pub(super) fn migration() -> Found {
+    let mut findings = manifests_of_migration().err().unwrap_or_default();
+    findings.extend(apply_is_in_order()?);
+    nothing(findings)
+}
+
+pub(super) fn manifests_of_migration() -> Found {
+    let mut findings = Vec::new();
+    for overlay in overlays()? {
+        let jobs: Vec<&Object> = overlay.of("Job").collect();
+        let [job] = jobs.as_slice() else {
+            findings.push(Finding::new(overlay.name, "has not one migration"));
+            continue;
+        };
+        let place = overlay.place(job);
+        let release =
+            text(&format!("deployment/kubernetes/overlays/{}/common/kustomization.yaml", overlay.name))?;
+        let revision = release.split_once("- revision=").and_then(|(_, rest)| rest.split_whitespace().next());
+        if revision.is_none_or(|revision| job.name() != format!("tradesense-migrate-{revision}")) {
+            say(&mut findings, &place, "is not named by its revision: its template cannot be changed");
+        }
+        if job.stage != "migrate" {
+            say(&mut findings, &place, "is applied together with what needs it");
+        }
+        let late = overlay.workloads();
+        for workload in
+            late.iter().filter(|workload| workload.is_role() && workload.object.stage != "workloads")
+        {
+            say(&mut findings, &workload.place, "starts before the migration");
+        }
+        if number(&job.value, "spec.activeDeadlineSeconds").is_none() {
+            say(&mut findings, &place, "may take for ever");
+        }
+        // It must go to the primary, not through a pooler.
+        for secret in overlay.objects.iter().filter(|object| object.name() == "tradesense-migrate") {
+            let urls = ["stringData.database-url", "spec.target.template.data.database-url"];
+            let url = urls.map(|path| str_at(&secret.value, path)).concat();
+            let leads = url.contains("@tradesense-db-rw.") && url.starts_with("postgres://tradesense_owner:");
+            if !leads && matches!(secret.kind(), "Secret" | "ExternalSecret") {
+                say(&mut findings, &overlay.place(secret), "does not lead the owner to the primary");
+            }
+        }
+    }
+    nothing(findings)
+}
+
+/// Runs `deployment/kubernetes/apply` with a program in place of `kubectl` that writes down what it is asked for.
+fn apply_is_in_order() -> Result<Vec<Finding>, Vec<Finding>> {
+    let place = "deployment/kubernetes/apply";
+    let io = |error: std::io::Error| vec![Finding::new(place, error.to_string())];
+    let dir =
+        target().map_err(|_| vec![Finding::new("here", "there is no target directory")])?.join("tools/apply");
+    fs::create_dir_all(&dir).map_err(io)?;
+    let (program, log) = (dir.join("kubectl"), dir.join("asked"));
+    let script = "#!/bin/sh\necho \"$*\" >> \"$ASKED\"\ncase \"$*\" in\n  kustomize*) cat \"$RENDERED\" ;;\n  \
+                  *\"get job\"*) echo \"$MIGRATION\" ;;\nesac\n";
+    fs::write(&program, script).map_err(io)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).map_err(io)?;
+    let rendered = dir.join("rendered.yaml");
+    let run = |digit: &str, migration: &str| -> Result<(bool, Vec<String>), Vec<Finding>> {
+        drop(fs::remove_file(&log));
+        let digest = digit.repeat(64);
+        let manifest = format!("metadata:\n  name: tradesense-migrate-abc\nimage: ours@sha256:{digest}\n");
+        fs::write(&rendered, manifest).map_err(io)?;
+        let status = Command::new(directory("apply")?)
+            .arg("staging")
+            .env("KUBECTL", &program)
+            .env("ASKED", &log)
+            .env("RENDERED", &rendered)
+            .env("MIGRATION", migration)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .map_err(io)?;
+        let asked = fs::read_to_string(&log).unwrap_or_default();
+        Ok((status.success(), asked.lines().map(str::to_owned).collect()))
+    };
+    let step = |asked: &[String], start: &str, end: &str| {
+        asked.iter().position(|line| line.starts_with(start) && line.ends_with(end))
+    };
+    let applied = |asked: &[String], stage: &str| {
+        step(asked, "apply --server-side", &format!("overlays/staging/{stage}"))
+    };
+    let mut findings = Vec::new();
+    let (good, asked) = run("1", "Complete")?;
+    let [foundation, migrate, workloads] = STAGES.map(|stage| applied(&asked, stage));
+    let waited = step(&asked, "--namespace tradesense get job tradesense-migrate-abc", "");
+    let order = [foundation, migrate, waited, workloads];
+    if !good || order.iter().any(Option::is_none) || !order.is_sorted() {
+        findings.push(Finding::new(place, format!("does not go step by step: {asked:?}")));
+    }
+    let (good, asked) = run("1", "Failed")?;
+    if good || applied(&asked, "workloads").is_some() {
+        findings.push(Finding::new(place, "goes on after a migration that failed"));
+    }
+    let (good, asked) = run("0", "Complete")?;
+    if good || asked.iter().any(|line| line.starts_with("apply")) {
+        findings.push(Finding::new(place, "applies what was never released"));
+    }
+    Ok(findings)
+}
+
+pub(super) fn blue_and_green() -> Found {
+    everywhere(|overlay, findings| {
+        if overlay.is_dev() {
+            return;
+        }
+        for role in ["api", "analytics"] {
+            let name = format!("tradesense-{role}");
+            let Some(rollout) = overlay.get("Rollout", &name) else {
+                say(findings, overlay.name, format!("{role} has no colours"));
+                continue;
+            };
+            let place = overlay.place(rollout);
+            let blue_green = at(&rollout.value, "spec.strategy.blueGreen").unwrap_or(&Value::Null);
+            let mut wrong = |what: &str| say(findings, &place, what);
+            if list(blue_green, "prePromotionAnalysis.templates").next().is_none()
+                || list(blue_green, "postPromotionAnalysis.templates").next().is_none()
+            {
+                wrong("switches without having been tried, or without being watched");
+            }
+            if number(blue_green, "scaleDownDelaySeconds").is_none_or(|delay| delay < 900) {
+                wrong("cannot go back at once for a quarter of an hour");
+            }
+            let by_hand = overlay.name.starts_with("production");
+            if !is(blue_green, "autoPromotionEnabled", !by_hand) {
+                wrong("is switched by the wrong one: by a person in production, by itself elsewhere");
+            }
+        }
+        // Two colours of these would take the same messages and shards.
+        for (kind, name) in [("Deployment", "tradesense-worker"), ("StatefulSet", "tradesense-engine")] {
+            match overlay.get(kind, name) {
+                None => say(findings, overlay.name, format!("{name} does not roll")),
+                Some(object) if kind == "Deployment" => {
+                    if number(&object.value, "spec.strategy.rollingUpdate.maxSurge") != Some(1)
+                        || number(&object.value, "spec.strategy.rollingUpdate.maxUnavailable") != Some(0)
+                    {
+                        say(findings, &overlay.place(object), "does not roll one by one");
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+    })
+}
+
+pub(super) fn edge() -> Found {
+    everywhere(|overlay, findings| {
+        for name in ["public", "webhooks"] {
+            let Some(gateway) = overlay.get("Gateway", name) else {
+                say(findings, overlay.name, format!("has no door {name}"));
+                continue;
+            };
+            let place = overlay.place(gateway);
+            let mut wrong = |what: &str| say(findings, &place, what);
+            for listener in list(&gateway.value, "spec.listeners") {
+                let tls = str_at(listener, "tls.mode") == "Terminate"
+                    && list(listener, "tls.certificateRefs").next().is_some();
+                if str_at(listener, "protocol") == "HTTPS" && !tls {
+                    wrong("has no certificate");
+                }
+                if str_at(listener, "hostname").ends_with(".invalid") {
+                    wrong("has the host name of the example");
+                }
+                let routes = overlay.of("HTTPRoute").filter(|route| {
+                    list(&route.value, "spec.parentRefs").any(|parent| {
+                        str_at(parent, "name") == name
+                            && str_at(parent, "sectionName") == str_at(listener, "name")
+                    })
+                });
+                let rules: Vec<&Value> = routes.flat_map(|route| list(&route.value, "spec.rules")).collect();
+                if rules.is_empty() {
+                    wrong("leads nowhere");
+                }
+                for rule in rules {
+                    let filters: Vec<&Value> = list(rule, "filters").collect();
+                    let redirects = filters.iter().any(|filter| {
+                        str_at(filter, "requestRedirect.scheme") == "https"
+                            && number(filter, "requestRedirect.statusCode") == Some(308)
+                    });
+                    let strict = filters.iter().flat_map(|filter| list(filter, "responseHeaderModifier.set"));
+                    let mut strict =
+                        strict.filter(|header| str_at(header, "name") == "Strict-Transport-Security");
+                    match str_at(listener, "protocol") {
+                        "HTTP" if !redirects || list(rule, "backendRefs").next().is_some() => {
+                            wrong("answers without TLS");
+                        }
+                        "HTTPS" if strict.next().is_none() => wrong("does not insist on TLS"),
+                        _ => {}
+                    }
+                    if list(rule, "backendRefs")
+                        .any(|backend| !matches!(number(backend, "port"), Some(8000 | 8001 | 8010)))
+                    {
+                        wrong("leads to a port that is not for the world");
+                    }
+                }
+            }
+            let about = |policy: &&Object| {
+                list(&policy.value, "spec.targetRefs")
+                    .any(|target| str_at(target, "kind") == "Gateway" && str_at(target, "name") == name)
+            };
+            match overlay.of("ClientTrafficPolicy").find(about) {
+                None => wrong("has no settings for who comes in"),
+                Some(policy) => {
+                    if !overlay.is_dev() && !is(&policy.value, "spec.proxyProtocol.optional", false) {
+                        wrong("believes whoever says whose connection it is");
+                    }
+                    let removed: BTreeSet<String> =
+                        list(&policy.value, "spec.headers.earlyRequestHeaders.remove")
+                            .filter_map(Value::as_str)
+                            .map(str::to_lowercase)
+                            .collect();
+                    if !removed.contains("x-forwarded-for") || !removed.contains("forwarded") {
+                        wrong("passes on what somebody claims to be");
+                    }
+                    if at(&policy.value, "spec.timeout.http.requestReceivedTimeout").is_none() {
+                        wrong("waits for those who send slowly");
+                    }
+                }
+            }
+            match overlay.of("BackendTrafficPolicy").find(about) {
+                None => wrong("has no limits"),
+                Some(policy) => {
+                    let per_address = list(&policy.value, "spec.rateLimit.global.rules").any(|rule| {
+                        list(rule, "clientSelectors")
+                            .any(|client| str_at(client, "sourceCIDR.type") == "Distinct")
+                    });
+                    if !per_address {
+                        wrong("has no limit for each address");
+                    }
+                    // The product refuses larger bodies anyway; the edge should before it has read them.
+                    if bytes(str_at(&policy.value, "spec.requestBuffer.limit"))
+                        .is_none_or(|most| most > 1 << 20)
+                    {
+                        wrong("takes bodies of any size");
+                    }
+                }
+            }
+        }
+        for provider in ["stripe", "paypal"] {
+            let leads = |rule: &Value| {
+                list(rule, "matches").any(|matched| str_at(matched, "path.value").ends_with(provider))
+                    && list(rule, "backendRefs").any(|backend| number(backend, "port") == Some(8010))
+            };
+            if !overlay.of("HTTPRoute").any(|route| list(&route.value, "spec.rules").any(leads)) {
+                say(findings, &overlay.name, format!("{provider} has no way in"));
+            }
+        }
+        for route in overlay.of("HTTPRoute").filter(|route| {
+            list(&route.value, "spec.parentRefs").any(|parent| str_at(parent, "name") == "webhooks")
+        }) {
+            let rules = list(&route.value, "spec.rules").flat_map(|rule| list(rule, "matches"));
+            let prefixes = rules.map(|matched| (str_at(matched, "method"), str_at(matched, "path.value")));
+            for (method, path) in prefixes {
+                if method != "POST" || path == "/" {
+                    say(findings, &overlay.place(route), "answers more than what providers tell");
+                }
+            }
+            let fenced = overlay.of("SecurityPolicy").any(|policy| {
+                str_at(&policy.value, "spec.authorization.defaultAction") == "Deny"
+                    && list(&policy.value, "spec.targetRefs")
+                        .any(|target| str_at(target, "name") == route.name())
+            });
+            let redirects =
+                list(&route.value, "spec.rules").all(|rule| list(rule, "backendRefs").next().is_none());
+            let signed = at(&route.value, "metadata.annotations")
+                .and_then(|annotations| annotations.get("tradesense.dev/no-second-fence"))
+                .is_some();
+            if !overlay.is_dev() && !fenced && !redirects && !signed {
+                say(findings, &overlay.place(route), "has no second fence");
+            }
+        }
+        for service in overlay.of("Service") {
+            if matches!(str_at(&service.value, "spec.type"), "LoadBalancer" | "NodePort") {
+                say(findings, &overlay.place(service), "is reached from outside beside the edge");
+            }
+        }
+        let proxy = overlay.of("EnvoyProxy").next().map_or(&Value::Null, |proxy| &proxy.value);
+        if str_at(proxy, "spec.provider.kubernetes.envoyService.externalTrafficPolicy") != "Local" {
+            say(findings, overlay.name, "the edge sees the addresses of nodes");
+        }
+    })
+}
+
+pub(super) fn secrets_and_regions() -> Found {
+    everywhere(|overlay, findings| {
+        for object in &overlay.objects {
+            let place = overlay.place(object);
+            if object.kind() == "Secret" && !overlay.is_dev() {
+                say(findings, &place, "is a secret in the open");
+            }
+            if object.kind() == "ExternalSecret" {
+                let often = str_at(&object.value, "spec.refreshInterval");
+                if !matches!(often, "1h" | "30m" | "15m") {
+                    say(
+                        findings,
+                        &place,
+                        format!("is asked for every {often}: each is a call that is paid for"),
+                    );
+                }
+                if str_at(&object.value, "spec.target.deletionPolicy") != "Retain" {
+                    say(findings, &place, "takes the secret away when the store forgets it");
+                }
+            }
+            // Whose people are kept in one region are not copied, mailed or backed up in another.
+            let here = overlay.name.strip_prefix("production-");
+            let elsewhere = match here {
+                Some("eu") => ["us-east-", "us-west-", "-us/", ".us."].as_slice(),
+                Some("us") => ["eu-central-", "eu-west-", "-eu/", ".eu."].as_slice(),
+                _ => [].as_slice(),
+            };
+            let mut value = object.value.clone();
+            if let Some(data) = value.get_mut("data").and_then(Value::as_object_mut) {
+                data.remove("region-addresses");
+            }
+            let all = value.to_string();
+            for word in elsewhere.iter().filter(|word| all.contains(**word)) {
+                say(findings, &place, format!("leads to another region ({word})"));
+            }
+        }
+        let settings = overlay.of("ConfigMap").find(|map| map.name().starts_with("tradesense-settings"));
+        let region = settings.map(|settings| str_at(&settings.value, "data.region")).unwrap_or_default();
+        if overlay.name.strip_prefix("production-").is_some_and(|here| here != region) {
+            say(findings, overlay.name, format!("keeps people of the region {region:?}"));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_names_its_metrics() {
+        let query = "sum(rate(http_requests_count{role=\"a_b\",x=~\"5..\"}[1m])) / max by (group_x) (jobs_waiting) > 1_0";
+        // A label in `by (..)` looks the same; nobody groups by one that is not told.
+        assert_eq!(names_in(query), BTreeSet::from(["http_requests_count", "group_x", "jobs_waiting"]));
+    }
+}

@@ -60,6 +60,7 @@ impl Stage {
             replicas: Arc::new(Replicas::new(store, &[], 1, clock.clone()).unwrap()),
             cache,
             firms: Arc::new(Firms { by_host: BTreeMap::new(), otherwise: Some(firm) }),
+            metrics: Arc::default(),
             clock,
             rng: world.rng.clone(),
             projected,

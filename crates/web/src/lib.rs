@@ -39,6 +39,7 @@ use axum::response::Response;
 use http::HeaderValue;
 use kernel::{Clock, Rng};
 use store::Store;
+use telemetry::metrics::Counted;
 use tokio::sync::{Notify, watch};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -82,6 +83,10 @@ impl Site for Web {
     fn rng(&self) -> &dyn Rng {
         &*self.rng
     }
+
+    fn counted(&self) -> &Counted {
+        &self.metrics
+    }
 }
 
 /// What there is to use.
@@ -118,6 +123,8 @@ pub struct Parts {
     pub quote_log: ops::LogSize,
     /// Screens.
     pub store: Arc<Store>,
+    /// Where requests are counted.
+    pub metrics: Arc<Counted>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Chance.

@@ -1,6 +1,6 @@
 //! Use cases: what a person may ask of TradeSense, decided once, whoever asks and however.
 //!
-//! **For:** identity, the catalogue, purchases, trading (the shard that owns the engine), overrides, releases, live
+//! **For:** identity, the catalogue, purchases, the firm's books, trading (the shard that owns the engine), overrides, releases, live
 //! streams, judging a history again by other rules, messages and jobs, privacy, the audit log, and the ports that adapters fill. A use case locks or owns, reads, decides in pure code, writes everything in one
 //! transaction, and only then speaks to the world.
 //!
@@ -19,6 +19,7 @@ pub mod identity;
 pub mod jobs;
 pub mod latency;
 pub mod leadership;
+pub mod ledger;
 pub mod market;
 pub mod notifications;
 pub mod operations;

@@ -66,6 +66,12 @@ pub mod kinds {
     /// A message on its way to a webhook.
     #[derive(Debug)]
     pub enum Delivery {}
+    /// An entry of the ledger.
+    #[derive(Debug)]
+    pub enum Entry {}
+    /// Money of the ledger that is held for something.
+    #[derive(Debug)]
+    pub enum Hold {}
     impl IdKind for Firm {
         const WORD: &'static str = "firm";
     }
@@ -108,6 +114,12 @@ pub mod kinds {
     impl IdKind for Delivery {
         const WORD: &'static str = "delivery";
     }
+    impl IdKind for Entry {
+        const WORD: &'static str = "entry";
+    }
+    impl IdKind for Hold {
+        const WORD: &'static str = "hold";
+    }
 }
 
 /// Names a firm.
@@ -138,6 +150,10 @@ pub type MailId = Id<kinds::Mail>;
 pub type WebhookId = Id<kinds::Webhook>;
 /// Names a delivery to a webhook.
 pub type DeliveryId = Id<kinds::Delivery>;
+/// Names an entry of the ledger.
+pub type EntryId = Id<kinds::Entry>;
+/// Names a hold.
+pub type HoldId = Id<kinds::Hold>;
 
 impl<K> Id<K> {
     /// Wraps a UUID read from a row or a path.

@@ -29,8 +29,8 @@ pub use currency::{Currency, UnknownCurrency};
 pub use decimal::DecimalError;
 pub use env::{Clock, ManualClock, Rng, SeededRng};
 pub use id::{
-    AccountId, ChallengeId, DeliveryId, FirmId, Id, IdKind, JobId, MailId, NotificationId, OwnerId, PersonId,
-    PurchaseId, ReleaseId, RequestId, SessionId, WebhookId, kinds, name_based_uuid,
+    AccountId, ChallengeId, DeliveryId, EntryId, FirmId, HoldId, Id, IdKind, JobId, MailId, NotificationId,
+    OwnerId, PersonId, PurchaseId, ReleaseId, RequestId, SessionId, WebhookId, kinds, name_based_uuid,
 };
 pub use lots::Lots;
 pub use market::{Price, Quantity, Side, Symbol, SymbolError};

@@ -10,15 +10,20 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::{ToResponse, ToSchema};
 
 /// Every code with its status and title. Each has a page `docs/errors/<code>.md`; a test compares the two lists.
-pub const CODES: [(&str, u16, &str); 43] = [
+pub const CODES: [(&str, u16, &str); 50] = [
     ("account_locked", 409, "The account is locked until the next reset"),
     ("account_not_active", 409, "The account no longer trades"),
     ("body_too_large", 413, "The body is too large"),
     ("conflict", 409, "The request conflicts with what is stored"),
+    ("coupon_refused", 422, "The coupon does not hold"),
+    ("coupon_used_up", 409, "The coupon is used up"),
     ("email_taken", 409, "The e-mail address is taken"),
     ("engine_unavailable", 503, "Trading is not possible at the moment"),
     ("entry_archived", 410, "The entry was archived"),
+    ("entry_id_reused", 409, "The id names another entry of the ledger"),
     ("forbidden", 403, "Not allowed"),
+    ("funds_short", 409, "The account does not have that much"),
+    ("hold_ended", 409, "The money is no longer held"),
     ("idempotency_key_missing", 400, "An Idempotency-Key header is needed"),
     ("idempotency_key_reused", 422, "The key was used for another request"),
     ("instrument_not_in_program", 422, "The program does not trade this instrument"),
@@ -44,8 +49,10 @@ pub const CODES: [(&str, u16, &str); 43] = [
     ("programs_not_comparable", 422, "The programs cannot be compared"),
     ("quantity_out_of_range", 422, "The size is outside what can be traded"),
     ("reason_missing", 400, "A reason is needed"),
+    ("reset_refused", 409, "The challenge cannot begin anew"),
     ("too_many_orders", 409, "The account has too many orders and positions"),
     ("too_many_requests", 429, "Too many requests"),
+    ("trial_used", 409, "The trial was used"),
     ("unauthenticated", 401, "Nobody is signed in"),
     ("unavailable", 503, "A part of the platform is not available"),
     ("unknown_instrument", 422, "No such instrument"),

@@ -412,7 +412,8 @@ impl Tx {
                select $1, $2, day.day, 'paid', slug, 0, fee_currency, count(*), sum(fee_minor)
                from day
                join purchases on firm_id = $1 and decided_at >= day.day::timestamp at time zone 'UTC'
-                             and decided_at < (day.day + 1)::timestamp at time zone 'UTC' and state = 'paid'
+                             and decided_at < (day.day + 1)::timestamp at time zone 'UTC'
+                             and state in ('captured', 'fulfilled', 'refunded', 'disputed', 'charged_back')
                group by day.day, slug, fee_currency
                on conflict on constraint business_days_key do update
                set count = excluded.count, amount = excluded.amount"#,
@@ -643,7 +644,8 @@ async fn count_all_purchases_in_tx(tx: &mut Tx, version: i32) -> Result<(), AppE
            from purchases where firm_id = $1 group by 3, slug, fee_currency
            union all
            select $1, $2, (decided_at at time zone 'UTC')::date, 'paid', slug, 0, fee_currency, count(*), sum(fee_minor)
-           from purchases where firm_id = $1 and state = 'paid' group by 3, slug, fee_currency"#,
+           from purchases
+           where firm_id = $1 and state in ('captured', 'fulfilled', 'refunded', 'disputed', 'charged_back') group by 3, slug, fee_currency"#,
         firm,
         version,
     )

@@ -106,6 +106,10 @@ fn refusal(constraint: &str) -> Option<(&'static str, &'static str)> {
         "people_email_once" | "people_email_index_once" => {
             Some(("email_taken", "Somebody has registered with this email."))
         }
+        "coupons_used_within" => Some(("coupon_used_up", "The coupon has been used as often as it may be.")),
+        "purchases_reset_once" => Some(("reset_refused", "The challenge has begun anew already.")),
+        "purchases_trial_once" => Some(("trial_used", "You have had this trial.")),
+        "purchase_events_payment_once" => Some(("conflict", "The payment is of another purchase.")),
         "people_region_here" => Some(("wrong_region", "This installation keeps people of another region.")),
         _ => None,
     }

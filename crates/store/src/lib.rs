@@ -4,7 +4,7 @@
 //! [`app::purchases::PurchaseStore`], [`app::trading::ShardStore`], [`app::trading::LeaseStore`], [`app::trading::HistoryStore`],
 //! [`app::receipts::ReceiptStore`], [`app::overrides::OverrideStore`], [`app::releases::ReleaseStore`], [`app::jobs::JobStore`],
 //! [`app::jobs::ScheduleStore`], [`app::operations::OperationStore`], [`app::notifications::NotificationStore`],
-//! [`app::webhooks::WebhookStore`], [`app::auditing::AuditStore`], [`app::privacy::PrivacyStore`]), the read models of screens
+//! [`app::webhooks::WebhookStore`], [`app::auditing::AuditStore`], [`app::privacy::PrivacyStore`], [`app::ledger::LedgerStore`]), the read models of screens
 //! ([`read`]), and the migrations.
 //!
 //! **Must not know:** HTTP, rules of the business, the time of day: every instant is handed in. Nothing here decides
@@ -40,7 +40,9 @@ mod jobs;
 mod latencies;
 mod leadership;
 mod leases;
+mod ledger;
 mod messages;
+mod money_faults;
 mod notifications;
 mod operations;
 mod overrides;

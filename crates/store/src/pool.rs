@@ -37,8 +37,8 @@ pub(crate) const WHOLE_TABLES: &str = "set local enable_seqscan = on; set local 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// The last migration of the oldest program that works with this schema: raised with a migration that takes something away
-/// from programs before it. Those before 19 look for emails where there are none.
-const OLDEST_PROGRAM: i64 = 19;
+/// from programs before it. Those before 24 know purchases by other words.
+const OLDEST_PROGRAM: i64 = 24;
 
 /// How far a machine's clock may be from the database's. Networks keep them within milliseconds; a second is no accident.
 pub const MOST_CLOCK_DIFFERENCE: Span = Span::from_seconds(2);

@@ -1,16 +1,25 @@
-//! Purchases and the challenges they become.
+//! Purchases, what has happened to them, and the challenges they become.
 
 use app::AppError;
-use app::purchases::{Decide, Fingerprint, NewPurchase, Purchase, PurchaseState, PurchaseStore, Unopened};
+use app::ledger::Provider;
+use app::purchases::{
+    Bought, Decide, Fingerprint, Happened, Happening, NewPurchase, Purchase, PurchaseState, PurchaseStore,
+    Resettable, Unopened,
+};
 use async_trait::async_trait;
 use engine::Key;
-use kernel::{ChallengeId, FirmId, PersonId, PurchaseId, Timestamp};
+use kernel::{ChallengeId, EntryId, FirmId, Money, PersonId, PurchaseId, Timestamp};
 use uuid::Uuid;
 
+use crate::catalogue::{claim_in_tx, free_coupons_in_tx};
 use crate::error::Doing;
+use crate::ledger::post_in_tx;
 use crate::records::record_in_tx;
-use crate::row::{At, by_word, money, version};
+use crate::row::{At, by_word, counter, from_json, money, to_json, version};
 use crate::{Inconsistent, Store, Tx};
+
+const PURCHASES: &str = "purchases";
+const EVENTS: &str = "purchase_events";
 
 struct PurchaseRow {
     id: Uuid,
@@ -18,8 +27,14 @@ struct PurchaseRow {
     slug: String,
     program_name: String,
     version: String,
+    reset_of: Option<Uuid>,
+    reset_included: bool,
     fee_minor: i64,
     fee_currency: String,
+    discount_minor: i64,
+    tax_minor: i64,
+    lines: String,
+    provider: Option<String>,
     state: String,
     fingerprint: Vec<u8>,
     challenge_id: Option<Uuid>,
@@ -29,16 +44,25 @@ struct PurchaseRow {
 
 impl PurchaseRow {
     fn read(self) -> Result<(Purchase, Fingerprint), Inconsistent> {
-        let table = "purchases";
+        let table = PURCHASES;
         let fingerprint =
             Fingerprint::try_from(self.fingerprint.as_slice()).map_err(Inconsistent::from(table))?;
+        let bought = match self.reset_of {
+            None => Bought::Challenge,
+            Some(of) => Bought::Reset { of: ChallengeId::from_uuid(of), included: self.reset_included },
+        };
         let purchase = Purchase {
             id: PurchaseId::from_uuid(self.id),
             person: PersonId::from_uuid(self.person_id),
             slug: self.slug,
             program_name: self.program_name,
             version: version(table, &self.version)?,
+            bought,
             fee: money(table, self.fee_minor, &self.fee_currency)?,
+            discount: money(table, self.discount_minor, &self.fee_currency)?,
+            tax: money(table, self.tax_minor, &self.fee_currency)?,
+            lines: from_json(table, &self.lines)?,
+            provider: self.provider.as_deref().map(|name| provider(table, name)).transpose()?,
             state: by_word(table, &PurchaseState::ALL, PurchaseState::word, &self.state)?,
             challenge: self.challenge_id.map(ChallengeId::from_uuid),
             created_at: self.created_at.into(),
@@ -46,6 +70,10 @@ impl PurchaseRow {
         };
         Ok((purchase, fingerprint))
     }
+}
+
+fn provider(table: &'static str, name: &str) -> Result<Provider, Inconsistent> {
+    Provider::parse(name).map_err(Inconsistent::from(table))
 }
 
 #[async_trait]
@@ -61,37 +89,16 @@ impl PurchaseStore for Store {
     }
 
     async fn create(&self, firm: FirmId, new: &NewPurchase) -> Result<(Purchase, Fingerprint), AppError> {
-        let doing = "creating a purchase";
-        let purchase = &new.purchase;
         let mut tx = self.begin(firm).await?;
-        let created = sqlx::query!(
-            "insert into purchases (firm_id, id, person_id, slug, version, fee_minor, fee_currency, state,
-                                    idempotency_key, fingerprint, created_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-             on conflict on constraint purchases_once do nothing",
-            firm.uuid(),
-            purchase.id.uuid(),
-            purchase.person.uuid(),
-            purchase.slug,
-            purchase.version.as_str(),
-            purchase.fee.minor(),
-            purchase.fee.currency().code(),
-            purchase.state.word(),
-            new.key.as_str(),
-            new.fingerprint.as_slice(),
-            At(purchase.created_at) as _,
-        )
-        .execute(tx.connection())
-        .await
-        .doing(doing)?;
-        if created.rows_affected() == 0 {
-            let found = by_key_in_tx(&mut tx, purchase.person, &new.key).await?;
-            return found.ok_or_else(|| Inconsistent::new("purchases", "a key conflicts with no row").into());
+        if let Some(made) = create_in_tx(&mut tx, new).await? {
+            return Ok(made);
         }
+        let (id, person, at) = (new.purchase.id.uuid(), new.purchase.person, new.purchase.created_at);
+        claim_in_tx(&mut tx, &new.coupons, id, person, at).await?;
         record_in_tx(tx.connection(), std::slice::from_ref(&new.audit), std::slice::from_ref(&new.outbox))
             .await?;
         let _proof = tx.commit().await?;
-        Ok((purchase.clone(), new.fingerprint))
+        Ok((new.purchase.clone(), new.fingerprint))
     }
 
     async fn purchase(&self, firm: FirmId, id: PurchaseId) -> Result<Option<Purchase>, AppError> {
@@ -103,6 +110,51 @@ impl PurchaseStore for Store {
         let mut tx = self.begin(firm).await?;
         let rows = purchases_in_tx(&mut tx, None, Some(person), None).await?;
         rows.into_iter().map(|row| Ok(row.read()?.0)).collect()
+    }
+
+    async fn history(&self, firm: FirmId, id: PurchaseId) -> Result<Vec<Happened>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        history_in_tx(&mut tx, id).await
+    }
+
+    async fn resettable(
+        &self,
+        firm: FirmId,
+        person: PersonId,
+        challenge: ChallengeId,
+    ) -> Result<Option<Resettable>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        // The last account of a challenge says how it stands; one that waits for its account has not failed.
+        let row = sqlx::query!(
+            r#"select challenge.slug, challenge.version,
+                      coalesce((select status in ('breached', 'expired') from accounts
+                                where accounts.firm_id = challenge.firm_id and accounts.challenge_id = challenge.id
+                                order by phase desc limit 1), false) as "failed!",
+                      root.resets - (select count(*) from purchases reset
+                                     where reset.firm_id = root.firm_id and reset.root_id = root.id
+                                       and reset.bought = 'reset' and reset.reset_included
+                                       and reset.state not in ('cancelled', 'expired', 'failed')) as "included!"
+               from challenges challenge
+               join purchases bought on bought.firm_id = challenge.firm_id and bought.id = challenge.purchase_id
+               join purchases root on root.firm_id = bought.firm_id and root.id = bought.root_id
+               where challenge.firm_id = $1 and challenge.id = $2 and challenge.person_id = $3
+                 and bought.state in ('captured', 'fulfilled')"#,
+            firm.uuid(),
+            challenge.uuid(),
+            person.uuid(),
+        )
+        .fetch_optional(tx.connection())
+        .await
+        .doing("looking at a challenge that is to begin anew")?;
+        let Some(row) = row else { return Ok(None) };
+        let version = version("challenges", &row.version)?;
+        Ok(Some(Resettable {
+            slug: row.slug,
+            program: self.program(&mut tx, &version).await?,
+            version,
+            failed: row.failed,
+            included: counter(PURCHASES, row.included.max(0))?,
+        }))
     }
 
     async fn settle(
@@ -122,17 +174,31 @@ impl PurchaseStore for Store {
         .await
         .doing(doing)?;
         let Some(purchase) = purchase_in_tx(&mut tx, id).await? else { return Ok(None) };
-        let Some(settlement) = decide(&purchase)? else { return Ok(Some(purchase)) };
+        let history = history_in_tx(&mut tx, id).await?;
+        let Some(settlement) = decide(&purchase, &history)? else { return Ok(Some(purchase)) };
+        let happened = &settlement.decision.happened;
+        // Paid late, it is decided anew; what comes after the payment leaves that time as it is.
+        let decides = !happened.to.is_open() && (purchase.decided_at.is_none() || happened.from.is_dead());
+        let decided_at = if decides && happened.to != happened.from {
+            Some(settlement.recorded_at)
+        } else {
+            purchase.decided_at
+        };
+        let pays = matches!(happened.what, Happening::Begun | Happening::Captured);
+        let taken_by = happened.provider.as_ref().filter(|_| pays).or(purchase.provider.as_ref()).cloned();
         sqlx::query!(
-            "update purchases set state = $3, decided_at = $4 where firm_id = $1 and id = $2",
+            "update purchases set state = $3, decided_at = $4, provider = $5 where firm_id = $1 and id = $2",
             firm.uuid(),
             id.uuid(),
-            settlement.state.word(),
-            At(settlement.at) as _,
+            happened.to.word(),
+            decided_at.map(At) as _,
+            taken_by.as_ref().map(Provider::as_str),
         )
         .execute(tx.connection())
         .await
         .doing(doing)?;
+        write_event_in_tx(&mut tx, &purchase, happened, settlement.recorded_at).await?;
+        post_in_tx(&mut tx, &settlement.decision.entries, settlement.recorded_at).await?;
         if let Some(challenge) = settlement.challenge {
             sqlx::query!(
                 "insert into challenges (firm_id, id, purchase_id, person_id, slug, version, created_at)
@@ -143,18 +209,53 @@ impl PurchaseStore for Store {
                 purchase.person.uuid(),
                 purchase.slug,
                 purchase.version.as_str(),
-                At(settlement.at) as _,
+                At(settlement.recorded_at) as _,
             )
             .execute(tx.connection())
             .await
             .doing(doing)?;
         }
-        let (audit, outbox) =
-            (std::slice::from_ref(&settlement.audit), std::slice::from_ref(&settlement.outbox));
-        record_in_tx(tx.connection(), audit, outbox).await?;
+        if settlement.frees_coupons {
+            free_coupons_in_tx(&mut tx, id.uuid(), settlement.recorded_at).await?;
+        }
+        record_in_tx(tx.connection(), std::slice::from_ref(&settlement.audit), settlement.outbox.as_slice())
+            .await?;
+        let state = happened.to;
         let _proof = tx.commit().await?;
-        let (state, decided_at) = (settlement.state, Some(settlement.at));
-        Ok(Some(Purchase { state, decided_at, challenge: settlement.challenge, ..purchase }))
+        let challenge = settlement.challenge.or(purchase.challenge);
+        Ok(Some(Purchase { state, decided_at, challenge, provider: taken_by, ..purchase }))
+    }
+
+    async fn opened(&self, firm: FirmId, most: i64) -> Result<Vec<(PurchaseId, Timestamp)>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        let rows = sqlx::query!(
+            r#"select bought.id, challenge.opened_at as "opened_at!: At"
+               from purchases bought
+               join challenges challenge on challenge.firm_id = bought.firm_id and challenge.purchase_id = bought.id
+               where bought.firm_id = $1 and bought.state = 'captured' and challenge.opened_at is not null
+               order by bought.created_at, bought.id limit $2"#,
+            firm.uuid(),
+            most,
+        )
+        .fetch_all(tx.connection())
+        .await
+        .doing("looking for purchases whose account is open")?;
+        Ok(rows.into_iter().map(|row| (PurchaseId::from_uuid(row.id), row.opened_at.into())).collect())
+    }
+
+    async fn stale(&self, firm: FirmId, before: Timestamp, most: i64) -> Result<Vec<PurchaseId>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        let ids = sqlx::query_scalar!(
+            "select id from purchases where firm_id = $1 and state = 'created' and created_at < $2
+             order by created_at, id limit $3",
+            firm.uuid(),
+            At(before) as _,
+            most,
+        )
+        .fetch_all(tx.connection())
+        .await
+        .doing("looking for purchases that nobody pays")?;
+        Ok(ids.into_iter().map(PurchaseId::from_uuid).collect())
     }
 
     async fn unopened(&self, most: i64) -> Result<Vec<Unopened>, AppError> {
@@ -201,7 +302,8 @@ async fn purchases_in_tx(
     let rows = sqlx::query_as!(
         PurchaseRow,
         r#"select bought.id, bought.person_id, bought.slug, version.name as program_name, bought.version,
-                  bought.fee_minor, bought.fee_currency, bought.state, bought.fingerprint,
+                  bought.reset_of, bought.reset_included, bought.fee_minor, bought.fee_currency, bought.discount_minor,
+                  bought.tax_minor, bought.lines, bought.provider, bought.state, bought.fingerprint,
                   challenge.id as "challenge_id?", bought.created_at as "created_at: At",
                   bought.decided_at as "decided_at: At"
            from purchases bought
@@ -220,4 +322,134 @@ async fn purchases_in_tx(
     .fetch_all(tx.connection())
     .await;
     rows.doing("reading purchases")
+}
+
+/// Writes the row and the version that is bought, or gives the purchase that the key has made before.
+async fn create_in_tx(tx: &mut Tx, new: &NewPurchase) -> Result<Option<(Purchase, Fingerprint)>, AppError> {
+    let doing = "creating a purchase";
+    let purchase = &new.purchase;
+    let firm = tx.firm();
+    if let Some(program) = &new.program {
+        let body = program.canonical_json().map_err(Inconsistent::from("program_versions"))?;
+        sqlx::query!(
+            "insert into program_versions (firm_id, version, body, name, currency, created_at)
+             values ($1, $2, $3, $4, $5, $6) on conflict on constraint program_versions_key do nothing",
+            firm.uuid(),
+            purchase.version.as_str(),
+            body,
+            program.name,
+            program.currency.code(),
+            At(purchase.created_at) as _,
+        )
+        .execute(tx.connection())
+        .await
+        .doing(doing)?;
+    }
+    let (word, of, included) = match purchase.bought {
+        Bought::Challenge => ("challenge", None, false),
+        Bought::Reset { of, included } => ("reset", Some(of), included),
+    };
+    let created = sqlx::query!(
+        "insert into purchases (firm_id, id, person_id, slug, version, bought, reset_of, reset_included, root_id, fee_minor,
+                                fee_currency, discount_minor, tax_minor, lines, country, resets, trial, state,
+                                idempotency_key, fingerprint, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8,
+                 coalesce((select bought.root_id from challenges challenge
+                           join purchases bought on bought.firm_id = challenge.firm_id and bought.id = challenge.purchase_id
+                           where challenge.firm_id = $1 and challenge.id = $7), $2),
+                 $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+         on conflict on constraint purchases_once do nothing",
+        firm.uuid(),
+        purchase.id.uuid(),
+        purchase.person.uuid(),
+        purchase.slug,
+        purchase.version.as_str(),
+        word,
+        of.map(ChallengeId::uuid),
+        included,
+        purchase.fee.minor(),
+        purchase.fee.currency().code(),
+        purchase.discount.minor(),
+        purchase.tax.minor(),
+        to_json(PURCHASES, &purchase.lines)?,
+        new.country.map(|country| country.to_string()),
+        i16::try_from(new.resets).map_err(Inconsistent::from(PURCHASES))?,
+        new.trial,
+        purchase.state.word(),
+        new.key.as_str(),
+        new.fingerprint.as_slice(),
+        At(purchase.created_at) as _,
+    )
+    .execute(tx.connection())
+    .await
+    .doing(doing)?;
+    if created.rows_affected() == 1 {
+        return Ok(None);
+    }
+    let found = by_key_in_tx(tx, purchase.person, &new.key).await?;
+    found.map(Some).ok_or_else(|| Inconsistent::new(PURCHASES, "a key conflicts with no row").into())
+}
+
+async fn write_event_in_tx(
+    tx: &mut Tx,
+    purchase: &Purchase,
+    happened: &Happened,
+    recorded_at: Timestamp,
+) -> Result<(), AppError> {
+    let firm = tx.firm();
+    sqlx::query!(
+        "insert into purchase_events (firm_id, purchase_id, person_id, id, what, provider, reference, amount_minor, currency,
+                                      tax_minor, at, recorded_at, from_state, to_state)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        firm.uuid(),
+        purchase.id.uuid(),
+        purchase.person.uuid(),
+        happened.id.uuid(),
+        happened.what.word(),
+        happened.provider.as_ref().map(Provider::as_str),
+        happened.reference,
+        happened.amount.map(Money::minor),
+        happened.amount.map(|amount| amount.currency().code()),
+        happened.tax.map(Money::minor),
+        At(happened.at) as _,
+        At(recorded_at) as _,
+        happened.from.word(),
+        happened.to.word(),
+    )
+    .execute(tx.connection())
+    .await
+    .doing("writing what happened to a purchase")?;
+    Ok(())
+}
+
+async fn history_in_tx(tx: &mut Tx, id: PurchaseId) -> Result<Vec<Happened>, AppError> {
+    let firm = tx.firm();
+    let rows = sqlx::query!(
+        r#"select id, what, provider, reference, amount_minor, currency, tax_minor, at as "at: At", from_state, to_state
+           from purchase_events where firm_id = $1 and purchase_id = $2 order by number"#,
+        firm.uuid(),
+        id.uuid(),
+    )
+    .fetch_all(tx.connection())
+    .await
+    .doing("reading what happened to a purchase")?;
+    let mut history = Vec::with_capacity(rows.len());
+    for row in rows {
+        let currency = row.currency.as_deref();
+        let amount = |minor: Option<i64>| {
+            minor.zip(currency).map(|(minor, currency)| money(EVENTS, minor, currency)).transpose()
+        };
+        history.push(Happened {
+            id: EntryId::from_uuid(row.id),
+            what: by_word(EVENTS, &Happening::ALL, Happening::word, &row.what)?,
+            amount: amount(row.amount_minor)?,
+            tax: amount(row.tax_minor)?,
+            provider: row.provider.as_deref().map(|name| provider(EVENTS, name)).transpose()?,
+            reference: row.reference,
+            at: row.at.into(),
+            from: by_word(EVENTS, &PurchaseState::ALL, PurchaseState::word, &row.from_state)?,
+            to: by_word(EVENTS, &PurchaseState::ALL, PurchaseState::word, &row.to_state)?,
+        });
+    }
+    Ok(history)
 }

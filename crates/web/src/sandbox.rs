@@ -2,7 +2,6 @@
 //! by demonstrations only; no money moves, and no mail.
 
 use app::notifications::Kept;
-use app::purchases::PurchaseState;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -43,7 +42,7 @@ async fn page(
     Path(id): Path<PurchaseId>,
 ) -> Result<Response, Problem> {
     let purchase = web.purchases.get(&caller.context, id).await?;
-    if purchase.state != PurchaseState::AwaitingPayment {
+    if !purchase.state.is_open() {
         return Ok(Redirect::to(&format!("/purchases/{id}")).into_response());
     }
     let name = escape(&purchase.program_name);
@@ -69,7 +68,10 @@ async fn pay(
     caller: Caller,
     Path(id): Path<PurchaseId>,
 ) -> Result<Redirect, Problem> {
-    web.purchases.get(&caller.context, id).await?;
+    // Its page is closed: this provider takes no money for what was declined or cancelled.
+    if web.purchases.get(&caller.context, id).await?.state.is_dead() {
+        return Err(Problem::new("payment_settled", "The purchase can no longer be paid."));
+    }
     web.purchases.capture(&caller.context, id).await?;
     web.purchase_paid.notify_one();
     Ok(Redirect::to(&format!("/purchases/{id}?outcome=paid")))

@@ -12,7 +12,7 @@ const POLL_MS = 800;
 
 function settled(purchase: Purchase, outcome: string | null): boolean {
   if (purchase.challenge_id !== null) return true;
-  if (purchase.state === "declined" || purchase.state === "cancelled") return true;
+  if (["declined", "cancelled", "expired"].includes(purchase.state)) return true;
   // Paid without a challenge is on its way. Awaiting payment is asked again only by one who comes from paying.
   return purchase.state === "awaiting_payment" && outcome !== "paid";
 }
@@ -55,7 +55,11 @@ function Outcome({ purchase, waiting }: { purchase: Purchase; waiting: boolean }
         ) : (
           <>
             <h2>
-              {purchase.state === "declined" ? "The payment was declined" : "The purchase was cancelled"}
+              {purchase.state === "declined"
+                ? "The payment was declined"
+                : purchase.state === "expired"
+                  ? "The purchase was not paid in time"
+                  : "The purchase was cancelled"}
             </h2>
             <p className="muted">Nothing was charged and no account was opened.</p>
             <Link className="button primary" to={`/programs/${purchase.program.slug}/checkout`}>

@@ -1,15 +1,19 @@
 //! The owner of a shard, driven by hand: applies inputs to a real engine and commits when told to.
 #![allow(dead_code, reason = "each test file uses its own part")]
-#![expect(clippy::arithmetic_side_effects, reason = "tests")]
+#![expect(clippy::arithmetic_side_effects, clippy::panic, reason = "tests")]
 
+use app::catalogue::{
+    Addon, AddonChange, AddonPrice, Country, Coupon, Off, Price as OtherPrice, ShelfChange, Tax,
+};
 use app::events::{Consumer as _, Failed, Message, MessageStore as _};
 use app::identity::Person;
 use app::jobs::NewJob;
 use app::latency::{Meter, Passage, Received};
+use app::ledger::{Account, Hold, HoldState, LedgerStore as _, Outcome as HoldOutcome, Provider, posting};
 use app::notifications::{Group, NotificationStore as _, Preference, SECRET_BYTES, Secret, Suppression};
 use app::operations::Operations;
 use app::privacy::{Erased, PrivacyStore as _};
-use app::purchases::Unopened;
+use app::purchases::{Order, Unopened};
 use app::receipts::{Issued, ReceiptStore as _};
 use app::releases::NewRelease;
 use app::trading::{
@@ -22,7 +26,10 @@ use app::webhooks::{
 use audit::SigningKey;
 use audit::note::NoteSigner;
 use engine::{Act, Command, Engine, Event, Input, Key, OrderKind, Outcome, Place, Quote, Ticket};
-use kernel::{AccountId, FirmId, OwnerId, Price, Quantity, Side, Span, Symbol, Timestamp};
+use kernel::{
+    AccountId, Currency, EntryId, FirmId, HoldId, Money, OwnerId, Percent, Price, Quantity, Side, Span,
+    Symbol, Timestamp,
+};
 use testkit::{START, World, instruments, program};
 use workers::notifications::Notifier;
 use workers::sealer::Sealer;
@@ -226,8 +233,9 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     let (_, token) =
         world.identity.sign_in(&world.context(firm), &trader.email, password, "::1").await.unwrap();
     world.publish(firm, "two-step", program(slug)).await;
+    shelf(world, firm, &trader).await;
     let first = world.challenge(firm, &trader, "two-step").await;
-    let second = world.challenge(firm, &trader, "two-step").await;
+    let second = with_coupon(world, firm, &trader).await;
 
     let mut owner = Owner::take(world, shard).await;
     owner.quote("EURUSD", 110_000, 110_002);
@@ -293,6 +301,7 @@ pub async fn story(world: &World, slug: &str, shard: i16) -> Story {
     world.store.erase(&erased, &entry).await.unwrap();
     work(world, firm).await;
     telling(world, firm, &trader).await;
+    money(world, firm, &trader).await;
     while !world.store.rebuild_some(firm, 100).await.unwrap() {}
     let copies = tempfile::tempdir().unwrap();
     let sealer = sealer(world, &[9], copies.path());
@@ -311,6 +320,96 @@ pub fn sealer(world: &World, secrets: &[u8], copies: &std::path::Path) -> Sealer
         clock: world.clock.clone(),
         health: std::sync::Arc::default(),
     }
+}
+
+/// Something of everything that stands beside the programs. The coupon lets off less than a cent.
+async fn shelf(world: &World, firm: FirmId, trader: &Person) {
+    let admin = world.context_of(firm, &world.admin(firm, "admin").await);
+    let slug = || "two-step".to_owned();
+    let addon = Addon {
+        code: "again".to_owned(),
+        name: "Once more".to_owned(),
+        price: AddonPrice::Amount(usd("50")),
+        change: AddonChange::Resets { included: 1 },
+    };
+    let price = OtherPrice { country: Country::parse("IN"), group: None, price: usd("400") };
+    let coupon = Coupon {
+        code: "ALMOST".to_owned(),
+        off: Off::Percent(Percent::parse("0.0001").unwrap()),
+        slugs: std::collections::BTreeSet::new(),
+        starts_at: None,
+        ends_at: None,
+        most_uses: Some(9),
+        most_per_person: Some(2),
+        only: None,
+        stackable: false,
+        least: None,
+        disabled: false,
+    };
+    for change in [
+        ShelfChange::Addon { slug: slug(), addon, on_sale: true },
+        ShelfChange::Price { slug: slug(), price },
+        ShelfChange::Terms { slug: slug(), trial: false, reset_fee: Some(usd("99")) },
+        ShelfChange::Coupon(coupon),
+        ShelfChange::Tax(None, Some(Tax::NONE)),
+        ShelfChange::Group(trader.id, Some("friends".to_owned())),
+    ] {
+        world.catalogue.change_shelf(&admin, change).await.unwrap();
+    }
+}
+
+/// So many dollars.
+pub fn usd(text: &str) -> Money {
+    Money::parse(text, Currency::parse("USD").unwrap()).unwrap()
+}
+
+async fn with_coupon(world: &World, firm: FirmId, trader: &Person) -> Unopened {
+    let context = world.context_of(firm, trader);
+    let offer = world.catalogue.get(firm, "two-step").await.unwrap();
+    let order = Order {
+        slug: "two-step".to_owned(),
+        version: offer.version.to_string(),
+        coupons: vec!["almost".to_owned()],
+        ..Order::default()
+    };
+    let key = Key::parse(&context.request.to_string()).unwrap();
+    let bought = world.purchases.buy(&context, &key, order).await.unwrap();
+    let paid = world.purchases.capture(&context, bought.id).await.unwrap();
+    Unopened { firm, challenge: paid.challenge.unwrap(), version: paid.version }
+}
+
+/// A trader is owed something, a part of it is held and used; the books are summed.
+async fn money(world: &World, firm: FirmId, trader: &Person) {
+    let at = Timestamp::parse(START).unwrap();
+    let id = EntryId::derived(&[b"reward", firm.uuid().as_bytes()]);
+    let event = posting::Event { id, cause: "payout:1".to_owned(), at };
+    let reward = posting::reward(event, trader.id, usd("100")).unwrap();
+    world.store.post(firm, &[reward], at).await.unwrap();
+    let hold = Hold {
+        id: HoldId::derived(&[b"hold", firm.uuid().as_bytes()]),
+        account: Account::TraderPayable(trader.id),
+        amount: usd("60"),
+        cause: "payout:1".to_owned(),
+        opened_at: at,
+        expires_at: None,
+        state: HoldState::Pending,
+    };
+    world.store.open_hold(firm, &hold, at).await.unwrap();
+    let to = Account::PayoutClearing(Provider::parse("sandbox").unwrap());
+    world.store.end_hold(firm, hold.id, &HoldOutcome::Post(usd("50"), to), at).await.unwrap().unwrap();
+    snapshot(world, firm).await;
+}
+
+/// Sums the books. What other tests of this server are writing just now holds up what a snapshot may know.
+pub async fn snapshot(world: &World, firm: FirmId) {
+    for _ in 0..1_000 {
+        let taken = world.store.snapshot(firm, Timestamp::parse(START).unwrap()).await.unwrap().unwrap();
+        if taken.balances > 0 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("a transaction of another test never ends");
 }
 
 /// A message that was taken and one that failed, a job that waits, a queue that is paused.

@@ -209,15 +209,29 @@ pub enum PurchaseState {
     Declined,
     /// Taken back by the buyer before paying.
     Cancelled,
+    /// Nobody paid in time.
+    Expired,
+    /// Everything was given back.
+    Refunded,
+    /// The buyer's bank asks for the money.
+    Disputed,
+    /// The buyer's bank has taken the money back.
+    ChargedBack,
 }
 
 impl From<app::purchases::PurchaseState> for PurchaseState {
     fn from(state: app::purchases::PurchaseState) -> Self {
         match state {
-            app::purchases::PurchaseState::AwaitingPayment => Self::AwaitingPayment,
-            app::purchases::PurchaseState::Paid => Self::Paid,
-            app::purchases::PurchaseState::Declined => Self::Declined,
+            app::purchases::PurchaseState::Created | app::purchases::PurchaseState::AwaitingPayment => {
+                Self::AwaitingPayment
+            }
+            app::purchases::PurchaseState::Captured | app::purchases::PurchaseState::Fulfilled => Self::Paid,
+            app::purchases::PurchaseState::Failed => Self::Declined,
             app::purchases::PurchaseState::Cancelled => Self::Cancelled,
+            app::purchases::PurchaseState::Expired => Self::Expired,
+            app::purchases::PurchaseState::Refunded => Self::Refunded,
+            app::purchases::PurchaseState::Disputed => Self::Disputed,
+            app::purchases::PurchaseState::ChargedBack => Self::ChargedBack,
         }
     }
 }

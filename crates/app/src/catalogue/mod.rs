@@ -1,4 +1,12 @@
 //! What a firm sells: programs with their current version and price, and what their rules mean.
+//!
+//! A program on sale is the product: its version says the size and the currency of the account. Beside it stand add-ons that make
+//! another version of it ([`AddonChange`]), other prices by country and group, coupons, and tax ([`ShelfChange`]). What all of it
+//! comes to is one pure function, [`quote`].
+
+mod addons;
+mod pricing;
+mod sales;
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +18,13 @@ use rules::{Change, Invalid, Limit, Program, Rule, VersionHash};
 
 use crate::trading::{AuditEntry, Digests, OutboxEntry};
 use crate::{AppError, Context, FieldError, Permission};
+
+pub use addons::{AddonChange, ChangesNothing};
+pub use pricing::{
+    Addon, AddonPrice, Basket, Country, Coupon, Item, NotForSale, Off, Price, PriceLine, Quote, Tax, USED_UP,
+    Used, quote,
+};
+pub use sales::{Asked, NoTaxes, Shelf, ShelfChange, Taxes};
 
 /// A program on sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,8 +102,17 @@ pub trait CatalogueStore: Send + Sync {
     async fn publish(&self, new: &NewVersion) -> Result<Written, AppError>;
     /// Everything that was ever on sale under a slug, the newest first; empty for a slug that never was.
     async fn publications(&self, firm: FirmId, slug: &str) -> Result<Vec<Published>, AppError>;
-    /// A version that is or was on sale.
+    /// A version that is or was on sale, or was bought with add-ons.
     async fn kept(&self, firm: FirmId, version: &VersionHash) -> Result<Option<Kept>, AppError>;
+    /// What is known of what somebody asks for; nothing if the program is not on sale.
+    async fn shelf(&self, firm: FirmId, asked: &Asked<'_>) -> Result<Option<Shelf>, AppError>;
+    /// Changes what stands beside the programs.
+    async fn change_shelf(
+        &self,
+        firm: FirmId,
+        change: &ShelfChange,
+        audit: &AuditEntry,
+    ) -> Result<(), AppError>;
 }
 
 /// A version that was put on sale.
@@ -113,7 +137,7 @@ pub struct Kept {
     pub text: String,
     /// What it says.
     pub program: Arc<Program>,
-    /// When it was first on sale.
+    /// When it was first on sale, or bought.
     pub first_at: Timestamp,
 }
 
@@ -231,7 +255,7 @@ impl Catalogue {
         if found.is_empty() { Err(AppError::NotFound("program")) } else { Ok(found) }
     }
 
-    /// A version that is or was on sale. Open to everybody.
+    /// A version that is or was on sale, or was bought with add-ons. Open to everybody.
     pub async fn version(&self, firm: FirmId, version: &str) -> Result<Kept, AppError> {
         let not_found = || AppError::NotFound("version");
         let version = VersionHash::parse(version).ok_or_else(not_found)?;

@@ -19,11 +19,13 @@ mod controls;
 mod db;
 mod gate;
 mod machine;
+mod monitoring;
 mod platform;
 mod process;
 mod tally;
 mod ui;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -48,6 +50,10 @@ Developer commands of TradeSense
   cargo xtask controls [--gaps]
       Count what frameworks ask for and whether it is met (docs/compliance), and check that every test and path
       named there exists. --gaps lists what lacks. The gate checks besides that each of the tests ran.
+  cargo xtask monitoring [--check]
+      Make rules, their tests, runbooks and dashboards from the tables in deployment/monitoring.
+  cargo xtask verify monitoring | logging
+      Check what is in deployment/ by running it: real Prometheus and Alertmanager over all roles.
   cargo xtask db prepare [--check]
       Regenerate crates/store/.sqlx from the migrations and the checked queries.
   cargo xtask db up | url | down
@@ -147,6 +153,8 @@ fn dispatch(mut args: lexopt::Parser) -> Outcome {
             "codegen" => codegen::run(args)?,
             "controls" => controls::run(args)?,
             "db" => db::run(args)?,
+            "monitoring" => monitoring::run(args)?,
+            "verify" => verify::run(args)?,
             "bench" => bench::run(args)?,
             "verify-bare" => bare::run(args)?,
             _ => {

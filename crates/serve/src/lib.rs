@@ -171,7 +171,8 @@ async fn outermost<S: Site>(State(site): State<S>, mut request: Request, next: N
     let ended = site.clock().now();
     let took = ended.since(started).map_or(0, kernel::Span::micros).max(0);
     let micros = u64::try_from(took).unwrap_or_default();
-    let labels = [known_method(&method), route, response.status().as_str()];
+    let answered = response.status();
+    let labels = [known_method(&method), route, answered.as_str()];
     site.counted().requests.add(&labels, micros, Some(example(ended)));
     let (status, caller) = (response.status().as_u16(), caller.as_deref());
     if response.status().is_server_error() && response.status() != StatusCode::SERVICE_UNAVAILABLE {

@@ -42,6 +42,7 @@ mod leadership;
 mod leases;
 mod ledger;
 mod messages;
+mod metrics;
 mod money_faults;
 mod notifications;
 mod operations;
@@ -62,5 +63,6 @@ mod webhooks;
 
 pub use error::{Inconsistent, StoreError};
 pub use faults::{Fault, faults_in};
+pub use metrics::{Business, Machinery, Pool};
 pub use pool::{Committed, Firm, NewFirm, Settings, Store, Tx};
 pub use replicas::{Health, MOST_BEHIND, NoToken, Read, Replicas, Token};

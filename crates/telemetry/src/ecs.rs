@@ -47,7 +47,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut line = Line::default();
         event.record(&mut line);
         let metadata = event.metadata();
@@ -197,7 +202,7 @@ mod tests {
         let kept = Kept::default();
         let ecs = Ecs::new(Arc::new(Noon), "0.1.0", "api", "test");
         let subscriber =
-            tracing_subscriber::fmt().event_format(ecs).with_writer(kept.clone()).with_ansi(false).finish();
+            tracing_subscriber::fmt().with_ansi(false).event_format(ecs).with_writer(kept.clone()).finish();
         tracing::subscriber::with_default(subscriber, say);
         let bytes = kept.0.lock().unwrap().clone();
         let text = String::from_utf8(bytes).unwrap();
@@ -244,7 +249,12 @@ mod tests {
         let error = Outer(io::Error::other("mail to jane@example.com with whsec_abcdef"));
         let said = lines(|| {
             tracing::info!(status = 403_u16, "request");
-            tracing::error!(error = &error as &dyn std::error::Error, group = "mail", count = -1, "it failed\n{\"fake\":1}");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                group = "mail",
+                count = -1,
+                "it failed\n{{\"fake\":1}}"
+            );
             tracing::warn!("card 4242424242424242 of {}", "x@y.example");
         });
         assert_eq!(said.len(), 3, "a line break makes no line");

@@ -1,4 +1,4 @@
-//! Figures for Prometheus: counters, gauges and histograms with exemplars, as OpenMetrics 1.0 or as the text format before it.
+//! Figures for Prometheus: counters, gauges and histograms with exemplars, as `OpenMetrics` 1.0 or as the text format before it.
 //!
 //! There is no float in here: a duration is a count of microseconds until it is printed as seconds. What is counted is a field of
 //! [`Counted`]; what is read when somebody asks is written straight onto the [`Page`]. A family of series has a limit: whatever
@@ -18,8 +18,8 @@ pub const OTHER: &str = "other";
 
 /// Upper ends of the buckets of HTTP requests and what is like them, as OpenTelemetry advises, in microseconds.
 pub const BOUNDS: [u64; 14] = [
-    5_000, 10_000, 25_000, 50_000, 75_000, 100_000, 250_000, 500_000, 750_000, 1_000_000, 2_500_000, 5_000_000,
-    7_500_000, 10_000_000,
+    5_000, 10_000, 25_000, 50_000, 75_000, 100_000, 250_000, 500_000, 750_000, 1_000_000, 2_500_000,
+    5_000_000, 7_500_000, 10_000_000,
 ];
 
 /// Upper ends for what is over in less than a request: connections, round trips, decisions.
@@ -31,7 +31,7 @@ pub const SHORT_BOUNDS: [u64; 12] =
 pub enum Format {
     /// Prometheus' text format, version 0.0.4. It has no exemplars.
     Text,
-    /// OpenMetrics 1.0.
+    /// `OpenMetrics` 1.0.
     OpenMetrics,
 }
 
@@ -168,11 +168,21 @@ impl Family<'_> {
     }
 
     /// One series of a histogram: how many took no longer than each end, in growing order, how many there are, and how long
-    /// they took together.
-    pub fn durations(&mut self, labels: &[(&str, &str)], within: &[(u64, u64)], count: u64, sum: u64) -> &mut Self {
+    /// they took together. An example with its microseconds stands behind the bucket that it fell into.
+    pub fn durations(
+        &mut self,
+        labels: &[(&str, &str)],
+        within: &[(u64, u64)],
+        (count, sum): (u64, u64),
+        example: Option<(Exemplar, u64)>,
+    ) -> &mut Self {
         let labels = pairs(labels);
-        let within: Vec<_> = within.iter().map(|(end, within)| (*end, *within, None)).collect();
-        self.histogram(&labels, &within, (count, None), sum);
+        let example = example.map(|(exemplar, value)| Measured { exemplar, value });
+        let place = example.as_ref().map(|example| within.partition_point(|(end, _)| *end < example.value));
+        let of = |bucket| example.as_ref().filter(|_| place == Some(bucket));
+        let rows: Vec<_> =
+            within.iter().enumerate().map(|(bucket, (end, within))| (*end, *within, of(bucket))).collect();
+        self.histogram(&labels, &rows, (count, of(within.len())), sum);
         self
     }
 
@@ -313,12 +323,7 @@ pub struct Counter {
 
 impl Counter {
     /// None yet; never more than `most` series and one.
-    pub fn new(
-        name: &'static str,
-        help: &'static str,
-        labels: &'static [&'static str],
-        most: usize,
-    ) -> Self {
+    pub fn new(name: &'static str, help: &'static str, labels: &'static [&'static str], most: usize) -> Self {
         Self { name, help, labels, most, series: Mutex::default() }
     }
 
@@ -367,10 +372,12 @@ fn key(labels: &[&str], values: &[&str], full: bool, known: impl Fn(&str) -> boo
 pub struct Counted {
     /// Requests by method, route and status.
     pub requests: Durations,
-    /// Requests that are being worked on, by nothing.
+    /// Requests that were refused, by code and route.
     pub refusals: Counter,
     /// Messages that groups have taken, by group and what became of them.
     pub messages: Durations,
+    /// What happened in the business, by topic and rule.
+    pub events: Counter,
     /// Attempts of jobs, by kind and what became of them.
     pub jobs: Durations,
     /// How long whoever asks for a connection waits for it, by pool; asked every few seconds.
@@ -407,6 +414,12 @@ impl Default for Counted {
                 &["messaging_consumer_group_name", "outcome"],
                 &BOUNDS,
                 100,
+            ),
+            events: Counter::new(
+                "tradesense_events_total",
+                "Messages about the business that were taken, by topic and, of verdicts, by the kind of rule.",
+                &["topic", "rule"],
+                300,
             ),
             jobs: Durations::new(
                 "tradesense_job_duration_seconds",
@@ -449,6 +462,7 @@ impl Counted {
         self.requests.write(page);
         self.refusals.write(page);
         self.messages.write(page);
+        self.events.write(page);
         self.jobs.write(page);
         self.pool_waits.write(page);
         self.pool_timeouts.write(page);
@@ -466,7 +480,8 @@ pub fn write_process(page: &mut Page) {
     if let (Some(user), Some(system)) = (field(11), field(12)) {
         // The unit of the kernel's interface is a hundredth of a second on every system that we run on.
         let micros = user.saturating_add(system).saturating_mul(10_000);
-        page.counter("process_cpu_seconds_total", "Processor time of this process.").sample(&[], Seconds(micros));
+        page.counter("process_cpu_seconds_total", "Processor time of this process.")
+            .sample(&[], Seconds(micros));
     }
     let status = read("status");
     let kibibytes = |name: &str| {
@@ -480,9 +495,10 @@ pub fn write_process(page: &mut Page) {
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
         page.gauge("process_open_fds", "Open files of this process.").sample(&[], open.count());
     }
-    if let Some(most) = read("limits").lines().find_map(|line| {
-        line.strip_prefix("Max open files")?.split_whitespace().next()?.parse::<u64>().ok()
-    }) {
+    if let Some(most) = read("limits")
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse::<u64>().ok())
+    {
         page.gauge("process_max_fds", "The most open files of this process.").sample(&[], most);
     }
 }
@@ -564,6 +580,7 @@ mod tests {
             counted.requests.add(&["GET", &odd, "200"], 1, None);
             counted.refusals.add(&["not_found", &odd], 1, None);
             counted.messages.add(&[&odd, "taken"], 1, None);
+            counted.events.add(&[&odd, "daily_loss"], 1, None);
             counted.jobs.add(&[&odd, "done"], 1, None);
             counted.pool_waits.add(&[&odd], 1, None);
             counted.pool_timeouts.add(&[&odd], 1, None);
@@ -595,7 +612,12 @@ mod tests {
     #[test]
     fn the_system_is_asked_about_this_process() {
         let text = page(Format::Text, write_process);
-        for name in ["process_cpu_seconds_total ", "process_resident_memory_bytes ", "process_open_fds ", "process_max_fds "] {
+        for name in [
+            "process_cpu_seconds_total ",
+            "process_resident_memory_bytes ",
+            "process_open_fds ",
+            "process_max_fds ",
+        ] {
             assert!(text.lines().any(|line| line.starts_with(name)), "{name}: {text}");
         }
     }

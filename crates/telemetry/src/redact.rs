@@ -7,11 +7,29 @@ use std::borrow::Cow;
 
 /// Beginnings of keys that providers and we give out.
 const SECRET_BEGINNINGS: [&str; 10] = [
-    "whsec_", "sk_live_", "sk_test_", "rk_live_", "rk_test_", "tsk_", "AKIA", "ghp_", "xoxb-", "AGE-SECRET-KEY-",
+    "whsec_",
+    "sk_live_",
+    "sk_test_",
+    "rk_live_",
+    "rk_test_",
+    "tsk_",
+    "AKIA",
+    "ghp_",
+    "xoxb-",
+    "AGE-SECRET-KEY-",
 ];
 /// Names whose value is nobody's business, in lower case; a longer name that ends in one counts too.
 const SECRET_NAMES: [&str; 11] = [
-    "password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "cookie", "session", "signature",
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "authorization",
+    "cookie",
+    "session",
+    "signature",
     "private_key",
 ];
 /// Words after which a credential follows.
@@ -30,7 +48,10 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     while !rest.is_empty() {
         let end = rest.find(is_border).unwrap_or(rest.len());
         let (word, behind) = rest.split_at(end);
-        if !word.is_empty() {
+        if word.chars().all(|character| matches!(character, ':' | '=')) {
+            // Between a name and its value, or nothing.
+            out.push_str(word);
+        } else {
             let scheme = SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme));
             let (shown, names) = if credential && !scheme { (SECRET.to_owned(), false) } else { shown(word) };
             out.push_str(&shown);
@@ -111,14 +132,17 @@ fn value_shown(value: &str) -> String {
 /// A JSON web token: three parts, of which the last may be empty.
 fn is_token(value: &str) -> bool {
     let parts: Vec<&str> = value.split('.').collect();
-    let base64 = |part: &&str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'='));
+    let base64 = |part: &&str| {
+        part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'='))
+    };
     parts.len() >= 3 && parts.iter().take(2).all(|part| part.len() > 3 && base64(part))
 }
 
 fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     SECRET_NAMES.iter().any(|secret| {
-        name.strip_suffix(secret).is_some_and(|before| !before.ends_with(|last: char| last.is_ascii_alphanumeric()))
+        name.strip_suffix(secret)
+            .is_some_and(|before| !before.ends_with(|last: char| last.is_ascii_alphanumeric()))
     })
 }
 
@@ -160,7 +184,9 @@ fn number_end(text: &str) -> usize {
     while let Some((at, character)) = characters.next() {
         if character.is_ascii_digit() {
             end = at.saturating_add(1);
-        } else if !matches!(character, ' ' | '-') || !characters.peek().is_some_and(|(_, next)| next.is_ascii_digit()) {
+        } else if !matches!(character, ' ' | '-')
+            || !characters.peek().is_some_and(|(_, next)| next.is_ascii_digit())
+        {
             break;
         }
     }
@@ -233,7 +259,8 @@ mod tests {
 
     #[test]
     fn any_bytes_are_survived() {
-        for said in ["é@ü.ö", "=:=&?://@", "\u{0}\u{1b}[31m", "eyJ..", "4 4 4 4 - - 4", "://", "password"] {
+        for said in ["é@ü.ö", "=:=&?://@", "\u{0}\u{1b}[31m", "eyJ..", "4 4 4 4 - - 4", "://", "password"]
+        {
             let _ = redact(said);
         }
     }

@@ -18,6 +18,7 @@ pub mod mail;
 pub mod market;
 pub mod platform;
 pub mod privacy;
+mod probe;
 pub mod quotes;
 pub mod receipt;
 pub mod replay;

@@ -49,6 +49,17 @@ pub(crate) struct Alert {
 
 type Labels = BTreeMap<String, String>;
 
+impl Case {
+    /// How often rules are looked at in its test: all of them are, so what lasts for days is not looked at each minute.
+    fn evaluated(&self) -> &'static str {
+        match &self.interval {
+            Some(_) => "1h",
+            None if self.at.contains(['h', 'd']) => "10m",
+            None => "1m",
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
@@ -179,17 +190,19 @@ fn made(root: &Path) -> Outcome<BTreeMap<PathBuf, String>> {
     let mut files = BTreeMap::new();
     files.insert(dir.join("rules/alerts.yml"), alert_rules(&alerts.alert));
     files.insert(dir.join("rules/slo.yml"), objective_rules(&objectives.slo));
-    let of_length = |long: bool| {
-        alerts
+    for (name, interval) in [("alerts", "1m"), ("alerts_hours", "10m"), ("alerts_days", "1h")] {
+        let cases = alerts
             .alert
             .iter()
             .flat_map(|alert| [(alert, "fires", &alert.fires), (alert, "stays silent", &alert.silent)])
-            .filter(move |(_, _, case)| (case.interval.is_some()) == long)
-            .collect::<Vec<_>>()
-    };
-    files
-        .insert(dir.join("tests/alerts_test.yml"), alert_tests("1m", &of_length(false), Some(&alerts.alert)));
-    files.insert(dir.join("tests/alerts_long_test.yml"), alert_tests("1h", &of_length(true), None));
+            .filter(|(_, _, case)| case.evaluated() == interval);
+        let cases: Vec<_> = cases.collect();
+        let without_series = (interval == "10m").then_some(alerts.alert.as_slice());
+        files.insert(
+            dir.join(format!("tests/{name}_test.yml")),
+            alert_tests(interval, &cases, without_series),
+        );
+    }
     files.insert(dir.join("tests/slo_test.yml"), objective_tests(&objectives.slo));
     for alert in &alerts.alert {
         files.insert(root.join(RUNBOOKS).join(format!("{}.md", alert.name)), runbook(alert));
@@ -323,10 +336,23 @@ fn objective_rules(objectives: &[Objective]) -> String {
     out
 }
 
-fn tests_head(interval: &str) -> String {
+fn tests_head(interval: &str, rules: &[&str]) -> String {
+    let rules: Vec<String> = rules
+        .iter()
+        .map(|rules| {
+            format!(
+                "  - ../rules/{rules}.yml
+"
+            )
+        })
+        .collect();
     format!(
-        "# {MADE} from the tables beside it.\nrule_files:\n  - ../rules/recording.yml\n  - ../rules/alerts.yml\n  - ../rules/slo.yml\n\
-         evaluation_interval: {interval}\ntests:\n"
+        "# {MADE} from the tables beside it.
+rule_files:
+{}evaluation_interval: {interval}
+tests:
+",
+        rules.concat()
     )
 }
 
@@ -362,7 +388,7 @@ fn expected(out: &mut String, at: &str, alert: &str, all: &[Labels], annotations
 }
 
 fn alert_tests(interval: &str, cases: &[(&Alert, &str, &Case)], without_series: Option<&[Alert]>) -> String {
-    let mut out = tests_head(interval);
+    let mut out = tests_head(interval, &["recording", "alerts"]);
     let full = |alert: &Alert, own: &[Labels]| -> Vec<Labels> {
         own.iter()
             .map(|own| labels(&alert.severity, &alert.team).into_iter().chain(own.clone()).collect())
@@ -383,7 +409,7 @@ fn alert_tests(interval: &str, cases: &[(&Alert, &str, &Case)], without_series: 
         test(&mut out, "without any series", "1m", &BTreeMap::new());
         for alert in alerts {
             // An absence that has to last for an hour is not there after half of one.
-            let at = if alert.lasts.ends_with('h') { "7h" } else { "30m" };
+            let at = if alert.lasts.ends_with('h') { "7h" } else { "1h" };
             expected(&mut out, at, &alert.name, &full(alert, &alert.absent), &of(alert));
         }
     }
@@ -391,7 +417,7 @@ fn alert_tests(interval: &str, cases: &[(&Alert, &str, &Case)], without_series: 
 }
 
 fn objective_tests(objectives: &[Objective]) -> String {
-    let mut out = tests_head("1m");
+    let mut out = tests_head("5m", &["slo"]);
     for slo in objectives {
         let of = |series: &BTreeMap<String, String>, count: &str| -> BTreeMap<String, String> {
             series

@@ -155,7 +155,17 @@ impl Command {
             Self::Engine(_) => "engine",
             Self::Worker(_) => "worker",
             Self::Analytics(_) => "analytics",
-            _ => "command",
+            Self::Demo(_)
+            | Self::Openapi { .. }
+            | Self::Topics
+            | Self::Migrate { .. }
+            | Self::Check { .. }
+            | Self::Replay(_)
+            | Self::Rules(_)
+            | Self::Quotes(_)
+            | Self::Audit(_)
+            | Self::Receipt(_)
+            | Self::Privacy(_) => "command",
         }
     }
 }

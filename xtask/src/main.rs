@@ -52,8 +52,9 @@ Developer commands of TradeSense
       named there exists. --gaps lists what lacks. The gate checks besides that each of the tests ran.
   cargo xtask monitoring [--check]
       Make rules, their tests, runbooks and dashboards from the tables in deployment/monitoring.
-  cargo xtask verify monitoring | logging
-      Check what is in deployment/ by running it: real Prometheus and Alertmanager over all roles.
+  cargo xtask verify monitoring | logging [--files | --live]
+      Check what is in deployment/ by running it: real Prometheus and Alertmanager over all roles. --files: only what
+      needs no processes of ours; --live: only the rest.
   cargo xtask db prepare [--check]
       Regenerate crates/store/.sqlx from the migrations and the checked queries.
   cargo xtask db up | url | down

@@ -27,17 +27,20 @@ pub(crate) const FILES: &[Check] = &[
 pub(crate) const LIVE: &[Check] = &[("lines of all roles", live)];
 
 pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
-    let mut files_only = false;
+    let (mut files, mut running) = (true, true);
     while let Some(arg) = args.next()? {
         match arg {
-            lexopt::Arg::Long("files") => files_only = true,
+            lexopt::Arg::Long("files") => running = false,
+            lexopt::Arg::Long("live") => files = false,
             lexopt::Arg::Long(_) | lexopt::Arg::Short(_) | lexopt::Arg::Value(_) => {
                 return Err(arg.unexpected().into());
             }
         }
     }
-    all(FILES)?;
-    if files_only { Ok(()) } else { all(LIVE) }
+    if files {
+        all(FILES)?;
+    }
+    if running { all(LIVE) } else { Ok(()) }
 }
 
 /// What is planted: in a password, a path, a query, a header, a body. None of it may come out.
@@ -134,6 +137,7 @@ fn plant(port: u16) -> Outcome {
         ("POST", format!("/v1/webhooks/{key}")),
         ("GET", format!("/v1/analytics/leaderboard?program={card}&token={token}")),
         ("GET", "/v1/me%0a{\"message\":\"forged\"}".to_owned()),
+        ("GET", "/v1/analytics/business?from=2026-01-01&to=2026-01-31".to_owned()),
         ("DELETE", format!("/errors/{card}")),
     ] {
         ask(port, method, &path, &headers, if method == "GET" { "" } else { &body })?;

@@ -42,8 +42,9 @@ const CARD: &str = "[card]";
 /// The text without addresses of people, card numbers, keys, tokens and passwords.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len());
-    // Whether what comes next is a credential, because of what stood before.
-    let mut credential = false;
+    // Whether what comes next is a credential, because of what stood before; and whether that was a bare name, which makes one of what
+    // follows only behind a sign: people speak of sessions and tokens too.
+    let (mut credential, mut named) = (false, false);
     let mut rest = text;
     while !rest.is_empty() {
         let end = rest.find(is_border).unwrap_or(rest.len());
@@ -51,17 +52,19 @@ pub fn redact(text: &str) -> Cow<'_, str> {
         if word.chars().all(|character| matches!(character, ':' | '=')) {
             // Between a name and its value, or nothing.
             out.push_str(word);
+            credential |= named && !word.is_empty();
         } else {
             let scheme = SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme));
             let (shown, names) = if credential && !scheme { (SECRET.to_owned(), false) } else { shown(word) };
             out.push_str(&shown);
-            credential = names || scheme;
+            credential = scheme || names && word.ends_with([':', '=']);
+            named = names;
         }
         let border_end = behind.find(|character| !is_border(character)).unwrap_or(behind.len());
         let (border, behind) = behind.split_at(border_end);
         // A name and its value stand side by side in JSON, `name = value` and `name: value`; a comma parts them from the next.
         if border.contains([',', ';', '\n', '{', '}']) {
-            credential = false;
+            (credential, named) = (false, false);
         }
         out.push_str(border);
         rest = behind;

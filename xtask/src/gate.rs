@@ -13,7 +13,7 @@ use crate::platform::{Scratch, free_port, start};
 use crate::process::{adopt_orphans, cargo, interrupted, now, run as run_program, run_reading, sweep};
 use crate::tally::{self, Tally};
 use crate::ui::Ui;
-use crate::{Failure, Outcome, codegen, db, only_flag};
+use crate::{Failure, Outcome, codegen, db, monitoring, only_flag};
 
 pub(crate) fn run(args: lexopt::Parser) -> Outcome {
     let quick = only_flag(args, "quick")?;
@@ -99,6 +99,7 @@ impl Gate {
     /// What needs no build, format and lints, where the tool chain has them.
     fn style(&mut self) -> Outcome {
         self.check("control map", |gate| controls::check(&gate.root))?;
+        self.check("rules and dashboards as their tables say", |gate| monitoring::check(&gate.root))?;
         if cargo_has("fmt", &self.root) {
             self.check("format", |gate| run_program(cargo(&gate.root).args(["fmt", "--all", "--check"])))?;
         } else {

@@ -19,6 +19,7 @@ mod controls;
 mod db;
 mod gate;
 mod machine;
+mod monitoring;
 mod platform;
 mod process;
 mod tally;
@@ -49,6 +50,8 @@ Developer commands of TradeSense
   cargo xtask controls [--gaps]
       Count what frameworks ask for and whether it is met (docs/compliance), and check that every test and path
       named there exists. --gaps lists what lacks. The gate checks besides that each of the tests ran.
+  cargo xtask monitoring [--check]
+      Make rules, their tests, runbooks and dashboards from the tables in deployment/monitoring.
   cargo xtask db prepare [--check]
       Regenerate crates/store/.sqlx from the migrations and the checked queries.
   cargo xtask db up | url | down
@@ -76,9 +79,9 @@ Developer commands of TradeSense
       rows, and print one JSON object. docs/PERFORMANCE.md explains it.
   cargo xtask verify deployment | NAME..
       Check the production files as they would be applied, and run them: manifests without a cluster, the compose file's
-      services as processes, the image's last stage, both edges before a real platform, the release's scripts. As root on
-      Linux, with kubectl 1.32 and Python 3; TRADESENSE_PROGRAM names another build than debug. `cost` prints what each
-      place costs in a month.
+      services as processes, the image's last stage, both edges before a real platform, Prometheus and Alertmanager over
+      all roles, the release's scripts. As root on Linux, with kubectl 1.32, Python 3 and Prometheus; TRADESENSE_PROGRAM
+      names another build than debug. `cost` prints what each place costs in a month.
   cargo xtask verify-bare [--suite NAME] [--minutes N]
       Follow the README in a bare Debian made by debootstrap, as root, and print how long it took.
 
@@ -153,8 +156,9 @@ fn dispatch(mut args: lexopt::Parser) -> Outcome {
             "codegen" => codegen::run(args)?,
             "controls" => controls::run(args)?,
             "db" => db::run(args)?,
-            "bench" => bench::run(args)?,
+            "monitoring" => monitoring::run(args)?,
             "verify" => verify::run(args)?,
+            "bench" => bench::run(args)?,
             "verify-bare" => bare::run(args)?,
             _ => {
                 return Err(Failure::new(format!(

@@ -26,7 +26,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("streams", &["kernel", "rules", "engine", "ledger", "audit", "domain", "app", "telemetry"]),
     ("providers", &["kernel", "rules", "engine", "ledger", "audit", "domain", "app", "telemetry"]),
     // What servers share
-    ("serve", &["kernel", "engine", "app"]),
+    ("serve", &["kernel", "engine", "app", "telemetry"]),
     // T4: no adapter except telemetry and the read models of the store
     (
         "web",

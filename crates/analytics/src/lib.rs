@@ -37,6 +37,7 @@ use kernel::{Clock, FirmId, Rng, Timestamp};
 use serve::problem::{self, Problem};
 use serve::{Firms, Site};
 use store::{Replicas, Store};
+use telemetry::metrics::Counted;
 use tokio::sync::{Notify, watch};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -61,6 +62,8 @@ pub struct Parts {
     pub cache: Arc<dyn Cache>,
     /// Which firm lives at which host name.
     pub firms: Arc<Firms>,
+    /// Where requests are counted.
+    pub metrics: Arc<Counted>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -189,6 +192,10 @@ impl Site for Analytics {
 
     fn rng(&self) -> &dyn Rng {
         &*self.rng
+    }
+
+    fn counted(&self) -> &Counted {
+        &self.metrics
     }
 }
 

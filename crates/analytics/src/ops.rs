@@ -1,13 +1,9 @@
-//! What the operator's machines ask: whether the role lives, and its figures. On a port of its own, which is not for the
-//! world.
+//! The figures of the role, for the operator's machines.
 
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::Router;
-use axum::extract::State;
-use axum::response::IntoResponse;
-use http::header;
+use store::Health;
+use telemetry::metrics::Page;
 
 use crate::Analytics;
 use crate::calendar::seconds_since;
@@ -36,100 +32,47 @@ impl Counted {
     }
 }
 
-/// The operator's server.
-pub fn router(analytics: Analytics) -> Router {
-    Router::new()
-        .route("/health/live", axum::routing::get(|| async { "live\n" }))
-        .route("/health/ready", axum::routing::get(crate::ready))
-        .route("/metrics", axum::routing::get(metrics))
-        .with_state(analytics)
-}
-
-/// The figures in Prometheus' text format, version 0.0.4; also for a process that serves several roles on one port.
-pub fn figures(analytics: &Analytics) -> String {
-    let mut text = String::new();
-    let mut figure = |name: &str, kind: &str, help: &str, samples: &[(String, String)]| {
-        // A string takes everything.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (labels, value) in samples {
-            let _ = writeln!(text, "{name}{labels} {value}");
-        }
-    };
-    let one = |value: String| [(String::new(), value)];
+/// The figures of the role, beside those of whoever serves them.
+pub fn write(analytics: &Analytics, page: &mut Page) {
     if let Some(fresh) = analytics.fresh() {
-        let lag = seconds_since(fresh.found_at, fresh.as_of).to_string();
-        figure(
-            "tradesense_analytics_lag_seconds",
-            "gauge",
-            "Age of the oldest message that the read rows lack.",
-            &one(lag),
-        );
-        figure(
+        let lag = seconds_since(fresh.found_at, fresh.as_of);
+        page.gauge("tradesense_analytics_lag_seconds", "Age of the oldest message that the read rows lack.")
+            .sample(&[], lag);
+        page.gauge(
             "tradesense_analytics_lag_messages",
-            "gauge",
             "Messages that the read rows lack, counted up to 10000.",
-            &one(fresh.count.to_string()),
-        );
-        figure(
-            "tradesense_analytics_newest_message",
-            "gauge",
-            "Number of the newest message written.",
-            &one(fresh.newest.to_string()),
-        );
-        let age = seconds_since(analytics.clock.now(), fresh.found_at).to_string();
-        figure(
-            "tradesense_analytics_followed_seconds_ago",
-            "gauge",
-            "Since the boards were brought up to date.",
-            &one(age),
-        );
+        )
+        .sample(&[], fresh.count);
+        page.gauge("tradesense_analytics_newest_message", "Number of the newest message written.")
+            .sample(&[], fresh.newest);
+        let age = seconds_since(analytics.clock.now(), fresh.found_at);
+        page.gauge("tradesense_analytics_followed_seconds_ago", "Since the boards were brought up to date.")
+            .sample(&[], age);
     }
     let (bytes, accounts) = analytics.memory();
-    figure("tradesense_analytics_accounts", "gauge", "Accounts on the boards.", &one(accounts.to_string()));
-    figure("tradesense_analytics_board_bytes", "gauge", "Memory of the boards.", &one(bytes.to_string()));
+    page.gauge("tradesense_analytics_accounts", "Accounts on the boards.").sample(&[], accounts);
+    page.gauge("tradesense_analytics_board_bytes", "Memory of the boards.").sample(&[], bytes);
     let counted = analytics.counted();
-    let read = |count: &AtomicU64| count.load(Ordering::Relaxed).to_string();
-    figure(
-        "tradesense_analytics_loads_total",
-        "counter",
-        "Boards of a firm loaded anew.",
-        &one(read(&counted.loads)),
-    );
-    figure(
-        "tradesense_analytics_followed_rows_total",
-        "counter",
-        "Changed scores put onto the boards.",
-        &one(read(&counted.followed)),
-    );
-    figure(
-        "tradesense_analytics_answers_total",
-        "counter",
-        "Statistics by where they came from.",
-        &[
-            ("{from=\"cache\"}".to_owned(), read(&counted.kept_answers)),
-            ("{from=\"tables\"}".to_owned(), read(&counted.made_answers)),
-        ],
-    );
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    page.counter("tradesense_analytics_loads_total", "Boards of a firm loaded anew.")
+        .sample(&[], read(&counted.loads));
+    page.counter("tradesense_analytics_followed_rows_total", "Changed scores put onto the boards.")
+        .sample(&[], read(&counted.followed));
+    page.counter("tradesense_analytics_answers_total", "Statistics by where they came from.")
+        .sample(&[("from", "cache")], read(&counted.kept_answers))
+        .sample(&[("from", "tables")], read(&counted.made_answers));
     let (replicas, primary) = analytics.replicas.served();
-    figure(
-        "tradesense_analytics_reads_total",
-        "counter",
-        "Reads by the server that answered.",
-        &[
-            ("{server=\"replica\"}".to_owned(), replicas.to_string()),
-            ("{server=\"primary\"}".to_owned(), primary.to_string()),
-        ],
-    );
-    let health: Vec<(String, String)> = analytics
-        .replicas
-        .health()
-        .into_iter()
-        .map(|(name, health)| (format!("{{replica=\"{name}\",state=\"{}\"}}", health.word()), "1".to_owned()))
-        .collect();
-    figure("tradesense_analytics_replica", "gauge", "How a replica was seen last.", &health);
-    text
-}
-
-async fn metrics(State(analytics): State<Analytics>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], figures(&analytics))
+    page.counter("tradesense_analytics_reads_total", "Reads by the server that answered.")
+        .sample(&[("server", "replica")], replicas)
+        .sample(&[("server", "primary")], primary);
+    let health = analytics.replicas.health();
+    if !health.is_empty() {
+        let mut family = page.gauge("tradesense_analytics_replica", "How a replica was seen last.");
+        for (name, health) in &health {
+            for state in [Health::Serving, Health::Away, Health::Late, Health::Promoted] {
+                let labels = [("replica", name.as_str()), ("state", state.word())];
+                family.sample(&labels, u8::from(state == *health));
+            }
+        }
+    }
 }

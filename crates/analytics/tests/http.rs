@@ -60,6 +60,7 @@ impl Stage {
             replicas: Arc::new(Replicas::new(store, &[], 1, clock.clone()).unwrap()),
             cache,
             firms: Arc::new(Firms { by_host: BTreeMap::new(), otherwise: Some(firm) }),
+            metrics: Arc::default(),
             clock,
             rng: world.rng.clone(),
             projected,
@@ -572,7 +573,7 @@ async fn whoever_carries_a_token_sees_what_they_have_done() {
         assert_eq!(count_closed(&stage.get(Some(&cookie), &path).await.2), round);
         assert_eq!(count_closed(&stage.get(Some(&cookie), &path).await.2), round);
     }
-    let figures = analytics::ops::figures(&stage.analytics);
+    let figures = figures(&stage.analytics);
     assert!(figures.contains("tradesense_analytics_answers_total{from=\"cache\"}"), "{figures}");
     assert!(figures.contains("tradesense_analytics_lag_messages 0\n"), "{figures}");
 }
@@ -587,7 +588,7 @@ async fn what_waits_shows_in_every_answer_and_in_the_figures() {
     let oldest = written.first().unwrap().at.to_string();
     let board = stage.get(None, "/v1/analytics/leaderboard").await.2;
     assert_eq!(board["as_of"], oldest, "nothing was taken yet");
-    let figures = analytics::ops::figures(&stage.analytics);
+    let figures = figures(&stage.analytics);
     assert!(figures.contains(&format!("tradesense_analytics_lag_messages {}\n", written.len())), "{figures}");
     stage.take_all(&world, one.firm).await;
     let board = stage.get(None, "/v1/analytics/leaderboard").await.2;
@@ -621,4 +622,10 @@ async fn a_firm_sees_its_business_and_no_other() {
         answer["accounts"].as_array().unwrap().iter().map(|line| line["count"].as_i64().unwrap()).sum();
     assert_eq!(accounts, 3, "{answer}");
     assert_eq!(stage.get(Some(&two.token), "/v1/analytics/me/ranks").await.0, 401, "another firm's session");
+}
+
+fn figures(analytics: &Analytics) -> String {
+    let mut page = telemetry::metrics::Page::new(telemetry::metrics::Format::Text);
+    analytics::ops::write(analytics, &mut page);
+    page.finish()
 }

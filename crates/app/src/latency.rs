@@ -260,11 +260,25 @@ pub trait LatencyStore: Send + Sync {
     async fn add(&self, latencies: &ByAccount) -> Result<(), AppError>;
 }
 
+/// The last one that was counted: whose, how long, when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Example {
+    /// Whose.
+    pub account: AccountId,
+    /// How long.
+    pub took: Span,
+    /// When it was durable.
+    pub at: Timestamp,
+}
+
+/// Histograms by what was received and up to where, each with its last one.
+pub type Everything = BTreeMap<(Received, Until), (Histogram, Option<Example>)>;
+
 /// Latencies of everything since the start, for whoever measures the platform, and those by account that are not stored yet.
 /// Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Meter {
-    counted: Arc<Mutex<BTreeMap<(Received, Until), Histogram>>>,
+    counted: Arc<Mutex<Everything>>,
     by_account: Arc<Mutex<ByAccount>>,
 }
 
@@ -289,10 +303,12 @@ impl Meter {
             return;
         }
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        for Passage { received, received_at, decided_at, .. } in passages {
+        for Passage { account, received, received_at, decided_at, .. } in passages {
             for (until, at) in [(Until::Decided, *decided_at), (Until::Durable, durable_at)] {
                 let took = at.since(*received_at).unwrap_or(Span::ZERO);
-                counted.entry((*received, until)).or_default().add(took);
+                let (histogram, example) = counted.entry((*received, until)).or_default();
+                histogram.add(took);
+                *example = Some(Example { account: *account, took, at: durable_at });
             }
         }
         drop(counted);
@@ -303,7 +319,7 @@ impl Meter {
     }
 
     /// All of it.
-    pub fn read(&self) -> BTreeMap<(Received, Until), Histogram> {
+    pub fn read(&self) -> Everything {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

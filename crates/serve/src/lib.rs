@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use app::identity::Identity;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -27,6 +27,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use problem::Problem;
+use telemetry::metrics::{Counted, Exemplar};
 
 /// The largest body of a request.
 pub const MOST_BODY_BYTES: usize = 64 * 1_024;
@@ -45,6 +46,8 @@ pub trait Site: Clone + Send + Sync + 'static {
     fn clock(&self) -> &dyn Clock;
     /// Chance.
     fn rng(&self) -> &dyn Rng;
+    /// Where requests are counted.
+    fn counted(&self) -> &Counted;
 }
 
 /// Which firm lives at which host name.
@@ -143,16 +146,21 @@ const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src
      connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
      manifest-src 'self'";
 
-/// Names the request, renders problems, sets the security headers, writes the request's log line.
+/// Names the request, renders problems, sets the security headers, counts the request and writes its log line. Both name the route and
+/// never the path, which whoever asks chooses and which may hold a token.
 async fn outermost<S: Site>(State(site): State<S>, mut request: Request, next: Next) -> Response {
     let id = RequestId::random(site.clock().now(), site.rng());
     request.extensions_mut().insert(id);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
     let caller =
         request.headers().get("traceparent").and_then(|value| trace(value.to_str().ok()?)).map(str::to_owned);
     let started = site.clock().now();
     let mut response = next.run(request).await;
+    let example = |at| Exemplar { name: "trace_id", value: id.uuid().simple().to_string(), at };
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        site.counted().refusals.add(&[problem.code(), route], 1, Some(example(started)));
         response = problem.render(id);
     }
     let headers = response.headers_mut();
@@ -160,14 +168,33 @@ async fn outermost<S: Site>(State(site): State<S>, mut request: Request, next: N
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         headers.insert("x-request-id", value);
     }
-    let took = site.clock().now().since(started).map_or(0, kernel::Span::micros);
+    let ended = site.clock().now();
+    let took = ended.since(started).map_or(0, kernel::Span::micros).max(0);
+    let micros = u64::try_from(took).unwrap_or_default();
+    let answered = response.status();
+    let labels = [known_method(&method), route, answered.as_str()];
+    site.counted().requests.add(&labels, micros, Some(example(ended)));
     let (status, caller) = (response.status().as_u16(), caller.as_deref());
     if response.status().is_server_error() && response.status() != StatusCode::SERVICE_UNAVAILABLE {
-        tracing::error!(request.id = %id, trace.caller = caller, %method, path, status, took_us = took, "request");
+        tracing::error!(request.id = %id, trace.caller = caller, %method, route, status, took_us = took, "request");
     } else {
-        tracing::info!(request.id = %id, trace.caller = caller, %method, path, status, took_us = took, "request");
+        tracing::info!(request.id = %id, trace.caller = caller, %method, route, status, took_us = took, "request");
     }
     response
+}
+
+/// A method by its name; whoever asks may invent others.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        _ => "_OTHER",
+    }
 }
 
 /// The trace of whoever asks, from W3C's `traceparent`. It is named beside the request's own, which it does not replace:

@@ -149,6 +149,11 @@ impl Problem {
         self
     }
 
+    /// Its code.
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// What happened this time.
     pub fn detail(&self) -> &str {
         &self.detail

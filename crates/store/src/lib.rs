@@ -47,6 +47,7 @@ mod leadership;
 mod leases;
 mod ledger;
 mod messages;
+mod metrics;
 mod money_faults;
 mod notices;
 mod notifications;
@@ -71,5 +72,6 @@ mod webhooks;
 
 pub use error::{Inconsistent, StoreError};
 pub use faults::{Fault, faults_in};
+pub use metrics::{Business, Machinery, Pool};
 pub use pool::{Committed, Firm, NewFirm, Settings, Store, Tx};
 pub use replicas::{Health, MOST_BEHIND, NoToken, Read, Replicas, Token};

@@ -29,6 +29,7 @@ use audit::tree::{Hash, verify_consistency};
 use kernel::{AccountId, FirmId};
 use providers::copies::{CopiedHashes, Credentials, Folder, Means, Place};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use telemetry::metrics::{Format, Page};
 use tempfile::TempDir;
 use testkit::{TestS3, World};
 use tokio::sync::watch;
@@ -1014,7 +1015,7 @@ async fn the_continuous_verifier_goes_through_the_log_and_counts_what_it_finds()
     log.world.clock.set(after(60));
     verifier.round(&mut progress).await.unwrap();
     assert_eq!(health.verified_at() - verified_at, 60_000_000);
-    let figures = health.figures(after(150));
+    let figures = told(&health);
     for line in [
         "tradesense_audit_chain_break_total 0",
         "tradesense_audit_verified_timestamp_seconds 1767607260.000000",
@@ -1027,7 +1028,13 @@ async fn the_continuous_verifier_goes_through_the_log_and_counts_what_it_finds()
     let found = said(verifier.round(&mut progress).await.unwrap_err());
     assert!(found.starts_with("entry 299 is wrong: it was changed"), "{found}");
     health.broke(&Break::NoLeaf { index: 0, size: 1 });
-    assert!(health.figures(after(150)).contains("tradesense_audit_chain_break_total 1"));
+    assert!(told(&health).contains("tradesense_audit_chain_break_total 1"));
+}
+
+fn told(health: &Health) -> String {
+    let mut page = Page::new(Format::Text);
+    health.write(after(150), &mut page);
+    page.finish()
 }
 
 fn after(seconds: i32) -> kernel::Timestamp {

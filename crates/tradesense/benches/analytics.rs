@@ -118,6 +118,7 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
         store: store.clone(),
         cache: Arc::new(MemoryCache::new(clock.clone())),
         firms: Arc::new(serve::Firms { by_host: BTreeMap::new(), otherwise: Some(firm) }),
+        metrics: Arc::default(),
         clock: clock.clone(),
         rng: rng.clone(),
         projected,

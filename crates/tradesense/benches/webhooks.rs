@@ -119,6 +119,7 @@ async fn listen(args: &Args, stopping: watch::Receiver<bool>) -> anyhow::Result<
     let (intake, writing) = Intake::new(Arc::new(store), stopping.clone());
     tokio::spawn(writing);
     let router = web::notices::router(web::notices::Inbox {
+        metrics: Arc::default(),
         intake,
         providers: Providers::default().with(
             firm,

@@ -20,6 +20,7 @@ pub mod market;
 pub mod payments;
 pub mod platform;
 pub mod privacy;
+mod probe;
 pub mod quotes;
 pub mod receipt;
 pub mod replay;

@@ -3,8 +3,10 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use telemetry::ecs::Ecs;
 use tradesense::replay::{self, Found};
 use tradesense::role::Part;
 use tradesense::system::SystemClock;
@@ -16,8 +18,23 @@ use tradesense::{
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Cli {
+    /// How log lines are written to the standard error: as text, or as JSON in the Elastic Common Schema.
+    #[arg(long, env = "TRADESENSE_LOG_FORMAT", global = true, default_value = "text")]
+    log_format: LogFormat,
+    /// What log lines call this installation, such as `production-eu`.
+    #[arg(long, env = "TRADESENSE_ENVIRONMENT", global = true, default_value = "development")]
+    environment: String,
     #[command(subcommand)]
     command: Command,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Ecs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,19 +111,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("TRADESENSE_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
-        )
-        .with_writer(std::io::stderr)
-        .init();
     let args = std::env::args_os().collect();
     let args = match secret_files::with_files(&Cli::command(), args, |name| std::env::var_os(name)) {
         Ok(args) => args,
         Err(error) => return failed(&error),
     };
-    let ran = match Cli::parse_from(args).command {
+    let cli = Cli::parse_from(args);
+    log(&cli);
+    let ran = match cli.command {
         Command::Up(up) => up::run(&up).map(|()| Found::Equal),
         Command::Api(role) => role::run(Part::Api, &role).map(|()| Found::Equal),
         Command::Engine(role) => role::run(Part::Engine, &role).map(|()| Found::Equal),
@@ -140,6 +152,46 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     // Nothing is left to tell if standard error is gone too.
     drop(writeln!(std::io::stderr(), "tradesense: {error:#}"));
     ExitCode::FAILURE
+}
+
+fn log(cli: &Cli) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TRADESENSE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match cli.log_format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Ecs => {
+            let clock = Arc::new(SystemClock);
+            let version = env!("CARGO_PKG_VERSION");
+            lines.event_format(Ecs::new(clock, version, cli.command.role(), &cli.environment)).init();
+        }
+    }
+}
+
+impl Command {
+    /// The role in log lines.
+    const fn role(&self) -> &'static str {
+        match self {
+            Self::Up(_) => "all",
+            Self::Api(_) => "api",
+            Self::Engine(_) => "engine",
+            Self::Worker(_) => "worker",
+            Self::Analytics(_) => "analytics",
+            Self::Demo(_)
+            | Self::Health { .. }
+            | Self::Smoke(_)
+            | Self::Openapi { .. }
+            | Self::Topics
+            | Self::Migrate { .. }
+            | Self::Check { .. }
+            | Self::Replay(_)
+            | Self::Rules(_)
+            | Self::Quotes(_)
+            | Self::Audit(_)
+            | Self::Receipt(_)
+            | Self::Privacy(_) => "command",
+        }
+    }
 }
 
 fn openapi(of_analytics: bool) -> anyhow::Result<()> {

@@ -52,6 +52,7 @@ use providers::quote_log::{DiskQuoteLog, Keeper, Retention};
 use providers::webhooks::WebhookClient;
 use store::{Replicas, Store};
 use streams::{MemoryCache, MemoryStreams};
+use telemetry::metrics::Counted;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -61,6 +62,7 @@ use web::{Firms, Parts, Web};
 use workers::archivist::{Archivist, archiving};
 use workers::consume::{self, Taking};
 use workers::leader::Leader;
+use workers::metrics::{TimedConsumer, TimedHandler, Watch};
 use workers::notifications::{self, Forget, Notifier, SendMail, forgetting};
 use workers::payments::MoneyKeeper;
 use workers::reconciliation::{self, Reconciler};
@@ -76,6 +78,7 @@ use crate::chores;
 use crate::feeding::{self, Feeder};
 use crate::market::MarketSettings;
 use crate::payments::Payments;
+use crate::probe::Probe;
 
 /// What a platform is built from.
 #[derive(Clone)]
@@ -324,6 +327,8 @@ impl Platform {
             }
         };
         let (stored, meter) = (Stored::default(), Meter::default());
+        let metrics: Arc<Counted> = Arc::default();
+        let watch = Watch { counted: Arc::clone(&metrics), clock: Arc::clone(clock) };
         let by_host = store.domains().await.context("reading the firms' host names")?.into_iter().collect();
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let identity =
@@ -428,6 +433,7 @@ impl Platform {
             meter: meter.clone(),
             quote_log: web::ops::LogSize::default(),
             store: Arc::clone(&store),
+            metrics: Arc::clone(&metrics),
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
             receipt_key: settings.receipt_key.public(),
@@ -563,6 +569,10 @@ impl Platform {
                 Arc::new(archivist),
                 Arc::new(reconciler),
             ];
+            let handlers = handlers.into_iter().map(|handler| -> Arc<dyn JobHandler> {
+                Arc::new(TimedHandler::new(handler, watch.clone()))
+            });
+            let handlers = handlers.collect();
             consumers.push(Arc::new(Notifier::new(store.clone(), Arc::clone(clock))));
             consumers.push(Arc::new(WebhookTaker::new(store.clone(), Arc::clone(clock))));
             let runner = Runner::new(
@@ -602,7 +612,7 @@ impl Platform {
             let verifier = LogVerifier { store, copies, key, clock, health: Arc::clone(&health) };
             world.run("the verifier of the audit log", verifier.run(leader.leads(), world.stopping()));
             let clock = Arc::clone(&settings.clock);
-            figures.push(Arc::new(move || health.figures(clock.now())));
+            figures.push(Arc::new(move |page| health.write(clock.now(), page)));
         }
         let mut api = web::router(web.clone());
         let mut analytics_address = None;
@@ -623,6 +633,7 @@ impl Platform {
                 replicas: Arc::new(replicas.context("reaching the replicas")?),
                 cache: Arc::clone(&cache),
                 firms: Arc::clone(&web.firms),
+                metrics: Arc::clone(&metrics),
                 clock: Arc::clone(clock),
                 rng: Arc::clone(rng),
                 projected: Arc::clone(&projected),
@@ -638,7 +649,7 @@ impl Platform {
             world.run("the boards", analytics::follow(boards.clone(), world.stopping()));
             world.run("the builder of boards", analytics::build(boards.clone(), world.stopping()));
             world.run("the watch over replicas", analytics::watch_replicas(boards.clone(), world.stopping()));
-            figures.push(Arc::new(move || analytics::ops::figures(&boards)));
+            figures.push(Arc::new(move |page| analytics::ops::write(&boards, page)));
             consumers.push(Arc::new(Projection::new(Arc::clone(&store), cache, projected)));
         }
         if let Some(listener) = listener {
@@ -647,7 +658,9 @@ impl Platform {
             world.tasks.push(("the server", tokio::spawn(async move { Ok(server.await??) })));
         }
         if let Some(listener) = ops_listener {
-            let router = web::ops::router(web.clone(), figures);
+            let leads = leader.leads();
+            let counts_business = move || leads.borrow().contains_key(schedules::LEASE);
+            let router = web::ops::router(web.clone(), figures, Arc::new(counts_business));
             let service = router.into_make_service_with_connect_info::<SocketAddr>();
             // Ends with the process: it is asked to the very last.
             tokio::spawn(serve(listener, service, serving.stopping()));
@@ -664,13 +677,18 @@ impl Platform {
                 providers,
                 firms: Arc::new(by_slug),
                 clock: Arc::clone(clock),
+                metrics: Arc::clone(&metrics),
                 stopping: world.stopping(),
             });
             let service = router.into_make_service_with_connect_info::<SocketAddr>();
             let server = tokio::spawn(serve(listener, service, world.stopping()));
             world.tasks.push(("the server for providers", tokio::spawn(async move { Ok(server.await??) })));
         }
+        let probe = Probe { store: Arc::clone(&store), streams: Arc::clone(&streams), watch: watch.clone() };
+        world.run("the probe", probe.run(settings.shared.is_some(), world.stopping()));
         for consumer in consumers {
+            let tells = consumer.group() == notifications::GROUP;
+            let consumer: Arc<dyn Consumer> = Arc::new(TimedConsumer::new(consumer, watch.clone(), tells));
             store.join(consumer.group(), consumer.passes_over()).await.context("joining the messages")?;
             let (streams, store, owner) = (Arc::clone(&streams), store.clone(), settings.owner);
             let taking = Taking { streams, store, owner };

@@ -49,6 +49,7 @@ use axum::response::Response;
 use http::HeaderValue;
 use kernel::{Clock, Rng};
 use store::Store;
+use telemetry::metrics::Counted;
 use tokio::sync::{Notify, watch};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -91,6 +92,10 @@ impl Site for Web {
 
     fn rng(&self) -> &dyn Rng {
         &*self.rng
+    }
+
+    fn counted(&self) -> &Counted {
+        &self.metrics
     }
 }
 
@@ -150,6 +155,8 @@ pub struct Parts {
     pub quote_log: ops::LogSize,
     /// Screens.
     pub store: Arc<Store>,
+    /// Where requests are counted.
+    pub metrics: Arc<Counted>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Chance.

@@ -14,6 +14,7 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 use kernel::{Clock, FirmId};
+use telemetry::metrics::Counted;
 use tokio::sync::watch;
 
 /// What the server needs.
@@ -27,6 +28,8 @@ pub struct Inbox {
     pub firms: Arc<BTreeMap<String, FirmId>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Counts what was told, and what was not believed.
+    pub metrics: Arc<Counted>,
     /// Turns true when the server stops.
     pub stopping: watch::Receiver<bool>,
 }
@@ -61,10 +64,29 @@ async fn notice(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let began = inbox.clock.now();
+    let response = heard(&inbox, &firm, &provider, &headers, body).await;
+    let took = inbox.clock.now().since(began).map_or(0, kernel::Span::micros);
+    let micros = u64::try_from(took).unwrap_or_default();
+    let status = response.status();
+    inbox.metrics.requests.add(&["POST", route(&provider), status.as_str()], micros, None);
+    response
+}
+
+/// How figures call the address: whoever asks may write anything into the path.
+fn route(provider: &str) -> &'static str {
+    match ProviderName::parse(provider) {
+        Some(ProviderName::Stripe) => "/webhooks/stripe",
+        Some(ProviderName::Paypal) => "/webhooks/paypal",
+        None => "/webhooks/_other",
+    }
+}
+
+async fn heard(inbox: &Inbox, firm: &str, provider: &str, headers: &HeaderMap, body: Bytes) -> Response {
     if *inbox.stopping.borrow() {
         return answer(StatusCode::SERVICE_UNAVAILABLE, "About to stop. Send it again.\n");
     }
-    let known = inbox.firms.get(&firm).copied().zip(ProviderName::parse(&provider));
+    let known = inbox.firms.get(firm).copied().zip(ProviderName::parse(provider));
     let webhooks = known.and_then(|(firm, name)| Some((firm, inbox.providers.webhooks_of(firm, name).ok()?)));
     let Some((firm, webhooks)) = webhooks else {
         return answer(StatusCode::NOT_FOUND, "Nobody listens here.\n");
@@ -75,7 +97,7 @@ async fn notice(
     let believed = webhooks.verify(Headers::new(&lines), &body, now).await;
     let notice = match believed {
         Ok(notice) => notice,
-        Err(distrust) => return refused(&provider, &distrust),
+        Err(distrust) => return refused(inbox, provider, &distrust),
     };
     let (event, kind) = (notice.id.clone(), notice.kind.clone());
     let new = match NewNotice::new(notice, body.into(), now) {
@@ -104,11 +126,12 @@ async fn notice(
 }
 
 /// One answer for all that is not believed, so that nobody learns how far they came.
-fn refused(provider: &str, distrust: &Distrust) -> Response {
+fn refused(inbox: &Inbox, provider: &str, distrust: &Distrust) -> Response {
     tracing::warn!(provider, %distrust, "a webhook is not believed");
     if distrust.is_passing() {
         answer(StatusCode::SERVICE_UNAVAILABLE, "Not checked. Send it again.\n")
     } else {
+        inbox.metrics.refusals.add(&["webhook_signature", route(provider)], 1, None);
         answer(StatusCode::BAD_REQUEST, "Not accepted.\n")
     }
 }

@@ -14,6 +14,7 @@ pub mod archivist;
 pub mod consume;
 mod gaps;
 pub mod leader;
+pub mod metrics;
 pub mod notifications;
 pub mod payments;
 pub mod reconciliation;

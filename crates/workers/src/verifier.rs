@@ -3,7 +3,6 @@
 //! Every round verifies what is new since the last one, and one slice of everything before, so that it comes through the whole
 //! log again and again; and compares the log with the newest checkpoint outside.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use audit::export::Trust;
 use audit::note::NoteKey;
 use audit::tree::Hash;
 use kernel::{Clock, Span, Timestamp};
+use telemetry::metrics::{Page, Seconds};
 use tokio::sync::watch;
 
 use crate::as_error;
@@ -56,34 +56,21 @@ impl Health {
         self.verified_at.load(Ordering::Relaxed)
     }
 
-    /// In Prometheus' text format. What this process does not know it does not say.
-    pub fn figures(&self, now: Timestamp) -> String {
-        let mut text = String::new();
-        let mut figure = |name: &str, kind: &str, help: &str, value: String| {
-            // A string takes everything.
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
-        };
+    /// Onto a page. What this process does not know it does not say.
+    pub fn write(&self, now: Timestamp, page: &mut Page) {
         let name = "tradesense_audit_chain_break_total";
-        figure(name, "counter", "How often the audit log was found to be broken.", self.breaks().to_string());
-        let verified = self.verified_at();
-        if verified > 0 {
+        page.counter(name, "How often the audit log was found to be broken.").sample(&[], self.breaks());
+        if let Some(verified) = u64::try_from(self.verified_at()).ok().filter(|at| *at > 0) {
             let name = "tradesense_audit_verified_timestamp_seconds";
-            figure(name, "gauge", "When the audit log was verified last.", seconds(verified));
+            page.gauge(name, "When the audit log was verified last.").sample(&[], Seconds(verified));
         }
         let checkpoint = self.checkpoint_at.load(Ordering::Relaxed);
         if checkpoint > 0 {
-            let age = now.micros().saturating_sub(checkpoint).max(0);
+            let age = u64::try_from(now.micros().saturating_sub(checkpoint)).unwrap_or_default();
             let name = "tradesense_audit_last_checkpoint_age_seconds";
-            figure(name, "gauge", "Age of the newest checkpoint of the audit log.", seconds(age));
+            page.gauge(name, "Age of the newest checkpoint of the audit log.").sample(&[], Seconds(age));
         }
-        text
     }
-}
-
-/// Microseconds as seconds with six decimals.
-fn seconds(micros: i64) -> String {
-    let (whole, rest) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
-    format!("{whole}.{rest:06}")
 }
 
 /// Verifies without end.

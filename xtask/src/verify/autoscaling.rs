@@ -8,9 +8,9 @@
 use serde_json::{Value, json};
 
 use super::manifests::{
-    Finding, Found, Object, Overlay, at, change, everywhere, list, millis, note, nothing, number, overlays,
-    str_at,
+    Object, Overlay, at, change, everywhere, list, millis, note, number, overlays, str_at,
 };
+use super::{Finding, Found, nothing};
 
 /// How often the autoscaler looks, in seconds.
 const STEP: u64 = 15;

@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::manifests::{Finding, Found, Overlay, change, instead, note, nothing, overlays};
+use super::manifests::{Overlay, change, instead, note, overlays};
+use super::{Finding, Found, nothing};
 use super::{autoscaling, kubernetes};
 
 /// Those that look at manifests alone.

@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::manifests::{
-    Finding, Found, Overlay, bytes, everywhere, list, millis, note, number, str_at, text,
-};
+use super::manifests::{Overlay, bytes, everywhere, list, millis, note, number, str_at, text};
+use super::{Finding, Found};
 const FILE: &str = "deployment/kubernetes/prices.toml";
 /// Hours of a month.
 const HOURS: u64 = 730;

@@ -11,10 +11,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::manifests::{
-    Finding, Found, NAMESPACE, Object, Overlay, STAGES, Workload, at, bytes, directory, everywhere, is,
-    labels, list, millis, note, nothing, number, overlays, selects, str_at, text,
+    NAMESPACE, Object, Overlay, STAGES, Workload, at, bytes, directory, everywhere, is, labels, list, millis,
+    note, number, overlays, selects, str_at, text,
 };
 use super::schema;
+use super::{Finding, Found, nothing};
 use crate::machine::target;
 
 /// The release of Kubernetes whose schemas count.
@@ -1376,7 +1377,7 @@ pub(super) fn edge() -> Found {
                     && list(rule, "backendRefs").any(|backend| number(backend, "port") == Some(8010))
             };
             if !overlay.of("HTTPRoute").any(|route| list(&route.value, "spec.rules").any(leads)) {
-                say(findings, &overlay.name, format!("{provider} has no way in"));
+                say(findings, overlay.name, format!("{provider} has no way in"));
             }
         }
         for route in overlay.of("HTTPRoute").filter(|route| {

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,35 +10,8 @@ use std::sync::OnceLock;
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use super::{Finding, Found, nothing};
 use crate::machine::root;
-
-/// Something that is wrong, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Finding {
-    /// A file, or a manifest such as `staging: Deployment/tradesense-api`.
-    place: String,
-    what: String,
-}
-
-impl Finding {
-    pub(super) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { place: place.into(), what: what.into() }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.place, self.what)
-    }
-}
-
-/// What a check of manifests says.
-pub(super) type Found = Result<(), Vec<Finding>>;
-
-/// Turns what was found into what a check says.
-pub(super) fn nothing(findings: Vec<Finding>) -> Found {
-    if findings.is_empty() { Ok(()) } else { Err(findings) }
-}
 
 /// Every place where it runs.
 pub(super) const OVERLAYS: [&str; 4] = ["dev", "staging", "production-eu", "production-us"];

@@ -10,19 +10,46 @@ mod cost;
 mod edge;
 mod image;
 mod kubernetes;
+mod logging;
 mod manifests;
+mod monitoring;
 mod network;
 mod release;
 mod sandbox;
 mod schema;
+mod stage;
 mod stand_ins;
 mod tools;
+
+use std::fmt;
 
 use lexopt::Arg;
 
 use crate::process::{adopt_orphans, now, sweep};
 use crate::{Failure, Outcome};
-use manifests::Found;
+
+/// Something that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Finding {
+    /// A file, an alert, a panel, or a manifest such as `staging: Deployment/tradesense-api`.
+    pub(crate) place: String,
+    pub(crate) what: String,
+}
+
+impl Finding {
+    pub(crate) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { place: place.into(), what: what.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.place, self.what)
+    }
+}
+
+/// Nothing, or what is wrong in files.
+pub(crate) type Found = Result<(), Vec<Finding>>;
 
 /// Nothing, or what is wrong, a line for each.
 pub(crate) type Checked = Result<(), Vec<String>>;
@@ -64,8 +91,17 @@ const CHECKS: &[(&str, Check)] = &[
     ("release-scripts", release::scripts),
     ("release-rehearsal", release::rehearsal),
     ("release-dependencies", release::dependencies),
+    ("monitoring-configuration", || said(monitoring::configuration())),
+    ("monitoring-rules", || said(monitoring::rules())),
+    ("monitoring-alerts", || said(monitoring::alerts())),
+    ("monitoring-routes", || said(monitoring::routes())),
+    ("monitoring-runbooks", || said(monitoring::runbooks())),
+    ("logging-vector", || said(logging::vector())),
+    ("logging-elasticsearch", || said(logging::elasticsearch())),
     ("edge-nginx", edge::nginx),
     ("edge-envoy", edge::envoy),
+    ("monitoring-live", || said(monitoring::live())),
+    ("logging-live", || said(logging::live())),
     ("image-built", image::built),
     ("compose-runs", compose::runs),
 ];
@@ -116,7 +152,12 @@ pub(crate) fn failed(Failure(text): Failure) -> Vec<String> {
     vec![text]
 }
 
-/// What was found in manifests, in lines.
+/// Turns what was found into what a check says.
+pub(crate) fn nothing(findings: Vec<Finding>) -> Found {
+    if findings.is_empty() { Ok(()) } else { Err(findings) }
+}
+
+/// What was found, in lines.
 fn said(found: Found) -> Checked {
     found.map_err(|findings| findings.iter().map(ToString::to_string).collect())
 }

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::manifests::{
-    Finding, Found, NAMESPACE, Overlay, at, everywhere, list, note, nothing, number, overlays, selects,
-    str_at, text,
+    NAMESPACE, Overlay, at, everywhere, list, note, number, overlays, selects, str_at, text,
 };
+use super::{Finding, Found, nothing};
 
 const FILE: &str = "deployment/kubernetes/network.toml";
 

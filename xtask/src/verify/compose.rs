@@ -41,7 +41,7 @@ const BY_TAG: [&str; 1] = ["kibana"];
 /// They write beside their programs.
 const WRITABLE: [&str; 2] = ["elasticsearch", "kibana"];
 /// Images with one program and nothing that could ask it.
-const NOT_ASKED: [&str; 1] = ["redis-exporter"];
+const NOT_ASKED: [&str; 2] = ["redis-queue-exporter", "redis-cache-exporter"];
 
 #[derive(Debug, Clone, Deserialize)]
 struct Compose {

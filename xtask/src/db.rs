@@ -147,7 +147,7 @@ pub(crate) fn prepare(root: &Path, server: &Postgres, check: bool) -> Outcome {
     Ok(())
 }
 
-fn psql_command(root: &Path, url: &str) -> Outcome<std::process::Command> {
+pub(crate) fn psql_command(root: &Path, url: &str) -> Outcome<std::process::Command> {
     let program =
         psql().ok_or_else(|| Failure::new("psql is missing; install Debian's package postgresql-client"))?;
     let mut command = command(program, root);

@@ -5,7 +5,6 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use analytics::v1::access::{ACCESS, Access};
@@ -69,7 +68,7 @@ impl Stage {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let service =
-            analytics::router(analytics.clone()).into_make_service_with_connect_info::<SocketAddr>();
+            analytics::router(analytics.clone()).into_make_service_with_connect_info::<serve::door::Peer>();
         let server = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
         testkit::with_cryptography();
         let http = reqwest::Client::new();

@@ -11,6 +11,7 @@ use kernel::RequestId;
 use serde::de::DeserializeOwned;
 
 use crate::Site;
+use crate::door::Peer;
 use crate::problem::Problem;
 
 /// The name of the session cookie.
@@ -59,8 +60,8 @@ impl<S: Site> FromRequestParts<S> for Caller {
         };
         let address = parts
             .extensions
-            .get::<axum::extract::ConnectInfo<std::net::SocketAddr>>()
-            .map_or_else(|| "unknown".to_owned(), |info| info.0.ip().to_string());
+            .get::<axum::extract::ConnectInfo<Peer>>()
+            .map_or_else(|| "unknown".to_owned(), |info| info.0.0.ip().to_string());
         Ok(Self {
             context: Context { firm, actor: person.as_ref().map(Person::actor), request },
             person,

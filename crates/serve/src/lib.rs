@@ -8,6 +8,7 @@
 //! **To add a code:** a row in [`problem::CODES`] and its page in `docs/errors`. **To add something that handlers take:** a
 //! type in [`extract`] whose rejection is a [`problem::Problem`].
 
+pub mod door;
 pub mod extract;
 pub mod problem;
 

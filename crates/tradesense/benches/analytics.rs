@@ -132,7 +132,8 @@ async fn measure(args: &Args) -> anyhow::Result<Value> {
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let service = analytics::router(analytics.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let service =
+        analytics::router(analytics.clone()).into_make_service_with_connect_info::<serve::door::Peer>();
     let server = tokio::spawn(async move { axum::serve(listener, service).await });
 
     let ids: Vec<AccountId> =

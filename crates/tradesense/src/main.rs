@@ -1,5 +1,7 @@
 //! `tradesense`: one binary, many roles.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,10 +10,10 @@ use std::sync::Arc;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use telemetry::ecs::Ecs;
 use tradesense::replay::{self, Found};
-use tradesense::role::Part;
+use tradesense::role::{Ended, Part, Role};
 use tradesense::system::SystemClock;
 use tradesense::{
-    audit_log, demo, health, keys, privacy, quotes, receipt, role, rules, secret_files, smoke, up,
+    audit_log, demo, health, keys, privacy, quotes, receipt, role, rotation, rules, secret_files, smoke, up,
 };
 
 /// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
@@ -111,7 +113,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let args = std::env::args_os().collect();
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let named = secret_files::named(&Cli::command(), &args, |name| std::env::var_os(name));
     let args = match secret_files::with_files(&Cli::command(), args, |name| std::env::var_os(name)) {
         Ok(args) => args,
         Err(error) => return failed(&error),
@@ -120,10 +123,10 @@ fn main() -> ExitCode {
     log(&cli);
     let ran = match cli.command {
         Command::Up(up) => up::run(&up).map(|()| Found::Equal),
-        Command::Api(role) => role::run(Part::Api, &role).map(|()| Found::Equal),
-        Command::Engine(role) => role::run(Part::Engine, &role).map(|()| Found::Equal),
-        Command::Worker(role) => role::run(Part::Worker, &role).map(|()| Found::Equal),
-        Command::Analytics(role) => role::run(Part::Analytics, &role).map(|()| Found::Equal),
+        Command::Api(role) => run_role(Part::Api, &role, &named),
+        Command::Engine(role) => run_role(Part::Engine, &role, &named),
+        Command::Worker(role) => run_role(Part::Worker, &role, &named),
+        Command::Analytics(role) => run_role(Part::Analytics, &role, &named),
         Command::Demo(demo) => demo::run(&demo).map(|()| Found::Equal),
         Command::Health { url } => health::ask(&url).map(|()| Found::Equal),
         Command::Smoke(smoke) => smoke::run(&smoke, &mut std::io::stdout().lock()).map(|()| Found::Equal),
@@ -145,6 +148,14 @@ fn main() -> ExitCode {
         Ok(Found::Equal) => ExitCode::SUCCESS,
         Ok(Found::Different) => ExitCode::FAILURE,
         Err(error) => failed(&error),
+    }
+}
+
+/// Becomes this program again where the role ended for other secrets.
+fn run_role(part: Part, role: &Role, named: &BTreeMap<PathBuf, String>) -> anyhow::Result<Found> {
+    match role::run(part, role, named)? {
+        Ended::Told => Ok(Found::Equal),
+        Ended::ForSecrets(sockets) => Err(rotation::again(sockets)),
     }
 }
 

@@ -62,6 +62,18 @@ impl PaymentArgs {
         self.payments.clone().map_or(Payments::None, Payments::File)
     }
 
+    /// The files that hold who they are and their keys, as far as they can be read.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let Some(file) = &self.payments else { return Vec::new() };
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let entries: File = toml::from_str(&text).unwrap_or_default();
+        let beside = file.parent().unwrap_or(Path::new(""));
+        let keys = entries.provider.iter().flat_map(|entry| {
+            std::iter::once(&entry.key_file).chain(&entry.webhook_secret_files).map(|key| beside.join(key))
+        });
+        std::iter::once(file.clone()).chain(keys).collect()
+    }
+
     /// Where they are listened to.
     pub(crate) fn listen(&self, host: IpAddr) -> Option<SocketAddr> {
         self.webhooks_port.map(|port| SocketAddr::new(host, port))
@@ -84,10 +96,22 @@ impl Payments {
     }
 }
 
+impl Payments {
+    /// Whether what the file says can be used; which firms there are it does not ask.
+    pub(crate) fn check(&self, clock: &Arc<dyn Clock>, rng: &Arc<dyn Rng>) -> anyhow::Result<()> {
+        let Self::File(file) = self else { return Ok(()) };
+        let firms = entries(file)?.provider.into_iter().map(|entry| {
+            let id = FirmId::derived(&[b"firm", entry.firm.as_bytes()]);
+            (entry.firm, id)
+        });
+        read(file, &firms.collect(), clock, rng).map(drop)
+    }
+}
+
 /// PayPal's certificates are waited for so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
@@ -109,6 +133,11 @@ struct Entry {
     address: Option<String>,
 }
 
+fn entries(file: &Path) -> anyhow::Result<File> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    toml::from_str(&text).with_context(|| format!("reading {}", file.display()))
+}
+
 /// Reads a file of providers, for firms by their slugs.
 fn read(
     file: &Path,
@@ -116,8 +145,7 @@ fn read(
     clock: &Arc<dyn Clock>,
     rng: &Arc<dyn Rng>,
 ) -> anyhow::Result<Providers> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    let entries: File = toml::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
+    let entries = entries(file)?;
     let beside = file.parent().unwrap_or(Path::new(""));
     let mut providers = Providers::default();
     for entry in entries.provider {

@@ -42,7 +42,6 @@ use app::webhooks::{self, Deliverer, UrlPolicy, Webhooks};
 use app::what_if::WhatIf;
 use audit::SigningKey;
 use audit::note::{NoteSigner, Signs};
-use axum::serve::ListenerExt as _;
 use engine::Instruments;
 use kernel::{Clock, FirmId, OwnerId, Rng, Timestamp};
 use providers::archive::Archive;
@@ -50,6 +49,7 @@ use providers::copies::{Credentials, Means, Place};
 use providers::mail::{Smtp, SmtpSettings};
 use providers::quote_log::{DiskQuoteLog, Keeper, Retention};
 use providers::webhooks::WebhookClient;
+use serve::door::{Peer, serve};
 use store::{Replicas, Store};
 use streams::{MemoryCache, MemoryStreams};
 use telemetry::metrics::Counted;
@@ -76,6 +76,7 @@ use workers::webhooks::{Deliver, WebhookTaker};
 
 use crate::chores;
 use crate::feeding::{self, Feeder};
+use crate::listening::Listening;
 use crate::market::MarketSettings;
 use crate::payments::Payments;
 use crate::probe::Probe;
@@ -97,6 +98,10 @@ pub struct Settings {
     pub quotes: PathBuf,
     /// Where closed segments of the quote log are archived.
     pub archive: PathBuf,
+    /// The sockets that were handed on, and are to be.
+    pub listening: Arc<Listening>,
+    /// What this process tells operators of itself besides.
+    pub figures: Vec<Figures>,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Where the operator's machines ask, if they do.
@@ -239,7 +244,7 @@ impl Platform {
         let [world, owning, serving] = &mut stages;
 
         let listener = if api_role {
-            let listening = TcpListener::bind(settings.listen).await;
+            let listening = settings.listening.bind(settings.listen).await;
             Some(listening.with_context(|| format!("listening on {}", settings.listen))?)
         } else {
             None
@@ -445,10 +450,13 @@ impl Platform {
             stopping: world.stopping(),
         });
         let (mut ops_address, mut ops_listener) = (None, None);
-        let mut figures: Vec<Figures> = Vec::new();
+        let mut figures = settings.figures.clone();
         if let Some(ops) = settings.listen_ops {
-            let listener =
-                TcpListener::bind(ops).await.with_context(|| format!("listening on {ops} for operators"))?;
+            let listener = settings
+                .listening
+                .bind(ops)
+                .await
+                .with_context(|| format!("listening on {ops} for operators"))?;
             ops_address =
                 Some(listener.local_addr().context("reading the address listened on for operators")?);
             ops_listener = Some(listener);
@@ -618,7 +626,7 @@ impl Platform {
         let mut analytics_address = None;
         if analytics {
             let doing = || format!("listening on {}", settings.listen_analytics);
-            let listener = TcpListener::bind(settings.listen_analytics).await.with_context(doing)?;
+            let listener = settings.listening.bind(settings.listen_analytics).await.with_context(doing)?;
             analytics_address = Some(listener.local_addr().context("reading the address listened on")?);
             let cache: Arc<dyn Cache> = match &settings.shared {
                 Some(shared) => Arc::clone(&shared.cache),
@@ -643,8 +651,15 @@ impl Platform {
             let router = analytics::router(boards.clone());
             // Browsers find everything at one address, as behind a proxy that serves both roles.
             api = serve::beside(api, analytics::PREFIX, router.clone());
-            let service = router.into_make_service_with_connect_info::<SocketAddr>();
-            let server = tokio::spawn(serve(listener, service, world.stopping()));
+            let service = router.into_make_service_with_connect_info::<Peer>();
+            let (first, stopping) = (boards.clone(), world.stopping());
+            let server = tokio::spawn(async move {
+                // Whoever asks meanwhile waits at the door.
+                if let Err(error) = analytics::follow_once(&first).await {
+                    tracing::warn!(error = %app::with_causes(&error), "the boards could not be brought up to date");
+                }
+                serve(listener, service, stopping).await
+            });
             world.tasks.push(("the server of analytics", tokio::spawn(async move { Ok(server.await??) })));
             world.run("the boards", analytics::follow(boards.clone(), world.stopping()));
             world.run("the builder of boards", analytics::build(boards.clone(), world.stopping()));
@@ -653,7 +668,7 @@ impl Platform {
             consumers.push(Arc::new(Projection::new(Arc::clone(&store), cache, projected)));
         }
         if let Some(listener) = listener {
-            let service = api.into_make_service_with_connect_info::<SocketAddr>();
+            let service = api.into_make_service_with_connect_info::<Peer>();
             let server = tokio::spawn(serve(listener, service, world.stopping()));
             world.tasks.push(("the server", tokio::spawn(async move { Ok(server.await??) })));
         }
@@ -661,14 +676,14 @@ impl Platform {
             let leads = leader.leads();
             let counts_business = move || leads.borrow().contains_key(schedules::LEASE);
             let router = web::ops::router(web.clone(), figures, Arc::new(counts_business));
-            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            let service = router.into_make_service_with_connect_info::<Peer>();
             // Ends with the process: it is asked to the very last.
             tokio::spawn(serve(listener, service, serving.stopping()));
         }
         let mut webhooks_address = None;
         if let (true, Some(listen)) = (api_role, settings.listen_webhooks) {
             let doing = || format!("listening on {listen} for providers of money");
-            let listener = TcpListener::bind(listen).await.with_context(doing)?;
+            let listener = settings.listening.bind(listen).await.with_context(doing)?;
             webhooks_address = Some(listener.local_addr().with_context(doing)?);
             let (intake, writing) = Intake::new(store.clone(), serving.stopping());
             serving.run("the inbox of providers", writing);
@@ -680,7 +695,7 @@ impl Platform {
                 metrics: Arc::clone(&metrics),
                 stopping: world.stopping(),
             });
-            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            let service = router.into_make_service_with_connect_info::<Peer>();
             let server = tokio::spawn(serve(listener, service, world.stopping()));
             world.tasks.push(("the server for providers", tokio::spawn(async move { Ok(server.await??) })));
         }
@@ -776,24 +791,3 @@ const LONGEST_STOP: Duration = Duration::from_secs(15);
 
 /// Quotes read again at a start, for the candles.
 const CANDLE_MEMORY: u64 = 300_000;
-
-type Service = axum::extract::connect_info::IntoMakeServiceWithConnectInfo<axum::Router, SocketAddr>;
-
-async fn serve(
-    listener: TcpListener,
-    service: Service,
-    mut stop: watch::Receiver<bool>,
-) -> std::io::Result<()> {
-    // An answer is small and is waited for.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delays");
-        }
-    });
-    axum::serve(listener, service)
-        .with_graceful_shutdown(async move {
-            // An error means that the platform is gone: stop as well.
-            drop(stop.wait_for(|stop| *stop).await);
-        })
-        .await
-}

@@ -1,9 +1,12 @@
 //! `tradesense api|engine|worker`: one role of an installation whose processes share a database and a Redis server.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use app::identity::Cost;
@@ -13,11 +16,13 @@ use providers::copies::Place;
 use store::Store;
 use streams::{RedisCache, RedisStreams};
 
+use crate::listening::Listening;
 use crate::mail::MailArgs;
 use crate::market::MarketSettings;
 use crate::payments::PaymentArgs;
 use crate::platform::{Platform, Roles, Settings, Shared};
 use crate::privacy::RegionArgs;
+use crate::rotation::{self, Secrets};
 use crate::system::{SystemClock, SystemRng};
 use crate::{instruments, keys, up};
 
@@ -114,6 +119,9 @@ pub struct Role {
     /// Simulate every instrument.
     #[arg(long)]
     simulate: bool,
+    /// Only read all settings and secrets, ask the database and Redis, and end: with 0 if this role would start.
+    #[arg(long)]
+    only_check: bool,
     /// Recorded seconds per second.
     #[arg(long, default_value = "1")]
     speed: NonZeroU32,
@@ -122,31 +130,83 @@ pub struct Role {
     seed: u64,
 }
 
-/// Runs a role until told to stop.
-pub fn run(part: Part, role: &Role) -> anyhow::Result<()> {
+/// Why a role ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to.
+    Told,
+    /// Other secrets lie there, and it is to start again with them and these sockets.
+    ForSecrets(Vec<OwnedFd>),
+}
+
+/// Runs a role until told to stop, or until other secrets lie in the files that they came from.
+pub fn run(part: Part, role: &Role, named: &BTreeMap<PathBuf, String>) -> anyhow::Result<Ended> {
+    if role.only_check {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.context("starting the runtime")?.block_on(check(part, role))?;
+        return Ok(Ended::Told);
+    }
     std::fs::create_dir_all(&role.data_dir).with_context(|| format!("making {}", role.data_dir.display()))?;
     let occupied = up::occupy(&role.data_dir, false)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    let ran = runtime.block_on(serve(part, role));
+    let ran = runtime.block_on(serve(part, role, named));
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     // Closing is not enough: a process that is just being started holds a copy until it becomes its program.
     occupied.unlock().context("letting go of the data directory")?;
     ran
 }
 
-async fn serve(part: Part, role: &Role) -> anyhow::Result<()> {
+async fn serve(part: Part, role: &Role, named: &BTreeMap<PathBuf, String>) -> anyhow::Result<Ended> {
     let mut stop = std::pin::pin!(stop_signal()?);
+    let listening = Arc::new(Listening::handed_on()?);
+    let refused = Arc::new(AtomicBool::new(false));
+    let secrets = || secrets(role, named);
+    let mut settings = settings(part, role).await?;
+    settings.listening = Arc::clone(&listening);
+    settings.figures.push(secrets().figures(Arc::clone(&refused)));
     let platform = tokio::select! {
-        started = start(part, role) => started?,
-        () = &mut stop => return Ok(()),
+        started = Platform::start(settings) => started?,
+        () = &mut stop => return Ok(Ended::Told),
     };
-    stop.await;
+    let for_secrets = tokio::select! {
+        () = stop => false,
+        () = rotation::changed(secrets, refused, &SystemRng) => true,
+    };
     end_at_second_signal();
-    platform.stop().await
+    let stopped = platform.stop().await;
+    if for_secrets {
+        if let Err(error) = stopped {
+            tracing::error!(error = %format!("{error:#}"), "this process did not stop well before it starts again");
+        }
+        return Ok(Ended::ForSecrets(listening.hand_on()));
+    }
+    stopped.map(|()| Ended::Told)
 }
 
-async fn start(part: Part, role: &Role) -> anyhow::Result<Platform> {
+/// The files that hold this role's secrets: those that variables name, the keys, and those of providers of money.
+fn secrets(role: &Role, named: &BTreeMap<PathBuf, String>) -> Secrets {
+    let mut passing = named.clone();
+    for path in role.payments.files() {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        passing.insert(path, name.unwrap_or_default());
+    }
+    let keys = std::fs::read_dir(&role.keys_dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let keys = keys.filter(|path| path.extension().is_some_and(|end| end == "key" || end == "kek"));
+    Secrets { passing, lasting: keys.collect() }
+}
+
+/// Whether a role would start.
+async fn check(part: Part, role: &Role) -> anyhow::Result<()> {
+    let settings = settings(part, role).await?;
+    for replica in &settings.replicas {
+        Store::check_schema(replica).await.context("looking at a replica's schema")?;
+    }
+    settings.payments.check(&settings.clock, &settings.rng)
+}
+
+/// Everything that a role is told, read; the database and Redis have answered.
+async fn settings(part: Part, role: &Role) -> anyhow::Result<Settings> {
     Store::check_schema(&role.database_url).await.context("looking at the database's schema")?;
     Store::check_clock(&role.database_url, &SystemClock).await.context("looking at the clock")?;
     let firms = Store::firms(&role.database_url).await.context("reading the firms")?;
@@ -160,7 +220,7 @@ async fn start(part: Part, role: &Role) -> anyhow::Result<Platform> {
         seed: role.seed,
     };
     let rng = SystemRng;
-    Platform::start(Settings {
+    Ok(Settings {
         database_url: role.database_url.clone(),
         app_connections: role.connections,
         instruments: Arc::new(instruments::shipped()?),
@@ -190,8 +250,9 @@ async fn start(part: Part, role: &Role) -> anyhow::Result<Platform> {
             .unwrap_or_else(|| Place::Folder(role.data_dir.join("audit-copies"))),
         people_keys: keys::people_keys(&role.keys_dir)?,
         homes: role.region.homes()?,
+        listening: Arc::default(),
+        figures: Vec::new(),
     })
-    .await
 }
 
 /// What is shared through a Redis server.

@@ -4,8 +4,9 @@
 //!
 //! Which variables hold secrets is known from the command line's own description: those whose values its help hides.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::Command;
@@ -29,12 +30,7 @@ pub fn with_files(
         words = words.saturating_add(1);
     }
     let mut said = Vec::new();
-    for secret in command.get_arguments().filter(|argument| argument.is_hide_env_values_set()) {
-        let Some((name, long)) = secret.get_env().and_then(|name| name.to_str()).zip(secret.get_long())
-        else {
-            continue;
-        };
-        let named = format!("{name}{FILE}");
+    for (name, long, named) in secrets_of(command) {
         let Some(file) = variable(&named) else { continue };
         ensure!(variable(name).is_none(), "both {name} and {named} are set: leave one out");
         let option = format!("--{long}");
@@ -49,6 +45,30 @@ pub fn with_files(
     }
     args.splice(words..words, said);
     Ok(args)
+}
+
+/// The files of [`with_files`], each with the name of its secret's option.
+pub fn named(
+    mut command: &Command,
+    args: &[OsString],
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> BTreeMap<PathBuf, String> {
+    for word in args.iter().skip(1) {
+        let Some(inner) = word.to_str().and_then(|word| command.find_subcommand(word)) else { break };
+        command = inner;
+    }
+    let files =
+        secrets_of(command).filter_map(|(_, long, named)| Some((variable(&named)?.into(), long.to_owned())));
+    files.collect()
+}
+
+/// Of each option that holds a secret: its variable, its name, and the variable that names a file.
+fn secrets_of(command: &Command) -> impl Iterator<Item = (&str, &str, String)> {
+    let secrets = command.get_arguments().filter(|argument| argument.is_hide_env_values_set());
+    secrets.filter_map(|secret| {
+        let (name, long) = (secret.get_env()?.to_str()?, secret.get_long()?);
+        Some((name, long, format!("{name}{FILE}")))
+    })
 }
 
 fn read(file: &Path, named: &str) -> anyhow::Result<String> {

@@ -230,6 +230,8 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         rng: Arc::clone(&rng),
         quotes: up.data_dir.join("quotes"),
         archive: up.data_dir.join("quotes-archive"),
+        listening: Arc::default(),
+        figures: Vec::new(),
         listen: SocketAddr::new(up.host, up.port),
         listen_ops: Some(SocketAddr::new(up.host, up.ops_port)),
         otherwise: Some(firm),

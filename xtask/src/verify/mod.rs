@@ -15,6 +15,7 @@ mod manifests;
 mod monitoring;
 mod network;
 mod release;
+mod rotation;
 mod sandbox;
 mod schema;
 mod stage;
@@ -100,6 +101,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("logging-elasticsearch", || said(logging::elasticsearch())),
     ("edge-nginx", edge::nginx),
     ("edge-envoy", edge::envoy),
+    ("rotation", || said(rotation::holds())),
     ("monitoring-live", || said(monitoring::live())),
     ("logging-live", || said(logging::live())),
     ("image-built", image::built),

@@ -196,6 +196,8 @@ impl Stage {
         payments: Payments,
     ) -> Self {
         let mut platform = Platform::start(Settings {
+            listening: Arc::default(),
+            figures: Vec::new(),
             database_url: database.login_url().await,
             app_connections: 4,
             instruments: Arc::clone(&instruments),

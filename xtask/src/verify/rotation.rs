@@ -1,0 +1,459 @@
+//! `cargo xtask verify rotation`: each role once, with its secrets in files. Every secret is changed while somebody asks without a pause: no
+//! answer is an error, everybody has the new one within seconds, and the old one opens nothing any more.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::Duration;
+
+use embedded::Postgres;
+use serde_json::Value;
+
+use super::stage::{Answer, ask};
+use super::{Finding, Found, nothing};
+use crate::db::{psql_command, start_fresh, stop_and_erase};
+use crate::machine::{root, target};
+use crate::platform::{Scratch, free_port, is_ready};
+use crate::process::{Server, command, log_to, now, output, poll, run as run_program, succeeds};
+use crate::{Failure, Outcome};
+
+const FIRST_START: Duration = Duration::from_mins(3);
+/// Noticing, trying, chance, stopping and starting.
+const LONGEST: Duration = Duration::from_mins(1);
+const ROLES: [&str; 4] = ["api", "engine", "worker", "analytics"];
+
+/// Everything that runs, with the files of its secrets.
+struct Place {
+    ports: Vec<(&'static str, u16, u16)>,
+    servers: Vec<Server>,
+    _redis: Server,
+    redis_port: u16,
+    database: Option<Postgres>,
+    program: PathBuf,
+    scratch: Scratch,
+}
+
+pub(super) fn holds() -> Found {
+    let place = Place::open().map_err(|Failure(text)| vec![Finding::new("the stage", text)])?;
+    let mut findings = Vec::new();
+    let seen = place.rotate(&mut findings);
+    if let Err(Failure(text)) = seen {
+        findings.push(Finding::new("rotation", text));
+    }
+    if let Err(Failure(text)) = place.close() {
+        findings.push(Finding::new("the stage", text));
+    }
+    nothing(findings)
+}
+
+impl Place {
+    fn open() -> Outcome<Self> {
+        let program = target()?.join("debug/tradesense");
+        let scratch = Scratch::new("rotation")?;
+        let dir = scratch.path().to_owned();
+        let database = start_fresh("rotation")?;
+        let redis_port = free_port()?;
+        let mut redis = command("redis-server", &dir);
+        redis.args(["--port", &redis_port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        for (user, password) in [("default", ">admin"), ("tradesense", ">first")] {
+            redis.args(["--user", user, "on", password, "~*", "&*", "+@all"]);
+        }
+        log_to(&mut redis, &dir.join("redis.log"))?;
+        let redis = Server::start(&mut redis)?;
+        let mut place = Self {
+            ports: Vec::new(),
+            servers: Vec::new(),
+            _redis: redis,
+            redis_port,
+            database: Some(database),
+            program,
+            scratch,
+        };
+        for name in ["keys", "payments"] {
+            fs::create_dir_all(dir.join(name)).map_err(Failure::of(format!("make room for {name}")))?;
+        }
+        place.login("platform_a", "first")?;
+        let mut demo = place.tradesense()?;
+        demo.args(["demo", "--data-dir"]).arg(dir.join("keys")).env("DATABASE_URL", place.owner());
+        run_program(&mut demo)?;
+        place.write("database-url", &place.database_url("platform_a", "first"))?;
+        place.write("redis-url", &place.redis_url("first"))?;
+        place.write("cache-url", &place.redis_url("first"))?;
+        place.write("bounce-key", "0123456789abcdef:0123456789abcdef")?;
+        place.write("payments/stripe.key", "sk_test_0123456789abcdefghijklmn")?;
+        place
+            .write("payments/stripe-webhook.secret", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")?;
+        place.write(
+            "payments/payments.toml",
+            "[[provider]]\nfirm = \"demo\"\nname = \"stripe\"\nmode = \"test\"\nkey_file = \"stripe.key\"\nwebhook_secret_files = [\"stripe-webhook.secret\"]\n",
+        )?;
+        for role in ROLES {
+            place.start(role)?;
+        }
+        Ok(place)
+    }
+
+    fn tradesense(&self) -> Outcome<std::process::Command> {
+        let mut program = command(&self.program, &root()?);
+        program.env("TRADESENSE_LOG", "info").env("NO_COLOR", "1");
+        Ok(program)
+    }
+
+    fn owner(&self) -> String {
+        self.database.as_ref().map(|database| database.url("postgres")).unwrap_or_default()
+    }
+
+    fn write(&self, name: &str, text: &str) -> Outcome {
+        let path = self.scratch.path().join(name);
+        fs::write(&path, text).map_err(Failure::of(format!("write {}", path.display())))
+    }
+
+    /// Makes the login of this name.
+    fn login(&self, name: &str, password: &str) -> Outcome {
+        let mut migrate = self.tradesense()?;
+        migrate.args(["migrate", "--login-name", name, "--login-password", password]);
+        migrate.arg("--keys-dir").arg(self.scratch.path().join("keys")).env("DATABASE_URL", self.owner());
+        output(&mut migrate).map(drop)
+    }
+
+    fn database_url(&self, name: &str, password: &str) -> String {
+        let owner = self.owner();
+        let behind = owner.rsplit_once('@').map_or("", |(_, behind)| behind);
+        format!("postgres://{name}:{password}@{behind}")
+    }
+
+    fn redis_url(&self, password: &str) -> String {
+        format!("redis://tradesense:{password}@127.0.0.1:{}", self.redis_port)
+    }
+
+    fn role(&self, role: &str) -> Outcome<std::process::Command> {
+        let dir = self.scratch.path();
+        let mut member = self.tradesense()?;
+        member.args([role, "--demo", "--connections", "4", "--simulate", "--shards", "2"]);
+        member.arg("--keys-dir").arg(dir.join("keys")).arg("--data-dir").arg(dir.join(role));
+        member.arg("--audit-copies").arg(dir.join("audit-copies"));
+        for (variable, file) in [
+            ("DATABASE_URL_FILE", "database-url"),
+            ("REDIS_URL_FILE", "redis-url"),
+            ("TRADESENSE_CACHE_URL_FILE", "cache-url"),
+            ("TRADESENSE_BOUNCE_KEY_FILE", "bounce-key"),
+            ("TRADESENSE_PAYMENTS", "payments/payments.toml"),
+        ] {
+            member.env(variable, dir.join(file));
+        }
+        Ok(member)
+    }
+
+    fn start(&mut self, role: &'static str) -> Outcome {
+        let (port, ops) = (free_port()?, free_port()?);
+        let mut member = self.role(role)?;
+        member.args(["--port", &port.to_string(), "--analytics-port", &port.to_string()]);
+        member.args(["--ops-port", &ops.to_string()]);
+        let log = self.scratch.path().join(format!("{role}.log"));
+        log_to(&mut member, &log)?;
+        let mut server = Server::start(&mut member)?;
+        let ready =
+            poll(FIRST_START, || if server.ended() { Some(false) } else { is_ready(ops).then_some(true) });
+        if ready != Some(true) {
+            return Err(Failure::new(format!("{role} did not become ready; it said\n{}", self.said(role))));
+        }
+        self.ports.push((role, port, ops));
+        self.servers.push(server);
+        Ok(())
+    }
+
+    fn said(&self, role: &str) -> String {
+        fs::read_to_string(self.scratch.path().join(format!("{role}.log"))).unwrap_or_default()
+    }
+
+    /// What roles warned of, the last of it.
+    fn warnings(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for role in ROLES {
+            let text = self.said(role);
+            let loud = text.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR "));
+            all.extend(loud.map(|line| format!("{role}: {line}")));
+        }
+        let long = all.len().saturating_sub(30);
+        all.split_off(long)
+    }
+
+    fn port(&self, role: &str) -> u16 {
+        self.ports.iter().find(|(known, ..)| *known == role).map_or(0, |(_, port, _)| *port)
+    }
+
+    fn redis(&self, words: &[&str]) -> Outcome {
+        let mut client = command("redis-cli", self.scratch.path());
+        client.args([
+            "-p",
+            &self.redis_port.to_string(),
+            "--user",
+            "default",
+            "--pass",
+            "admin",
+            "--no-auth-warning",
+        ]);
+        client.args(words);
+        let said = String::from_utf8_lossy(&output(&mut client)?).into_owned();
+        if said.trim() == "OK" { Ok(()) } else { Err(Failure::new(format!("redis-cli {words:?}: {said}"))) }
+    }
+
+    fn sql(&self, text: &str) -> Outcome {
+        let mut client = psql_command(self.scratch.path(), &self.owner())?;
+        client.args(["--command", text]);
+        run_program(&mut client)
+    }
+
+    /// Whether a role would start with the secrets that lie there.
+    fn would_start(&self) -> Outcome<bool> {
+        let mut check = self.role("api")?;
+        check.arg("--only-check");
+        Ok(succeeds(&mut check))
+    }
+
+    /// How often roles that read a file began anew because of it.
+    fn began(&self) -> Vec<usize> {
+        ROLES.iter().map(|role| self.said(role).matches("starting again with them").count()).collect()
+    }
+
+    /// Writes a file and waits until every role that reads it has begun anew and is ready.
+    fn change(&self, name: &str, text: &str, readers: &[&str]) -> Outcome<Duration> {
+        let before = self.began();
+        let since = now();
+        self.write(name, text)?;
+        let all = poll(LONGEST, || {
+            let after = self.began();
+            let done =
+                self.ports.iter().zip(before.iter().zip(&after)).all(|((role, _, ops), (before, after))| {
+                    !readers.contains(role) || (after > before && is_new(*ops, self, name))
+                });
+            done.then_some(())
+        });
+        all.ok_or_else(|| {
+            let said: Vec<String> = ROLES
+                .iter()
+                .map(|role| {
+                    let text = self.said(role);
+                    let last: Vec<&str> = text.lines().rev().take(4).collect();
+                    format!("{role}: {}", last.into_iter().rev().collect::<Vec<_>>().join("\n    "))
+                })
+                .collect();
+            let (seconds, said) = (LONGEST.as_secs(), said.join("\n    "));
+            Failure::new(format!("not everybody took {name} within {seconds} s\n    {said}"))
+        })?;
+        Ok(since.elapsed())
+    }
+
+    fn rotate(&self, findings: &mut Vec<Finding>) -> Outcome {
+        let asking = Asking::start(
+            self.port("api"),
+            self.port("analytics"),
+            &self.scratch.path().join("keys/logins.json"),
+        )?;
+        let quiet = Duration::from_secs(3);
+        sleep(quiet);
+
+        self.login("platform_b", "second")?;
+        let took = self.change("database-url", &self.database_url("platform_b", "second"), &ROLES)?;
+        println!("  login of the database: everybody has the new one after {} ms", took.as_millis());
+        self.sql("drop owned by platform_a; drop role platform_a")?;
+        let old = self.database_url("platform_a", "first");
+        if !self.refuses("database-url", &old)? {
+            findings.push(Finding::new("database", "the old login still opens it"));
+        }
+
+        self.redis(&["ACL", "SETUSER", "tradesense", ">second"])?;
+        self.write("cache-url", &self.redis_url("second"))?;
+        let took = self.change("redis-url", &self.redis_url("second"), &ROLES)?;
+        println!("  password of Redis: everybody has the new one after {} ms", took.as_millis());
+        self.redis(&["ACL", "SETUSER", "tradesense", "<first"])?;
+        if !self.refuses("redis-url", &self.redis_url("first"))? {
+            findings.push(Finding::new("redis", "the old password still opens it"));
+        }
+
+        for (what, file, text) in [
+            ("what bounces are signed with", "bounce-key", "0123456789abcdef:fedcba9876543210"),
+            ("key of a provider", "payments/stripe.key", "sk_test_nmlkjihgfedcba9876543210"),
+            (
+                "what a provider signs with",
+                "payments/stripe-webhook.secret",
+                "whsec_ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=",
+            ),
+        ] {
+            let took = self.change(file, text, &["api", "worker"])?;
+            println!("  {what}: everybody has the new one after {} ms", took.as_millis());
+        }
+        let mut new_key = self.tradesense()?;
+        new_key.args(["audit", "new-key", "--keys-dir"]).arg(self.scratch.path().join("keys"));
+        let before = self.began();
+        output(&mut new_key)?;
+        let handed = poll(LONGEST, || {
+            let after = self.began();
+            (after.iter().zip(&before).all(|(after, before)| after > before)
+                && self.ports.iter().all(|(_, _, ops)| is_ready(*ops)))
+            .then_some(())
+        });
+        if handed.is_none() {
+            findings.push(Finding::new("audit log", "not everybody took its next key"));
+        }
+
+        // A secret that opens nothing changes nothing.
+        let before = self.began();
+        self.write("redis-url", &self.redis_url("wrong"))?;
+        let refused = poll(LONGEST, || self.ports.iter().all(|(_, _, ops)| refuses(*ops)).then_some(()));
+        if refused.is_none() || self.began() != before {
+            findings.push(Finding::new(
+                "a wrong secret",
+                "was not refused by everybody, or somebody started with it",
+            ));
+        }
+        self.write("redis-url", &self.redis_url("second"))?;
+        sleep(quiet);
+
+        let Asked { answered, failed, longest, faults } = asking.end();
+        println!(
+            "  {answered} answers, {failed} of them errors, the longest after {} ms",
+            longest.as_millis()
+        );
+        if answered < 500 || failed > 0 {
+            let said = self.warnings().join("\n    ");
+            findings.push(Finding::new(
+                "requests",
+                format!("{failed} of {answered} failed: {faults:?}\n    {said}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the old text in a file would let nobody start. Puts back what lies there before anybody takes it for new.
+    fn refuses(&self, name: &str, old: &str) -> Outcome<bool> {
+        let path = self.scratch.path().join(name);
+        let current = fs::read_to_string(&path).map_err(Failure::of("read a secret"))?;
+        self.write(name, old)?;
+        let starts = self.would_start();
+        self.write(name, &current)?;
+        Ok(!starts?)
+    }
+
+    fn close(mut self) -> Outcome {
+        self.servers.clear();
+        match self.database.take() {
+            Some(database) => stop_and_erase(database),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The figures of a process, empty while it does not answer.
+fn figures(ops: u16) -> String {
+    ask(ops, "GET", "/metrics", &[], "").map(|answer| answer.body).unwrap_or_default()
+}
+
+/// Whether a process serves with the file as it is now.
+fn is_new(ops: u16, place: &Place, name: &str) -> bool {
+    let written = fs::metadata(place.scratch.path().join(name)).and_then(|file| file.modified()).ok();
+    let seconds =
+        written.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |at| at.as_secs());
+    let name = name.rsplit('/').next().unwrap_or(name);
+    is_ready(ops)
+        && figures(ops).lines().any(|line| {
+            line.starts_with("secret_loaded_timestamp")
+                && line.contains(&format!("\"{name}\""))
+                && line.ends_with(&format!(" {seconds}"))
+        })
+}
+
+/// Whether a process says that secrets lie there which do not work.
+fn refuses(ops: u16) -> bool {
+    figures(ops).lines().any(|line| line.starts_with("tradesense_secrets_refused") && line.ends_with(" 1"))
+}
+
+/// Somebody who asks without a pause.
+struct Asking {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<(Duration, Vec<String>)>>,
+}
+
+struct Asked {
+    answered: u64,
+    failed: usize,
+    longest: Duration,
+    faults: Vec<String>,
+}
+
+impl Asking {
+    fn start(api: u16, analytics: u16, logins: &std::path::Path) -> Outcome<Self> {
+        let text = fs::read_to_string(logins).map_err(Failure::of("read the logins"))?;
+        let logins: Value = serde_json::from_str(&text).map_err(Failure::of("read the logins"))?;
+        let all: Vec<&Value> = logins.as_array().into_iter().flatten().collect();
+        let trader =
+            all.iter().find(|login| login["title"].as_str().is_some_and(|title| title.contains("rader")));
+        let trader = trader.ok_or_else(|| Failure::new(format!("no trader among {logins}")))?;
+        let body = serde_json::json!({"email": trader["email"], "password": trader["password"]}).to_string();
+        let json = "Content-Type: application/json";
+        let signed_in = ask(api, "POST", "/v1/auth/sign-in", &[json], &body)?;
+        let cookie = signed_in
+            .head
+            .lines()
+            .find_map(|line| {
+                line.to_ascii_lowercase().starts_with("set-cookie:").then(|| line[11..].trim().to_owned())
+            })
+            .and_then(|line| line.split(';').next().map(|pair| format!("Cookie: {pair}")))
+            .ok_or_else(|| {
+                Failure::new(format!("nobody is signed in: {} {}", signed_in.head, signed_in.body))
+            })?;
+        let offered = ask(api, "GET", "/v1/programs", &[], "")?;
+        let offered: Value = serde_json::from_str(&offered.body).map_err(Failure::of("read the programs"))?;
+        let program = offered.pointer("/items/0").cloned().unwrap_or_default();
+        let order =
+            serde_json::json!({"program": program["slug"], "version": program["version"]}).to_string();
+        let stop = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicU64::new(0));
+        let mut threads = Vec::new();
+        let requests: [(u16, &str, &str, bool); 4] = [
+            (api, "GET", "/v1/me", false),
+            (api, "POST", "/v1/purchases", true),
+            (api, "GET", "/v1/firm", false),
+            (analytics, "GET", "/v1/analytics/leaderboard", false),
+        ];
+        for (port, method, path, buys) in requests {
+            let (stop, answered, cookie, order) =
+                (Arc::clone(&stop), Arc::clone(&answered), cookie.clone(), order.clone());
+            threads.push(spawn(move || {
+                let (mut longest, mut faults) = (Duration::ZERO, Vec::new());
+                while !stop.load(Ordering::Relaxed) {
+                    let since = now();
+                    let headers: &[&str] =
+                        &[&cookie, "Content-Type: application/json", "Idempotency-Key: rotation"];
+                    let answer = ask(port, method, path, headers, if buys { &order } else { "" });
+                    longest = longest.max(since.elapsed());
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    match answer {
+                        Ok(Answer { status: 200..=299, .. }) => {}
+                        Ok(Answer { status, body, .. }) => {
+                            faults.push(format!("{method} {path}: {status} {body}"));
+                        }
+                        Err(Failure(text)) => faults.push(format!("{method} {path}: {text}")),
+                    }
+                    sleep(Duration::from_millis(20));
+                }
+                (longest, faults)
+            }));
+        }
+        Ok(Self { stop, answered, threads })
+    }
+
+    fn end(self) -> Asked {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended: Vec<(Duration, Vec<String>)> =
+            self.threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect();
+        let longest = ended.iter().map(|(longest, _)| *longest).max().unwrap_or_default();
+        let faults: Vec<String> = ended.into_iter().flat_map(|(_, faults)| faults).collect();
+        let failed = faults.len();
+        let faults = faults.into_iter().take(5).collect();
+        Asked { answered: self.answered.load(Ordering::Relaxed), failed, longest, faults }
+    }
+}

@@ -523,6 +523,16 @@ async fn a_difference_is_assigned_and_resolved_once_with_or_without_a_posting() 
     shop.compared(STRIPE).await;
     assert_eq!(shop.differences(DifferenceState::Assigned).await.len(), 1);
 
+    // Only what it is about is taken back for it.
+    let mut database = shop.world.database.superuser().await;
+    let other: uuid::Uuid = sqlx::query_scalar("select id from ledger_entries where kind = 'capture'")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    let told =
+        shop.books.resolve(&shop.admin, found.id, "Away.", Remedy::Reverse(EntryId::from_uuid(other))).await;
+    assert!(matches!(told, Err(AppError::Refused { code: "conflict", .. })), "{told:?}");
+
     // A hundred resolutions at once post once.
     let told = join_all(
         (0..20).map(|_| shop.books.resolve(&shop.admin, found.id, "A sale by hand.", Remedy::PostDifference)),

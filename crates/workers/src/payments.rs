@@ -82,12 +82,7 @@ impl MoneyKeeper {
     /// Looks after what waits for too long until it is to stop.
     pub async fn keep(self, mut stop: watch::Receiver<bool>) {
         loop {
-            if let Err(error) = self.round().await {
-                tracing::error!(
-                    error = as_error(&error),
-                    "looking after money that waits failed; trying again"
-                );
-            }
+            self.round().await;
             tokio::select! {
                 () = tokio::time::sleep(KEEPING) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -95,21 +90,50 @@ impl MoneyKeeper {
         }
     }
 
-    /// One round of what is looked after.
-    pub async fn round(&self) -> Result<(), AppError> {
+    /// One round of what is looked after. What fails for one part or one firm is told and tried again in the next round; all others
+    /// go on.
+    pub async fn round(&self) {
         let context = |firm| self.following.context(firm);
-        while self.checkouts.look_after(MOST_PAGES, &context).await? > 0 {}
+        done(
+            "payment pages",
+            None,
+            again(async || self.checkouts.look_after(MOST_PAGES, &context).await).await,
+        );
         for firm in &self.firms {
             let context = self.following.context(*firm);
-            while self.purchases.fulfil_opened(&context).await? > 0 {}
-            while self.purchases.expire_stale(&context).await? > 0 {}
-            while self.ledger.expire_holds(*firm).await? > 0 {}
-            self.refunds.janitor(&context).await?;
-            self.disputes.janitor(&context).await?;
-            self.payouts.advance(&context).await?;
-            self.payouts.janitor(&context).await?;
-            self.kyc.janitor(&context).await?;
+            let part = |part, looked| done(part, Some(*firm), looked);
+            part(
+                "purchases that are paid",
+                again(async || self.purchases.fulfil_opened(&context).await).await,
+            );
+            part(
+                "purchases that nobody pays",
+                again(async || self.purchases.expire_stale(&context).await).await,
+            );
+            part("holds", again(async || self.ledger.expire_holds(*firm).await).await);
+            part("refunds", self.refunds.janitor(&context).await.map(drop));
+            part("disputes", self.disputes.janitor(&context).await.map(drop));
+            part("payouts that wait", self.payouts.advance(&context).await.map(drop));
+            part("payouts on their way", self.payouts.janitor(&context).await.map(drop));
+            part("what is known of people", self.kyc.janitor(&context).await.map(drop));
         }
-        Ok(())
+    }
+}
+
+/// While there is something left.
+async fn again<N: Default + PartialEq>(look: impl AsyncFn() -> Result<N, AppError>) -> Result<(), AppError> {
+    while look().await? != N::default() {}
+    Ok(())
+}
+
+fn done(part: &'static str, firm: Option<FirmId>, looked: Result<(), AppError>) {
+    if let Err(error) = looked {
+        let firm = firm.map(tracing::field::display);
+        tracing::error!(
+            part,
+            firm,
+            error = as_error(&error),
+            "looking after money that waits failed; trying again"
+        );
     }
 }

@@ -293,6 +293,8 @@ create function tradesense_given_back(account uuid) returns boolean
         where own.firm_id = tradesense_firm() and own.id = account and paid.state in ('refunded', 'charged_back')
     )
 $$;
+revoke all on function tradesense_given_back(uuid) from public;
+grant execute on function tradesense_given_back(uuid) to tradesense_app;
 
 -- What the engine answered to a command of a payout, and the verdict that came with it, however long ago.
 create function tradesense_payout_answer(account uuid, command_key text)

@@ -14,10 +14,13 @@ use std::sync::atomic::Ordering;
 
 use crate::common::{FakeTaker, Owner, Taking, kyc, payouts, usd};
 use crate::connected::{Connected, connected};
+use app::disputes::{Disputes, Thresholds};
 use app::identity::Person;
 use app::kyc::{DocumentKind, Finding, Judgement, Standing};
-use app::ledger::{AsOf, LedgerStore as _};
+use app::ledger::{AsOf, Ledger, LedgerStore as _};
 use app::payments::Providers;
+use app::payments::checkouts::Checkouts;
+use app::payments::following::{Following, Parts};
 use app::payments::notices::{NewNotice, NoticeStore as _, Tried};
 use app::payments::port::{About, Notice, Provider, ProviderName};
 use app::payouts::{
@@ -25,8 +28,9 @@ use app::payouts::{
     PayoutStore as _, Payouts, Proven, Request, Settings, Subject, Taker, Wanted, csv, pain001,
 };
 use app::privacy::{Erased, PrivacyStore as _, State};
-use app::purchases::{Purchase, PurchaseEvent, PurchaseState, SANDBOX};
+use app::purchases::{Purchase, PurchaseEvent, PurchaseState, Purchases, SANDBOX};
 use app::reconciliation::{DifferenceState, Reconciliation, Subject as OwnBooks, Wanted as Wishes};
+use app::refunds::Refunds;
 use app::trading::{Desk, Line, LineError, Origin, Submitted, Views};
 use app::upkeep::{Upkeep, UpkeepStore as _};
 use app::{AppError, Context};
@@ -39,6 +43,7 @@ use testkit::payments::paypal::FakePaypal;
 use testkit::payments::stripe::FakeStripe;
 use testkit::{World, program};
 use tokio::sync::{mpsc, oneshot};
+use workers::payments::MoneyKeeper;
 
 struct House {
     world: World,
@@ -769,6 +774,47 @@ async fn what_has_arrived_of_payouts_agrees_with_the_books_and_is_found_where_it
         .await
         .unwrap();
     assert_eq!(found().await, [("paid_out".to_owned(), Some(80_000), Some(0))]);
+}
+
+#[tokio::test]
+async fn what_fails_for_one_part_of_the_money_holds_up_no_other_one() {
+    let house = house().await;
+    let world = &house.world;
+    let (clock, rng) = (world.clock.clone(), world.rng.clone());
+    let store = || world.store.clone();
+    let providers = || house.providers.clone();
+    let purchases = Arc::new(Purchases::new(store(), store(), clock.clone(), rng.clone()));
+    let checkouts = Checkouts::new(store(), purchases.clone(), providers(), clock.clone(), rng.clone());
+    let checkouts = Arc::new(checkouts);
+    let refunds = Arc::new(Refunds::new(store(), providers(), clock.clone(), rng.clone()));
+    let disputes =
+        Arc::new(Disputes::new(store(), store(), providers(), Thresholds::default(), clock.clone()));
+    let parts = Parts {
+        providers: providers(),
+        checkouts: checkouts.clone(),
+        refunds: refunds.clone(),
+        disputes: disputes.clone(),
+        payouts: house.payouts.clone(),
+    };
+    let keeper = MoneyKeeper {
+        following: Arc::new(Following::new(store(), parts, clock.clone(), rng)),
+        checkouts,
+        refunds,
+        disputes,
+        payouts: house.payouts.clone(),
+        kyc: Arc::new(kyc(world).0),
+        purchases,
+        ledger: Arc::new(Ledger::new(store(), clock)),
+        // One of them is unknown here.
+        firms: vec![FirmId::derived(&[b"nobody"]), house.firm],
+        purchase_paid: Arc::default(),
+    };
+    let payout = house.approved("one", to_stripe()).await;
+    let mut owner = world.database.superuser().await;
+    let away = "revoke select on checkouts, disputes, refunds from tradesense_app, tradesense_worker";
+    sqlx::raw_sql(away).execute(&mut owner).await.unwrap();
+    keeper.round().await;
+    assert_eq!(house.state(&payout).await, PayoutState::Settled);
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ use async_trait::async_trait;
 use engine::Key;
 use futures_util::future::join_all;
 use kernel::{Clock as _, EntryId, FirmId, HoldId, Money, PurchaseId, Side, Span};
+use testkit::payments::Fault;
 use testkit::payments::paypal::FakePaypal;
 use testkit::payments::stripe::FakeStripe;
 use testkit::{World, program};
@@ -499,6 +500,34 @@ async fn runs_that_are_interrupted_or_done_by_many_at_once_do_the_work_once() {
     // Without the payment that nobody told us of.
     let lost = 49_000 - (49_000 * 29 / 1_000 + 30);
     assert_eq!(shop.clearing(ProviderName::Stripe).await, shop.stripe.balance("usd") - lost);
+}
+
+#[tokio::test]
+async fn a_comparison_that_cannot_go_on_waits_and_holds_up_no_other_one() {
+    let shop = shop().await;
+    shop.sold("one", ProviderName::Stripe).await;
+    shop.later(5 * 3_600);
+    let nobody = shop.world.context(shop.firm);
+    for subject in [PAYPAL, STRIPE, Subject::Own] {
+        shop.books.begin(&nobody, subject).await.unwrap();
+    }
+    // A read is tried three times.
+    for _ in 0..6 {
+        shop.stripe.meets("GET /v1/balance_transactions", Fault::Fail(500));
+    }
+    assert_eq!(shop.books.janitor(&nobody).await.unwrap(), 2);
+    assert_eq!(shop.stripe.faults_waiting(), 3);
+    for _ in 0..3 {
+        assert_eq!(shop.books.janitor(&nobody).await.unwrap(), 0);
+    }
+    assert_eq!(shop.stripe.faults_waiting(), 3, "nobody is asked meanwhile");
+    shop.later(3);
+    assert_eq!(shop.books.janitor(&nobody).await.unwrap(), 0);
+    assert_eq!(shop.stripe.faults_waiting(), 0);
+    shop.later(2);
+    assert_eq!(shop.books.janitor(&nobody).await.unwrap(), 0, "it has stood still for longer");
+    shop.later(1);
+    assert_eq!(shop.books.janitor(&nobody).await.unwrap(), 1);
 }
 
 #[tokio::test]

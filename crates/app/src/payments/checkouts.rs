@@ -279,10 +279,11 @@ impl Checkouts {
         if let Some(session) = &open.session {
             let provider = self.providers.of(context.firm, open.provider)?;
             let closed = provider.close_checkout(session).await;
-            let Some(closed) = self.unless_gone(open, closed, "closing a page at a provider")? else {
-                return self.expire(context, open).await;
+            let closed = self.unless_gone(open, closed, "closing a page at a provider")?;
+            let paid = |page: &port::Checkout| {
+                page.payment.as_ref().is_some_and(|payment| payment.state == PaymentState::Captured)
             };
-            if closed.payment.as_ref().is_some_and(|payment| payment.state == PaymentState::Captured) {
+            if let Some(closed) = closed.filter(paid) {
                 self.told(context, open, &closed).await?;
                 return Err(settled());
             }
@@ -332,12 +333,13 @@ impl Checkouts {
         session: &str,
     ) -> Result<Option<PersonId>, AppError> {
         let provider = self.providers.of(context.firm, name)?;
-        let mut found = provider.checkout(session).await.map_err(failed("pulling a page"))?;
+        let mut found = provider.checkout(session).await.map_err(failed(PULLING))?;
         let purchase = found.purchase.as_deref().and_then(|text| text.parse().ok());
         if let Some(purchase) = purchase
             && self.purchases.is_open(context.firm, purchase).await?
         {
-            found = captured(provider.as_ref(), found, session).await?;
+            let key = capture_key(session)?;
+            found = captured(provider.as_ref(), found, session, &key).await.map_err(failed(PULLING))?;
         }
         match &found.payment {
             Some(payment) => self.paid(context, name, payment).await,
@@ -347,18 +349,25 @@ impl Checkouts {
 
     async fn pull(&self, context: &Context, checkout: &Checkout, session: &str) -> Result<(), AppError> {
         let provider = self.providers.of(context.firm, checkout.provider)?;
-        let found = provider.checkout(session).await;
-        let Some(mut found) = self.unless_gone(checkout, found, "pulling a page")? else {
-            return self.expire(context, checkout).await;
-        };
+        let mut found = provider.checkout(session).await;
         // What a buyer agreed to on a page that they left, or for what is paid by now, stays theirs.
         if checkout.state.is_open() && self.purchases.is_open(context.firm, checkout.purchase).await? {
-            found = captured(provider.as_ref(), found, session).await?;
+            let key = capture_key(session)?;
+            found = match found {
+                Ok(page) => captured(provider.as_ref(), page, session, &key).await,
+                Err(failure) => Err(failure),
+            };
         }
-        self.told(context, checkout, &found).await
+        match self.unless_gone(checkout, found, PULLING)? {
+            Some(found) => self.told(context, checkout, &found).await,
+            None => {
+                let ends = (CheckoutState::Expired, PurchaseEvent::Expired);
+                self.ended(context, checkout, ends, self.clock.now()).await
+            }
+        }
     }
 
-    /// How a page stands; nothing if its time is over and the provider no longer knows it.
+    /// How a page stands; nothing if its time is over and the provider will not say.
     fn unless_gone(
         &self,
         checkout: &Checkout,
@@ -369,12 +378,6 @@ impl Checkouts {
             Err(Failure::Refused(_)) if self.clock.now() >= checkout.expires_at => Ok(None),
             found => found.map(Some).map_err(failed(doing)),
         }
-    }
-
-    /// A page closed without a payment.
-    async fn expire(&self, context: &Context, checkout: &Checkout) -> Result<(), AppError> {
-        let at = self.clock.now();
-        self.ended(context, checkout, (CheckoutState::Expired, PurchaseEvent::Expired), at).await
     }
 
     /// Does what follows from how a page stands.
@@ -515,20 +518,26 @@ impl Checkouts {
     }
 }
 
+const PULLING: &str = "pulling a page and taking what its buyer agreed to";
+
+fn capture_key(session: &str) -> Result<Reference, AppError> {
+    reference(&format!("capture-{session}"))
+}
+
 /// Takes the money if the buyer has agreed. A means of payment that is declined is not the end: the buyer may choose another one,
 /// until the page closes.
 async fn captured(
     provider: &dyn Provider,
     found: port::Checkout,
     session: &str,
-) -> Result<port::Checkout, AppError> {
+    key: &Reference,
+) -> Result<port::Checkout, Failure> {
     if found.state != At::Approved {
         return Ok(found);
     }
-    let key = reference(&format!("capture-{session}"))?;
-    match provider.capture(session, &key).await {
+    match provider.capture(session, key).await {
         Err(Failure::Declined(_)) => Ok(port::Checkout { state: At::Open, ..found }),
-        answer => answer.map_err(failed("taking what a buyer agreed to")),
+        answer => answer,
     }
 }
 

@@ -390,6 +390,11 @@ fn judge(money: &Cash<'_>, said: &PurchaseEvent, event: Event) -> Result<(Happen
             (Happening::RefundFailed, Postings { entries, tax: mended })
         }
         PurchaseEvent::DisputeOpened { provider, amount, fee, .. } => {
+            // The payment of one that has ended may still be told, and brings it back, unless it had no use for it.
+            let came = money.history.iter().any(|it| it.what == Happening::PaidAgain);
+            if purchase.state.is_dead() && !came {
+                return Err(conflict("The payment that is disputed is not known yet."));
+            }
             let entry = posting::dispute_opened(event, provider, *amount, *fee)?;
             (Happening::DisputeOpened, Some(entry).into())
         }

@@ -358,13 +358,11 @@ impl Checkouts {
                 Err(failure) => Err(failure),
             };
         }
-        match self.unless_gone(checkout, found, PULLING)? {
-            Some(found) => self.told(context, checkout, &found).await,
-            None => {
-                let ends = (CheckoutState::Expired, PurchaseEvent::Expired);
-                self.ended(context, checkout, ends, self.clock.now()).await
-            }
-        }
+        let Some(found) = self.unless_gone(checkout, found, PULLING)? else {
+            let ends = (CheckoutState::Expired, PurchaseEvent::Expired);
+            return self.ended(context, checkout, ends, self.clock.now()).await;
+        };
+        self.told(context, checkout, &found).await
     }
 
     /// How a page stands; nothing if its time is over and the provider will not say.

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::AppError;
 use app::disputes::Disputes;
 use app::kyc::Kyc;
 use app::ledger::Ledger;
@@ -13,6 +12,7 @@ use app::payments::following::Following;
 use app::payouts::Payouts;
 use app::purchases::Purchases;
 use app::refunds::Refunds;
+use app::{AppError, Context};
 use kernel::FirmId;
 use tokio::sync::{Notify, watch};
 
@@ -93,37 +93,41 @@ impl MoneyKeeper {
     /// One round of what is looked after. What fails for one part or one firm is told and tried again in the next round; all others
     /// go on.
     pub async fn round(&self) {
-        let context = |firm| self.following.context(firm);
-        done(
-            "payment pages",
-            None,
-            again(async || self.checkouts.look_after(MOST_PAGES, &context).await).await,
-        );
+        done("payment pages", None, self.pages().await);
         for firm in &self.firms {
             let context = self.following.context(*firm);
-            let part = |part, looked| done(part, Some(*firm), looked);
-            part(
-                "purchases that are paid",
-                again(async || self.purchases.fulfil_opened(&context).await).await,
-            );
-            part(
-                "purchases that nobody pays",
-                again(async || self.purchases.expire_stale(&context).await).await,
-            );
-            part("holds", again(async || self.ledger.expire_holds(*firm).await).await);
-            part("refunds", self.refunds.janitor(&context).await.map(drop));
-            part("disputes", self.disputes.janitor(&context).await.map(drop));
-            part("payouts that wait", self.payouts.advance(&context).await.map(drop));
-            part("payouts on their way", self.payouts.janitor(&context).await.map(drop));
-            part("what is known of people", self.kyc.janitor(&context).await.map(drop));
+            let of = Some(*firm);
+            done("purchases that are paid", of, self.fulfil(&context).await);
+            done("purchases that nobody pays", of, self.expire(&context).await);
+            done("holds", of, self.expire_holds(*firm).await);
+            done("refunds", of, self.refunds.janitor(&context).await.map(drop));
+            done("disputes", of, self.disputes.janitor(&context).await.map(drop));
+            done("payouts that wait", of, self.payouts.advance(&context).await.map(drop));
+            done("payouts on their way", of, self.payouts.janitor(&context).await.map(drop));
+            done("what is known of people", of, self.kyc.janitor(&context).await.map(drop));
         }
     }
-}
 
-/// While there is something left.
-async fn again<N: Default + PartialEq>(look: impl AsyncFn() -> Result<N, AppError>) -> Result<(), AppError> {
-    while look().await? != N::default() {}
-    Ok(())
+    async fn pages(&self) -> Result<(), AppError> {
+        let context = |firm| self.following.context(firm);
+        while self.checkouts.look_after(MOST_PAGES, &context).await? > 0 {}
+        Ok(())
+    }
+
+    async fn fulfil(&self, context: &Context) -> Result<(), AppError> {
+        while self.purchases.fulfil_opened(context).await? > 0 {}
+        Ok(())
+    }
+
+    async fn expire(&self, context: &Context) -> Result<(), AppError> {
+        while self.purchases.expire_stale(context).await? > 0 {}
+        Ok(())
+    }
+
+    async fn expire_holds(&self, firm: FirmId) -> Result<(), AppError> {
+        while self.ledger.expire_holds(firm).await? > 0 {}
+        Ok(())
+    }
 }
 
 fn done(part: &'static str, firm: Option<FirmId>, looked: Result<(), AppError>) {

@@ -23,7 +23,7 @@ use crate::ledger::{Entry, LedgerError, Provider};
 use crate::payments::Providers;
 use crate::payments::port::{Failure, ProviderName};
 use crate::trading::{AuditEntry, Digests};
-use crate::{AppError, Context, Permission};
+use crate::{AppError, Context, Permission, with_causes};
 
 pub use judge::{Both, Family, Judged, Line, Move, Name, disputes_by_payment, judge, name_of};
 pub use port::{
@@ -553,8 +553,7 @@ impl Reconciliation {
 
     /// As long again as it has not moved, at most [`LONGEST_WAIT`].
     async fn put_off(&self, firm: FirmId, id: RunId, error: &AppError) -> Result<(), AppError> {
-        let error: &dyn std::error::Error = error;
-        tracing::warn!(%firm, run = %id, error, "a comparison of the books does not go on; trying again");
+        tracing::warn!(%firm, run = %id, error = with_causes(error), "a comparison of the books does not go on; trying again");
         let now = self.clock.now();
         let moved_at = self.store.run(firm, id).await?.map_or(now, |run| run.moved_at);
         let stood = now.since(moved_at).unwrap_or(LONGEST_WAIT);

@@ -20,7 +20,8 @@ pub enum Upkeep {
     Measurements,
     /// Quotes that the gate kept out, 90 days later.
     RefusedQuotes,
-    /// What providers of money have told, 400 days later; never what is still to be followed.
+    /// What providers of money have told, 400 days later; never what is still to be followed. The bytes that came go after 30 days
+    /// if they are about nobody that we know.
     ProviderNotices,
 }
 

@@ -10,8 +10,8 @@ create table ledger_entries (
     -- The order of recording.
     number bigint generated always as identity,
     kind text not null,
-    -- What it is about, such as `purchase:0198...`.
-    cause text not null,
+    -- What it is about, such as `purchase:0198...`. Looked for by how it begins, whatever the database's own order of letters is.
+    cause text collate "C" not null,
     effective_at timestamptz not null,
     recorded_at timestamptz not null,
     reverses_id uuid,

@@ -48,7 +48,7 @@ create table provider_notices (
     about text not null,
     happened_at timestamptz not null,
     received_at timestamptz not null,
-    -- What came, byte by byte. Gone with the erasure of whom it is about.
+    -- What came, byte by byte. Gone with the erasure of whom it is about, and in time if it is about nobody that we know.
     body bytea,
     -- Whom it turned out to be about.
     person_id uuid,
@@ -97,7 +97,7 @@ grant update (session, page, state, next_at, looked, ended_at) on checkouts to t
 grant select, update (next_at, looked) on checkouts to tradesense_worker;
 
 grant select, insert on provider_notices to tradesense_app;
-grant update (body, person_id, state, next_at, settled_at, error) on provider_notices to tradesense_app;
+grant update (body, person_id, state, attempts, next_at, settled_at, error) on provider_notices to tradesense_app;
 grant select (firm_id, provider, event, kind, about_kind, about, received_at, state, attempts, next_at), delete
     on provider_notices to tradesense_worker;
 grant update (attempts, next_at) on provider_notices to tradesense_worker;

@@ -84,9 +84,13 @@ create table payouts (
     -- `rules::payout::Precheck` at the request, and the trader's share by it.
     precheck text not null,
     expected_minor bigint not null,
+    -- How many people have to agree, by what the firm had set then.
+    reviewers_needed smallint not null,
     state text not null,
     method text not null,
     payee_sealed bytea not null,
+    -- Who of the firm's people said whom it goes to; null if the trader did.
+    payee_by uuid,
     -- How many commands the engine answered with "not now".
     tries integer not null default 0,
     -- Since when the engine may have been asked.
@@ -107,26 +111,31 @@ create table payouts (
     constraint payouts_once unique (firm_id, person_id, idempotency_key),
     constraint payouts_state_known check (state in (
         'requested', 'awaiting_identity', 'in_review', 'approved', 'taken', 'reserved', 'sending', 'sent', 'settled', 'failed',
-        'returned', 'refused', 'rejected', 'withdrawn'
+        'returned', 'payee_in_review', 'refused', 'rejected', 'withdrawn'
     )),
     constraint payouts_method_known check (method in ('stripe', 'paypal', 'bank_file', 'manual')),
     constraint payouts_amounts check (asked_micros > 0 and expected_minor >= 0 and taken_micros > 0 and share_minor >= 0),
     constraint payouts_taken_whole check (
         (taken_micros is null) = (share_minor is null)
-        and (state in ('taken', 'reserved', 'sending', 'sent', 'settled', 'failed', 'returned')) = (taken_micros is not null)
+        and (state in ('taken', 'reserved', 'sending', 'sent', 'settled', 'failed', 'returned', 'payee_in_review'))
+            = (taken_micros is not null)
     ),
-    constraint payouts_counted check (tries >= 0 and attempt >= 0),
+    constraint payouts_counted check (tries >= 0 and attempt >= 0 and reviewers_needed > 0),
     constraint payouts_reason_length check (char_length(reason) <= 500),
     constraint payouts_fingerprint_length check (octet_length(fingerprint) = 32),
     constraint payouts_person foreign key (firm_id, person_id) references people (firm_id, id),
-    constraint payouts_account foreign key (firm_id, account_id) references accounts (firm_id, id)
+    constraint payouts_account foreign key (firm_id, account_id) references accounts (firm_id, id),
+    constraint payouts_payee_by foreign key (firm_id, payee_by) references people (firm_id, id)
 );
--- However many ask at once, one is under way.
+-- However many ask at once, one is under way. What comes back, or is sent again, while the next one is under way is another matter:
+-- whoever asks for a payout looks whether there is one like that.
 create unique index payouts_one_open on payouts (firm_id, account_id)
+    where state in ('requested', 'awaiting_identity', 'in_review', 'approved', 'taken', 'reserved', 'sending', 'sent') and attempt <= 1;
+create index payouts_by_account on payouts (firm_id, account_id)
     where state not in ('settled', 'refused', 'rejected', 'withdrawn');
 create index payouts_by_person on payouts (firm_id, person_id, requested_at);
 create index payouts_moving on payouts (firm_id, looked_at)
-    where state not in ('settled', 'refused', 'rejected', 'withdrawn', 'failed', 'returned');
+    where state not in ('settled', 'refused', 'rejected', 'withdrawn', 'failed', 'returned', 'payee_in_review');
 
 -- A file for a bank.
 create table payout_batches (
@@ -173,15 +182,17 @@ create unique index payout_attempts_reference_once on payout_attempts (firm_id, 
     where reference is not null and method in ('stripe', 'paypal');
 create index payout_attempts_by_batch on payout_attempts (firm_id, batch_id) where batch_id is not null;
 
--- Who let a payout go or not. Each of the firm's people once.
+-- Who let a payout go or not. Each of the firm's people once, and once for each payee that came later.
 create table payout_reviews (
     firm_id uuid not null,
     payout_id uuid not null,
+    -- 0 for all that was asked for, later the attempt whose payee is another one.
+    attempt integer not null,
     reviewer_id uuid not null,
     approves boolean not null,
     reason text not null,
     at timestamptz not null,
-    constraint payout_reviews_key primary key (firm_id, payout_id, reviewer_id),
+    constraint payout_reviews_key primary key (firm_id, payout_id, attempt, reviewer_id),
     constraint payout_reviews_reason_length check (char_length(reason) between 1 and 500),
     constraint payout_reviews_payout foreign key (firm_id, payout_id) references payouts (firm_id, id),
     constraint payout_reviews_reviewer foreign key (firm_id, reviewer_id) references people (firm_id, id)
@@ -204,7 +215,8 @@ create table payout_events (
     constraint payout_events_key primary key (firm_id, payout_id, number),
     constraint payout_events_what_known check (what in (
         'requested', 'identity_needed', 'identity_known', 'reviewed', 'approved', 'rejected', 'withdrawn', 'take_begun', 'later',
-        'taken', 'nothing_owed', 'refused', 'reserved', 'begun', 'sent', 'settled', 'fee_known', 'failed', 'returned', 'sent_again'
+        'taken', 'nothing_owed', 'refused', 'reserved', 'begun', 'sent', 'settled', 'fee_known', 'failed', 'returned', 'sent_again',
+        'payee_changed', 'payee_approved', 'payee_rejected'
     )),
     constraint payout_events_detail_length check (char_length(detail) <= 500),
     constraint payout_events_payout foreign key (firm_id, payout_id, person_id) references payouts (firm_id, id, person_id)
@@ -264,10 +276,25 @@ grant update (one_reviewer_minor), delete on payout_limits to tradesense_app;
 grant update (state, verifier, reference, reason, reviewer_id, started_at, submitted_at, decided_at, expires_at, looked_at)
     on identity_checks to tradesense_app;
 grant delete on identity_documents to tradesense_app;
-grant update (state, method, payee_sealed, tries, take_began_at, verdict, taken_micros, share_minor, attempt, reason, moved_at,
+grant update (state, method, payee_sealed, payee_by, tries, take_began_at, verdict, taken_micros, share_minor, attempt, reason, moved_at,
               looked_at) on payouts to tradesense_app;
 grant update (state, reference, asked_at, fee_minor, fee_currency, reason) on payout_attempts to tradesense_app;
 grant delete on payout_blocks to tradesense_app;
+
+-- Whether what an account was bought with was given back, or taken back for good by the buyer's bank: it pays nothing any more. What
+-- was bought first pays for what begins anew with it, too.
+create function tradesense_given_back(account uuid) returns boolean
+    language sql stable as $$
+    select exists (
+        select from accounts own
+        join challenges challenge on challenge.firm_id = own.firm_id and challenge.id = own.challenge_id
+        join purchases bought on bought.firm_id = challenge.firm_id and bought.id = challenge.purchase_id
+        join purchases paid on paid.firm_id = bought.firm_id and paid.id in (bought.id, bought.root_id)
+        where own.firm_id = tradesense_firm() and own.id = account and paid.state in ('refunded', 'charged_back')
+    )
+$$;
+revoke all on function tradesense_given_back(uuid) from public;
+grant execute on function tradesense_given_back(uuid) to tradesense_app;
 
 -- What the engine answered to a command of a payout, and the verdict that came with it, however long ago.
 create function tradesense_payout_answer(account uuid, command_key text)
@@ -278,6 +305,7 @@ create function tradesense_payout_answer(account uuid, command_key text)
     left join verdicts verdict on verdict.firm_id = said.firm_id and verdict.account_id = said.account_id
                                and verdict.at = said.at and verdict.kind in ('payout', 'payout_refusal')
     where said.firm_id = tradesense_firm() and said.account_id = account and said.key = command_key
+      and split_part(said.act, '"', 2) = 'payout'
     order by said.seq
     limit 1
 $$;
@@ -324,7 +352,7 @@ create function tradesense_payouts_of(person uuid) returns table (kind text, con
     select 'identity_documents', to_jsonb(own) - 'bytes_sealed' from identity_documents own
     where own.firm_id = tradesense_firm() and own.person_id = person
     union all
-    select 'payouts', to_jsonb(own) - 'payee_sealed' from payouts own
+    select 'payouts', to_jsonb(own) - 'payee_sealed' - 'payee_by' from payouts own
     where own.firm_id = tradesense_firm() and own.person_id = person
     union all
     select 'payout_attempts', to_jsonb(own) - 'payee_sealed' from payout_attempts own

@@ -15,6 +15,8 @@ create table refunds (
     origin text not null,
     asked_by uuid,
     idempotency_key text,
+    -- SHA-256 over what was asked for: the same key with something else is another request.
+    fingerprint bytea,
     state text not null,
     -- The provider's name of it.
     known_as text,
@@ -31,7 +33,9 @@ create table refunds (
     constraint refunds_state_known check (state in ('asked', 'pending', 'done', 'failed')),
     constraint refunds_origin_known check (origin in ('asked', 'overpaid', 'at_provider')),
     constraint refunds_asked_whole check ((origin = 'asked') = (asked_by is not null)
-                                          and (asked_by is null) = (idempotency_key is null)),
+                                          and (asked_by is null) = (idempotency_key is null)
+                                          and (asked_by is null) = (fingerprint is null)),
+    constraint refunds_fingerprint_length check (octet_length(fingerprint) = 32),
     constraint refunds_named check (state in ('asked', 'failed') or known_as is not null),
     constraint refunds_looked_at check (next_at is null or state in ('asked', 'pending')),
     constraint refunds_amount_positive check (amount_minor > 0),
@@ -61,7 +65,9 @@ create table disputes (
     payment text not null,
     amount_minor bigint not null,
     currency text not null,
+    -- What the provider takes for it, in whichever currency.
     fee_minor bigint,
+    fee_currency text,
     reason text not null,
     state text not null,
     -- A question so far, with the money still ours.
@@ -78,7 +84,8 @@ create table disputes (
     constraint disputes_buyer unique (firm_id, id, person_id),
     constraint disputes_state_known check (state in ('needs_answer', 'under_review', 'won', 'lost')),
     constraint disputes_amount_positive check (amount_minor > 0 and fee_minor >= 0),
-    constraint disputes_currency_form check (currency ~ '^[A-Z]{3}$'),
+    constraint disputes_currency_form check (currency ~ '^[A-Z]{3}$' and fee_currency ~ '^[A-Z]{3}$'),
+    constraint disputes_fee_whole check ((fee_minor is null) = (fee_currency is null)),
     constraint disputes_provider_form check (provider ~ '^[a-z][a-z0-9_]{0,31}$'),
     constraint disputes_names_length check (char_length(payment) between 1 and 255 and char_length(known_as) between 1 and 255
                                             and char_length(reason) <= 255),
@@ -147,10 +154,12 @@ begin
 end
 $$;
 grant update (state, known_as, said, tries, next_at, changed_at) on refunds to tradesense_app;
-grant update (amount_minor, fee_minor, reason, state, inquiry, answer_by, changed_at, next_at, explanation) on disputes to tradesense_app;
+grant update (amount_minor, fee_minor, fee_currency, reason, state, inquiry, answer_by, changed_at, next_at, explanation) on disputes to tradesense_app;
 grant update (state, said, changed_at) on dispute_answers to tradesense_app;
 -- The rate of a month is a count of its payments.
 create index purchase_events_payments on purchase_events (firm_id, at) where what in ('captured', 'paid_again');
+-- What is to be given back is looked for every few seconds.
+create index purchase_events_paid_again on purchase_events (firm_id, number) where what = 'paid_again';
 
 -- When somebody signed in or took their data with them: what the audit log says of it, and nothing else of it. Until an instant, so
 -- that what was handed in can be put together again.

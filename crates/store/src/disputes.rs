@@ -37,6 +37,7 @@ struct DisputeRow {
     amount_minor: i64,
     currency: String,
     fee_minor: Option<i64>,
+    fee_currency: Option<String>,
     reason: String,
     state: String,
     inquiry: bool,
@@ -50,7 +51,7 @@ struct DisputeRow {
 
 impl DisputeRow {
     fn read(self) -> Result<Dispute, Inconsistent> {
-        let fee = |minor| money(DISPUTES, minor, &self.currency);
+        let fee = self.fee_minor.zip(self.fee_currency);
         Ok(Dispute {
             id: DisputeId::from_uuid(self.id),
             provider: provider(DISPUTES, &self.provider)?,
@@ -59,7 +60,7 @@ impl DisputeRow {
             person: PersonId::from_uuid(self.person_id),
             payment: self.payment,
             amount: money(DISPUTES, self.amount_minor, &self.currency)?,
-            fee: self.fee_minor.map(fee).transpose()?,
+            fee: fee.map(|(minor, currency)| money(DISPUTES, minor, &currency)).transpose()?,
             reason: self.reason,
             stand: Stand {
                 state: by_word(DISPUTES, &STATES, word, &self.state)?,
@@ -90,7 +91,8 @@ async fn disputes_in_tx(tx: &mut Tx, which: Which, most: i64) -> Result<Vec<Disp
     let rows = sqlx::query_as!(
         DisputeRow,
         r#"select dispute.id, dispute.provider, dispute.known_as, dispute.purchase_id, dispute.person_id, dispute.payment,
-                  dispute.amount_minor, dispute.currency, dispute.fee_minor, dispute.reason, dispute.state, dispute.inquiry,
+                  dispute.amount_minor, dispute.currency, dispute.fee_minor, dispute.fee_currency, dispute.reason, dispute.state,
+                  dispute.inquiry,
                   dispute.answer_by as "answer_by: At", dispute.opened_at as "opened_at: At",
                   dispute.changed_at as "changed_at: At", dispute.next_at as "next_at: At", dispute.explanation,
                   hold.at as "held_since?: At"
@@ -393,10 +395,11 @@ async fn write_in_tx(tx: &mut Tx, dispute: &Dispute) -> Result<(), AppError> {
     let firm = tx.firm();
     sqlx::query!(
         "insert into disputes (firm_id, id, provider, known_as, purchase_id, person_id, payment, amount_minor, currency, fee_minor,
-                               reason, state, inquiry, answer_by, opened_at, changed_at, next_at, explanation)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+                               reason, state, inquiry, answer_by, opened_at, changed_at, next_at, explanation, fee_currency)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
          on conflict on constraint disputes_key do update
-         set amount_minor = excluded.amount_minor, fee_minor = excluded.fee_minor, reason = excluded.reason, state = excluded.state,
+         set amount_minor = excluded.amount_minor, fee_minor = excluded.fee_minor, fee_currency = excluded.fee_currency,
+             reason = excluded.reason, state = excluded.state,
              inquiry = excluded.inquiry, answer_by = excluded.answer_by, changed_at = excluded.changed_at,
              next_at = excluded.next_at, explanation = excluded.explanation",
         firm.uuid(),
@@ -417,6 +420,7 @@ async fn write_in_tx(tx: &mut Tx, dispute: &Dispute) -> Result<(), AppError> {
         At(dispute.changed_at) as _,
         dispute.next_at.map(At) as _,
         dispute.explanation,
+        dispute.fee.map(|fee| fee.currency().code()),
     )
     .execute(tx.connection())
     .await

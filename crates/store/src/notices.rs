@@ -102,7 +102,11 @@ impl NoticeStore for Store {
             "update provider_notices
              set state = $4, person_id = coalesce($5, person_id),
                  next_at = clock_timestamp() + $6::bigint * interval '1 microsecond', error = $7,
-                 settled_at = case when $4 = 'done' then $8::timestamptz end
+                 settled_at = case when $4 = 'done' then $8::timestamptz end,
+                 -- Whoever was erased before they were told of is forgotten here, too.
+                 body = case when not exists (select from people person
+                                              where person.firm_id = $1 and person.id = coalesce($5, person_id)
+                                                and person.erased_at is not null) then body end
              where firm_id = $1 and provider = $2 and event = $3 and state = 'waiting'",
             claimed.firm.uuid(),
             claimed.provider.word(),
@@ -159,7 +163,7 @@ impl NoticeStore for Store {
     async fn again(&self, firm: FirmId, provider: ProviderName, event: &str) -> Result<bool, AppError> {
         let mut tx = self.begin(firm).await?;
         let woken = sqlx::query!(
-            "update provider_notices set state = 'waiting', next_at = clock_timestamp()
+            "update provider_notices set state = 'waiting', attempts = 0, next_at = clock_timestamp()
              where firm_id = $1 and provider = $2 and event = $3 and state = 'stuck'",
             firm.uuid(),
             provider.word(),

@@ -43,6 +43,7 @@ struct PayoutRow {
     asked_micros: i64,
     precheck: String,
     expected_minor: i64,
+    reviewers_needed: i16,
     state: String,
     method: String,
     tries: i32,
@@ -72,6 +73,7 @@ impl PayoutRow {
             asked: Amount::from_micros(self.asked_micros),
             precheck: from_json(table, &self.precheck)?,
             expected: money(table, self.expected_minor, &self.currency)?,
+            reviewers_needed: usize::try_from(self.reviewers_needed).map_err(Inconsistent::from(table))?,
             state: by_word(table, &PayoutState::ALL, PayoutState::word, &self.state)?,
             method: method(table, &self.method)?,
             tries: number(table, self.tries)?,
@@ -98,6 +100,11 @@ fn number(table: &'static str, number: i32) -> Result<u32, Inconsistent> {
 
 fn to_number(table: &'static str, number: u32) -> Result<i32, Inconsistent> {
     i32::try_from(number).map_err(Inconsistent::from(table))
+}
+
+/// Another one of the account is under way, or owed.
+fn payout_open() -> AppError {
+    AppError::refused("payout_open", "A payout of this account is under way. Ask again when it is finished.")
 }
 
 #[async_trait]
@@ -182,11 +189,11 @@ impl PayoutStore for Store {
     async fn paying(&self, firm: FirmId, account: AccountId) -> Result<Option<Paying>, AppError> {
         let mut tx = self.begin(firm).await?;
         let row = sqlx::query!(
-            "select challenge.person_id, version.name, account.currency
+            r#"select challenge.person_id, version.name, account.currency, tradesense_given_back(account.id) as "given_back!"
              from accounts account
              join challenges challenge on challenge.firm_id = account.firm_id and challenge.id = account.challenge_id
              join program_versions version on version.firm_id = account.firm_id and version.version = account.version
-             where account.firm_id = $1 and account.id = $2",
+             where account.firm_id = $1 and account.id = $2"#,
             firm.uuid(),
             account.uuid(),
         )
@@ -198,6 +205,7 @@ impl PayoutStore for Store {
             person: PersonId::from_uuid(row.person_id),
             program_name: row.name,
             currency: Currency::parse(&row.currency).map_err(Inconsistent::from("accounts"))?,
+            given_back: row.given_back,
         }))
     }
 
@@ -219,8 +227,11 @@ impl PayoutStore for Store {
         let created = sqlx::query!(
             "insert into payouts (firm_id, id, person_id, account_id, program_name, currency, asked_micros, precheck,
                                   expected_minor, state, method, payee_sealed, idempotency_key, fingerprint, requested_at,
-                                  moved_at, looked_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $15)
+                                  moved_at, looked_at, reviewers_needed)
+             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $15, $16
+             where not exists (select from payouts other
+                               where other.firm_id = $1 and other.account_id = $4
+                                 and other.state not in ('settled', 'refused', 'rejected', 'withdrawn'))
              on conflict on constraint payouts_once do nothing",
             firm.uuid(),
             payout.id.uuid(),
@@ -237,13 +248,14 @@ impl PayoutStore for Store {
             new.key.as_str(),
             new.fingerprint.as_slice(),
             At(payout.requested_at) as _,
+            i16::try_from(payout.reviewers_needed).map_err(Inconsistent::from(PAYOUTS))?,
         )
         .execute(tx.connection())
         .await
         .doing(doing)?;
         if created.rows_affected() == 0 {
             let found = by_key_in_tx(&mut tx, payout.person, &new.key).await?;
-            return found.ok_or_else(|| Inconsistent::new(PAYOUTS, "a key conflicts with no row").into());
+            return found.ok_or_else(payout_open);
         }
         let happened = Happened {
             what: Happening::Requested,
@@ -342,7 +354,8 @@ impl PayoutStore for Store {
         sqlx::query!(
             "update payouts
              set state = $3, method = $4, payee_sealed = coalesce($5, payee_sealed), tries = $6, take_began_at = $7,
-                 verdict = $8, taken_micros = $9, share_minor = $10, attempt = $11, reason = $12, moved_at = $13
+                 verdict = $8, taken_micros = $9, share_minor = $10, attempt = $11, reason = $12, moved_at = $13,
+                 payee_by = coalesce($14, payee_by)
              where firm_id = $1 and id = $2",
             firm.uuid(),
             id.uuid(),
@@ -357,6 +370,7 @@ impl PayoutStore for Store {
             to_number(PAYOUTS, payout.attempt)?,
             payout.reason,
             At(payout.moved_at) as _,
+            decision.payee_by.map(PersonId::uuid),
         )
         .execute(tx.connection())
         .await
@@ -366,14 +380,15 @@ impl PayoutStore for Store {
         }
         if let Some(review) = &decision.review {
             sqlx::query!(
-                "insert into payout_reviews (firm_id, payout_id, reviewer_id, approves, reason, at)
-                 values ($1, $2, $3, $4, $5, $6)",
+                "insert into payout_reviews (firm_id, payout_id, reviewer_id, approves, reason, at, attempt)
+                 values ($1, $2, $3, $4, $5, $6, $7)",
                 firm.uuid(),
                 id.uuid(),
                 review.reviewer.uuid(),
                 review.approves,
                 review.reason,
                 At(review.at) as _,
+                to_number(PAYOUTS, review.attempt)?,
             )
             .execute(tx.connection())
             .await
@@ -449,7 +464,7 @@ impl PayoutStore for Store {
                  join people person on person.firm_id = payout.firm_id and person.id = payout.person_id
                  left join payout_settings settings on settings.firm_id = payout.firm_id
                  cross join lateral (
-                     select person.held_at is not null
+                     select person.held_at is not null or tradesense_given_back(payout.account_id)
                          or exists (select from payout_blocks block
                                     where block.firm_id = payout.firm_id and block.person_id = payout.person_id) as held
                  ) waits
@@ -635,7 +650,7 @@ impl PayoutStore for Store {
             "select payout.id from payouts payout
              join people person on person.firm_id = payout.firm_id and person.id = payout.person_id
              where payout.firm_id = $1 and payout.currency = $2 and payout.state = 'reserved'
-               and payout.method = 'bank_file' and person.held_at is null
+               and payout.method = 'bank_file' and person.held_at is null and not tradesense_given_back(payout.account_id)
                and not exists (select from payout_blocks block
                                where block.firm_id = payout.firm_id and block.person_id = payout.person_id)
              order by payout.requested_at, payout.id limit $3",
@@ -894,7 +909,7 @@ async fn rows_in_tx(
     let rows = sqlx::query_as!(
         PayoutRow,
         r#"select id, person_id, account_id, program_name, currency, asked_micros, precheck, expected_minor, state, method,
-                  tries, take_began_at as "take_began_at: At", verdict, taken_micros, share_minor, attempt, reason,
+                  reviewers_needed, tries, take_began_at as "take_began_at: At", verdict, taken_micros, share_minor, attempt, reason,
                   fingerprint, requested_at as "requested_at: At", moved_at as "moved_at: At"
            from payouts
            where firm_id = $1 and ($2::uuid is null or id = $2) and ($3::uuid is null or person_id = $3)
@@ -945,37 +960,40 @@ async fn whole_in_tx(tx: &mut Tx, id: PayoutId) -> Result<Option<Locked>, AppErr
         });
     }
     let reviews = sqlx::query!(
-        r#"select reviewer_id, approves, reason, at as "at: At" from payout_reviews
-           where firm_id = $1 and payout_id = $2 order by at, reviewer_id"#,
+        r#"select reviewer_id, attempt, approves, reason, at as "at: At" from payout_reviews
+           where firm_id = $1 and payout_id = $2 order by at, attempt, reviewer_id"#,
         firm.uuid(),
         id.uuid(),
     )
     .fetch_all(tx.connection())
     .await
     .doing(doing)?;
-    let reviews = reviews.into_iter().map(|row| Review {
-        reviewer: PersonId::from_uuid(row.reviewer_id),
-        approves: row.approves,
-        reason: row.reason,
-        at: row.at.into(),
-    });
+    let mut looked = Vec::with_capacity(reviews.len());
+    for row in reviews {
+        looked.push(Review {
+            reviewer: PersonId::from_uuid(row.reviewer_id),
+            attempt: number(PAYOUTS, row.attempt)?,
+            approves: row.approves,
+            reason: row.reason,
+            at: row.at.into(),
+        });
+    }
     let around = sqlx::query!(
         r#"select coalesce(settings.identity_needed, true) as "identity_needed!",
-                  limits.one_reviewer_minor as "one_reviewer_minor?", known.state as "standing?",
-                  known.expires_at as "expires_at?: At",
+                  known.state as "standing?", known.expires_at as "expires_at?: At", payout.payee_by,
                   case when person.held_at is not null then 'a legal hold'
+                       when tradesense_given_back(payout.account_id) then 'what the challenge cost was given back'
                        else (select block.reason from payout_blocks block
                              where block.firm_id = person.firm_id and block.person_id = person.id
                              order by block.at, block.cause limit 1)
                   end as blocked
-           from people person
+           from payouts payout
+           join people person on person.firm_id = payout.firm_id and person.id = payout.person_id
            left join payout_settings settings on settings.firm_id = person.firm_id
-           left join payout_limits limits on limits.firm_id = person.firm_id and limits.currency = $3
            left join identity_checks known on known.firm_id = person.firm_id and known.person_id = person.id
-           where person.firm_id = $1 and person.id = $2"#,
+           where payout.firm_id = $1 and payout.id = $2"#,
         firm.uuid(),
-        payout.person.uuid(),
-        payout.currency.code(),
+        id.uuid(),
     )
     .fetch_one(tx.connection())
     .await
@@ -986,10 +1004,10 @@ async fn whole_in_tx(tx: &mut Tx, id: PayoutId) -> Result<Option<Locked>, AppErr
     };
     Ok(Some(Locked {
         attempts,
-        reviews: reviews.collect(),
+        reviews: looked,
         identity: Known { standing, expires_at: around.expires_at.map(Timestamp::from) },
         identity_needed: around.identity_needed,
-        one_reviewer: around.one_reviewer_minor.map(|minor| Money::from_minor(minor, payout.currency)),
+        payee_by: around.payee_by.map(PersonId::from_uuid),
         blocked: around.blocked,
         payout,
     }))

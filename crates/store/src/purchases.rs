@@ -106,9 +106,15 @@ impl PurchaseStore for Store {
         purchase_in_tx(&mut tx, id).await
     }
 
-    async fn purchases(&self, firm: FirmId, person: PersonId) -> Result<Vec<Purchase>, AppError> {
+    async fn purchases(
+        &self,
+        firm: FirmId,
+        person: PersonId,
+        behind: Option<PurchaseId>,
+        most: i64,
+    ) -> Result<Vec<Purchase>, AppError> {
         let mut tx = self.begin(firm).await?;
-        let rows = purchases_in_tx(&mut tx, None, Some(person), None).await?;
+        let rows = purchases_in_tx(&mut tx, None, Some(person), None, behind, most).await?;
         rows.into_iter().map(|row| Ok(row.read()?.0)).collect()
     }
 
@@ -307,21 +313,23 @@ async fn by_key_in_tx(
     person: PersonId,
     key: &Key,
 ) -> Result<Option<(Purchase, Fingerprint)>, AppError> {
-    let mut rows = purchases_in_tx(tx, None, Some(person), Some(key)).await?;
+    let mut rows = purchases_in_tx(tx, None, Some(person), Some(key), None, 1).await?;
     Ok(rows.pop().map(PurchaseRow::read).transpose()?)
 }
 
 async fn purchase_in_tx(tx: &mut Tx, id: PurchaseId) -> Result<Option<Purchase>, AppError> {
-    let mut rows = purchases_in_tx(tx, Some(id), None, None).await?;
+    let mut rows = purchases_in_tx(tx, Some(id), None, None, None, 1).await?;
     Ok(rows.pop().map(PurchaseRow::read).transpose()?.map(|(purchase, _)| purchase))
 }
 
-/// The firm's purchases with this id, of this person, under this key, the newest first. Say at least one.
+/// The firm's purchases with this id, of this person, under this key, behind that one; the newest first. Say at least one.
 async fn purchases_in_tx(
     tx: &mut Tx,
     id: Option<PurchaseId>,
     person: Option<PersonId>,
     key: Option<&Key>,
+    behind: Option<PurchaseId>,
+    most: i64,
 ) -> Result<Vec<PurchaseRow>, AppError> {
     let firm = tx.firm();
     let rows = sqlx::query_as!(
@@ -338,11 +346,15 @@ async fn purchases_in_tx(
            where bought.firm_id = $1 and ($2::uuid is null or bought.id = $2)
              and ($3::uuid is null or bought.person_id = $3)
              and ($4::text is null or bought.idempotency_key = $4)
-           order by bought.created_at desc, bought.id desc"#,
+             and ($5::uuid is null or (bought.created_at, bought.id) < (select last.created_at, last.id from purchases last
+                                                                        where last.firm_id = $1 and last.id = $5))
+           order by bought.created_at desc, bought.id desc limit $6"#,
         firm.uuid(),
         id.map(PurchaseId::uuid),
         person.map(PersonId::uuid),
         key.map(Key::as_str),
+        behind.map(PurchaseId::uuid),
+        most,
     )
     .fetch_all(tx.connection())
     .await;

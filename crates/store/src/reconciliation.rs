@@ -9,8 +9,8 @@ use app::ledger::{Entry, LedgerStore as _};
 use app::payments::port::EntryKind;
 use app::reconciliation::{
     BookPage, Both, Compared, Counts, Difference, DifferenceId, DifferenceState, Family, Found, Kept, Kind,
-    Line, Move, Name, NewRun, OwnPage, OwnPart, ReconciliationStore, Resolution, Run, RunId, RunState,
-    Subject, Unit, Wanted, disputes_by_payment, name_of,
+    Line, Move, Name, Named, NewRun, OwnPage, OwnPart, PaidOut, Payouts, ReconciliationStore, Resolution,
+    Run, RunId, RunState, Subject, Unit, Wanted, disputes_by_payment, name_of,
 };
 use app::trading::AuditEntry;
 use async_trait::async_trait;
@@ -26,7 +26,7 @@ use crate::{Inconsistent, Store, Tx};
 const RUNS: &str = "reconciliation_runs";
 const LINES: &str = "provider_entries";
 const DIFFERENCES: &str = "reconciliation_differences";
-/// So many differences of one kind are kept from one step: where everything differs, the first ones tell.
+/// So many differences are kept in one step, with all those of the last name.
 const MOST_FOUND: i64 = 1_000;
 
 struct RunRow {
@@ -429,7 +429,7 @@ impl ReconciliationStore for Store {
         let mut tx = self.begin(firm).await?;
         match part {
             OwnPart::Purchases => purchases_in_tx(&mut tx, run).await,
-            OwnPart::Payouts => payouts_in_tx(&mut tx).await,
+            OwnPart::Payouts => payouts_in_tx(&mut tx, &run.after.1).await,
             OwnPart::PaidOut => Ok(OwnPage::default()),
             OwnPart::Trading => trading_in_tx(&mut tx, &run.after.1, most).await,
         }
@@ -441,17 +441,29 @@ impl ReconciliationStore for Store {
         payouts: &[&str],
     ) -> Result<BTreeMap<String, Money>, AppError> {
         let mut tx = self.begin(firm).await?;
-        // What went to the clearing account of payouts and left it to whoever paid has arrived; a payout has one currency.
+        // What went to the clearing account of payouts and left it to whoever paid has arrived, and what came back after that has
+        // not; a payout has one currency.
         let rows = sqlx::query!(
-            r#"select substr(entry.cause, 8) as "payout!", moved.currency,
-                      sum(case when moved.debit like 'payout_clearing:%' then moved.amount_minor else -moved.amount_minor end)::bigint
-                          as "settled!"
-               from ledger_entries entry
-               left join ledger_entries root on root.firm_id = entry.firm_id and root.id = entry.reverses_id
-               join ledger_transfers moved on moved.firm_id = entry.firm_id and moved.entry_id = entry.id
-                and (moved.debit like 'payout_clearing:%' or moved.credit like 'payout_clearing:%')
-               where entry.firm_id = $1 and entry.cause = any(select 'payout:' || name from unnest($2::text[]) name)
-                 and coalesce(root.kind, entry.kind) = 'payout_settled'
+            r#"select substr(cause, 8) as "payout!", currency as "currency!", sum(amount)::bigint as "settled!"
+               from (
+                   select entry.cause, moved.currency,
+                          case when moved.debit like 'payout_clearing:%' then moved.amount_minor else -moved.amount_minor end as amount
+                   from ledger_entries entry
+                   left join ledger_entries root on root.firm_id = entry.firm_id and root.id = entry.reverses_id
+                   join ledger_transfers moved on moved.firm_id = entry.firm_id and moved.entry_id = entry.id
+                    and (moved.debit like 'payout_clearing:%' or moved.credit like 'payout_clearing:%')
+                   where entry.firm_id = $1 and entry.cause = any(select 'payout:' || name from unnest($2::text[]) name)
+                     and coalesce(root.kind, entry.kind) = 'payout_settled'
+                   union all
+                   select entry.cause, moved.currency,
+                          case when moved.credit like 'trader_payable:%' then -moved.amount_minor else moved.amount_minor end
+                   from ledger_entries entry
+                   left join ledger_entries root on root.firm_id = entry.firm_id and root.id = entry.reverses_id
+                   join ledger_transfers moved on moved.firm_id = entry.firm_id and moved.entry_id = entry.id
+                    and moved.debit not like 'payout_clearing:%' and moved.credit not like 'payout_clearing:%'
+                   where entry.firm_id = $1 and entry.cause = any(select 'payout:' || name from unnest($2::text[]) name)
+                     and coalesce(root.kind, entry.kind) = 'payout_returned'
+               ) arrived
                group by 1, 2"#,
             firm.uuid(),
             payouts as _,
@@ -631,8 +643,50 @@ impl ReconciliationStore for Store {
         }))
     }
 
-    async fn ledger_entry(&self, firm: FirmId, id: EntryId) -> Result<Option<Entry>, AppError> {
-        Ok(self.entry(firm, id).await?.map(|found| found.entry))
+    async fn ledger_entry(&self, firm: FirmId, id: EntryId) -> Result<Option<(Entry, Vec<Named>)>, AppError> {
+        let Some(found) = self.entry(firm, id).await? else { return Ok(None) };
+        let mut tx = self.begin(firm).await?;
+        let rows = sqlx::query!(
+            "select provider, family, name from ledger_names where firm_id = $1 and entry_id = $2",
+            firm.uuid(),
+            id.uuid(),
+        )
+        .fetch_all(tx.connection())
+        .await
+        .doing("looking under which name an entry is compared")?;
+        let named = rows.into_iter().map(|row| {
+            Ok(Named { subject: subject("ledger_names", &row.provider)?, family: row.family, name: row.name })
+        });
+        let named: Result<Vec<Named>, Inconsistent> = named.collect();
+        Ok(Some((found.entry, named?)))
+    }
+}
+
+#[async_trait]
+impl Payouts for Store {
+    async fn paid_out(&self, firm: FirmId, after: &str, most: i64) -> Result<Vec<PaidOut>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        let rows = sqlx::query!(
+            r#"select payout.id, payout.currency,
+                      coalesce(sum(tried.amount_minor) filter (where tried.state = 'settled'), 0)::bigint as "settled!"
+               from payouts payout
+               left join payout_attempts tried on tried.firm_id = payout.firm_id and tried.payout_id = payout.id
+               where payout.firm_id = $1 and ($2::uuid is null or payout.id > $2)
+               group by payout.id, payout.currency order by payout.id limit $3"#,
+            firm.uuid(),
+            after.parse::<Uuid>().ok(),
+            most,
+        )
+        .fetch_all(tx.connection())
+        .await
+        .doing("reading what has arrived of payouts")?;
+        let paid = rows.into_iter().map(|row| {
+            Ok(PaidOut {
+                payout: row.id.to_string(),
+                settled: money("payout_attempts", row.settled, &row.currency)?,
+            })
+        });
+        paid.collect()
     }
 }
 
@@ -937,7 +991,8 @@ async fn purchases_in_tx(tx: &mut Tx, run: &Run) -> Result<OwnPage, AppError> {
                select entry.id, entry.cause, entry.kind from unresolved
                join ledger_entries entry on entry.firm_id = $1 and entry.id = unresolved.id
            )
-           select posted.id::text as "name!", 'without_entry' as "kind!", coalesce(posted.currency, bought.fee_currency) as "currency!",
+           select name as "name!", kind as "kind!", currency as "currency!", ours, theirs, about from (
+           select posted.id::text as name, 'without_entry' as kind, coalesce(posted.currency, bought.fee_currency) as currency,
                   posted.moved::bigint as ours, posted.amount_minor as theirs, 'purchase:' || purchase_id as about
            from posted join purchases bought on bought.firm_id = $1 and bought.id = posted.purchase_id
            where posted.entries = 0
@@ -967,29 +1022,40 @@ async fn purchases_in_tx(tx: &mut Tx, run: &Run) -> Result<OwnPage, AppError> {
              and not exists (select from purchase_events happened
                              where happened.firm_id = $1 and happened.purchase_id = bought.id
                                and happened.what in ('captured', 'nothing_due'))
-           limit $3"#,
+           ) differing
+           where name > $4 order by name fetch first ($3) rows with ties"#,
         firm.uuid(),
         At(run.from) as _,
         MOST_FOUND,
+        run.after.1,
     )
     .fetch_all(tx.connection())
     .await
     .doing("comparing purchases with the books")?;
+    let next = last_name(&rows);
+    let counted = run.after.1.is_empty();
     let compared = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from purchase_events where firm_id = $1 and recorded_at >= $2"#,
+        r#"select count(*) filter (where $3) as "count!" from purchase_events where firm_id = $1 and recorded_at >= $2"#,
         firm.uuid(),
         At(run.from) as _,
+        counted,
     )
     .fetch_one(tx.connection())
     .await
     .doing("counting what happened to purchases")?;
     let found: Result<_, Inconsistent> =
         rows.into_iter().map(|row| row.read(OwnPart::Purchases, Unit::Minor)).collect();
-    Ok(OwnPage { found: found?, compared, next: None })
+    Ok(OwnPage { found: found?, compared, next })
+}
+
+/// Where a page that may have another one behind it ends.
+fn last_name(rows: &[OwnRow]) -> Option<String> {
+    let full = i64::try_from(rows.len()).is_ok_and(|count| count >= MOST_FOUND);
+    rows.last().filter(|_| full).map(|row| row.name.clone())
 }
 
 /// Payouts by their entries and holds: nothing arrives that was not sent, and nothing is sent that was not owed.
-async fn payouts_in_tx(tx: &mut Tx) -> Result<OwnPage, AppError> {
+async fn payouts_in_tx(tx: &mut Tx, after: &str) -> Result<OwnPage, AppError> {
     let firm = tx.firm();
     let rows = sqlx::query_as!(
         OwnRow,
@@ -1001,25 +1067,29 @@ async fn payouts_in_tx(tx: &mut Tx) -> Result<OwnPage, AppError> {
                           - coalesce(sum(moved.amount_minor) filter (where moved.credit = 'trader_rewards'), 0) as owed
                from ledger_entries entry
                join ledger_transfers moved on moved.firm_id = entry.firm_id and moved.entry_id = entry.id
-               where entry.firm_id = $1 and entry.cause >= 'payout:' and entry.cause < 'payout;'
+               where entry.firm_id = $1 and starts_with(entry.cause, 'payout:')
                group by entry.cause, moved.currency
            )
-           select substr(cause, 8) as "name!", 'amount' as "kind!", currency as "currency!", sent::bigint as ours,
-                  arrived::bigint as theirs, cause as about
+           select name as "name!", kind as "kind!", currency as "currency!", ours, theirs, about from (
+           select substr(cause, 8) as name, 'amount' as kind, currency, sent::bigint as ours, arrived::bigint as theirs,
+                  cause as about
            from side where coalesce(arrived, 0) > coalesce(sent, 0)
            union all
            select substr(cause, 8), 'without_entry', currency, owed::bigint, sent::bigint, cause
            from side where coalesce(sent, 0) - coalesce(arrived, 0) > 0 and owed is not null and owed < sent - coalesce(arrived, 0)
-           limit $2"#,
+           ) differing
+           where name > $3 order by name fetch first ($2) rows with ties"#,
         firm.uuid(),
         MOST_FOUND,
+        after,
     )
     .fetch_all(tx.connection())
     .await
     .doing("comparing payouts in the books")?;
+    let next = last_name(&rows);
     let found: Result<_, Inconsistent> =
         rows.into_iter().map(|row| row.read(OwnPart::Payouts, Unit::Minor)).collect();
-    Ok(OwnPage { found: found?, compared: 0, next: None })
+    Ok(OwnPage { found: found?, compared: 0, next })
 }
 
 /// Balances of trading accounts against their entries, and these against what was traded.

@@ -2,7 +2,7 @@
 
 use app::AppError;
 use app::ledger::Provider;
-use app::refunds::{Change, Decide, Origin, Refund, RefundState, RefundStore};
+use app::refunds::{Change, Decide, Fingerprint, Origin, Refund, RefundState, RefundStore};
 use async_trait::async_trait;
 use engine::Key;
 use kernel::{FirmId, PersonId, PurchaseId, RefundId, Timestamp};
@@ -28,6 +28,7 @@ struct RefundRow {
     origin: String,
     asked_by: Option<Uuid>,
     idempotency_key: Option<String>,
+    fingerprint: Option<Vec<u8>>,
     state: String,
     known_as: Option<String>,
     said: Option<String>,
@@ -40,6 +41,7 @@ struct RefundRow {
 impl RefundRow {
     fn read(self) -> Result<Refund, Inconsistent> {
         let key = |text: String| Key::parse(&text).ok_or_else(|| Inconsistent::new(REFUNDS, "no key"));
+        let fingerprint = self.fingerprint.as_deref().map(Fingerprint::try_from).transpose();
         Ok(Refund {
             id: RefundId::from_uuid(self.id),
             purchase: PurchaseId::from_uuid(self.purchase_id),
@@ -51,6 +53,7 @@ impl RefundRow {
             origin: by_word(REFUNDS, &Origin::ALL, Origin::word, &self.origin)?,
             asked_by: self.asked_by.map(PersonId::from_uuid),
             key: self.idempotency_key.map(key).transpose()?,
+            fingerprint: fingerprint.map_err(Inconsistent::from(REFUNDS))?,
             state: by_word(REFUNDS, &RefundState::ALL, RefundState::word, &self.state)?,
             known_as: self.known_as,
             said: self.said,
@@ -80,7 +83,7 @@ async fn refunds_in_tx(tx: &mut Tx, which: Which<'_>, most: i64) -> Result<Vec<R
     let rows = sqlx::query_as!(
         RefundRow,
         r#"select id, purchase_id, person_id, provider, payment, amount_minor, currency, reason, origin, asked_by,
-                  idempotency_key, state, known_as, said, first_asked_at as "first_asked_at: At", tries,
+                  idempotency_key, fingerprint, state, known_as, said, first_asked_at as "first_asked_at: At", tries,
                   next_at as "next_at: At", changed_at as "changed_at: At"
            from refunds
            where firm_id = $1 and ($2::uuid is null or id = $2) and ($3::uuid is null or purchase_id = $3)
@@ -237,8 +240,9 @@ async fn write_in_tx(tx: &mut Tx, refund: &Refund) -> Result<(), AppError> {
     let firm = tx.firm();
     sqlx::query!(
         "insert into refunds (firm_id, id, purchase_id, person_id, provider, payment, amount_minor, currency, reason, origin,
-                              asked_by, idempotency_key, state, known_as, said, first_asked_at, tries, next_at, changed_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+                              asked_by, idempotency_key, state, known_as, said, first_asked_at, tries, next_at, changed_at,
+                              fingerprint)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
          on conflict on constraint refunds_key do update
          set state = excluded.state, known_as = excluded.known_as, said = excluded.said, tries = excluded.tries,
              next_at = excluded.next_at, changed_at = excluded.changed_at",
@@ -261,6 +265,7 @@ async fn write_in_tx(tx: &mut Tx, refund: &Refund) -> Result<(), AppError> {
         i32::try_from(refund.tries).map_err(Inconsistent::from(REFUNDS))?,
         refund.next_at.map(At) as _,
         At(refund.changed_at) as _,
+        refund.fingerprint.as_ref().map(Fingerprint::as_slice),
     )
     .execute(tx.connection())
     .await

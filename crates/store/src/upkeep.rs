@@ -3,7 +3,7 @@
 use app::AppError;
 use app::upkeep::{Upkeep, UpkeepStore};
 use async_trait::async_trait;
-use kernel::{FirmId, Timestamp};
+use kernel::{FirmId, Span, Timestamp};
 
 use crate::error::Doing;
 use crate::row::At;
@@ -11,6 +11,9 @@ use crate::{Inconsistent, Store};
 
 /// The most rows that one statement removes.
 const MOST_ROWS: i64 = 20_000;
+
+/// What a provider said of nobody that we know is kept so long, byte by byte.
+const NOBODYS_DAYS: u32 = 30;
 
 #[async_trait]
 impl UpkeepStore for Store {
@@ -24,7 +27,7 @@ impl UpkeepStore for Store {
             Upkeep::Outbox => self.remove_outbox(before).await,
             Upkeep::Measurements => self.remove_measurements(before).await,
             Upkeep::RefusedQuotes => self.remove_refused_quotes(before).await,
-            Upkeep::ProviderNotices => self.remove_provider_notices(before).await,
+            Upkeep::ProviderNotices => self.remove_provider_notices(before, now).await,
         }
     }
 }
@@ -33,16 +36,14 @@ impl Store {
     /// Sessions are the firms', so each firm's are removed under the role of use cases.
     async fn remove_sessions(&self, before: Timestamp) -> Result<u64, AppError> {
         let doing = "removing expired sessions";
-        let firms =
-            sqlx::query_scalar!("select firm_id from firms").fetch_all(&self.worker).await.doing(doing)?;
         let mut removed = 0_u64;
-        for firm in firms {
+        for firm in self.all_firms(doing).await? {
             loop {
-                let mut tx = self.begin(FirmId::from_uuid(firm)).await?;
+                let mut tx = self.begin(firm).await?;
                 let part = sqlx::query!(
                     "delete from sessions where firm_id = $1 and token_hash in
                      (select token_hash from sessions where firm_id = $1 and expires_at < $2 order by expires_at limit $3)",
-                    firm,
+                    firm.uuid(),
                     At(before) as _,
                     MOST_ROWS,
                 )
@@ -58,6 +59,11 @@ impl Store {
             }
         }
         Ok(removed)
+    }
+
+    async fn all_firms(&self, doing: &'static str) -> Result<Vec<FirmId>, AppError> {
+        let firms = sqlx::query_scalar!("select firm_id from firms").fetch_all(&self.worker).await;
+        Ok(firms.doing(doing)?.into_iter().map(FirmId::from_uuid).collect())
     }
 
     async fn remove_jobs(&self, before: Timestamp) -> Result<u64, AppError> {
@@ -118,7 +124,24 @@ impl Store {
         Ok(removed.rows_affected())
     }
 
-    async fn remove_provider_notices(&self, before: Timestamp) -> Result<u64, AppError> {
+    /// What was said of nobody that we know is emptied before: no erasure would find it.
+    async fn remove_provider_notices(&self, before: Timestamp, now: Timestamp) -> Result<u64, AppError> {
+        let doing = "emptying old events of providers";
+        let emptied = Span::from_days(NOBODYS_DAYS).and_then(|days| now.before(days));
+        let emptied = emptied.map_err(|error| AppError::bug("counting days")(Box::new(error)))?;
+        for firm in self.all_firms(doing).await? {
+            let mut tx = self.begin(firm).await?;
+            sqlx::query!(
+                "update provider_notices set body = null
+                 where firm_id = $1 and received_at < $2 and body is not null and person_id is null and state <> 'waiting'",
+                firm.uuid(),
+                At(emptied) as _,
+            )
+            .execute(tx.connection())
+            .await
+            .doing(doing)?;
+            let _proof = tx.commit().await?;
+        }
         let removed = sqlx::query!(
             "delete from provider_notices where received_at < $1 and state in ('done', 'kept')",
             At(before) as _,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::common::{Owner, usd};
 use crate::connected::{Connected, connected};
-use app::catalogue::{ShelfChange, Tax};
+use app::catalogue::{Coupon, Off, ShelfChange, Tax};
 use app::disputes::{AnswerState, Disputes, Level, Month, Stage, Thresholds, word};
 use app::ledger::{AsOf, LedgerStore as _, Provider};
 use app::payments::port::{self, NewCheckout, Provider as _, ProviderName, Reference};
@@ -219,6 +219,11 @@ async fn three_parts_are_the_whole_with_its_tax_whatever_fails_in_between() {
     let all = till.refunds.of(&till.admin, &purchase).await.unwrap();
     assert!(all.len() == 2 && all.contains(&again), "{all:?}");
     assert_eq!(code(till.ask("b", &purchase, Some("1")).await), "idempotency_key_reused");
+    assert_eq!(
+        code(till.ask("b", &purchase, None).await),
+        "idempotency_key_reused",
+        "all is not a certain amount"
+    );
     assert_eq!(till.books().await["tax_payable"], -7_824 + 5_205);
     assert_eq!(till.state(&purchase).await, PurchaseState::Captured);
 
@@ -512,6 +517,89 @@ async fn a_question_becomes_a_dispute_and_paypal_takes_the_money_when_it_decides
     let unknown = port::Dispute { id: "dp_new".to_owned(), payment: Some("pi_new".to_owned()), ..won };
     assert_eq!(code(till.disputes.told(&till.nobody(), ProviderName::Stripe, &unknown).await), "conflict");
     assert_eq!(till.books().await["dispute_losses"], 49_000);
+}
+
+#[tokio::test]
+async fn what_came_for_a_purchase_that_had_ended_may_be_disputed_and_go_back_twice() {
+    let till = till().await;
+    let coupon = Coupon {
+        code: "TEN".to_owned(),
+        off: Off::Percent(Percent::from_whole(10)),
+        slugs: std::collections::BTreeSet::new(),
+        starts_at: None,
+        ends_at: None,
+        most_uses: None,
+        most_per_person: None,
+        only: None,
+        stackable: true,
+        least: None,
+        disabled: false,
+    };
+    till.world.catalogue.change_shelf(&till.admin, ShelfChange::Coupon(coupon)).await.unwrap();
+    let late = async |key: &str| {
+        let order = Order {
+            slug: "two-step".to_owned(),
+            version: till.version.clone(),
+            coupons: vec!["TEN".to_owned()],
+            ..Order::default()
+        };
+        let bought = till.world.purchases.buy(&till.buyer, &Key::parse(key).unwrap(), order).await.unwrap();
+        let payment = till.money(key, &bought).await;
+        till.happens(bought.id, PurchaseEvent::Cancelled).await.unwrap();
+        till.captured(&bought, ProviderName::Stripe, &payment).await;
+        assert_eq!(till.state(&bought).await, PurchaseState::Cancelled);
+        (bought, payment)
+    };
+    for (key, won) in [("one", true), ("two", false)] {
+        let (bought, payment) = late(key).await;
+        let dispute = till.fake.dispute(&payment, false);
+        till.dispute_tells(&dispute).await.unwrap();
+        assert_eq!(till.books().await["disputes:stripe"], 44_100);
+        till.fake.decide(&dispute, won);
+        till.dispute_tells(&dispute).await.unwrap();
+        assert_eq!(till.state(&bought).await, PurchaseState::Cancelled);
+    }
+    let books = till.books().await;
+    assert_eq!((books["dispute_losses"], books.get("disputes:stripe")), (44_100, None));
+    // What went back by itself comes back, and goes back again.
+    let (bought, _) = late("three").await;
+    till.refunds.janitor(&till.nobody()).await.unwrap();
+    let of = |rows: &[Refund]| rows.last().and_then(|row| row.known_as.clone()).unwrap();
+    let rows = till.refunds.of(&till.admin, &bought).await.unwrap();
+    till.fake.finish_refund(&of(&rows), false);
+    till.stripe_tells(&of(&rows)).await.unwrap();
+    till.wait(3_600);
+    till.refunds.janitor(&till.nobody()).await.unwrap();
+    let rows = till.refunds.of(&till.admin, &bought).await.unwrap();
+    let states: Vec<_> = rows.iter().map(|row| row.state).collect();
+    assert_eq!(states, [RefundState::Failed, RefundState::Done]);
+}
+
+#[tokio::test]
+async fn a_dispute_that_cannot_be_followed_holds_up_no_other_one() {
+    let till = till().await;
+    let (broken, payment) = till.paid_at_paypal("broken").await;
+    let question = till.paypal_fake.dispute(&payment, true);
+    let told = till.paypal.dispute(&question).await.unwrap();
+    till.disputes.told(&till.nobody(), ProviderName::Paypal, &told).await.unwrap();
+    let (sound, payment) = till.paid("sound").await;
+    let dispute = till.fake.dispute(&payment, false);
+    till.dispute_tells(&dispute).await.unwrap();
+    // By whoever owns the database: such a purchase cannot be disputed.
+    let mut owner = till.world.database.superuser().await;
+    sqlx::query("update purchases set state = 'created', decided_at = null where id = $1")
+        .bind(broken.id.uuid())
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    till.paypal_fake.decide(&question, "RESOLVED_BUYER_FAVOUR");
+    till.fake.decide(&dispute, true);
+    till.wait(6 * 3_600);
+    assert_eq!(till.disputes.janitor(&till.nobody()).await.unwrap(), 2);
+    assert_eq!(till.state(&sound).await, PurchaseState::Captured);
+    assert_eq!(till.disputes.janitor(&till.nobody()).await.unwrap(), 0, "it is looked at later");
+    till.wait(600);
+    assert_eq!(till.disputes.janitor(&till.nobody()).await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -324,9 +324,9 @@ async fn no_port_gives_out_another_firms_rows() {
     assert_eq!(world.identity.who(one.firm, &one.token).await.unwrap().unwrap(), one.trader);
     assert!(world.identity.who(two.firm, &one.token).await.unwrap().is_none());
     assert!(store.credentials(two.firm, &one.trader.email).await.unwrap().is_none());
-    let bought = store.purchases(one.firm, one.trader.id).await.unwrap();
+    let bought = store.purchases(one.firm, one.trader.id, None, 10).await.unwrap();
     assert_eq!(bought.len(), 2);
-    assert!(store.purchases(two.firm, one.trader.id).await.unwrap().is_empty());
+    assert!(store.purchases(two.firm, one.trader.id, None, 10).await.unwrap().is_empty());
     for purchase in bought {
         assert!(store.purchase(two.firm, purchase.id).await.unwrap().is_none());
         let stranger = world.person(one.firm, "stranger@one.example").await;

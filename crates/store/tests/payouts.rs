@@ -14,17 +14,25 @@ use std::sync::atomic::Ordering;
 
 use crate::common::{FakeTaker, Owner, Taking, kyc, payouts, usd};
 use crate::connected::{Connected, connected};
+use app::disputes::{Disputes, Thresholds};
 use app::identity::Person;
 use app::kyc::{DocumentKind, Finding, Judgement, Standing};
-use app::ledger::{AsOf, LedgerStore as _};
+use app::ledger::{AsOf, Ledger, LedgerStore as _};
 use app::payments::Providers;
-use app::payments::port::{Provider, ProviderName};
+use app::payments::checkouts::Checkouts;
+use app::payments::following::{Following, Parts};
+use app::payments::notices::{NewNotice, NoticeStore as _, Tried};
+use app::payments::port::{About, Notice, Provider, ProviderName};
 use app::payouts::{
     ASKED_AGAIN_AFTER, Answer, AtDesk, AttemptState, BankAccount, Certificates, Payee, Payout, PayoutState,
     PayoutStore as _, Payouts, Proven, Request, Settings, Subject, Taker, Wanted, csv, pain001,
 };
 use app::privacy::{Erased, PrivacyStore as _, State};
+use app::purchases::{Purchase, PurchaseEvent, PurchaseState, Purchases, SANDBOX};
+use app::reconciliation::{DifferenceState, Reconciliation, Subject as OwnBooks, Wanted as Wishes};
+use app::refunds::Refunds;
 use app::trading::{Desk, Line, LineError, Origin, Submitted, Views};
+use app::upkeep::{Upkeep, UpkeepStore as _};
 use app::{AppError, Context};
 use async_trait::async_trait;
 use engine::{Command, Forecast, Key, View};
@@ -35,6 +43,7 @@ use testkit::payments::paypal::FakePaypal;
 use testkit::payments::stripe::FakeStripe;
 use testkit::{World, program};
 use tokio::sync::{mpsc, oneshot};
+use workers::payments::MoneyKeeper;
 
 struct House {
     world: World,
@@ -174,7 +183,8 @@ impl House {
 
     async fn told(&self, provider: ProviderName, id: &str) {
         let told = self.provider(provider).payout(id).await.unwrap();
-        self.payouts.told(&self.nobody(), provider, &told).await.unwrap();
+        let whose = self.payouts.told(&self.nobody(), provider, &told).await.unwrap();
+        assert_eq!(whose, Some(self.trader.id));
     }
 
     fn provider(&self, name: ProviderName) -> Arc<dyn Provider> {
@@ -365,6 +375,10 @@ async fn what_is_declined_or_comes_back_is_owed_and_goes_elsewhere_as_another_at
     let elsewhere = Some(to_stripe());
     house.payouts.send_again(&house.finance, payout.id, elsewhere, Some("To Stripe.")).await.unwrap();
     house.advance().await;
+    assert_eq!(house.state(&payout).await, PayoutState::PayeeInReview, "somebody else looks at that");
+    assert_eq!(house.books().await, owed);
+    house.payouts.review(&house.admin, payout.id, true, Some("It is theirs.")).await.unwrap();
+    house.advance().await;
     // News of an older attempt are no news of this one.
     house.told(ProviderName::Paypal, &second).await;
     house.settled(&payout, "provider_clearing:stripe", None).await;
@@ -497,6 +511,310 @@ async fn nothing_is_taken_or_sent_while_a_dispute_is_open_or_a_hold_stands() {
     let dossier = house.payouts.dossier(&house.admin, payout.id, Some("To decide.")).await.unwrap();
     assert_eq!(dossier.payee, Some(Payee::Manual { note: "In cash.".to_owned() }));
     assert_eq!((dossier.others.len(), dossier.blocks.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_payout_that_comes_back_late_is_recorded_while_the_next_one_is_under_way() {
+    let house = house().await;
+    let first = house.approved("one", to_stripe()).await;
+    house.advance().await;
+    assert_eq!(house.state(&first).await, PayoutState::Settled);
+    let next = house.ask("two", to_stripe()).await.unwrap();
+    assert_eq!(next.state, PayoutState::InReview);
+    let called = house.called(&first).await;
+    let back = app::payments::port::Reference::parse("back-1").unwrap();
+    house.provider(ProviderName::Stripe).take_back_payout(&called, &back).await.unwrap();
+    house.told(ProviderName::Stripe, &called).await;
+    assert_eq!((house.state(&first).await, house.state(&next).await), (PayoutState::Returned, next.state));
+    // It is sent again beside the other one, and a third waits until both are over.
+    house.payouts.send_again(&house.finance, first.id, None, Some("Once more.")).await.unwrap();
+    house.payouts.withdraw(&house.buyer, next.id).await.unwrap();
+    assert_eq!(code(house.ask("three", to_stripe()).await), "payout_open", "it is still owed");
+    house.advance().await;
+    house.settled(&first, "provider_clearing:stripe", None).await;
+    let third = house.ask("three", to_stripe()).await.unwrap();
+    assert_eq!(third.state, PayoutState::InReview);
+    house.end();
+}
+
+impl House {
+    /// What a purchase cost is given back.
+    async fn given_back(&self, bought: &Purchase) {
+        let provider = app::ledger::Provider::parse(SANDBOX).unwrap();
+        let event = PurchaseEvent::Refunded {
+            provider,
+            payment: format!("pay-{}", bought.id),
+            refund: format!("re-{}", bought.id),
+            amount: bought.fee,
+        };
+        let at = self.world.clock.now();
+        let told = self.world.purchases.happened(&self.nobody(), bought.id, &event, at).await.unwrap();
+        assert_eq!(told.state, PurchaseState::Refunded);
+    }
+
+    async fn bought(&self) -> Purchase {
+        self.world.purchases.list(&self.buyer, None, 1).await.unwrap().remove(0)
+    }
+}
+
+#[tokio::test]
+async fn a_challenge_that_was_given_back_pays_nothing_any_more() {
+    let house = house().await;
+    let payout = house.approved("one", to_stripe()).await;
+    house.given_back(&house.bought().await).await;
+    house.advance().await;
+    assert_eq!(house.state(&payout).await, PayoutState::Approved);
+    assert_eq!(house.taker.asked.load(Ordering::Relaxed), 0, "nothing has left the account");
+    let dossier = house.payouts.dossier(&house.admin, payout.id, Some("Why it waits.")).await.unwrap();
+    assert_eq!(dossier.blocks.len(), 1, "{:?}", dossier.blocks);
+    house.payouts.review(&house.admin, payout.id, false, Some("It was refunded.")).await.unwrap();
+    assert_eq!(code(house.ask("two", to_stripe()).await), "payout_refused");
+    assert_eq!(code(house.payouts.precheck(&house.buyer, house.account, None).await), "payout_refused");
+
+    // The money has left the account by then: it is kept back, in whichever way it was to go.
+    for payee in [to_bank(), Payee::Manual { note: "In cash.".to_owned() }] {
+        let house = self::house().await;
+        let payout = house.approved("one", payee).await;
+        house.advance().await;
+        assert_eq!(house.state(&payout).await, PayoutState::Reserved);
+        house.given_back(&house.bought().await).await;
+        let told = house.payouts.export(&house.finance, payout.currency, Some("Friday's file.")).await;
+        assert_eq!(code(told), "conflict");
+        if payout.method == app::payouts::Method::Manual {
+            let paid = house.payouts.mark_paid(&house.finance, payout.id, "cash-1", Some("Paid.")).await;
+            assert_eq!(code(paid), "payout_held");
+        }
+        assert_eq!(house.state(&payout).await, PayoutState::Reserved);
+    }
+}
+
+#[tokio::test]
+async fn a_challenge_that_began_anew_pays_nothing_once_the_first_one_was_given_back() {
+    let house = house().await;
+    let anew = house.bought().await;
+    let first = house.world.challenge(house.firm, &house.trader, "two-step").await.challenge;
+    let root = house.bought().await;
+    // As if the one had begun anew with the other.
+    let mut owner = house.world.database.superuser().await;
+    sqlx::query("update purchases set bought = 'reset', reset_of = $1, root_id = $2 where id = $3")
+        .bind(first.uuid())
+        .bind(root.id.uuid())
+        .bind(anew.id.uuid())
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    let payout = house.approved("one", to_stripe()).await;
+    house.given_back(&root).await;
+    house.advance().await;
+    assert_eq!(house.state(&payout).await, PayoutState::Approved);
+    assert_eq!(house.taker.asked.load(Ordering::Relaxed), 0, "nothing has left the account");
+}
+
+#[tokio::test]
+async fn nobody_moves_money_alone_to_where_nobody_else_has_looked() {
+    let house = house().await;
+    let payout = house.approved("one", to_bank()).await;
+    house.advance().await;
+    let export = || house.payouts.export(&house.finance, payout.currency, Some("A file."));
+    export().await.unwrap();
+    house.payouts.mark_returned(&house.finance, payout.id, Some("The account is closed.")).await.unwrap();
+    let mine = || {
+        Some(Payee::BankFile(BankAccount {
+            name: "Somebody else".to_owned(),
+            iban: "GB82WEST12345698765432".to_owned(),
+            bic: None,
+        }))
+    };
+    let again = |payee| house.payouts.send_again(&house.finance, payout.id, payee, Some("Elsewhere."));
+    assert_eq!(again(mine()).await.unwrap().state, PayoutState::PayeeInReview);
+    house.advance().await;
+    assert_eq!(code(export().await), "conflict", "nothing waits for the bank");
+    let agree = |who| house.payouts.review(who, payout.id, true, Some("It is theirs."));
+    assert_eq!(code(agree(&house.finance).await), "four_eyes", "they have named it themselves");
+    // Turned away, it does not go there by another way.
+    house.payouts.review(&house.admin, payout.id, false, Some("It is not theirs.")).await.unwrap();
+    assert_eq!(house.now(&payout).await.reason, None, "that is for the firm's people");
+    assert_eq!(code(again(None).await), "conflict");
+    assert_eq!(again(mine()).await.unwrap().state, PayoutState::PayeeInReview);
+    house.payouts.review(&house.admin, payout.id, false, Some("Still not.")).await.unwrap();
+    assert_eq!(again(Some(to_bank())).await.unwrap().state, PayoutState::PayeeInReview);
+    assert_eq!(agree(&house.admin).await.unwrap().state, PayoutState::Reserved);
+    export().await.unwrap();
+    house.payouts.mark_paid(&house.finance, payout.id, "bank-1", Some("Paid.")).await.unwrap();
+    house.settled(&payout, "bank", None).await;
+    // By a way that the firm does not use.
+    let mut settings = house.payouts.settings(&house.admin).await.unwrap();
+    settings.methods = [app::payouts::Method::BankFile].into();
+    house.payouts.set_settings(&house.admin, &settings, Some("The bank only.")).await.unwrap();
+    house.payouts.mark_returned(&house.finance, payout.id, Some("It came back.")).await.unwrap();
+    assert!(matches!(again(Some(to_stripe())).await, Err(AppError::Invalid(_))));
+    // Whoever is paid is one of the firm's people.
+    let theirs = Person { roles: [app::Role::Trader, app::Role::Finance].into(), ..house.trader.clone() };
+    let theirs = house.world.context_of(house.firm, &theirs);
+    let told = house.payouts.send_again(&theirs, payout.id, None, Some("To me.")).await;
+    assert_eq!(code(told), "four_eyes");
+    let told = house.payouts.mark_paid(&theirs, payout.id, "mine", Some("Paid to me.")).await;
+    assert_eq!(code(told), "four_eyes");
+    assert_eq!(code(house.payouts.mark_returned(&theirs, payout.id, Some("Mine.")).await), "four_eyes");
+}
+
+#[tokio::test]
+async fn how_many_have_to_agree_was_decided_when_it_was_asked_for() {
+    let house = house().await;
+    house.set(false, None).await;
+    let payout = house.ask("one", to_stripe()).await.unwrap();
+    house.set(false, Some("100000")).await;
+    let agree = |who| house.payouts.review(who, payout.id, true, Some("All is well."));
+    assert_eq!(agree(&house.admin).await.unwrap().state, PayoutState::InReview, "two have to agree");
+    assert_eq!(agree(&house.finance).await.unwrap().state, PayoutState::Approved);
+}
+
+#[tokio::test]
+async fn what_a_provider_told_of_a_payout_is_forgotten_with_whom_it_is_about() {
+    let house = house().await;
+    let payout = house.approved("one", to_paypal()).await;
+    house.advance().await;
+    let called = house.called(&payout).await;
+    house.paypal.payout_becomes(&called, "SUCCESS");
+    house.told(ProviderName::Paypal, &called).await;
+    let store = &house.world.store;
+    let tell = async |event: &str, about: About| {
+        let notice = Notice {
+            provider: ProviderName::Paypal,
+            id: event.to_owned(),
+            kind: "PAYMENT.PAYOUTS-ITEM.SUCCEEDED".to_owned(),
+            about,
+            at: house.world.clock.now(),
+        };
+        let body = br#"{"receiver":"amina@example.com"}"#.to_vec();
+        let new = NewNotice::new(notice, body, house.world.clock.now()).unwrap();
+        store.keep_notices(house.firm, &[new]).await.unwrap();
+    };
+    let follow = async || {
+        for claimed in store.claim_notices(Span::from_seconds(60), 10).await.unwrap() {
+            let done = Tried::Done(Some(house.trader.id));
+            store.settle_notice(&claimed, &done, house.world.clock.now()).await.unwrap();
+        }
+    };
+    let kept = async || {
+        let mut owner = house.world.database.superuser().await;
+        let rows: Vec<String> =
+            sqlx::query_scalar("select event from provider_notices where body is not null order by event")
+                .fetch_all(&mut owner)
+                .await
+                .unwrap();
+        rows
+    };
+    tell("before", About::Payout(called.clone())).await;
+    follow().await;
+    tell("other", About::Other).await;
+    assert_eq!(kept().await, ["before", "other"]);
+    let erased = Erased { firm: house.firm, person: house.trader.id, at: house.world.clock.now(), by: None };
+    store.erase(&erased, &house.world.entry(house.firm, "privacy.erase", &house.trader)).await.unwrap();
+    assert_eq!(kept().await, ["other"]);
+    // It is told once more.
+    tell("after", About::Payout(called)).await;
+    follow().await;
+    assert_eq!(kept().await, ["other"]);
+    // What is about nobody that we know goes in time, whether somebody has to look at it or not.
+    tell("stuck", About::Payout("unknown".to_owned())).await;
+    for claimed in store.claim_notices(Span::from_seconds(60), 10).await.unwrap() {
+        let failed = Tried::Failed { again: None, error: "Nobody knows it.".to_owned() };
+        store.settle_notice(&claimed, &failed, house.world.clock.now()).await.unwrap();
+    }
+    let upkeep = async |days: u32| {
+        let at = house.world.clock.now().after(Span::from_days(days).unwrap()).unwrap();
+        store.keep_up(Upkeep::ProviderNotices, at).await.unwrap();
+    };
+    upkeep(29).await;
+    assert_eq!(kept().await, ["other", "stuck"]);
+    upkeep(31).await;
+    assert_eq!(kept().await, [""; 0]);
+    // A person may have it pulled again, as often as one that is new.
+    assert!(store.again(house.firm, ProviderName::Paypal, "stuck").await.unwrap());
+    let claimed = store.claim_notices(Span::from_seconds(60), 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|it| (it.event.as_str(), it.attempts)).collect::<Vec<_>>(), [("stuck", 1)]);
+}
+
+#[tokio::test]
+async fn what_has_arrived_of_payouts_agrees_with_the_books_and_is_found_where_it_does_not() {
+    let house = house().await;
+    let world = &house.world;
+    let books = Reconciliation::new(
+        world.store.clone(),
+        Providers::default(),
+        world.clock.clone(),
+        world.rng.clone(),
+    )
+    .with_payouts(world.store.clone());
+    let found = async || {
+        books.run(&house.nobody(), OwnBooks::Own).await.unwrap();
+        let wanted = Wishes { state: Some(DifferenceState::Open), ..Wishes::default() };
+        let found = books.differences(&house.admin, &wanted, 10).await.unwrap();
+        found
+            .into_iter()
+            .map(|it| (it.found.difference.family, it.found.ours, it.found.theirs))
+            .collect::<Vec<_>>()
+    };
+    let payout = house.approved("one", to_stripe()).await;
+    assert_eq!(found().await, []);
+    house.advance().await;
+    assert_eq!(found().await, []);
+    let called = house.called(&payout).await;
+    let back = app::payments::port::Reference::parse("back-1").unwrap();
+    house.provider(ProviderName::Stripe).take_back_payout(&called, &back).await.unwrap();
+    house.told(ProviderName::Stripe, &called).await;
+    assert_eq!(found().await, [], "what came back after it had arrived has not arrived");
+    house.payouts.send_again(&house.finance, payout.id, None, Some("Once more.")).await.unwrap();
+    house.advance().await;
+    assert_eq!(found().await, []);
+    let mut owner = world.database.superuser().await;
+    sqlx::query("update payout_attempts set state = 'sent' where number = 2")
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    assert_eq!(found().await, [("paid_out".to_owned(), Some(80_000), Some(0))]);
+}
+
+#[tokio::test]
+async fn what_fails_for_one_part_of_the_money_holds_up_no_other_one() {
+    let house = house().await;
+    let world = &house.world;
+    let (clock, rng) = (world.clock.clone(), world.rng.clone());
+    let store = || world.store.clone();
+    let providers = || house.providers.clone();
+    let purchases = Arc::new(Purchases::new(store(), store(), clock.clone(), rng.clone()));
+    let checkouts = Checkouts::new(store(), purchases.clone(), providers(), clock.clone(), rng.clone());
+    let checkouts = Arc::new(checkouts);
+    let refunds = Arc::new(Refunds::new(store(), providers(), clock.clone(), rng.clone()));
+    let disputes =
+        Arc::new(Disputes::new(store(), store(), providers(), Thresholds::default(), clock.clone()));
+    let parts = Parts {
+        providers: providers(),
+        checkouts: checkouts.clone(),
+        refunds: refunds.clone(),
+        disputes: disputes.clone(),
+        payouts: house.payouts.clone(),
+    };
+    let keeper = MoneyKeeper {
+        following: Arc::new(Following::new(store(), parts, clock.clone(), rng)),
+        checkouts,
+        refunds,
+        disputes,
+        payouts: house.payouts.clone(),
+        kyc: Arc::new(kyc(world).0),
+        purchases,
+        ledger: Arc::new(Ledger::new(store(), clock)),
+        // One of them is unknown here.
+        firms: vec![FirmId::derived(&[b"nobody"]), house.firm],
+        purchase_paid: Arc::default(),
+    };
+    let payout = house.approved("one", to_stripe()).await;
+    let mut owner = world.database.superuser().await;
+    let away = "revoke select on checkouts, disputes, refunds from tradesense_app, tradesense_worker";
+    sqlx::raw_sql(away).execute(&mut owner).await.unwrap();
+    keeper.round().await;
+    assert_eq!(house.state(&payout).await, PayoutState::Settled);
 }
 
 #[tokio::test]

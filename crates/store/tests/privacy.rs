@@ -442,6 +442,9 @@ async fn the_archive_holds_every_row_about_a_person_and_no_secret() {
         if name == "identity_checks" {
             wanted.remove("reviewer_id");
         }
+        if name == "payouts" {
+            wanted.remove("payee_by");
+        }
         assert_eq!(columns, wanted, "{name}");
         if table.person == "person" {
             let stored = count(&mut owner, format!("{name} where person_id = '{}'", story.trader.id)).await;

@@ -31,6 +31,7 @@ use async_trait::async_trait;
 use engine::Key;
 use futures_util::future::join_all;
 use kernel::{Clock as _, EntryId, FirmId, HoldId, Money, PurchaseId, Side, Span};
+use testkit::payments::Fault;
 use testkit::payments::paypal::FakePaypal;
 use testkit::payments::stripe::FakeStripe;
 use testkit::{World, program};
@@ -502,6 +503,34 @@ async fn runs_that_are_interrupted_or_done_by_many_at_once_do_the_work_once() {
 }
 
 #[tokio::test]
+async fn a_comparison_that_cannot_go_on_waits_and_holds_up_no_other_one() {
+    let shop = shop().await;
+    shop.sold("one", ProviderName::Stripe).await;
+    shop.later(5 * 3_600);
+    let nobody = shop.world.context(shop.firm);
+    for subject in [PAYPAL, STRIPE, Subject::Own] {
+        shop.books.begin(&nobody, subject).await.unwrap();
+    }
+    // A read is tried three times.
+    for _ in 0..6 {
+        shop.stripe.meets("GET /v1/balance_transactions", Fault::Fail(500));
+    }
+    assert_eq!(shop.books.janitor(&nobody).await.unwrap(), 2);
+    assert_eq!(shop.stripe.faults_waiting(), 3);
+    for _ in 0..3 {
+        assert_eq!(shop.books.janitor(&nobody).await.unwrap(), 0);
+    }
+    assert_eq!(shop.stripe.faults_waiting(), 3, "nobody is asked meanwhile");
+    shop.later(3);
+    assert_eq!(shop.books.janitor(&nobody).await.unwrap(), 0);
+    assert_eq!(shop.stripe.faults_waiting(), 0);
+    shop.later(2);
+    assert_eq!(shop.books.janitor(&nobody).await.unwrap(), 0, "it has stood still for longer");
+    shop.later(1);
+    assert_eq!(shop.books.janitor(&nobody).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_difference_is_assigned_and_resolved_once_with_or_without_a_posting() {
     let shop = shop().await;
     shop.sold("known", ProviderName::Stripe).await;
@@ -522,6 +551,16 @@ async fn a_difference_is_assigned_and_resolved_once_with_or_without_a_posting() 
     assert_eq!((assigned.state, assigned.owner), (DifferenceState::Assigned, owner));
     shop.compared(STRIPE).await;
     assert_eq!(shop.differences(DifferenceState::Assigned).await.len(), 1);
+
+    // Only what it is about is taken back for it.
+    let mut database = shop.world.database.superuser().await;
+    let other: uuid::Uuid = sqlx::query_scalar("select id from ledger_entries where kind = 'capture'")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    let told =
+        shop.books.resolve(&shop.admin, found.id, "Away.", Remedy::Reverse(EntryId::from_uuid(other))).await;
+    assert!(matches!(told, Err(AppError::Refused { code: "conflict", .. })), "{told:?}");
 
     // A hundred resolutions at once post once.
     let told = join_all(

@@ -8,18 +8,25 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::common::{Owner, usd};
+use crate::connected::{Connected, connected};
 use app::catalogue::{Addon, AddonChange, AddonPrice, Country, Coupon, Off, Price, ShelfChange, Tax};
 use app::identity::Person;
 use app::ledger::{AsOf, LedgerStore as _, Provider};
+use app::payments::checkouts::{CheckoutStore as _, Checkouts, Wish};
+use app::payments::port::{self, NewCheckout, ProviderName, Reference};
 use app::purchases::{
-    Bought, Happening, OPEN_FOR, Order, Purchase, PurchaseEvent, PurchaseState, PurchaseStore as _,
+    Bought, Happening, OPEN_FOR, Order, Purchase, PurchaseEvent, PurchaseState, PurchaseStore as _, Purchases,
 };
 use app::{AppError, Context};
 use engine::Key;
 use futures_util::future::join_all;
 use kernel::{Currency, FirmId, Money, Percent, Span};
+use testkit::payments::Fault;
+use testkit::payments::paypal::FakePaypal;
+use testkit::payments::stripe::FakeStripe;
 use testkit::{World, program};
 
 struct Shop {
@@ -623,4 +630,202 @@ async fn whoever_changes_the_books_by_hand_is_found() {
         sqlx::raw_sql(back).execute(&mut owner).await.unwrap();
         shop.books().await;
     }
+}
+
+/// A shop whose buyers pay on pages of Stripe and PayPal.
+struct Pages {
+    shop: Shop,
+    stripe: FakeStripe,
+    paypal: FakePaypal,
+    to_paypal: Arc<dyn port::Provider>,
+    checkouts: Checkouts,
+}
+
+async fn pages() -> Pages {
+    let shop = shop().await;
+    let ninety =
+        Coupon { most_per_person: Some(1), ..coupon("NINETY", Off::Percent(Percent::from_whole(90))) };
+    shop.put(ShelfChange::Coupon(ninety)).await;
+    let Connected { stripe, paypal, to_paypal, providers, .. } = connected(&shop.world, shop.firm).await;
+    let (clock, rng) = (shop.world.clock.clone(), shop.world.rng.clone());
+    let store = || shop.world.store.clone();
+    let purchases = Arc::new(Purchases::new(store(), store(), clock.clone(), rng.clone()));
+    let checkouts = Checkouts::new(store(), purchases, providers, clock, rng);
+    Pages { shop, stripe, paypal, to_paypal, checkouts }
+}
+
+impl Pages {
+    /// The provider's name of the page on which the purchase is paid.
+    async fn open(&self, purchase: &Purchase, provider: ProviderName) -> String {
+        let wish = Wish { purchase: purchase.id, provider, public_url: "https://one.example" };
+        self.checkouts.open(&self.shop.buyer, &wish).await.unwrap();
+        let open = self.shop.world.store.open_checkout(self.shop.firm, purchase.id).await.unwrap().unwrap();
+        open.session.unwrap()
+    }
+
+    async fn follow(&self, order: &str) {
+        let nobody = self.shop.world.context(self.shop.firm);
+        self.checkouts.follow(&nobody, ProviderName::Paypal, order).await.unwrap();
+    }
+
+    /// Whoever looks after pages, so much later.
+    async fn look_after(&self, seconds: i32) -> usize {
+        self.shop.world.clock.advance(Span::from_seconds(seconds));
+        let context = |firm| self.shop.world.context(firm);
+        self.checkouts.look_after(10, &context).await.unwrap()
+    }
+
+    async fn state(&self, purchase: &Purchase) -> PurchaseState {
+        self.shop.world.store.purchase(self.shop.firm, purchase.id).await.unwrap().unwrap().state
+    }
+
+    fn captures(&self) -> usize {
+        self.paypal.counts()[1]
+    }
+
+    fn end(&self) {
+        assert_eq!((self.stripe.wrong(), self.paypal.wrong()), (vec![], vec![]));
+        assert_eq!((self.stripe.faults_waiting(), self.paypal.faults_waiting()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn what_a_coupon_let_off_is_let_off_once_however_many_pages_were_left_open() {
+    let pages = pages().await;
+    let shop = &pages.shop;
+    let mut given_up = Vec::new();
+    for number in 0..3 {
+        let bought = shop.buy(&format!("one-{number}"), shop.with(&["ninety"])).await.unwrap();
+        let session = pages.open(&bought, ProviderName::Stripe).await;
+        let cancelled = pages.checkouts.cancel(&shop.buyer, bought.id).await.unwrap();
+        assert_eq!(cancelled.state, PurchaseState::Cancelled);
+        assert_eq!(pages.stripe.thing(&session)["status"], "expired", "nobody can pay there any more");
+        pages.checkouts.cancel(&shop.buyer, bought.id).await.unwrap();
+        given_up.push(bought);
+    }
+    let kept = shop.buy("kept", shop.with(&["ninety"])).await.unwrap();
+    assert_eq!(shop.pay(&kept, "pi_kept").await.unwrap().state, PurchaseState::Captured);
+    // Money that comes all the same is owed back.
+    for (number, bought) in given_up.iter().enumerate() {
+        let paid = shop.pay(bought, &format!("pi_{number}")).await.unwrap();
+        assert_eq!((paid.state, paid.challenge), (PurchaseState::Cancelled, None));
+    }
+    assert_eq!(shop.used("NINETY").await, (1, 1));
+    let found = shop.books().await;
+    assert_eq!((found["overpaid"], found["fee_income"]), (-3 * 4_900, -49_000));
+    assert_eq!(shop.world.purchases.unopened(10).await.unwrap().len(), 1);
+    // What was paid before it was taken back stays paid.
+    let paid = shop.buy("paid", shop.order()).await.unwrap();
+    let session = pages.open(&paid, ProviderName::Stripe).await;
+    pages.stripe.pay(&session);
+    assert_eq!(code(pages.checkouts.cancel(&shop.buyer, paid.id).await), "payment_settled");
+    assert_eq!(pages.state(&paid).await, PurchaseState::Captured);
+    pages.end();
+}
+
+#[tokio::test]
+async fn nothing_is_taken_on_a_page_that_was_left_or_for_what_is_paid() {
+    let pages = pages().await;
+    let shop = &pages.shop;
+    // They change their mind, and agree on the page that they left.
+    let bought = shop.buy("left", shop.order()).await.unwrap();
+    let left = pages.open(&bought, ProviderName::Paypal).await;
+    pages.open(&bought, ProviderName::Stripe).await;
+    pages.paypal.approve(&left);
+    pages.follow(&left).await;
+    assert_eq!((pages.captures(), pages.state(&bought).await), (0, PurchaseState::AwaitingPayment));
+    // They take it back.
+    let cancelled = shop.buy("cancelled", shop.order()).await.unwrap();
+    let order = pages.open(&cancelled, ProviderName::Paypal).await;
+    pages.checkouts.cancel(&shop.buyer, cancelled.id).await.unwrap();
+    pages.paypal.approve(&order);
+    pages.follow(&order).await;
+    assert_eq!((pages.captures(), pages.state(&cancelled).await), (0, PurchaseState::Cancelled));
+    // It was paid otherwise meanwhile.
+    let paid = shop.buy("paid", shop.order()).await.unwrap();
+    let order = pages.open(&paid, ProviderName::Paypal).await;
+    shop.pay(&paid, "pi_1").await.unwrap();
+    pages.paypal.approve(&order);
+    pages.follow(&order).await;
+    assert_eq!(pages.captures(), 0);
+    // Of a page whose opening was never answered the purchase tells.
+    let reference = |text: &str| Reference::parse(text).unwrap();
+    let unknown = async |attempt: &str, purchase: &Purchase| {
+        let new = NewCheckout {
+            attempt: reference(attempt),
+            purchase: reference(&purchase.id.to_string()),
+            price: purchase.fee,
+            title: "Two steps".to_owned(),
+            email: None,
+            success_url: "https://one.example/done".to_owned(),
+            cancel_url: "https://one.example/back".to_owned(),
+            expires_at: None,
+        };
+        let order = pages.to_paypal.open_checkout(&new).await.unwrap().id;
+        pages.paypal.approve(&order);
+        pages.follow(&order).await;
+    };
+    unknown("lost-1", &paid).await;
+    assert_eq!(pages.captures(), 0);
+    let open = shop.buy("open", shop.order()).await.unwrap();
+    unknown("lost-2", &open).await;
+    assert_eq!((pages.captures(), pages.state(&open).await), (1, PurchaseState::Captured));
+    pages.end();
+}
+
+#[tokio::test]
+async fn a_page_that_nobody_pays_on_ends_by_time_whether_its_provider_says_so_or_not() {
+    let pages = pages().await;
+    let shop = &pages.shop;
+    let silent = shop.buy("silent", shop.with(&["ninety"])).await.unwrap();
+    pages.open(&silent, ProviderName::Paypal).await;
+    assert_eq!(pages.look_after(3_599).await, 1);
+    assert_eq!(pages.state(&silent).await, PurchaseState::AwaitingPayment, "there is time left");
+    assert_eq!(pages.look_after(302).await, 1);
+    assert_eq!(pages.state(&silent).await, PurchaseState::Expired);
+    assert_eq!(shop.used("NINETY").await, (0, 0), "what it claimed is free");
+    assert_eq!(pages.look_after(7_200).await, 0, "nobody looks after it any more");
+    // The provider has forgotten it.
+    for forgotten in ["one", "two"] {
+        let bought = shop.buy(forgotten, shop.order()).await.unwrap();
+        pages.open(&bought, ProviderName::Paypal).await;
+        pages.paypal.meets("GET /v2/checkout/orders", Fault::Fail(404));
+        pages.look_after(121).await;
+        assert_eq!(pages.state(&bought).await, PurchaseState::AwaitingPayment, "that may be a mistake");
+        pages.paypal.meets("GET /v2/checkout/orders", Fault::Fail(404));
+        if forgotten == "one" {
+            pages.look_after(3_600).await;
+            assert_eq!(pages.state(&bought).await, PurchaseState::Expired);
+        } else {
+            // Its buyer goes elsewhere.
+            shop.world.clock.advance(Span::from_seconds(3_600));
+            pages.open(&bought, ProviderName::Stripe).await;
+        }
+    }
+    pages.end();
+}
+
+#[tokio::test]
+async fn a_declined_card_is_not_the_end_of_a_purchase() {
+    let pages = pages().await;
+    let shop = &pages.shop;
+    let bought = shop.buy("one", shop.order()).await.unwrap();
+    let order = pages.open(&bought, ProviderName::Paypal).await;
+    pages.paypal.approve(&order);
+    pages.paypal.meets("POST /v2/checkout/orders", Fault::Decline("INSTRUMENT_DECLINED"));
+    pages.follow(&order).await;
+    assert_eq!((pages.captures(), pages.state(&bought).await), (0, PurchaseState::AwaitingPayment));
+    // They choose another one on the same page.
+    pages.paypal.approve(&order);
+    pages.follow(&order).await;
+    assert_eq!((pages.captures(), pages.state(&bought).await), (1, PurchaseState::Captured));
+    // Whoever chooses none has until the page ends.
+    let bought = shop.buy("two", shop.order()).await.unwrap();
+    let order = pages.open(&bought, ProviderName::Paypal).await;
+    pages.paypal.approve(&order);
+    pages.paypal.meets("POST /v2/checkout/orders", Fault::Decline("INSTRUMENT_DECLINED"));
+    pages.follow(&order).await;
+    pages.look_after(3_901).await;
+    assert_eq!(pages.state(&bought).await, PurchaseState::Expired);
+    pages.end();
 }

@@ -212,7 +212,7 @@ async fn a_purchase_is_made_once_for_a_key_and_paid_once() {
     assert_eq!(world.purchases.decline(&context, other.id).await.unwrap().state, PurchaseState::Failed);
     // Money that comes late is money.
     assert_eq!(world.purchases.capture(&context, other.id).await.unwrap().state, PurchaseState::Captured);
-    assert_eq!(world.purchases.list(&context).await.unwrap().len(), 2);
+    assert_eq!(world.purchases.list(&context, None, 10).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -406,12 +406,10 @@ impl Platform {
             )),
             ledger: Arc::new(Ledger::new(store.clone(), Arc::clone(clock))),
             finance: Arc::new(Finance::new(store.clone())),
-            reconciliation: Arc::new(Reconciliation::new(
-                store.clone(),
-                providers.clone(),
-                Arc::clone(clock),
-                Arc::clone(rng),
-            )),
+            reconciliation: Arc::new(
+                Reconciliation::new(store.clone(), providers.clone(), Arc::clone(clock), Arc::clone(rng))
+                    .with_payouts(store.clone()),
+            ),
             desk: desk.clone(),
             overrides: Arc::new(Overrides::new(store.clone(), desk.clone())),
             releases: Arc::new(Releases::new(

@@ -4,7 +4,10 @@
 
 use crate::common::{PLAIN, Stage, Trader, program};
 use app::Role;
-use kernel::RequestId;
+use app::payouts::{NewRow, Payee, Payout, PayoutState, PayoutStore as _};
+use app::trading::{AuditEntry, Digests, OutboxEntry};
+use engine::Key;
+use kernel::{Amount, Clock as _, Currency, Money, PayoutId, RequestId};
 use reqwest::Method;
 use serde_json::{Value, json};
 use web::v1::access::{ACCESS, Access};
@@ -20,6 +23,8 @@ struct Things {
     webhook: String,
     delivery: String,
     checkpoint: String,
+    /// The owner's, from their account.
+    payout: String,
     /// Somebody, whose email begins with their name.
     person: (String, String),
     /// Why somebody looks at them.
@@ -71,6 +76,77 @@ async fn new_webhook(admin: &Trader) -> (String, String) {
     (id, word(&sent, "/delivery_id"))
 }
 
+/// A payout of somebody's account that waits for a review. What the program pays is for others to test.
+async fn new_payout(stage: &Stage, owner: &str, account: &str) -> String {
+    let at = stage.clock.now();
+    let currency = Currency::parse("USD").unwrap();
+    let payout = Payout {
+        id: PayoutId::derived(&[b"walk"]),
+        person: owner.parse().unwrap(),
+        account: account.parse().unwrap(),
+        program_name: "Plain".to_owned(),
+        currency,
+        asked: Amount::parse("100").unwrap(),
+        precheck: rules::payout::Precheck {
+            eligible: true,
+            conditions: Vec::new(),
+            withdrawable: Amount::parse("100").unwrap(),
+            payout: Amount::parse("80").unwrap(),
+            figures: Vec::new(),
+        },
+        expected: Money::parse("80", currency).unwrap(),
+        reviewers_needed: 2,
+        state: PayoutState::InReview,
+        method: app::payouts::Method::Manual,
+        tries: 0,
+        take_began_at: None,
+        verdict: None,
+        taken: None,
+        share: None,
+        attempt: 0,
+        reason: None,
+        requested_at: at,
+        moved_at: at,
+    };
+    let new = NewRow {
+        audit: AuditEntry {
+            firm: stage.firm,
+            at,
+            actor: Some(payout.person),
+            action: "payout.request".to_owned(),
+            object_kind: "payout",
+            object: payout.id.to_string(),
+            request: None,
+            purpose: String::new(),
+            digests: Digests::default(),
+            detail: json!({}),
+        },
+        outbox: OutboxEntry {
+            firm: stage.firm,
+            at,
+            aggregate: format!("payout:{}", payout.id),
+            topic: "payout.requested",
+            payload: json!({ "state": "in_review", "account": payout.account, "amount": payout.expected }),
+            request: None,
+        },
+        payee: Payee::Manual { note: String::new() },
+        key: Key::parse("walk").unwrap(),
+        fingerprint: [0; 32],
+        payout,
+    };
+    let (payout, _) = stage.platform.web.store.create_payout(stage.firm, &new).await.unwrap();
+    payout.id.to_string()
+}
+
+/// As if nobody had decided about it.
+async fn as_it_was(stage: &Stage, payout: &str) {
+    sqlx::query("update payouts set state = 'in_review' where id = $1::uuid")
+        .bind(payout)
+        .execute(&mut stage.database.superuser().await)
+        .await
+        .unwrap();
+}
+
 /// The status of an operation on these things. Only who calls is looked at; what an operation then says to its body is
 /// for others to test.
 async fn call(caller: &Trader, method: &str, path: &str, things: &Things) -> u16 {
@@ -82,8 +158,7 @@ async fn call(caller: &Trader, method: &str, path: &str, things: &Things) -> u16
         path if path.contains("notifications") => &things.notification,
         path if path.contains("webhooks") => &things.webhook,
         path if path.contains("people") || path.contains("identity-reviews") => &things.person.0,
-        // There is none, whoever asks.
-        path if path.contains("/v1/payout") => &things.notification,
+        path if path.contains("/v1/payout") => &things.payout,
         _ => &things.account,
     };
     let body = match path {
@@ -197,6 +272,7 @@ async fn every_operation_lets_in_whom_the_table_says() {
     let checkpoint = checkpoint(&visitor).await;
     let support = stage.staff("support@example.com", Role::Support).await;
     let person = somebody(&stage, 0).await;
+    let payout = new_payout(&stage, &word(&owner.get("/v1/me").await.1, "id"), &account).await;
     let mut things = Things {
         account,
         challenge,
@@ -207,6 +283,7 @@ async fn every_operation_lets_in_whom_the_table_says() {
         webhook,
         delivery,
         checkpoint,
+        payout,
         person,
         reason: Some("A test"),
     };
@@ -248,15 +325,21 @@ async fn every_operation_lets_in_whom_the_table_says() {
             let by_risk = at(&risk).await;
             assert_eq!(by_risk == 403, access == Access::Payers, "{name} by risk: {by_risk}");
             for (who, caller) in [("finance", &finance), ("the admin", &admin)] {
+                as_it_was(&stage, &things.payout).await;
                 let answer = at(caller).await;
                 assert!(![401, 403].contains(&answer), "{name} by {who}: {answer}");
+                assert!(answer != 404 || !path.contains("payout-reviews"), "{name} by {who}: it is there");
             }
             continue;
         }
         if path.starts_with("/v1/payouts/") || path.ends_with("/certificate") {
-            for caller in [&owner, &stranger, &risk, &admin] {
-                assert_eq!(at(caller).await, 404, "{name}: there is none");
+            as_it_was(&stage, &things.payout).await;
+            for (who, caller) in [("a stranger", &stranger), ("risk", &risk), ("the admin", &admin)] {
+                assert_eq!(at(caller).await, 404, "{name} by {who}");
             }
+            // Nothing has arrived, and no phase is passed.
+            let expected = if path.ends_with("/certificate") { 404 } else { 200 };
+            assert_eq!(at(&owner).await, expected, "{name} by the owner");
             continue;
         }
         if access == Access::Admin {

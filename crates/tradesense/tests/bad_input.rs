@@ -267,6 +267,98 @@ async fn a_retry_gets_the_first_answer_and_the_key_is_bound_to_its_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bad_keys_and_amounts_of_money_are_refused_and_a_key_is_its_users_own() {
+    let mut stage = Stage::open(&[("plain", program(PLAIN))]).await;
+    let trader = stage.trader("twice").await;
+    let account = trader.buy("plain").await;
+    stage.play_through("2014-05-02T12:26:00Z").await;
+    let finance = stage.staff("finance@example.com", app::Role::Finance).await;
+    let other = stage.staff("other@example.com", app::Role::Finance).await;
+    let risk = stage.staff("risk@example.com", app::Role::Risk).await;
+    let purchase = trader.get("/v1/purchases").await.1["items"][0]["id"].as_str().unwrap().to_owned();
+    let refunds = format!("/v1/purchases/{purchase}/refunds");
+    let payouts = format!("/v1/accounts/{account}/payouts");
+    let refund = |amount: &str, currency: &str| json!({ "amount": amount, "currency": currency, "reason": "They asked for it." });
+    for (caller, path, body) in [
+        (&finance, &refunds, refund("1", "USD")),
+        (&trader, &payouts, json!({ "amount": "10" })),
+        (&trader, &"/v1/purchases".to_owned(), json!({ "program": "plain", "version": "0".repeat(64) })),
+    ] {
+        let long = "k".repeat(65);
+        for key in [None, Some(""), Some("has space"), Some("payout-1"), Some(long.as_str())] {
+            let (status, problem) = caller.post(path, key, &body).await;
+            let told = (status, problem["code"].as_str());
+            assert_eq!(told, (400, Some("idempotency_key_missing")), "{path} under {key:?}");
+        }
+    }
+    // Amounts that are none, or of another currency.
+    for amount in ["-1", "0", "NaN", "inf", "1e2", "", "0.001", "99999999999999999999"] {
+        let (status, problem) = finance.post(&refunds, Some("bad"), &refund(amount, "USD")).await;
+        assert_eq!(status, 422, "{amount}: {problem}");
+        assert_eq!(problem["errors"][0]["pointer"], "/amount", "{amount}");
+        let (status, problem) = trader.post(&payouts, Some("bad"), &json!({ "amount": amount })).await;
+        assert!(status == 422 || (status, amount) == (409, "0.001"), "{amount}: {problem}");
+        let percent = json!({ "code": "bad", "off": { "kind": "percent", "percent": amount } });
+        let off = json!({ "code": "bad", "off": { "kind": "amount", "amount": amount, "currency": "USD" } });
+        let tenth = ["1e2", "0.001"].contains(&amount);
+        for coupon in [percent, off].into_iter().skip(usize::from(tenth)) {
+            let (status, problem) = risk.post("/v1/shelf/coupons", None, &coupon).await;
+            assert_eq!(status, 422, "{coupon}: {problem}");
+        }
+        if amount != "0" {
+            let settings = json!({
+                "methods": ["manual"], "identity_needed": true, "reason": "A test",
+                "one_reviewer": [{ "amount": amount, "currency": "USD" }],
+            });
+            let url = format!("{}/v1/payout-settings", finance.base);
+            let answer = finance.http.put(url).json(&settings).send().await.unwrap();
+            assert_eq!(answer.status(), 422, "{amount}");
+        }
+    }
+    let (status, problem) = finance.post(&refunds, Some("bad"), &refund("1", "EUR")).await;
+    assert_eq!((status, &problem["errors"][0]["pointer"]), (422, &json!("/currency")), "{problem}");
+    let (status, problem) = finance.post(&refunds, Some("bad"), &refund("1", "XXXX")).await;
+    assert_eq!((status, &problem["errors"][0]["pointer"]), (422, &json!("/currency")), "{problem}");
+
+    // The same key of two people names two things.
+    let mut made = std::collections::BTreeSet::new();
+    for caller in [&finance, &other, &finance, &other] {
+        let (status, refund) = caller.post(&refunds, Some("same"), &refund("1", "USD")).await;
+        assert_eq!(status, 201, "{refund}");
+        made.insert(refund["id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(made.len(), 2);
+    let version = trader.get("/v1/programs/plain").await.1["version"].clone();
+    let order = json!({ "program": "plain", "version": version });
+    let second = stage.trader("second").await;
+    let mut bought = std::collections::BTreeSet::new();
+    for caller in [&trader, &second, &trader, &second] {
+        let (status, purchase) = caller.post("/v1/purchases", Some("same"), &order).await;
+        assert_eq!(status, 201, "{purchase}");
+        bought.insert(purchase["id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(bought.len(), 2);
+
+    // Whoever hangs up before the answer, at whatever moment, and asks again has bought once.
+    let before = second.get("/v1/purchases").await.1["items"].as_array().unwrap().len();
+    for millis in 0..20 {
+        let asked = second.post("/v1/purchases", Some("hangs-up"), &order);
+        drop(tokio::time::timeout(std::time::Duration::from_millis(millis), asked).await);
+    }
+    let (status, first) = second.post("/v1/purchases", Some("hangs-up"), &order).await;
+    assert_eq!(status, 201, "{first}");
+    let after = second.get("/v1/purchases").await.1;
+    assert_eq!(after["items"].as_array().unwrap().len(), before.saturating_add(1));
+    assert_eq!(after["items"][0]["id"], first["id"]);
+    // A list is read in pages.
+    assert_eq!(after["next_cursor"], Value::Null);
+    let behind = format!("/v1/purchases?cursor={}", first["id"].as_str().unwrap());
+    assert_eq!(second.get(&behind).await.1["items"].as_array().unwrap().len(), before);
+    assert_eq!(second.get("/v1/purchases?cursor=nowhere").await.0, 422);
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn faults_of_a_basket_point_to_their_fields_and_what_costs_nothing_opens_an_account() {
     let stage = Stage::open(&[("plain", program(PLAIN))]).await;
     let risk = stage.staff("risk@example.com", app::Role::Risk).await;

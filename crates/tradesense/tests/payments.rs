@@ -276,3 +276,49 @@ async fn nothing_is_kept_of_what_nobody_signed_and_all_forgeries_hear_the_same()
     assert_eq!(trader.get(&format!("/v1/purchases/{purchase}")).await.1["state"], "awaiting_payment");
     shop.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_ten_times_at_once_or_three_days_late_ends_alike() {
+    let shop = Shop::open().await;
+    let (first, late) = (shop.stage.trader("amina").await, shop.stage.trader("ben").await);
+    let operator = shop.stage.staff("risk@example.com", app::Role::Risk).await;
+    let purchase = bought(&first).await;
+    page(&first, &purchase, "stripe").await;
+    shop.stripe.pay(&only_session(&shop.stripe));
+    let webhooks = shop.stripe.webhooks();
+    let to = shop.stage.platform.webhooks_address.unwrap();
+    let mut telling = tokio::task::JoinSet::new();
+    for webhook in webhooks.iter().flat_map(|webhook| std::iter::repeat_n(webhook, 10)) {
+        let webhook = webhook.clone();
+        telling.spawn(async move { deliver(to, "/webhooks/stage/stripe", &webhook).await.unwrap() });
+    }
+    let told = telling.join_all().await;
+    assert!(told.iter().all(|status| *status == 200), "{told:?}");
+    let paid = until(&first, &purchase, "paid").await;
+    assert_eq!(until_nothing_waits(&operator).await.len(), webhooks.len(), "each event is kept once");
+    assert_eq!(first.accounts_of(&paid["challenge_id"], 1).await.len(), 1);
+    assert_eq!(shop.balance("provider_clearing:stripe").await, 10_000);
+
+    // Nobody tells for three days; what is then told was signed again, as it is for every try.
+    let second = bought(&late).await;
+    page(&late, &second, "stripe").await;
+    let sessions = shop.stripe.all("checkout.session");
+    let open = sessions.iter().find(|session| session["status"] == "open").unwrap();
+    shop.stripe.pay(open["id"].as_str().unwrap());
+    let old = shop.stripe.webhooks();
+    shop.stage.clock.advance(kernel::Span::from_seconds(3 * 86_400));
+    for webhook in old.iter().skip(webhooks.len()) {
+        assert_eq!(shop.tell("stripe", webhook).await, 400, "nobody believes an old signature");
+    }
+    for webhook in shuffled(&shop.stripe.webhooks(), 6, false) {
+        assert_eq!(shop.tell("stripe", &webhook).await, 200);
+    }
+    let paid = until(&late, &second, "paid").await;
+    let events = until_nothing_waits(&operator).await;
+    assert_eq!(events.len(), old.len());
+    assert!(events.iter().all(|event| event["state"] == "done" || event["state"] == "kept"), "{events:#?}");
+    assert_eq!(late.accounts_of(&paid["challenge_id"], 1).await.len(), 1);
+    assert_eq!(shop.balance("provider_clearing:stripe").await, 20_000);
+    assert_eq!(shop.balance("fee_income").await, 20_000);
+    shop.close().await;
+}

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::AppError;
 use app::disputes::Disputes;
 use app::kyc::Kyc;
 use app::ledger::Ledger;
@@ -13,6 +12,7 @@ use app::payments::following::Following;
 use app::payouts::Payouts;
 use app::purchases::Purchases;
 use app::refunds::Refunds;
+use app::{AppError, Context};
 use kernel::FirmId;
 use tokio::sync::{Notify, watch};
 
@@ -82,12 +82,7 @@ impl MoneyKeeper {
     /// Looks after what waits for too long until it is to stop.
     pub async fn keep(self, mut stop: watch::Receiver<bool>) {
         loop {
-            if let Err(error) = self.round().await {
-                tracing::error!(
-                    error = as_error(&error),
-                    "looking after money that waits failed; trying again"
-                );
-            }
+            self.round().await;
             tokio::select! {
                 () = tokio::time::sleep(KEEPING) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -95,21 +90,54 @@ impl MoneyKeeper {
         }
     }
 
-    /// One round of what is looked after.
-    pub async fn round(&self) -> Result<(), AppError> {
-        let context = |firm| self.following.context(firm);
-        while self.checkouts.look_after(MOST_PAGES, &context).await? > 0 {}
+    /// One round of what is looked after. What fails for one part or one firm is told and tried again in the next round; all others
+    /// go on.
+    pub async fn round(&self) {
+        done("payment pages", None, self.pages().await);
         for firm in &self.firms {
             let context = self.following.context(*firm);
-            while self.purchases.fulfil_opened(&context).await? > 0 {}
-            while self.purchases.expire_stale(&context).await? > 0 {}
-            while self.ledger.expire_holds(*firm).await? > 0 {}
-            self.refunds.janitor(&context).await?;
-            self.disputes.janitor(&context).await?;
-            self.payouts.advance(&context).await?;
-            self.payouts.janitor(&context).await?;
-            self.kyc.janitor(&context).await?;
+            let of = Some(*firm);
+            done("purchases that are paid", of, self.fulfil(&context).await);
+            done("purchases that nobody pays", of, self.expire(&context).await);
+            done("holds", of, self.expire_holds(*firm).await);
+            done("refunds", of, self.refunds.janitor(&context).await.map(drop));
+            done("disputes", of, self.disputes.janitor(&context).await.map(drop));
+            done("payouts that wait", of, self.payouts.advance(&context).await.map(drop));
+            done("payouts on their way", of, self.payouts.janitor(&context).await.map(drop));
+            done("what is known of people", of, self.kyc.janitor(&context).await.map(drop));
         }
+    }
+
+    async fn pages(&self) -> Result<(), AppError> {
+        let context = |firm| self.following.context(firm);
+        while self.checkouts.look_after(MOST_PAGES, &context).await? > 0 {}
         Ok(())
+    }
+
+    async fn fulfil(&self, context: &Context) -> Result<(), AppError> {
+        while self.purchases.fulfil_opened(context).await? > 0 {}
+        Ok(())
+    }
+
+    async fn expire(&self, context: &Context) -> Result<(), AppError> {
+        while self.purchases.expire_stale(context).await? > 0 {}
+        Ok(())
+    }
+
+    async fn expire_holds(&self, firm: FirmId) -> Result<(), AppError> {
+        while self.ledger.expire_holds(firm).await? > 0 {}
+        Ok(())
+    }
+}
+
+fn done(part: &'static str, firm: Option<FirmId>, looked: Result<(), AppError>) {
+    if let Err(error) = looked {
+        let firm = firm.map(tracing::field::display);
+        tracing::error!(
+            part,
+            firm,
+            error = as_error(&error),
+            "looking after money that waits failed; trying again"
+        );
     }
 }

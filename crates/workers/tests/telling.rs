@@ -39,7 +39,7 @@ async fn a_purchase_is_told_to_its_buyer_and_to_the_firms_systems() {
     let admin = world.context_of(firm, &world.admin(firm, "ada").await);
     world.publish(firm, "two-step", program("Two-step")).await;
     let _challenge = world.challenge(firm, &trader, "two-step").await;
-    let purchase = world.purchases.list(&world.context_of(firm, &trader)).await.unwrap().remove(0);
+    let purchase = world.purchases.list(&world.context_of(firm, &trader), None, 10).await.unwrap().remove(0);
 
     let (sink, receiver) = (SmtpSink::open().await, Receiver::open().await);
     let (clock, rng, store) = (world.clock.clone(), world.rng.clone(), world.store.clone());

@@ -1552,7 +1552,7 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    /** Lets a payout go. Above the firm's limit another one has to agree, too. */
+    /** Lets a payout go, or whom it is to go to now. Above the firm's limit another one has to agree, too. */
     post: operations["approve"];
     delete?: never;
     options?: never;
@@ -1569,7 +1569,7 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    /** Sends a payout once more that failed or came back, perhaps to somewhere else. */
+    /** Sends a payout once more that failed or came back. To somewhere else it goes once others have agreed to that. */
     post: operations["send_again"];
     delete?: never;
     options?: never;
@@ -1603,7 +1603,7 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    /** Does not let a payout go; the trader reads why. */
+    /** Does not let a payout go; the trader reads why. Of one that is owed only the new payee is turned away. */
     post: operations["reject"];
     delete?: never;
     options?: never;
@@ -2003,7 +2003,10 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    /** Takes one of one's own purchases back before it is paid; what its coupons let off may be used again. Twice is once. */
+    /**
+     * Takes one of one's own purchases back before it is paid: its payment page closes, and what its coupons let off may be used again.
+     *     Twice is once.
+     */
     post: operations["cancel_purchase"];
     delete?: never;
     options?: never;
@@ -3265,6 +3268,8 @@ export interface components {
       /** @description The trader's other payouts, the newest first. */
       others: components["schemas"]["Payout"][];
       payee: components["schemas"]["Payee"] | null;
+      /** @description Who of the firm's people named that payee; nothing if the trader did. */
+      payee_by_id: string | null;
       /** @description The payout. */
       payout: components["schemas"]["Payout"];
       /** @description Whose. */
@@ -3961,30 +3966,6 @@ export interface components {
         name: string;
         /** @description Hash of its content. */
         version: string;
-      }[];
-    };
-    /** @description A list that ends. */
-    Items_Purchase: {
-      /** @description In the order the operation describes. */
-      items: {
-        /** @description The challenge, once paid. */
-        challenge_id: string | null;
-        /** @description Where to pay. */
-        checkout_url: string;
-        /** @description When it was created. */
-        created_at: string;
-        /** @description Currency of every amount of it. */
-        currency: string;
-        /** @description What is to be paid, tax included. */
-        fee: string;
-        /** @description Its id. */
-        id: string;
-        /** @description What is bought. */
-        program: components["schemas"]["ProgramRef"];
-        /** @description The failed challenge that begins anew with it, if it is a reset. */
-        reset_of: string | null;
-        /** @description Where it stands. */
-        state: components["schemas"]["PurchaseState"];
       }[];
     };
     /** @description A list that ends. */
@@ -5138,6 +5119,32 @@ export interface components {
       next_cursor: string | null;
     };
     /** @description A page of a longer list. */
+    Page_Purchase: {
+      /** @description In the order the operation describes. */
+      items: {
+        /** @description The challenge, once paid. */
+        challenge_id: string | null;
+        /** @description Where to pay. */
+        checkout_url: string;
+        /** @description When it was created. */
+        created_at: string;
+        /** @description Currency of every amount of it. */
+        currency: string;
+        /** @description What is to be paid, tax included. */
+        fee: string;
+        /** @description Its id. */
+        id: string;
+        /** @description What is bought. */
+        program: components["schemas"]["ProgramRef"];
+        /** @description The failed challenge that begins anew with it, if it is a reset. */
+        reset_of: string | null;
+        /** @description Where it stands. */
+        state: components["schemas"]["PurchaseState"];
+      }[];
+      /** @description Give it as `cursor` to read on; nothing at the end. */
+      next_cursor: string | null;
+    };
+    /** @description A page of a longer list. */
     Page_ReconciliationDifference: {
       /** @description In the order the operation describes. */
       items: {
@@ -5439,6 +5446,8 @@ export interface components {
       approves: boolean;
       /** @description When. */
       at: string;
+      /** @description Whether it is about what is looked at: what was said before another payee was named is not. */
+      counts: boolean;
       /** @description Why. */
       reason: string;
       /** @description Who. */
@@ -5470,6 +5479,7 @@ export interface components {
       | "settled"
       | "failed"
       | "returned"
+      | "payee_in_review"
       | "refused"
       | "rejected"
       | "withdrawn";
@@ -9135,6 +9145,7 @@ export interface operations {
           | "settled"
           | "failed"
           | "returned"
+          | "payee_in_review"
           | "refused"
           | "rejected"
           | "withdrawn";
@@ -9848,7 +9859,10 @@ export interface operations {
   };
   purchases: {
     parameters: {
-      query?: never;
+      query?: {
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+      };
       header?: never;
       path?: never;
       cookie?: never;
@@ -9860,10 +9874,11 @@ export interface operations {
           [name: string]: unknown;
         };
         content: {
-          "application/json": components["schemas"]["Items_Purchase"];
+          "application/json": components["schemas"]["Page_Purchase"];
         };
       };
       401: components["responses"]["ProblemBody"];
+      422: components["responses"]["ProblemBody"];
     };
   };
   create_purchase: {
@@ -9971,6 +9986,7 @@ export interface operations {
       401: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
       409: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
   };
   open_checkout: {

@@ -38,7 +38,7 @@ const payout = (id: string, account_id: string, state: PayoutState): Payout => (
 
 describe("the states of a payout", () => {
   it("are all said in words", () => {
-    expect(payoutStates).toHaveLength(14);
+    expect(payoutStates).toHaveLength(15);
     for (const state of payoutStates) {
       expect(stateWord(state)).not.toBe("");
       expect(stateNext(state)).toMatch(/\.$/);

@@ -28,6 +28,11 @@ const states: Record<PayoutState, { word: string; tone: string; next: string }> 
     tone: "failed",
     next: "The share came back. It is owed and will be sent again.",
   },
+  payee_in_review: {
+    word: "Payee in review",
+    tone: "active",
+    next: "The share is owed. The firm's people look at where it is to go.",
+  },
   refused: { word: "Refused", tone: "failed", next: "A condition of the program no longer held." },
   rejected: { word: "Rejected", tone: "failed", next: "The firm's people did not let it go." },
   withdrawn: { word: "Withdrawn", tone: "", next: "It was taken back; nothing left the account." },
@@ -94,6 +99,9 @@ const happened: Record<string, string> = {
   failed: "It did not leave",
   returned: "It came back",
   sent_again: "To be sent once more",
+  payee_changed: "To be sent to somewhere else",
+  payee_approved: "Where it goes was approved",
+  payee_rejected: "Where it was to go was not approved",
 };
 
 /** An event of a payout in words; an attempt is named from the second one on. */

@@ -28,6 +28,7 @@ const dossier = (state: PayoutState, method: PayoutMethod = "bank_file"): Dossie
   },
   person_id: "trader",
   payee: null,
+  payee_by_id: null,
   at_request: check,
   now: null,
   identity: "verified",
@@ -43,6 +44,7 @@ const dossier = (state: PayoutState, method: PayoutMethod = "bank_file"): Dossie
 const by = (id: string, approves = true) => ({
   reviewer_id: id,
   approves,
+  counts: true,
   reason: "Ticket 7",
   at: "2026-11-29T10:00:00Z",
 });
@@ -59,6 +61,15 @@ describe("what somebody may do with a payout", () => {
     expect(possible(half, who("r1", "risk")).actions).toEqual(["reject"]);
     expect(possible(half, who("r1", "risk")).hindered).toMatch(/somebody else/);
     expect(possible(half, who("r2", "finance")).actions).toContain("approve");
+  });
+  it("lets others than whoever named it agree to another payee", () => {
+    const named = { ...dossier("payee_in_review"), payee_by_id: "f1" };
+    expect(possible(named, who("f1", "finance")).actions).toEqual(["reject"]);
+    expect(possible(named, who("f1", "finance")).hindered).toMatch(/somebody else/);
+    const before = { ...named, reviews: [{ ...by("r1"), counts: false }] };
+    expect(possible(before, who("r1", "risk")).actions).toEqual(["approve", "reject"]);
+    expect(agreedText(before)).toBe("0 of 2 different reviewers have agreed.");
+    expect(possible(dossier("failed", "stripe"), who("trader", "finance")).actions).toEqual([]);
   });
   it("waits for the identity, and may still say no", () => {
     const { actions, hindered } = possible(dossier("awaiting_identity"), who("r1", "admin"));

@@ -15,18 +15,25 @@ export interface Possible {
 export function possible(dossier: Dossier, me: Pick<Person, "id" | "roles">): Possible {
   const { payout } = dossier;
   const own = dossier.person_id === me.id;
-  const agreed = dossier.reviews.some((review) => review.reviewer_id === me.id && review.approves);
+  const agreed = dossier.reviews.some(
+    (review) => review.counts && review.reviewer_id === me.id && review.approves,
+  );
   const actions: PayoutAction[] = [];
   let hindered: string | null = null;
   if (payout.state === "awaiting_identity") hindered = "It is not known yet who asks for it.";
-  if (payout.state === "in_review") {
+  const payee = payout.state === "payee_in_review";
+  if (payout.state === "in_review" || payee) {
     if (own) hindered = "Nobody decides about a payout of their own.";
+    else if (payee && dossier.payee_by_id === me.id)
+      hindered = "You have said whom it goes to; somebody else has to look at that.";
     else if (agreed) hindered = "You have agreed to it; somebody else has to look at it, too.";
     else actions.push("approve");
   }
-  const undecided = ["requested", "awaiting_identity", "in_review", "approved"].includes(payout.state);
+  const undecided = ["requested", "awaiting_identity", "in_review", "approved", "payee_in_review"].includes(
+    payout.state,
+  );
   if (undecided && !own) actions.push("reject");
-  if (may(me, "money")) {
+  if (may(me, "money") && !own) {
     if (toBePaid(payout)) actions.push("paid");
     if (mayReturn(payout)) actions.push("returned");
     if (payout.state === "failed" || payout.state === "returned") actions.push("again");
@@ -50,7 +57,7 @@ function mayReturn(payout: Payout): boolean {
 
 /** "1 of 2 have agreed". */
 export function agreedText(dossier: Pick<Dossier, "reviews" | "reviewers_needed">): string {
-  const agreed = dossier.reviews.filter((review) => review.approves).length;
+  const agreed = dossier.reviews.filter((review) => review.counts && review.approves).length;
   const needed = dossier.reviewers_needed;
   if (needed === 1) return agreed === 0 ? "One reviewer is enough." : "One reviewer was enough, and agreed.";
   return `${agreed} of ${needed} different reviewers have agreed.`;

@@ -435,6 +435,14 @@ function Doing({
   const share = moneyIn(payout.share, payout.currency);
   switch (what) {
     case "approve":
+      if (payout.state === "payee_in_review")
+        return (
+          <ReasonDialog {...dialog} before={reason} title="Approve where it goes?" confirm="Approve">
+            <p>
+              {share} are sent there once everybody who has to has agreed. {agreedText(dossier)}
+            </p>
+          </ReasonDialog>
+        );
       return (
         <ReasonDialog {...dialog} before={reason} title="Approve the payout?" confirm="Approve">
           <p>
@@ -444,6 +452,12 @@ function Doing({
         </ReasonDialog>
       );
     case "reject":
+      if (payout.state === "payee_in_review")
+        return (
+          <ReasonDialog {...dialog} danger title="Reject where it goes?" confirm="Reject">
+            <p>Nothing is sent there. {share} stay owed to the trader, who does not read the reason.</p>
+          </ReasonDialog>
+        );
       return (
         <ReasonDialog {...dialog} danger title="Reject the payout?" confirm="Reject">
           <p>Nothing leaves the account. The trader reads the reason, too.</p>

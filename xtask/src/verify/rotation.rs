@@ -408,8 +408,8 @@ impl Asking {
         let offered = ask(api, "GET", "/v1/programs", &[], "")?;
         let offered: Value = serde_json::from_str(&offered.body).map_err(Failure::of("read the programs"))?;
         let program = offered.pointer("/items/0").cloned().unwrap_or_default();
-        let order =
-            serde_json::json!({"program": program["slug"], "version": program["version"]}).to_string();
+        let order = serde_json::json!({"program": program.get("slug"), "version": program.get("version")})
+            .to_string();
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
         let mut threads = Vec::new();

@@ -13,8 +13,9 @@ mod machine;
 mod pdf;
 mod rate;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use kernel::{Clock, DisputeId, FirmId, Money, PersonId, PurchaseId, Span, Timestamp};
@@ -35,6 +36,9 @@ pub use rate::{Level, Month, Rate, Thresholds};
 
 /// The janitor pulls a dispute that is open so often.
 const LOOK: Span = Span::from_seconds(6 * 3_600);
+
+/// Rates are looked at so often although nobody disputes.
+const WATCH: Span = Span::from_seconds(3_600);
 
 /// A pull that failed is tried again after this.
 const LOOK_AGAIN: Span = Span::from_seconds(600);
@@ -259,6 +263,8 @@ pub struct Disputes {
     providers: Providers,
     thresholds: Thresholds,
     clock: Arc<dyn Clock>,
+    /// When to look at a firm's rates again without a cause.
+    watched: Mutex<BTreeMap<FirmId, Timestamp>>,
 }
 
 impl fmt::Debug for Disputes {
@@ -276,7 +282,7 @@ impl Disputes {
         thresholds: Thresholds,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, purchases, providers, thresholds, clock }
+        Self { store, purchases, providers, thresholds, clock, watched: Mutex::default() }
     }
 
     /// A provider says how a dispute stands. Twice is once, in any order. Refused with `conflict` if the payment is not known yet
@@ -575,22 +581,31 @@ impl Disputes {
     pub async fn janitor(&self, context: &Context) -> Result<usize, AppError> {
         let due = self.store.disputes_due(context.firm, self.clock.now(), MOST_AT_ONCE).await?;
         for dispute in &due {
-            let pulled = match self.provider(context.firm, &dispute.provider) {
-                Ok(provider) => provider.dispute(&dispute.known_as).await,
-                Err(failure) => Err(failure),
-            };
-            let wait = match pulled {
-                Ok(told) => {
-                    let waits = told.state == DisputeState::NeedsAnswer;
-                    self.hear_own(context, dispute, told).await?;
-                    self.judge_answers(context, dispute, waits).await?
+            let wait = match self.pull(context, dispute).await {
+                Ok(wait) => wait,
+                // One that somebody has to look at does not hold up the others.
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(dispute = %dispute.id, error, "a dispute could not be followed; trying again");
+                    LOOK_AGAIN
                 }
-                Err(_) => LOOK_AGAIN,
             };
             self.look_later(context, dispute, wait).await?;
         }
-        self.watch(context, Month::of(self.clock.now())?).await?;
+        self.watch_hourly(context).await?;
         Ok(due.len())
+    }
+
+    /// Pulls one and does what follows. Gives when to look again.
+    async fn pull(&self, context: &Context, dispute: &Dispute) -> Result<Span, AppError> {
+        let pulled = match self.provider(context.firm, &dispute.provider) {
+            Ok(provider) => provider.dispute(&dispute.known_as).await,
+            Err(failure) => Err(failure),
+        };
+        let Ok(told) = pulled else { return Ok(LOOK_AGAIN) };
+        let waits = told.state == DisputeState::NeedsAnswer;
+        self.hear_own(context, dispute, told).await?;
+        self.judge_answers(context, dispute, waits).await
     }
 
     /// What an answer became of which nobody knew. Gives when to look again.
@@ -647,6 +662,20 @@ impl Disputes {
         let counted = self.store.counted(firm, from, to).await?;
         let rate = |(provider, disputes, payments)| Rate { provider, month, disputes, payments };
         Ok(counted.into_iter().map(rate).collect())
+    }
+
+    /// Whoever hears of a dispute looks at the rate of its month; if they died in between, this does.
+    async fn watch_hourly(&self, context: &Context) -> Result<(), AppError> {
+        let now = self.clock.now();
+        let next = now.after(WATCH).map_err(AppError::clock)?;
+        {
+            let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+            if watched.get(&context.firm).is_some_and(|next| now < *next) {
+                return Ok(());
+            }
+            watched.insert(context.firm, next);
+        }
+        self.watch(context, Month::of(now)?).await
     }
 
     /// Tells the world of rates that have become too high.

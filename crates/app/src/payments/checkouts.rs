@@ -136,7 +136,7 @@ pub trait CheckoutStore: Send + Sync {
 pub const OPEN_FOR: Span = Span::from_seconds(3_600);
 /// Whoever looks after pages pulls one first after so long, and then ever more rarely.
 const FIRST_LOOK: Span = Span::from_seconds(120);
-/// Beyond its end a page is pulled for so long, until the provider says how it ended.
+/// Beyond its end a page is pulled for so long; then it has ended, unless money is on its way.
 const LOOKED_AFTER: Span = Span::from_seconds(300);
 
 /// What is wanted of a page.
@@ -199,7 +199,7 @@ impl Checkouts {
         let doing = "asking what a provider can charge";
         if provider.chargeable(purchase.fee).map_err(failed(doing))? != purchase.fee {
             let say = format!("{} cannot take exactly {}.", wish.provider, purchase.fee);
-            return Err(AppError::refused("provider_unknown", say));
+            return Err(AppError::refused("payment_refused", say));
         }
         let asked_at = self.clock.now();
         let new = Checkout {
@@ -278,15 +278,27 @@ impl Checkouts {
     async fn replace(&self, context: &Context, open: &Checkout) -> Result<(), AppError> {
         if let Some(session) = &open.session {
             let provider = self.providers.of(context.firm, open.provider)?;
-            let closed =
-                provider.close_checkout(session).await.map_err(failed("closing a page at a provider"))?;
-            if closed.payment.as_ref().is_some_and(|payment| payment.state == PaymentState::Captured) {
+            let closed = provider.close_checkout(session).await;
+            let closed = self.unless_gone(open, closed, "closing a page at a provider")?;
+            let paid = |page: &port::Checkout| {
+                page.payment.as_ref().is_some_and(|payment| payment.state == PaymentState::Captured)
+            };
+            if let Some(closed) = closed.filter(paid) {
                 self.told(context, open, &closed).await?;
                 return Err(settled());
             }
         }
         let turn = Turn { state: CheckoutState::Replaced, known: None, next_at: None, at: self.clock.now() };
         self.store.turn(context.firm, open.id, &turn).await
+    }
+
+    /// The buyer takes a purchase of theirs back before paying: its page closes first. Twice is once.
+    pub async fn cancel(&self, context: &Context, purchase: PurchaseId) -> Result<Purchase, AppError> {
+        self.purchases.get(context, purchase).await?;
+        if let Some(open) = self.store.open_checkout(context.firm, purchase).await? {
+            self.replace(context, &open).await?;
+        }
+        self.purchases.cancel(context, purchase).await
     }
 
     /// Pulls the open page of one of the caller's own purchases, if there is one.
@@ -321,8 +333,14 @@ impl Checkouts {
         session: &str,
     ) -> Result<Option<PersonId>, AppError> {
         let provider = self.providers.of(context.firm, name)?;
-        let found = provider.checkout(session).await.map_err(failed("pulling a page"))?;
-        let found = captured(provider.as_ref(), found, session).await?;
+        let mut found = provider.checkout(session).await.map_err(failed(PULLING))?;
+        let purchase = found.purchase.as_deref().and_then(|text| text.parse().ok());
+        if let Some(purchase) = purchase
+            && self.purchases.is_open(context.firm, purchase).await?
+        {
+            let key = capture_key(session)?;
+            found = captured(provider.as_ref(), found, session, &key).await.map_err(failed(PULLING))?;
+        }
         match &found.payment {
             Some(payment) => self.paid(context, name, payment).await,
             None => Ok(None),
@@ -331,9 +349,33 @@ impl Checkouts {
 
     async fn pull(&self, context: &Context, checkout: &Checkout, session: &str) -> Result<(), AppError> {
         let provider = self.providers.of(context.firm, checkout.provider)?;
-        let found = provider.checkout(session).await.map_err(failed("pulling a page"))?;
-        let found = captured(provider.as_ref(), found, session).await?;
+        let mut found = provider.checkout(session).await;
+        // What a buyer agreed to on a page that they left, or for what is paid by now, stays theirs.
+        if checkout.state.is_open() && self.purchases.is_open(context.firm, checkout.purchase).await? {
+            let key = capture_key(session)?;
+            found = match found {
+                Ok(page) => captured(provider.as_ref(), page, session, &key).await,
+                Err(failure) => Err(failure),
+            };
+        }
+        let Some(found) = self.unless_gone(checkout, found, PULLING)? else {
+            let ends = (CheckoutState::Expired, PurchaseEvent::Expired);
+            return self.ended(context, checkout, ends, self.clock.now()).await;
+        };
         self.told(context, checkout, &found).await
+    }
+
+    /// How a page stands; nothing if its time is over and the provider will not say.
+    fn unless_gone(
+        &self,
+        checkout: &Checkout,
+        found: Result<port::Checkout, Failure>,
+        doing: &'static str,
+    ) -> Result<Option<port::Checkout>, AppError> {
+        match found {
+            Err(Failure::Refused(_)) if self.clock.now() >= checkout.expires_at => Ok(None),
+            found => found.map(Some).map_err(failed(doing)),
+        }
     }
 
     /// Does what follows from how a page stands.
@@ -351,7 +393,10 @@ impl Checkouts {
             self.capture(context, checkout.purchase, checkout.provider, payment).await?;
             return self.end(context, checkout, CheckoutState::Paid, at).await;
         }
-        let (state, event) = match found.state {
+        let over = at >= checkout.expires_at.after(LOOKED_AFTER).map_err(AppError::clock)?;
+        let ends = match found.state {
+            // Some providers never say that nobody came.
+            At::Open | At::Approved if over => (CheckoutState::Expired, PurchaseEvent::Expired),
             At::Open | At::Approved | At::Processing | At::Paid => {
                 let turn = Turn {
                     state: checkout.state,
@@ -364,6 +409,16 @@ impl Checkouts {
             At::Declined => (CheckoutState::Declined, PurchaseEvent::Failed),
             At::Expired => (CheckoutState::Expired, PurchaseEvent::Expired),
         };
+        self.ended(context, checkout, ends, at).await
+    }
+
+    async fn ended(
+        &self,
+        context: &Context,
+        checkout: &Checkout,
+        (state, event): (CheckoutState, PurchaseEvent),
+        at: Timestamp,
+    ) -> Result<(), AppError> {
         if checkout.state.is_open() {
             self.purchases.happened(context, checkout.purchase, &event, at).await?;
         }
@@ -461,19 +516,26 @@ impl Checkouts {
     }
 }
 
-/// Takes the money if the buyer has agreed.
+const PULLING: &str = "pulling a page and taking what its buyer agreed to";
+
+fn capture_key(session: &str) -> Result<Reference, AppError> {
+    reference(&format!("capture-{session}"))
+}
+
+/// Takes the money if the buyer has agreed. A means of payment that is declined is not the end: the buyer may choose another one,
+/// until the page closes.
 async fn captured(
     provider: &dyn Provider,
     found: port::Checkout,
     session: &str,
-) -> Result<port::Checkout, AppError> {
+    key: &Reference,
+) -> Result<port::Checkout, Failure> {
     if found.state != At::Approved {
         return Ok(found);
     }
-    let key = reference(&format!("capture-{session}"))?;
-    match provider.capture(session, &key).await {
-        Err(Failure::Declined(_)) => Ok(port::Checkout { state: At::Declined, ..found }),
-        answer => answer.map_err(failed("taking what a buyer agreed to")),
+    match provider.capture(session, key).await {
+        Err(Failure::Declined(_)) => Ok(port::Checkout { state: At::Open, ..found }),
+        answer => answer,
     }
 }
 
@@ -483,7 +545,7 @@ fn next_look(checkout: &Checkout, state: At, at: Timestamp) -> Result<Option<Tim
         return Ok(None);
     }
     let end = checkout.expires_at.after(LOOKED_AFTER).map_err(AppError::clock)?;
-    let next = if state != At::Open || at >= end {
+    let next = if at >= end || !matches!(state, At::Open | At::Approved) {
         at.after(Span::from_seconds(3_600)).map_err(AppError::clock)?
     } else {
         end

@@ -112,8 +112,7 @@ impl Following {
             }
             About::Payout(id) => {
                 let payout = asked()?.payout(id).await.map_err(failed("pulling a payout"))?;
-                payouts.told(context, provider, &payout).await?;
-                Ok(None)
+                payouts.told(context, provider, &payout).await
             }
             About::Other => Ok(None),
         }

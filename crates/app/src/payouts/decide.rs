@@ -83,10 +83,14 @@ pub enum PayoutEvent {
         /// What it says.
         reason: String,
     },
-    /// It is sent once more, perhaps to somewhere else.
-    SentAgain {
+    /// It is sent once more.
+    SentAgain,
+    /// It is to be sent once more, and to somewhere else.
+    PayeeChanged {
         /// How.
         method: Method,
+        /// Which of the firm's people says so.
+        by: PersonId,
     },
 }
 
@@ -103,6 +107,8 @@ pub struct Decision {
     pub attempt: Option<Attempt>,
     /// Who has looked.
     pub review: Option<Review>,
+    /// Who says that it is to go to somebody else.
+    pub payee_by: Option<PersonId>,
     /// What is kept back from now on.
     pub opens: Option<Hold>,
     /// What is no longer kept back.
@@ -169,7 +175,8 @@ pub fn decide(locked: &Locked, event: &PayoutEvent, at: Timestamp) -> Result<Opt
         PayoutEvent::NotPaid { reason } => step.not_paid(reason),
         PayoutEvent::Told { attempt, payout } => step.told(*attempt, payout),
         PayoutEvent::Declined { attempt, reason } => step.declined(*attempt, reason),
-        PayoutEvent::SentAgain { method } => step.sent_again(*method),
+        PayoutEvent::SentAgain => step.sent_again(),
+        PayoutEvent::PayeeChanged { method, by } => step.payee_changed(*method, *by),
     }
 }
 
@@ -181,6 +188,13 @@ fn gate(locked: &Locked, at: Timestamp) -> Happening {
         Happening::IdentityNeeded
     }
 }
+
+/// What a trader reads of a payout that did not leave; why stands with the attempt, for the firm's people.
+const NOT_SENT: &str = "The provider could not send it.";
+/// The same of one that came back.
+const CAME_BACK: &str = "It came back.";
+/// The same of one that waits at the provider.
+const UNCLAIMED: &str = "It waits until you claim it.";
 
 /// At most so much of a text as a row takes.
 fn short(text: &str) -> String {
@@ -216,6 +230,7 @@ impl Step<'_> {
             detail,
             attempt: None,
             review: None,
+            payee_by: None,
             opens: None,
             ends: None,
             entries: Vec::new(),
@@ -228,19 +243,30 @@ impl Step<'_> {
     }
 
     fn reviewed(&self, review: &Review) -> Result<Option<Decision>, AppError> {
-        let Locked { payout, reviews, .. } = self.locked;
-        let review = Review { reason: short(&review.reason), ..review.clone() };
+        let Locked { payout, .. } = self.locked;
+        // What was agreed to before says nothing of a payee who has come since.
+        let review =
+            Review { reason: short(&review.reason), attempt: self.locked.reviewed(), ..review.clone() };
         if review.reviewer == payout.person {
             return Err(four_eyes("Nobody decides about a payout of their own."));
         }
-        let again = reviews.iter().any(|made| made.reviewer == review.reviewer);
+        let payee_only = payout.state == PayoutState::PayeeInReview;
+        let again = self.locked.reviews_now().any(|made| made.reviewer == review.reviewer);
         if !review.approves {
-            let decided = self.plain(Happening::Rejected, Some(&review.reason))?;
+            // Why the payee is none is for the firm's people: it stands in the review.
+            let decided = if payee_only {
+                self.plain(Happening::PayeeRejected, None)?
+            } else {
+                self.plain(Happening::Rejected, Some(&review.reason))?
+            };
             // Whoever has agreed may think again; that stands in what has happened.
             return Ok(decided.map(|decision| Decision { review: (!again).then_some(review), ..decision }));
         }
         if again {
             return Err(four_eyes("You have agreed to it; somebody else has to look at it, too."));
+        }
+        if payee_only && self.locked.payee_by == Some(review.reviewer) {
+            return Err(four_eyes("You have said whom it goes to; somebody else has to look at that."));
         }
         if gate(self.locked, self.at) == Happening::IdentityNeeded {
             return Err(AppError::refused(
@@ -248,11 +274,19 @@ impl Step<'_> {
                 "We do not know yet, or no longer, who asks for this payout.",
             ));
         }
-        let made = reviews.iter().filter(|made| made.approves).count().saturating_add(1);
-        let what =
-            if made >= self.locked.reviewers_needed()? { Happening::Approved } else { Happening::Reviewed };
-        let decided = self.plain(what, Some(&review.reason))?;
-        Ok(decided.map(|decision| Decision { review: Some(review), ..decision }))
+        let made = self.locked.reviews_now().filter(|made| made.approves).count().saturating_add(1);
+        let enough = made >= payout.reviewers_needed;
+        let what = match (enough, payee_only) {
+            (false, _) => Happening::Reviewed,
+            (true, false) => Happening::Approved,
+            (true, true) => Happening::PayeeApproved,
+        };
+        // Why they agree is for the firm's people: it stands in the review.
+        let Some(mut decision) = self.plain(what, None)? else { return Ok(None) };
+        if what == Happening::PayeeApproved {
+            decision.opens = Some(self.hold(payout.attempt)?);
+        }
+        Ok(Some(Decision { review: Some(review), ..decision }))
     }
 
     fn take_begun(&self) -> Result<Option<Decision>, AppError> {
@@ -295,7 +329,10 @@ impl Step<'_> {
     fn demand_free(&self) -> Result<(), AppError> {
         match &self.locked.blocked {
             None => Ok(()),
-            Some(why) => Err(AppError::refused("payout_held", format!("Nothing is sent for now: {why}."))),
+            Some(why) => {
+                let say = format!("Nothing is sent for now: {}.", why.trim_end_matches('.'));
+                Err(AppError::refused("payout_held", say))
+            }
         }
     }
 
@@ -444,18 +481,17 @@ impl Step<'_> {
             ..attempt.clone()
         };
         let was = attempt.state;
-        let (what, state) = match told.state {
-            port::PayoutState::Pending | port::PayoutState::Unclaimed => {
-                (Happening::Sent, AttemptState::Sent)
-            }
+        let (what, state, say) = match told.state {
+            port::PayoutState::Pending => (Happening::Sent, AttemptState::Sent, None),
+            port::PayoutState::Unclaimed => (Happening::Sent, AttemptState::Sent, Some(UNCLAIMED)),
             port::PayoutState::Settled if was == AttemptState::Settled => {
                 return self.fee_known(attempt, after);
             }
-            port::PayoutState::Settled => (Happening::Settled, AttemptState::Settled),
-            port::PayoutState::Returned => (Happening::Returned, AttemptState::Returned),
-            port::PayoutState::Failed => (Happening::Failed, AttemptState::Failed),
+            port::PayoutState::Settled => (Happening::Settled, AttemptState::Settled, None),
+            port::PayoutState::Returned => (Happening::Returned, AttemptState::Returned, Some(CAME_BACK)),
+            port::PayoutState::Failed => (Happening::Failed, AttemptState::Failed, Some(NOT_SENT)),
         };
-        let Some(decision) = self.plain(what, reason)? else { return Ok(None) };
+        let Some(decision) = self.plain(what, say)? else { return Ok(None) };
         after.state = state;
         let mut ends = None;
         let mut entries = Vec::new();
@@ -493,17 +529,30 @@ impl Step<'_> {
         let payout = &self.locked.payout;
         let current = self.locked.attempt(number).filter(|attempt| attempt.state == AttemptState::Sending);
         let Some(attempt) = current.filter(|_| number == payout.attempt) else { return Ok(None) };
-        let Some(decision) = self.plain(Happening::Failed, Some(reason))? else { return Ok(None) };
+        let Some(decision) = self.plain(Happening::Failed, Some(NOT_SENT))? else { return Ok(None) };
         let ends = Some((hold_of(payout.id, number), Outcome::Void(short(reason))));
         let attempt = Attempt { state: AttemptState::Failed, reason: Some(short(reason)), ..attempt.clone() };
         Ok(Some(Decision { attempt: Some(attempt), ends, ..decision }))
     }
 
-    fn sent_again(&self, method: Method) -> Result<Option<Decision>, AppError> {
+    fn sent_again(&self) -> Result<Option<Decision>, AppError> {
         let Some(mut decision) = self.plain(Happening::SentAgain, None)? else { return Ok(None) };
+        // Only a payee to whom it was sent before has been looked at.
+        if self.locked.attempt(self.locked.payout.attempt).is_none() {
+            let say = "Nobody has agreed to whom it would go to. Say whom it is to go to.";
+            return Err(AppError::refused("conflict", say));
+        }
         let number = self.locked.payout.attempt.saturating_add(1);
-        (decision.payout.attempt, decision.payout.method) = (number, method);
+        decision.payout.attempt = number;
         decision.opens = Some(self.hold(number)?);
+        Ok(Some(decision))
+    }
+
+    fn payee_changed(&self, method: Method, by: PersonId) -> Result<Option<Decision>, AppError> {
+        let Some(mut decision) = self.plain(Happening::PayeeChanged, None)? else { return Ok(None) };
+        decision.payout.attempt = self.locked.payout.attempt.saturating_add(1);
+        decision.payout.method = method;
+        decision.payee_by = Some(by);
         Ok(Some(decision))
     }
 }

@@ -27,6 +27,8 @@ pub enum PayoutState {
     Failed,
     /// It came back; the share is owed.
     Returned,
+    /// It is to go to somebody else than before, and the firm's people look at that; the share is owed.
+    PayeeInReview,
     /// A condition of the program did not hold when the engine was asked.
     Refused,
     /// The firm's people did not let it go.
@@ -37,7 +39,7 @@ pub enum PayoutState {
 
 impl PayoutState {
     /// All.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Requested,
         Self::AwaitingIdentity,
         Self::InReview,
@@ -49,6 +51,7 @@ impl PayoutState {
         Self::Settled,
         Self::Failed,
         Self::Returned,
+        Self::PayeeInReview,
         Self::Refused,
         Self::Rejected,
         Self::Withdrawn,
@@ -68,6 +71,7 @@ impl PayoutState {
             Self::Settled => "settled",
             Self::Failed => "failed",
             Self::Returned => "returned",
+            Self::PayeeInReview => "payee_in_review",
             Self::Refused => "refused",
             Self::Rejected => "rejected",
             Self::Withdrawn => "withdrawn",
@@ -90,6 +94,7 @@ impl PayoutState {
                 | Self::Settled
                 | Self::Failed
                 | Self::Returned
+                | Self::PayeeInReview
         )
     }
 }
@@ -137,11 +142,17 @@ pub enum Happening {
     Returned,
     /// It is sent once more.
     SentAgain,
+    /// It is to go to somebody else.
+    PayeeChanged,
+    /// The last one who has to agree to that does.
+    PayeeApproved,
+    /// One of them does not.
+    PayeeRejected,
 }
 
 impl Happening {
     /// All.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Requested,
         Self::IdentityNeeded,
         Self::IdentityKnown,
@@ -162,6 +173,9 @@ impl Happening {
         Self::Failed,
         Self::Returned,
         Self::SentAgain,
+        Self::PayeeChanged,
+        Self::PayeeApproved,
+        Self::PayeeRejected,
     ];
 
     /// The word in rows and in the audit log.
@@ -187,6 +201,9 @@ impl Happening {
             Self::Failed => "failed",
             Self::Returned => "returned",
             Self::SentAgain => "sent_again",
+            Self::PayeeChanged => "payee_changed",
+            Self::PayeeApproved => "payee_approved",
+            Self::PayeeRejected => "payee_rejected",
         }
     }
 }
@@ -233,17 +250,28 @@ pub const fn next(state: PayoutState, take_begun: bool, happening: Happening) ->
         (S::Approved, H::Refused) if take_begun => To(S::Refused),
         // Somebody else was told the same answer.
         (
-            S::Taken | S::Reserved | S::Sending | S::Sent | S::Settled | S::Failed | S::Returned | S::Refused,
+            S::Taken
+            | S::Reserved
+            | S::Sending
+            | S::Sent
+            | S::Settled
+            | S::Failed
+            | S::Returned
+            | S::PayeeInReview
+            | S::Refused,
             H::TakeBegun | H::Later | H::Taken | H::NothingOwed | H::Refused,
         ) => Ignore,
         (S::Taken, H::Reserved) => To(S::Reserved),
-        (S::Reserved | S::Sending | S::Sent | S::Settled | S::Failed | S::Returned, H::Reserved) => Ignore,
+        (
+            S::Reserved | S::Sending | S::Sent | S::Settled | S::Failed | S::Returned | S::PayeeInReview,
+            H::Reserved,
+        ) => Ignore,
 
         // The money goes.
         (S::Reserved, H::Begun) => To(S::Sending),
         // Asked again, under the same name.
         (S::Sending, H::Begun) => Stay,
-        (S::Sent | S::Settled | S::Failed | S::Returned, H::Begun) => Ignore,
+        (S::Sent | S::Settled | S::Failed | S::Returned | S::PayeeInReview, H::Begun) => Ignore,
         // What is paid in a file or by hand asks no provider first.
         (S::Reserved | S::Sending, H::Sent) => To(S::Sent),
         (S::Sent | S::Settled | S::Failed | S::Returned, H::Sent) => Ignore,
@@ -255,6 +283,11 @@ pub const fn next(state: PayoutState, take_begun: bool, happening: Happening) ->
         (S::Settled, H::Failed) => To(S::Returned),
         (S::Failed | S::Returned, H::Failed | H::Returned) => Ignore,
         (S::Failed | S::Returned, H::SentAgain) => To(S::Reserved),
+        // Nobody sends money alone to where nobody else has looked.
+        (S::Failed | S::Returned, H::PayeeChanged) => To(S::PayeeInReview),
+        (S::PayeeInReview, H::Reviewed) => Stay,
+        (S::PayeeInReview, H::PayeeApproved) => To(S::Reserved),
+        (S::PayeeInReview, H::PayeeRejected) => To(S::Returned),
         _ => Refuse,
     }
 }
@@ -265,7 +298,7 @@ mod tests {
 
     /// Rows are states before and after the engine may have been asked, columns happenings in their order: a state's letter for
     /// where it goes, `=` stays, `.` is ignored, `x` is refused.
-    const LETTERS: [(PayoutState, char); 14] = [
+    const LETTERS: [(PayoutState, char); 15] = [
         (PayoutState::Requested, 'q'),
         (PayoutState::AwaitingIdentity, 'w'),
         (PayoutState::InReview, 'v'),
@@ -277,28 +310,30 @@ mod tests {
         (PayoutState::Settled, 'D'),
         (PayoutState::Failed, 'F'),
         (PayoutState::Returned, 'R'),
+        (PayoutState::PayeeInReview, 'p'),
         (PayoutState::Refused, 'N'),
         (PayoutState::Rejected, 'J'),
         (PayoutState::Withdrawn, 'W'),
     ];
     // requested, identity needed, known, reviewed, approved, rejected, withdrawn | take begun, later, taken, nothing owed, refused,
-    // reserved | begun, sent, settled, fee known, failed, returned, sent again
-    const TABLE: [(bool, &str); 15] = [
-        (false, "xwvxxJWxxxxxxxxxxxxx"),
-        (false, "x.vxxJWxxxxxxxxxxxxx"),
-        (false, "xw.=AJWxxxxxxxxxxxxx"),
-        (false, "xxxxxJW=xxxxxxxxxxxx"),
-        (true, "xxxxxxx.=TDNxxxxxxxx"),
-        (true, "xxxxxxx.....Hxxxxxxx"),
-        (true, "xxxxxxx......gSDxxxx"),
-        (true, "xxxxxxx......=SDxFRx"),
-        (true, "xxxxxxx........DxFRx"),
-        (true, "xxxxxxx.........=RRx"),
-        (true, "xxxxxxx.........x..H"),
-        (true, "xxxxxxx.........x..H"),
-        (true, "xxxxxxx.....xxxxxxxx"),
-        (false, "xxxxx.xxxxxxxxxxxxxx"),
-        (false, "xxxxxx.xxxxxxxxxxxxx"),
+    // reserved | begun, sent, settled, fee known, failed, returned, sent again | payee changed, approved, rejected
+    const TABLE: [(bool, &str); 16] = [
+        (false, "xwvxxJWxxxxxxxxxxxxxxxx"),
+        (false, "x.vxxJWxxxxxxxxxxxxxxxx"),
+        (false, "xw.=AJWxxxxxxxxxxxxxxxx"),
+        (false, "xxxxxJW=xxxxxxxxxxxxxxx"),
+        (true, "xxxxxxx.=TDNxxxxxxxxxxx"),
+        (true, "xxxxxxx.....Hxxxxxxxxxx"),
+        (true, "xxxxxxx......gSDxxxxxxx"),
+        (true, "xxxxxxx......=SDxFRxxxx"),
+        (true, "xxxxxxx........DxFRxxxx"),
+        (true, "xxxxxxx.........=RRxxxx"),
+        (true, "xxxxxxx.........x..Hpxx"),
+        (true, "xxxxxxx.........x..Hpxx"),
+        (true, "xxx=xxx.......xxxxxxxHR"),
+        (true, "xxxxxxx.....xxxxxxxxxxx"),
+        (false, "xxxxx.xxxxxxxxxxxxxxxxx"),
+        (false, "xxxxxx.xxxxxxxxxxxxxxxx"),
     ];
 
     #[test]

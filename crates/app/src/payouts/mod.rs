@@ -176,6 +176,8 @@ pub struct Payout {
     pub precheck: Precheck,
     /// The trader's share by these.
     pub expected: Money,
+    /// How many people have to agree, by what the firm had set when it was asked for.
+    pub reviewers_needed: usize,
     /// Where it stands.
     pub state: PayoutState,
     /// How it is sent.
@@ -282,6 +284,8 @@ pub struct Attempt {
 pub struct Review {
     /// Who.
     pub reviewer: PersonId,
+    /// At what: at the payee of this attempt, or at all of it if 0.
+    pub attempt: u32,
     /// Whether they let it go.
     pub approves: bool,
     /// Why.
@@ -328,6 +332,15 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// How many people have to agree to an amount. What is looked at is what leaves the account, whatever the share of it.
+    fn reviewers_needed(&self, asked: Amount, currency: Currency) -> Result<usize, AppError> {
+        let asked = in_money(asked, currency, Rounding::Ceiling)?;
+        let enough = |limit: &Money| limit.currency() == currency && asked.minor() <= limit.minor();
+        Ok(if self.one_reviewer.iter().any(enough) { 1 } else { 2 })
+    }
+}
+
 /// A payout under lock, with everything that decides what becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locked {
@@ -341,8 +354,8 @@ pub struct Locked {
     pub identity: Known,
     /// Whether the firm wants to know.
     pub identity_needed: bool,
-    /// Up to which amount one person is enough.
-    pub one_reviewer: Option<Money>,
+    /// Who of the firm's people said whom it goes to; nobody if the trader did.
+    pub payee_by: Option<PersonId>,
     /// Why nothing is sent to the trader for now.
     pub blocked: Option<String>,
 }
@@ -353,11 +366,15 @@ impl Locked {
         self.attempts.iter().find(|attempt| attempt.number == number)
     }
 
-    /// How many people have to agree. What is looked at is what leaves the account, whatever the share of it.
-    pub fn reviewers_needed(&self) -> Result<usize, AppError> {
-        let asked = in_money(self.payout.asked, self.payout.currency, Rounding::Ceiling)?;
-        let enough = self.one_reviewer.is_some_and(|limit| asked.minor() <= limit.minor());
-        Ok(if enough { 1 } else { 2 })
+    /// What is looked at: the payee of the next attempt where another one was named, otherwise all that was asked for.
+    pub fn reviewed(&self) -> u32 {
+        if self.payout.state == PayoutState::PayeeInReview { self.payout.attempt } else { 0 }
+    }
+
+    /// What was said of that.
+    pub fn reviews_now(&self) -> impl Iterator<Item = &Review> {
+        let reviewed = self.reviewed();
+        self.reviews.iter().filter(move |review| review.attempt == reviewed)
     }
 }
 
@@ -430,6 +447,8 @@ pub struct Paying {
     pub program_name: String,
     /// Its currency.
     pub currency: Currency,
+    /// Whether what it was bought with was given back, or taken back by the buyer's bank.
+    pub given_back: bool,
 }
 
 /// What payouts store.
@@ -551,8 +570,6 @@ pub struct Request {
 pub struct Dossier {
     /// The payout, its attempts, who has looked, whether we know who asks.
     pub whole: Locked,
-    /// How many people have to agree.
-    pub reviewers_needed: usize,
     /// Whom it goes to.
     pub payee: Option<Payee>,
     /// What has happened to it.
@@ -666,6 +683,7 @@ impl Payouts {
             asked,
             precheck,
             expected,
+            reviewers_needed: settings.reviewers_needed(asked, paying.currency)?,
             state: PayoutState::Requested,
             method,
             tries: 0,
@@ -768,10 +786,15 @@ impl Payouts {
         let wanted = Wanted { state: None, person: Some(payout.person) };
         let mut others = self.store.payouts(context.firm, &wanted, None, MOST_AT_ONCE).await?;
         others.retain(|other| other.id != id);
+        let mut blocks = self.store.blocks(context.firm, payout.person).await?;
+        // What stands nowhere but where it comes from: a legal hold, or that the challenge was given back.
+        if let Some(why) = whole.blocked.as_ref().filter(|why| blocks.iter().all(|(_, known)| known != *why))
+        {
+            blocks.push((cause(id), why.clone()));
+        }
         Ok(Dossier {
-            reviewers_needed: whole.reviewers_needed()?,
             sign_ins: self.store.sign_ins(context.firm, payout.person).await?,
-            blocks: self.store.blocks(context.firm, payout.person).await?,
+            blocks,
             whole,
             payee,
             history,
@@ -791,11 +814,13 @@ impl Payouts {
     ) -> Result<Payout, AppError> {
         let reviewer = context.demand(Permission::ReviewPayouts)?.person;
         let reason = said(reason)?.to_owned();
-        let review = Review { reviewer, approves, reason: reason.clone(), at: self.clock.now() };
+        // What they look at is what waits when it is written down.
+        let review = Review { reviewer, attempt: 0, approves, reason: reason.clone(), at: self.clock.now() };
         self.happened(context, id, &PayoutEvent::Reviewed(review), None, &reason).await
     }
 
-    /// Sends once more what failed or came back, perhaps to somewhere else.
+    /// Sends once more what failed or came back. To somebody else than before it goes once others of the firm's people have
+    /// agreed to that.
     pub async fn send_again(
         &self,
         context: &Context,
@@ -803,17 +828,35 @@ impl Payouts {
         payee: Option<Payee>,
         reason: Option<&str>,
     ) -> Result<Payout, AppError> {
-        context.demand(Permission::ManageMoney)?;
+        let by = context.demand(Permission::ManageMoney)?.person;
         let reason = said(reason)?;
-        let found = self.store.payout(context.firm, id).await?.ok_or(AppError::NotFound("payout"))?;
+        let found = self.not_own(context.firm, id, by).await?;
         let method = payee.as_ref().map_or(found.method, Payee::method);
-        if let Some(payee) = &payee {
-            payee.check()?;
+        if !self.settings_of(context.firm).await?.methods.contains(&method) {
+            return Err(AppError::field("/payee/method", "The firm does not pay like this."));
         }
         if let Some(provider) = method.provider() {
             self.providers.of(context.firm, provider)?;
         }
-        self.happened(context, id, &PayoutEvent::SentAgain { method }, payee, reason).await
+        let Some(payee) = payee else {
+            return self.happened(context, id, &PayoutEvent::SentAgain, None, reason).await;
+        };
+        payee.check()?;
+        // The same once more is nobody new.
+        let sent_to = self.store.payee(context.firm, id, Some(found.attempt), None).await?;
+        if sent_to.as_ref() == Some(&payee) {
+            return self.happened(context, id, &PayoutEvent::SentAgain, None, reason).await;
+        }
+        self.happened(context, id, &PayoutEvent::PayeeChanged { method, by }, Some(payee), reason).await
+    }
+
+    /// A payout that is not the caller's own: nobody moves money to themselves.
+    async fn not_own(&self, firm: FirmId, id: PayoutId, caller: PersonId) -> Result<Payout, AppError> {
+        let found = self.store.payout(firm, id).await?.ok_or(AppError::NotFound("payout"))?;
+        if found.person == caller {
+            return Err(AppError::refused("four_eyes", "Nobody decides about a payout of their own."));
+        }
+        Ok(found)
     }
 
     /// Somebody has paid it by hand, or the bank says it has.
@@ -824,8 +867,9 @@ impl Payouts {
         reference: &str,
         reason: Option<&str>,
     ) -> Result<Payout, AppError> {
-        context.demand(Permission::ManageMoney)?;
+        let by = context.demand(Permission::ManageMoney)?.person;
         let reason = said(reason)?;
+        self.not_own(context.firm, id, by).await?;
         if reference.trim().is_empty() || reference.chars().count() > 200 {
             return Err(AppError::field("/reference", "Say under which reference it was paid."));
         }
@@ -840,8 +884,9 @@ impl Payouts {
         id: PayoutId,
         reason: Option<&str>,
     ) -> Result<Payout, AppError> {
-        context.demand(Permission::ManageMoney)?;
+        let by = context.demand(Permission::ManageMoney)?.person;
         let reason = said(reason)?;
+        self.not_own(context.firm, id, by).await?;
         let event = PayoutEvent::NotPaid { reason: reason.to_owned() };
         self.happened(context, id, &event, None, reason).await
     }
@@ -943,19 +988,20 @@ impl Payouts {
     // What goes on by itself.
 
     /// A provider says how a payout stands. It may come late, twice and in any order; what is not ours is left to whoever
-    /// compares the books.
+    /// compares the books. Gives whose it is, if it is one of ours.
     pub async fn told(
         &self,
         context: &Context,
         provider: ProviderName,
         payout: &port::Payout,
-    ) -> Result<(), AppError> {
+    ) -> Result<Option<PersonId>, AppError> {
         let called = self.store.attempt_called(context.firm, Method::of(provider), &payout.id).await?;
         let ours = called.or_else(|| payout.reference.as_deref().and_then(attempt_of));
-        let Some((id, attempt)) = ours else { return Ok(()) };
+        let Some((id, attempt)) = ours else { return Ok(None) };
         let event = PayoutEvent::Told { attempt, payout: Box::new(payout.clone()) };
         match self.happened(context, id, &event, None, "").await {
-            Ok(_) | Err(AppError::NotFound(_)) => Ok(()),
+            Ok(payout) => Ok(Some(payout.person)),
+            Err(AppError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -1046,6 +1092,7 @@ impl Payouts {
             | PayoutState::Settled
             | PayoutState::Failed
             | PayoutState::Returned
+            | PayoutState::PayeeInReview
             | PayoutState::Refused
             | PayoutState::Rejected
             | PayoutState::Withdrawn => Ok(payout.clone()),
@@ -1181,7 +1228,12 @@ impl Payouts {
     async fn own_account(&self, context: &Context, account: AccountId) -> Result<Paying, AppError> {
         let person = context.demand(Permission::Trade)?.person;
         let paying = self.store.paying(context.firm, account).await?;
-        paying.filter(|paying| paying.person == person).ok_or(AppError::NotFound("account"))
+        let paying = paying.filter(|paying| paying.person == person).ok_or(AppError::NotFound("account"))?;
+        if paying.given_back {
+            let say = "What the challenge cost was given back: it pays nothing any more.";
+            return Err(AppError::refused("payout_refused", say));
+        }
+        Ok(paying)
     }
 }
 
@@ -1244,7 +1296,10 @@ const fn topic(what: Happening) -> Option<&'static str> {
         | Happening::Reserved
         | Happening::Begun
         | Happening::FeeKnown
-        | Happening::SentAgain => None,
+        | Happening::SentAgain
+        | Happening::PayeeChanged
+        | Happening::PayeeApproved
+        | Happening::PayeeRejected => None,
     }
 }
 

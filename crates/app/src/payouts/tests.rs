@@ -37,6 +37,7 @@ fn asked_for() -> Locked {
         asked: Amount::parse("1000").unwrap(),
         precheck,
         expected: usd(80_000),
+        reviewers_needed: 2,
         state: PayoutState::Requested,
         method: Method::Paypal,
         tries: 0,
@@ -55,7 +56,7 @@ fn asked_for() -> Locked {
         reviews: Vec::new(),
         identity: Known { standing: Standing::Verified, expires_at: Some(at(1_000_000)) },
         identity_needed: true,
-        one_reviewer: None,
+        payee_by: None,
         blocked: None,
     }
 }
@@ -93,6 +94,7 @@ impl Kept {
             self.locked.attempts.push(attempt);
         }
         self.locked.reviews.extend(decision.review);
+        self.locked.payee_by = decision.payee_by.or(self.locked.payee_by);
         self.locked.payout = decision.payout;
         Ok(true)
     }
@@ -136,7 +138,7 @@ impl Kept {
             PayoutState::Reserved | PayoutState::Sending => (0, share, 0, 0),
             PayoutState::Sent => (0, 0, share, 0),
             PayoutState::Settled => (0, 0, 0, share),
-            PayoutState::Failed | PayoutState::Returned => (share, 0, 0, 0),
+            PayoutState::Failed | PayoutState::Returned | PayoutState::PayeeInReview => (share, 0, 0, 0),
             PayoutState::Requested
             | PayoutState::AwaitingIdentity
             | PayoutState::InReview
@@ -172,12 +174,12 @@ fn told(locked: &Locked, attempt: u32, state: port::PayoutState, fee: Option<i64
 
 fn review(reviewer: u8, approves: bool) -> PayoutEvent {
     let reason = "Looked at it.".to_owned();
-    PayoutEvent::Reviewed(Review { reviewer: person(reviewer), approves, reason, at: at(0) })
+    PayoutEvent::Reviewed(Review { reviewer: person(reviewer), attempt: 0, approves, reason, at: at(0) })
 }
 
 /// Any event, more often one that belongs to its time.
 fn any_event() -> impl Strategy<Value = (u8, u8, u8)> {
-    (0_u8..20, 0_u8..4, 0_u8..6)
+    (0_u8..22, 0_u8..4, 0_u8..6)
 }
 
 fn event_of(locked: &Locked, (kind, which, how): (u8, u8, u8)) -> PayoutEvent {
@@ -195,7 +197,9 @@ fn event_of(locked: &Locked, (kind, which, how): (u8, u8, u8)) -> PayoutEvent {
         9 | 10 => PayoutEvent::Reserved,
         11 | 12 => PayoutEvent::Begun { amount: usd(80_000) },
         13 => PayoutEvent::Declined { attempt, reason: "No.".to_owned() },
-        14 => PayoutEvent::SentAgain { method: Method::ALL[usize::from(which)] },
+        14 => PayoutEvent::SentAgain,
+        18 => PayoutEvent::PayeeChanged { method: Method::ALL[usize::from(which)], by: person(which) },
+        19 => review(which, false),
         15 => PayoutEvent::Paid { reference: "bank-1".to_owned() },
         16 => PayoutEvent::Exported { batch: PayoutBatchId::derived(&[b"batch"]) },
         17 => PayoutEvent::NotPaid { reason: "No such account.".to_owned() },
@@ -215,7 +219,8 @@ proptest! {
         low in any::<bool>(),
     ) {
         let mut kept = Kept::new(asked_for());
-        kept.locked.one_reviewer = low.then(|| usd(1_000_000));
+        kept.locked.payout.reviewers_needed = if low { 1 } else { 2 };
+        let mut changed = Vec::new();
         for (place, chosen) in (0_i64..).zip(events) {
             kept.locked.blocked = (blocked && place % 3 == 0).then(|| "a dispute".to_owned());
             let event = event_of(&kept.locked, chosen);
@@ -223,22 +228,33 @@ proptest! {
                 Ok(_) | Err(AppError::Refused { .. }) => {}
                 Err(other) => panic!("{other:?}"),
             }
+            if kept.locked.payout.state == PayoutState::PayeeInReview {
+                changed.push(kept.locked.payout.attempt);
+            }
             // The same once more changes nothing, unless it is another review or a try under another key.
             let before = kept.locked.payout.clone();
             let _again = kept.happens(&event, at(place * 100));
-            if !matches!(event, PayoutEvent::SentAgain { .. } | PayoutEvent::Paid { .. }) {
+            if !matches!(event, PayoutEvent::SentAgain | PayoutEvent::Paid { .. }) {
                 prop_assert_eq!(kept.locked.payout.state, before.state, "{:?} twice", event);
             }
             kept.check();
         }
-        let approvals = kept.locked.reviews.iter().filter(|review| review.approves).count();
+        let needed = if low { 1 } else { 2 };
+        let approvals = |attempt| {
+            kept.locked.reviews.iter().filter(|review| review.attempt == attempt && review.approves).count()
+        };
         if kept.locked.payout.take_began_at.is_some() {
-            prop_assert!(approvals >= if low { 1 } else { 2 }, "nobody asks the engine before it is let go");
+            prop_assert!(approvals(0) >= needed, "nobody asks the engine before it is let go");
+        }
+        for attempt in changed {
+            let sent = kept.locked.attempts.iter().any(|sent| sent.number == attempt);
+            prop_assert!(!sent || approvals(attempt) >= needed, "nothing goes to a payee before others agree");
         }
         for review in &kept.locked.reviews {
             prop_assert!(review.reviewer != kept.locked.payout.person, "nobody decides about their own");
         }
-        let mut reviewers: Vec<_> = kept.locked.reviews.iter().map(|review| review.reviewer).collect();
+        let mut reviewers: Vec<_> =
+            kept.locked.reviews.iter().map(|review| (review.attempt, review.reviewer)).collect();
         reviewers.sort_unstable();
         reviewers.dedup();
         prop_assert_eq!(reviewers.len(), kept.locked.reviews.len());
@@ -295,18 +311,97 @@ fn above_the_limit_two_different_people_let_it_go_and_below_it_one() {
     assert!(kept.happens(&review(2, true), at(1)).unwrap());
     assert_eq!(kept.locked.payout.state, PayoutState::Approved);
 
-    let mut kept = Kept::new(Locked { one_reviewer: Some(usd(100_000)), ..asked_for() });
+    let mut kept = Kept::new(asked_for());
+    kept.locked.payout.reviewers_needed = 1;
     kept.happens(&PayoutEvent::Gate, at(1)).unwrap();
     assert!(kept.happens(&review(1, true), at(1)).unwrap());
-    assert_eq!(kept.locked.payout.state, PayoutState::Approved, "1,000.00 is not above the limit");
+    assert_eq!(kept.locked.payout.state, PayoutState::Approved);
+    let settings = Settings { one_reviewer: vec![usd(100_000)], ..Settings::default() };
+    let needed = |text: &str, code: &str| {
+        let currency = Currency::parse(code).unwrap();
+        settings.reviewers_needed(Amount::parse(text).unwrap(), currency).unwrap()
+    };
+    assert_eq!((needed("1000", "USD"), needed("1000.001", "USD"), needed("1", "EUR")), (1, 2, 2));
 
-    let mut kept = Kept::new(Locked { one_reviewer: Some(usd(99_999)), ..asked_for() });
+    let mut kept = Kept::new(asked_for());
     kept.happens(&PayoutEvent::Gate, at(1)).unwrap();
     assert!(kept.happens(&review(1, true), at(1)).unwrap());
     assert_eq!(kept.locked.payout.state, PayoutState::InReview);
     // Who was known when it was asked for may no longer be.
     let late = at(2_000_000);
     assert_eq!(code(kept.happens(&review(2, true), late)), "identity_needed");
+}
+
+/// One that was sent with attempt 1.
+fn sent() -> Kept {
+    let mut kept = Kept::new(asked_for());
+    for event in [PayoutEvent::Gate, review(1, true), review(2, true), PayoutEvent::TakeBegun] {
+        kept.happens(&event, at(1)).unwrap();
+    }
+    let taken = PayoutEvent::Taken { verdict: Some(1), taken: kept.locked.payout.asked, share: usd(80_000) };
+    for event in [taken, PayoutEvent::Reserved, PayoutEvent::Begun { amount: usd(80_000) }] {
+        kept.happens(&event, at(2)).unwrap();
+    }
+    kept
+}
+
+#[test]
+fn whoever_names_another_payee_does_not_agree_to_them_and_earlier_agreements_do_not_count() {
+    let mut kept = sent();
+    let no = PayoutEvent::Declined { attempt: 1, reason: "No such account.".to_owned() };
+    kept.happens(&no, at(3)).unwrap();
+    let code = |result: Result<bool, AppError>| match result {
+        Err(AppError::Refused { code, .. }) => code,
+        other => panic!("{other:?}"),
+    };
+    let changed = PayoutEvent::PayeeChanged { method: Method::Stripe, by: person(1) };
+    assert!(kept.happens(&changed, at(4)).unwrap());
+    assert_eq!(kept.locked.payout.state, PayoutState::PayeeInReview);
+    assert_eq!(code(kept.happens(&PayoutEvent::SentAgain, at(4))), "conflict");
+    assert_eq!(code(kept.happens(&PayoutEvent::Withdrawn, at(4))), "conflict", "it is owed");
+    assert_eq!(code(kept.happens(&review(1, true), at(4))), "four_eyes", "they have named the payee");
+    assert_eq!(code(kept.happens(&review(0, true), at(4))), "four_eyes", "it is their own");
+    // Somebody turns the payee away: they are sent nothing, and the money is still owed.
+    assert!(kept.happens(&review(3, false), at(5)).unwrap());
+    assert_eq!(kept.locked.payout.state, PayoutState::Returned);
+    assert_eq!(code(kept.happens(&PayoutEvent::SentAgain, at(5))), "conflict", "nobody agreed to the payee");
+    assert!(kept.happens(&changed, at(6)).unwrap());
+    assert!(kept.happens(&review(2, true), at(6)).unwrap());
+    assert_eq!(kept.locked.payout.state, PayoutState::PayeeInReview, "two have to agree");
+    assert!(kept.happens(&review(3, true), at(6)).unwrap());
+    assert_eq!((kept.locked.payout.state, kept.locked.payout.attempt), (PayoutState::Reserved, 3));
+    kept.check();
+}
+
+#[test]
+fn a_trader_reads_neither_a_providers_words_nor_why_somebody_agreed() {
+    let kept = Kept::new(Locked {
+        payout: Payout { state: PayoutState::InReview, ..asked_for().payout },
+        ..asked_for()
+    });
+    for reviewers in [1, 2] {
+        let mut locked = kept.locked.clone();
+        locked.payout.reviewers_needed = reviewers;
+        let decided = decide(&locked, &review(1, true), at(1)).unwrap().unwrap();
+        assert_eq!((decided.detail, decided.payout.reason), (None, None));
+        assert_eq!(decided.review.unwrap().reason, "Looked at it.");
+    }
+    let words = "RECEIVER_IS_ON_A_LIST";
+    let kept = sent();
+    let declined = PayoutEvent::Declined { attempt: 1, reason: words.to_owned() };
+    let mut events = vec![declined];
+    for state in [port::PayoutState::Unclaimed, port::PayoutState::Failed, port::PayoutState::Returned] {
+        let PayoutEvent::Told { attempt, mut payout } = told(&kept.locked, 1, state, None) else { continue };
+        payout.reason = Some(words.to_owned());
+        events.push(PayoutEvent::Told { attempt, payout });
+    }
+    for event in events {
+        let decided = decide(&kept.locked, &event, at(3)).unwrap().unwrap();
+        let said = decided.payout.reason.unwrap();
+        assert!(!said.contains(words), "{said}");
+        assert_eq!(decided.detail, Some(said));
+        assert_eq!(decided.attempt.unwrap().reason.as_deref(), Some(words), "the firm's people read it");
+    }
 }
 
 #[test]

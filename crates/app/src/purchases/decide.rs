@@ -332,9 +332,11 @@ fn judge(money: &Cash<'_>, said: &PurchaseEvent, event: Event) -> Result<(Happen
             (Happening::NothingDue, posting::captured(event, purchase.sale(), None)?.into())
         }
         PurchaseEvent::Captured { provider, amount, .. } => {
-            // Whether it was paid before, or what it was for is gone.
+            // Whether it was paid before, or what it was for is gone: a failed challenge may have begun anew with another purchase,
+            // and what its coupons let off may have been let off for another one.
             let paid = !purchase.state.is_open() && !purchase.state.is_dead();
-            let gone = purchase.state.is_dead() && matches!(purchase.bought, Bought::Reset { .. });
+            let once = matches!(purchase.bought, Bought::Reset { .. }) || purchase.discount.minor() > 0;
+            let gone = purchase.state.is_dead() && once;
             if paid || gone {
                 let entry = posting::overpaid(event, provider, *amount)?;
                 (Happening::PaidAgain, Some(entry).into())
@@ -388,6 +390,11 @@ fn judge(money: &Cash<'_>, said: &PurchaseEvent, event: Event) -> Result<(Happen
             (Happening::RefundFailed, Postings { entries, tax: mended })
         }
         PurchaseEvent::DisputeOpened { provider, amount, fee, .. } => {
+            // The payment of one that has ended may still be told, and brings it back, unless it had no use for it.
+            let came = money.history.iter().any(|it| it.what == Happening::PaidAgain);
+            if purchase.state.is_dead() && !came {
+                return Err(conflict("The payment that is disputed is not known yet."));
+            }
             let entry = posting::dispute_opened(event, provider, *amount, *fee)?;
             (Happening::DisputeOpened, Some(entry).into())
         }

@@ -222,13 +222,18 @@ pub const fn next(state: PurchaseState, happening: Happening) -> Next {
             | S::Failed,
             H::PaidAgain | H::OverpaymentRefunded,
         ) => Stay,
+        // What came for a purchase that had ended goes back, or somebody wants it back; it stays ended.
+        (
+            S::Cancelled | S::Expired | S::Failed,
+            H::RefundFailed | H::DisputeOpened | H::DisputeWon | H::DisputeLost,
+        ) => Stay,
 
         (S::Created, H::PaidAgain | H::Fulfilled | H::OverpaymentRefunded)
         | (S::AwaitingPayment, H::NothingDue | H::PaidAgain | H::Fulfilled | H::OverpaymentRefunded)
         | (S::Cancelled | S::Expired | S::Failed, H::Begun | H::NothingDue | H::Fulfilled)
         | (S::Expired | S::Failed, H::Cancelled)
         | (
-            S::Created | S::AwaitingPayment | S::Cancelled | S::Expired | S::Failed,
+            S::Created | S::AwaitingPayment,
             H::RefundedInPart
             | H::RefundedInWhole
             | H::RefundFailed
@@ -236,6 +241,7 @@ pub const fn next(state: PurchaseState, happening: Happening) -> Next {
             | H::DisputeWon
             | H::DisputeLost,
         )
+        | (S::Cancelled | S::Expired | S::Failed, H::RefundedInPart | H::RefundedInWhole)
         | (S::Captured | S::Fulfilled | S::Refunded | S::Disputed | S::ChargedBack, H::Cancelled)
         | (S::Refunded, H::RefundedInPart | H::RefundedInWhole)
         | (S::Captured | S::Fulfilled | S::Refunded, H::DisputeWon | H::DisputeLost) => Refuse,
@@ -255,9 +261,9 @@ mod tests {
         ("awaiting_payment", 'A', "=xPxxCEFxxxxxxx"),
         ("captured", 'P', "...=Dx..=R==Bxx"),
         ("fulfilled", 'D', "...=.x..=R==Bxx"),
-        ("cancelled", 'C', "xxP=x...xx=xxxx"),
-        ("expired", 'E', "xxP=xx..xx=xxxx"),
-        ("failed", 'F', "xxP=xx..xx=xxxx"),
+        ("cancelled", 'C', "xxP=x...xx====="),
+        ("expired", 'E', "xxP=xx..xx====="),
+        ("failed", 'F', "xxP=xx..xx====="),
         ("refunded", 'R', "...==x..xx=<Bxx"),
         ("disputed", 'B', "...==x..=====<K"),
         ("charged_back", 'K', "...=.x..======="),

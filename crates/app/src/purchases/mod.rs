@@ -214,8 +214,14 @@ pub trait PurchaseStore: Send + Sync {
     async fn create(&self, firm: FirmId, new: &NewPurchase) -> Result<(Purchase, Fingerprint), AppError>;
     /// One, whoever's.
     async fn purchase(&self, firm: FirmId, id: PurchaseId) -> Result<Option<Purchase>, AppError>;
-    /// Somebody's, the newest first.
-    async fn purchases(&self, firm: FirmId, person: PersonId) -> Result<Vec<Purchase>, AppError>;
+    /// Somebody's, the newest first, behind the one that was read last.
+    async fn purchases(
+        &self,
+        firm: FirmId,
+        person: PersonId,
+        behind: Option<PurchaseId>,
+        most: i64,
+    ) -> Result<Vec<Purchase>, AppError>;
     /// What has happened to one, in order.
     async fn history(&self, firm: FirmId, id: PurchaseId) -> Result<Vec<Happened>, AppError>;
     /// Somebody's challenge that is to begin anew.
@@ -441,9 +447,19 @@ impl Purchases {
         found.filter(|purchase| purchase.person == person).ok_or(AppError::NotFound("purchase"))
     }
 
-    /// All of the caller's own, the newest first.
-    pub async fn list(&self, context: &Context) -> Result<Vec<Purchase>, AppError> {
-        self.store.purchases(context.firm, context.actor()?.person).await
+    /// The caller's own, the newest first, behind one, at most so many.
+    pub async fn list(
+        &self,
+        context: &Context,
+        behind: Option<PurchaseId>,
+        most: i64,
+    ) -> Result<Vec<Purchase>, AppError> {
+        self.store.purchases(context.firm, context.actor()?.person, behind, most).await
+    }
+
+    /// Whether there is such a one that can still be paid as a matter of course, for the adapters of providers.
+    pub async fn is_open(&self, firm: FirmId, id: PurchaseId) -> Result<bool, AppError> {
+        Ok(self.store.purchase(firm, id).await?.is_some_and(|purchase| purchase.state.is_open()))
     }
 
     /// Whose one is, for the adapters of providers.

@@ -12,8 +12,9 @@ mod port;
 #[expect(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kernel::{Clock, Currency, EntryId, FirmId, Id, IdKind, Money, Overflow, PersonId, Rng, Span, Timestamp};
 
@@ -22,11 +23,11 @@ use crate::ledger::{Entry, LedgerError, Provider};
 use crate::payments::Providers;
 use crate::payments::port::{Failure, ProviderName};
 use crate::trading::{AuditEntry, Digests};
-use crate::{AppError, Context, Permission};
+use crate::{AppError, Context, Permission, with_causes};
 
 pub use judge::{Both, Family, Judged, Line, Move, Name, disputes_by_payment, judge, name_of};
 pub use port::{
-    BookPage, Compared, Decide, NoPayouts, OwnPage, OwnPart, PaidOut, Payouts, ReconciliationStore,
+    BookPage, Compared, Decide, Named, NoPayouts, OwnPage, OwnPart, PaidOut, Payouts, ReconciliationStore,
     Resolution, Wanted,
 };
 
@@ -356,6 +357,9 @@ const MOST_AT_ONCE: Span = Span::from_seconds(31 * 86_400);
 const OVERLAP: Span = Span::from_seconds(86_400);
 /// So many names are compared in a step.
 const MOST_NAMES: i64 = 500;
+/// A run that could not go on is tried again after as long as it has stood still, but no sooner and no later than this.
+const SHORTEST_WAIT: Span = Span::from_seconds(2);
+const LONGEST_WAIT: Span = Span::from_seconds(3_600);
 /// A run that has more steps is not at its end by then: the next call goes on.
 const MOST_STEPS: usize = 100_000;
 
@@ -366,6 +370,8 @@ pub struct Reconciliation {
     payouts: Arc<dyn Payouts>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
+    /// When those that could not go on are tried again.
+    waiting: Mutex<BTreeMap<RunId, Timestamp>>,
 }
 
 impl fmt::Debug for Reconciliation {
@@ -435,7 +441,7 @@ impl Reconciliation {
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
     ) -> Self {
-        Self { store, providers, payouts: Arc::new(NoPayouts), clock, rng }
+        Self { store, providers, payouts: Arc::new(NoPayouts), clock, rng, waiting: Mutex::default() }
     }
 
     /// The same with whoever knows how payouts stand.
@@ -526,13 +532,38 @@ impl Reconciliation {
     /// many ended.
     pub async fn janitor(&self, context: &Context) -> Result<usize, AppError> {
         let under_way = self.store.under_way(context.firm).await?;
+        let now = self.clock.now();
         let mut ended = 0_usize;
         for run in under_way {
-            if self.finish(context.firm, run).await?.state == RunState::Done {
-                ended = ended.saturating_add(1);
+            let id = run.id;
+            if self.waiting().get(&id).is_some_and(|next| now < *next) {
+                continue;
+            }
+            match self.finish(context.firm, run).await {
+                Ok(run) => {
+                    self.waiting().remove(&id);
+                    ended = ended.saturating_add(usize::from(run.state == RunState::Done));
+                }
+                // One that cannot go on holds up no other one.
+                Err(error) => self.put_off(context.firm, id, &error).await?,
             }
         }
         Ok(ended)
+    }
+
+    /// As long again as it has not moved, at most [`LONGEST_WAIT`].
+    async fn put_off(&self, firm: FirmId, id: RunId, error: &AppError) -> Result<(), AppError> {
+        tracing::warn!(%firm, run = %id, error = with_causes(error), "a comparison of the books does not go on; trying again");
+        let now = self.clock.now();
+        let moved_at = self.store.run(firm, id).await?.map_or(now, |run| run.moved_at);
+        let stood = now.since(moved_at).unwrap_or(LONGEST_WAIT);
+        let next = now.after(stood.clamp(SHORTEST_WAIT, LONGEST_WAIT)).map_err(AppError::clock)?;
+        self.waiting().insert(id, next);
+        Ok(())
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<RunId, Timestamp>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn finish(&self, firm: FirmId, mut run: Run) -> Result<Run, AppError> {
@@ -681,7 +712,13 @@ impl Reconciliation {
         let decide = |kept: &Kept| {
             let post = match (remedy, &reversed) {
                 (Remedy::PostDifference, _) => Some(remedied(kept, at, &reason)?),
-                (_, Some(entry)) => Some(entry.reversal(at, &reason)?),
+                (_, Some((entry, named))) => {
+                    if !is_about(kept, entry, named) {
+                        let say = "The entry has nothing to do with this difference.";
+                        return Err(AppError::refused("conflict", say));
+                    }
+                    Some(entry.reversal(at, &reason)?)
+                }
                 _ => None,
             };
             let detail = serde_json::json!({
@@ -694,6 +731,15 @@ impl Reconciliation {
         let resolution = Resolution { id, reason: &reason, by, at, decide: &decide };
         self.store.resolve(context.firm, &resolution).await?.ok_or(AppError::NotFound("difference"))
     }
+}
+
+/// Whether an entry is one of those that a difference was found in, or of what it is about.
+fn is_about(kept: &Kept, entry: &Entry, named: &[Named]) -> bool {
+    let Found { difference, about, .. } = &kept.found;
+    let same = |it: &Named| {
+        it.subject == kept.subject && it.family == difference.family && it.name == difference.name
+    };
+    named.iter().any(same) || about.as_deref() == Some(entry.cause())
 }
 
 /// What makes our side of a difference the other's.

@@ -174,8 +174,19 @@ pub trait ReconciliationStore: Send + Sync {
     ) -> Result<Option<Kept>, AppError>;
     /// Resolves a difference under its lock. One that is resolved or has vanished is refused.
     async fn resolve(&self, firm: FirmId, resolution: &Resolution<'_>) -> Result<Option<Kept>, AppError>;
-    /// An entry of the ledger.
-    async fn ledger_entry(&self, firm: FirmId, id: EntryId) -> Result<Option<Entry>, AppError>;
+    /// An entry of the ledger, with the names under which it is compared.
+    async fn ledger_entry(&self, firm: FirmId, id: EntryId) -> Result<Option<(Entry, Vec<Named>)>, AppError>;
+}
+
+/// Under which name an entry is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// In which comparison.
+    pub subject: Subject,
+    /// What kind of thing.
+    pub family: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// What a payout says of itself.

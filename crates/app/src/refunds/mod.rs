@@ -13,6 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use engine::Key;
 use kernel::{Clock, FirmId, Money, PersonId, PurchaseId, RefundId, Rng, Span, Timestamp};
+use sha2::{Digest as _, Sha256};
 
 use crate::ledger::Provider;
 use crate::payments::Providers;
@@ -88,6 +89,8 @@ pub struct Refund {
     pub asked_by: Option<PersonId>,
     /// Under which key they asked.
     pub key: Option<Key>,
+    /// Of what they asked for.
+    pub fingerprint: Option<Fingerprint>,
     /// How it stands.
     pub state: RefundState,
     /// The provider's name of it, once it has one.
@@ -103,6 +106,9 @@ pub struct Refund {
     /// When its row changed last.
     pub changed_at: Timestamp,
 }
+
+/// SHA-256 over what was asked for: the same key with something else is another request.
+pub type Fingerprint = [u8; 32];
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,8 +234,9 @@ impl Refunds {
         if ask.amount.is_some_and(|amount| amount.minor() <= 0) {
             return Err(AppError::field("/amount", "Give an amount above zero."));
         }
+        let fingerprint = fingerprint(ask)?;
         if let Some(known) = self.store.refund_by_key(context.firm, by, key).await? {
-            return same_request(known, ask);
+            return same_request(known, fingerprint);
         }
         let at = self.clock.now();
         let id = RefundId::random(at, &*self.rng);
@@ -270,6 +277,7 @@ impl Refunds {
                 origin: Origin::Asked,
                 asked_by: Some(by),
                 key: Some(key.clone()),
+                fingerprint: Some(fingerprint),
                 state: RefundState::Asked,
                 known_as: None,
                 said: None,
@@ -289,7 +297,7 @@ impl Refunds {
         }
         // Another request was faster under the same key, or there is no such purchase.
         let known = self.store.refund_by_key(context.firm, by, key).await?;
-        same_request(known.ok_or(AppError::NotFound("purchase"))?, ask)
+        same_request(known.ok_or(AppError::NotFound("purchase"))?, fingerprint)
     }
 
     /// One of the firm's.
@@ -374,6 +382,7 @@ impl Refunds {
                     origin: Origin::AtProvider,
                     asked_by: None,
                     key: None,
+                    fingerprint: None,
                     state: RefundState::Asked,
                     known_as: None,
                     said: None,
@@ -549,6 +558,7 @@ impl Refunds {
                 origin: Origin::Overpaid,
                 asked_by: None,
                 key: None,
+                fingerprint: None,
                 state: RefundState::Asked,
                 known_as: None,
                 said: None,
@@ -706,12 +716,16 @@ fn reference(refund: &Refund) -> Result<Reference, Failure> {
     })
 }
 
-fn same_request(known: Refund, ask: &Ask) -> Result<Refund, AppError> {
-    let same = known.purchase == ask.purchase
-        && ask.amount.is_none_or(|amount| amount == known.amount)
-        && ask.payment.as_ref().is_none_or(|payment| *payment == known.payment)
-        && ask.reason.trim() == known.reason;
-    if same {
+/// All that is left, however much it was, is another request than a certain amount.
+fn fingerprint(ask: &Ask) -> Result<Fingerprint, AppError> {
+    let said = (ask.purchase, ask.amount, &ask.payment, ask.reason.trim());
+    let text =
+        serde_json::to_vec(&said).map_err(|error| AppError::bug("naming a request")(Box::new(error)))?;
+    Ok(Sha256::digest(text).into())
+}
+
+fn same_request(known: Refund, fingerprint: Fingerprint) -> Result<Refund, AppError> {
+    if known.fingerprint == Some(fingerprint) {
         Ok(known)
     } else {
         Err(AppError::refused("idempotency_key_reused", "The Idempotency-Key was used for another refund."))

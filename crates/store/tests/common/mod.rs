@@ -604,7 +604,7 @@ async fn telling(world: &World, firm: FirmId, trader: &Person) {
     let at = Timestamp::parse(START).unwrap();
     let store = &world.store;
     let purchase =
-        app::purchases::PurchaseStore::purchases(&**store, firm, trader.id).await.unwrap().remove(0);
+        app::purchases::PurchaseStore::purchases(&**store, firm, trader.id, None, 1).await.unwrap().remove(0);
     let paid = message(firm, 1, &format!("purchase:{}", purchase.id), "purchase.paid", serde_json::json!({}));
     let notifier = Notifier::new(store.clone(), world.clock.clone());
     notifier.take(firm, std::slice::from_ref(&paid)).await.unwrap();

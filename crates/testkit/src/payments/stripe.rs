@@ -149,7 +149,7 @@ impl FakeStripe {
                 state.tell("payment_intent.succeeded", &intent, now);
                 state.tell("checkout.session.async_payment_succeeded", session, now);
             } else {
-                state.set(&intent, "status", "canceled");
+                state.set(&intent, "status", "requires_payment_method");
                 state.tell("payment_intent.payment_failed", &intent, now);
                 state.tell("checkout.session.async_payment_failed", session, now);
             }

@@ -113,6 +113,8 @@ pub enum PayoutState {
     Failed,
     /// It came back; the share is owed.
     Returned,
+    /// It is to go to somebody else than before, and the firm's people look at that; the share is owed.
+    PayeeInReview,
     /// A condition of the program did not hold.
     Refused,
     /// The firm's people did not let it go.
@@ -135,6 +137,7 @@ impl From<StateOf> for PayoutState {
             StateOf::Settled => Self::Settled,
             StateOf::Failed => Self::Failed,
             StateOf::Returned => Self::Returned,
+            StateOf::PayeeInReview => Self::PayeeInReview,
             StateOf::Refused => Self::Refused,
             StateOf::Rejected => Self::Rejected,
             StateOf::Withdrawn => Self::Withdrawn,
@@ -156,6 +159,7 @@ impl From<PayoutState> for StateOf {
             PayoutState::Settled => Self::Settled,
             PayoutState::Failed => Self::Failed,
             PayoutState::Returned => Self::Returned,
+            PayoutState::PayeeInReview => Self::PayeeInReview,
             PayoutState::Refused => Self::Refused,
             PayoutState::Rejected => Self::Rejected,
             PayoutState::Withdrawn => Self::Withdrawn,
@@ -487,10 +491,9 @@ async fn payout_certificate(
     State(web): State<Web>,
     SignedIn(caller): SignedIn,
     Path(id): Path<PayoutId>,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let certificate = web.certificates.of(&caller.context, Subject::Payout(id)).await?;
-    pdf(&certificate, &headers)
+    pdf(&certificate, &web.public_url)
 }
 
 /// The certificate of an account of one's own that has passed its phase, as a PDF.
@@ -501,10 +504,9 @@ async fn phase_certificate(
     State(web): State<Web>,
     SignedIn(caller): SignedIn,
     Path(id): Path<AccountId>,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let certificate = web.certificates.of(&caller.context, Subject::Phase(id)).await?;
-    pdf(&certificate, &headers)
+    pdf(&certificate, &web.public_url)
 }
 
 /// What a certificate with this code proves, for whoever has the code.
@@ -518,9 +520,8 @@ async fn verify(
     Ok(Json(web.certificates.verify(&caller.context, &token).await?.into()))
 }
 
-fn pdf(certificate: &CertificateOf, headers: &HeaderMap) -> Result<Response, Problem> {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let bytes = certificate.pdf(&format!("Check it at https://{host}/v1/certificates/{}", certificate.code));
+fn pdf(certificate: &CertificateOf, public_url: &str) -> Result<Response, Problem> {
+    let bytes = certificate.pdf(&format!("Check it at {public_url}/v1/certificates/{}", certificate.code));
     file(bytes, "application/pdf", "certificate.pdf")
 }
 
@@ -599,6 +600,8 @@ pub struct PayoutAttempt {
 pub struct PayoutReview {
     /// Who.
     reviewer_id: String,
+    /// Whether it is about what is looked at: what was said before another payee was named is not.
+    counts: bool,
     /// Whether they let it go.
     approves: bool,
     /// Why.
@@ -626,6 +629,9 @@ pub struct Dossier {
     /// Whom it goes to; nothing once they were erased.
     #[schema(required)]
     payee: Option<Payee>,
+    /// Who of the firm's people named that payee; nothing if the trader did.
+    #[schema(required)]
+    payee_by_id: Option<String>,
     /// Every condition and number at the request.
     at_request: PayoutCheck,
     /// The same as of now, before the engine has decided.
@@ -666,6 +672,7 @@ fn render_dossier(dossier: DossierOf, web: &Web) -> Dossier {
     });
     let reviews = whole.reviews.iter().map(|review| PayoutReview {
         reviewer_id: review.reviewer.to_string(),
+        counts: review.attempt == whole.reviewed(),
         approves: review.approves,
         reason: review.reason.clone(),
         at: time(review.at),
@@ -674,11 +681,12 @@ fn render_dossier(dossier: DossierOf, web: &Web) -> Dossier {
         payout: render(&whole.payout),
         person_id: whole.payout.person.to_string(),
         payee: dossier.payee.map(Payee::from),
+        payee_by_id: whole.payee_by.map(|by| by.to_string()),
         at_request: check(&whole.payout.precheck),
         now: dossier.now.as_ref().map(check),
         identity: whole.identity.at(web.clock.now()).word(),
         reviews: reviews.collect(),
-        reviewers_needed: dossier.reviewers_needed,
+        reviewers_needed: whole.payout.reviewers_needed,
         attempts: attempts.collect(),
         events: dossier.history.iter().map(event).collect(),
         sign_ins: dossier.sign_ins.into_iter().map(time).collect(),
@@ -716,7 +724,7 @@ async fn dossier(
     Ok(Json(render_dossier(dossier, &web)))
 }
 
-/// Lets a payout go. Above the firm's limit another one has to agree, too.
+/// Lets a payout go, or whom it is to go to now. Above the firm's limit another one has to agree, too.
 #[utoipa::path(post, path = "/v1/payout-reviews/{id}/approval", tag = "payouts", params(("id" = String, Path)),
     request_body = Because, responses(
     (status = 200, body = Payout), (status = 400, response = ProblemBody), (status = 401, response = ProblemBody),
@@ -730,7 +738,7 @@ async fn approve(
     Ok(Json(render(&web.payouts.review(&caller.context, id, true, body.reason.as_deref()).await?)))
 }
 
-/// Does not let a payout go; the trader reads why.
+/// Does not let a payout go; the trader reads why. Of one that is owed only the new payee is turned away.
 #[utoipa::path(post, path = "/v1/payout-reviews/{id}/rejection", tag = "payouts", params(("id" = String, Path)),
     request_body = Because, responses(
     (status = 200, body = Payout), (status = 400, response = ProblemBody), (status = 401, response = ProblemBody),
@@ -744,7 +752,7 @@ async fn reject(
     Ok(Json(render(&web.payouts.review(&caller.context, id, false, body.reason.as_deref()).await?)))
 }
 
-/// Sends a payout once more that failed or came back, perhaps to somewhere else.
+/// Sends a payout once more that failed or came back. To somewhere else it goes once others have agreed to that.
 #[utoipa::path(post, path = "/v1/payout-reviews/{id}/new-attempt", tag = "payouts", params(("id" = String, Path)),
     request_body = SendAgain, responses(
     (status = 200, body = Payout), (status = 400, response = ProblemBody), (status = 401, response = ProblemBody),

@@ -16,12 +16,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Items;
 use super::account_view::ProgramRef;
 use super::text::{read_country, read_currency, time};
 use super::words::{PriceLineKind, PurchaseHappening, PurchaseState};
+use super::{PAGE, Page};
 use crate::Web;
-use crate::extract::{Body, IdempotencyKey, Path, SignedIn};
+use crate::extract::{Body, IdempotencyKey, Path, Query, SignedIn};
 use crate::problem::{Problem, ProblemBody};
 
 pub(super) fn router() -> OpenApiRouter<Web> {
@@ -291,14 +291,19 @@ async fn quote_purchase(
 }
 
 /// One's own purchases, the newest first.
-#[utoipa::path(get, path = "/v1/purchases", tag = "purchases", responses(
-    (status = 200, body = Items<Purchase>), (status = 401, response = ProblemBody)))]
+#[utoipa::path(get, path = "/v1/purchases", tag = "purchases", params(super::Cursor), responses(
+    (status = 200, body = Page<Purchase>), (status = 401, response = ProblemBody), (status = 422, response = ProblemBody)))]
 async fn purchases(
     State(web): State<Web>,
     SignedIn(caller): SignedIn,
-) -> Result<Json<Items<Purchase>>, Problem> {
-    let purchases = web.purchases.list(&caller.context).await?;
-    Ok(Json(Items { items: purchases.into_iter().map(render).collect() }))
+    Query(sought): Query<super::Cursor>,
+) -> Result<Json<Page<Purchase>>, Problem> {
+    let bad = |_| AppError::field("/cursor", "Use the next_cursor of the page before.");
+    let behind = sought.cursor.as_deref().map(str::parse).transpose().map_err(bad)?;
+    let purchases = web.purchases.list(&caller.context, behind, PAGE).await?;
+    let full = i64::try_from(purchases.len()).is_ok_and(|count| count >= PAGE);
+    let next_cursor = purchases.last().filter(|_| full).map(|purchase| purchase.id.to_string());
+    Ok(Json(Page { items: purchases.into_iter().map(render).collect(), next_cursor }))
 }
 
 /// One of one's own purchases.
@@ -323,16 +328,17 @@ async fn purchase(
     }))
 }
 
-/// Takes one of one's own purchases back before it is paid; what its coupons let off may be used again. Twice is once.
+/// Takes one of one's own purchases back before it is paid: its payment page closes, and what its coupons let off may be used again.
+/// Twice is once.
 #[utoipa::path(post, path = "/v1/purchases/{id}/cancel", tag = "purchases", params(("id" = String, Path)), responses(
     (status = 200, body = Purchase), (status = 401, response = ProblemBody), (status = 404, response = ProblemBody),
-    (status = 409, response = ProblemBody)))]
+    (status = 409, response = ProblemBody), (status = 503, response = ProblemBody)))]
 async fn cancel_purchase(
     State(web): State<Web>,
     SignedIn(caller): SignedIn,
     Path(id): Path<PurchaseId>,
 ) -> Result<Json<Purchase>, Problem> {
-    Ok(Json(render(web.purchases.cancel(&caller.context, id).await?)))
+    Ok(Json(render(web.checkouts.cancel(&caller.context, id).await?)))
 }
 
 #[cfg(test)]

@@ -184,6 +184,12 @@ fn at(seconds: i64) -> Result<Timestamp, Odd> {
 }
 
 impl Session {
+    /// Whether its payment would have to be made anew.
+    fn is_without_money(&self) -> bool {
+        let intent = self.payment_intent.as_ref().and_then(Expandable::whole);
+        intent.is_some_and(|intent| matches!(&*intent.status, "canceled" | "requires_payment_method"))
+    }
+
     pub(super) fn meaning(self) -> Result<Checkout, Odd> {
         let currency = self.currency.as_deref().ok_or(Odd::Field("a session without a currency"))?;
         let total = self.amount_total.ok_or(Odd::Field("a session without an amount"))?;
@@ -191,6 +197,8 @@ impl Session {
             (Some("open"), _) => CheckoutState::Open,
             (Some("expired"), _) => CheckoutState::Expired,
             (Some("complete"), "paid") => CheckoutState::Paid,
+            // A delayed payment that failed leaves the session complete and unpaid for ever; nobody can pay on it again.
+            (Some("complete"), "unpaid") if self.is_without_money() => CheckoutState::Declined,
             (Some("complete"), "unpaid") => CheckoutState::Processing,
             // What needs no payment is not sold through a provider.
             _ => return Err(Odd::Field("a session of an unknown status")),
@@ -199,10 +207,6 @@ impl Session {
             Some(Expandable::Whole(intent)) => Some(intent.meaning()?),
             Some(Expandable::Name(_)) | None => None,
         };
-        // A delayed payment that failed leaves the session complete and unpaid for ever.
-        let failed = payment.as_ref().is_some_and(|payment| payment.state == PaymentState::Failed);
-        let state =
-            if state == CheckoutState::Processing && failed { CheckoutState::Declined } else { state };
         Ok(Checkout {
             id: self.id,
             purchase: self.client_reference_id,

@@ -181,7 +181,8 @@ impl FakePaypal {
             } else {
                 let capture = known["capture"].as_str().unwrap();
                 let left = state.refunds.values();
-                let left = left.filter(|other| other["capture"] == capture && other["status"] != "FAILED").count();
+                let left =
+                    left.filter(|other| other["capture"] == capture && other["status"] != "FAILED").count();
                 let status = if left == 0 { "COMPLETED" } else { "PARTIALLY_REFUNDED" };
                 state.captures.get_mut(capture).unwrap()["status"] = json!(status);
             }

@@ -121,9 +121,11 @@ create table payouts (
     constraint payouts_person foreign key (firm_id, person_id) references people (firm_id, id),
     constraint payouts_account foreign key (firm_id, account_id) references accounts (firm_id, id)
 );
--- However many ask at once, one is under way.
+-- However many ask at once, one is under way. One that had arrived may come back while the next is: what came back is owed
+-- whatever else is under way, and is sent once more when nothing is.
 create unique index payouts_one_open on payouts (firm_id, account_id)
-    where state not in ('settled', 'refused', 'rejected', 'withdrawn');
+    where state not in ('settled', 'returned', 'refused', 'rejected', 'withdrawn');
+create index payouts_returned on payouts (firm_id, account_id) where state = 'returned';
 create index payouts_by_person on payouts (firm_id, person_id, requested_at);
 create index payouts_moving on payouts (firm_id, looked_at)
     where state not in ('settled', 'refused', 'rejected', 'withdrawn', 'failed', 'returned');

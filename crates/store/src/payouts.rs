@@ -245,6 +245,18 @@ impl PayoutStore for Store {
             let found = by_key_in_tx(&mut tx, payout.person, &new.key).await?;
             return found.ok_or_else(|| Inconsistent::new(PAYOUTS, "a key conflicts with no row").into());
         }
+        let owed = sqlx::query_scalar!(
+            r#"select exists (select from payouts where firm_id = $1 and account_id = $2 and state = 'returned') as "owed!""#,
+            firm.uuid(),
+            payout.account.uuid(),
+        )
+        .fetch_one(tx.connection())
+        .await
+        .doing(doing)?;
+        if owed {
+            let say = "A payout of this account came back and is owed. Ask again when it is finished.";
+            return Err(AppError::refused("payout_open", say));
+        }
         let happened = Happened {
             what: Happening::Requested,
             attempt: 0,

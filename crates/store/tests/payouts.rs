@@ -292,6 +292,33 @@ async fn a_payout_by_stripe_is_debited_sent_and_settled_once_however_often_it_is
 }
 
 #[tokio::test]
+async fn a_payout_that_comes_back_while_the_next_is_under_way_is_owed_and_goes_out_after_it() {
+    let house = house().await;
+    let first = house.approved("one", to_stripe()).await;
+    house.advance().await;
+    assert_eq!(house.state(&first).await, PayoutState::Settled);
+    let next = house.ask("two", to_paypal()).await.unwrap();
+    let called = house.called(&first).await;
+    house.stripe.take_back(&called);
+    house.told(ProviderName::Stripe, &called).await;
+    assert_eq!(house.state(&first).await, PayoutState::Returned);
+    let owed = [("trader_rewards".to_owned(), 80_000), (house.of_trader("trader_payable"), -80_000)];
+    assert_eq!(house.books().await, owed.into_iter().collect());
+    // One at a time all the same.
+    let again = || house.payouts.send_again(&house.finance, first.id, None, Some("Once more."));
+    assert_eq!(code(again().await), "payout_open");
+    assert_eq!(code(house.ask("three", to_stripe()).await), "payout_open");
+    house.payouts.withdraw(&house.buyer, next.id).await.unwrap();
+    assert_eq!(code(house.ask("three", to_stripe()).await), "payout_open", "the first one is still owed");
+    again().await.unwrap();
+    house.advance().await;
+    house.settled(&first, "provider_clearing:stripe", None).await;
+    let third = house.ask("three", to_stripe()).await.unwrap();
+    assert_eq!(third.state, PayoutState::InReview);
+    house.end();
+}
+
+#[tokio::test]
 async fn whatever_is_lost_on_the_way_a_payout_is_paid_once() {
     for fault in [Fault::LoseAnswer, Fault::LoseRequest, Fault::FailAfter(502), Fault::AtWork] {
         let house = house().await;

@@ -881,6 +881,16 @@ impl Shop<'_> {
                 waiting.push(what.to_owned());
             }
         }
+        let sql = format!(
+            "select coalesce(string_agg(about_kind || ' ' || error, '; '), '') from provider_notices
+             where state in ('waiting', 'stuck') and firm_id = '{}'",
+            self.firm
+        );
+        let told: String = sqlx::query_scalar(AssertSqlSafe(sql))
+            .fetch_one(&mut *self.street.looks.lock().await)
+            .await
+            .unwrap();
+        waiting.extend((!told.is_empty()).then_some(told));
         let blocked = self.blocked().await;
         let moves = |payout: &Payout| match payout.state {
             PayoutState::Approved => !blocked || payout.take_began_at.is_some(),

@@ -866,31 +866,25 @@ impl Shop<'_> {
 
     /// What still waits for somebody of ours.
     async fn waiting(&self) -> Vec<String> {
-        let mut waiting = Vec::new();
-        for what in [
-            "provider_notices where state = 'waiting'",
+        let waits = [
+            "provider_notices where state in ('waiting', 'stuck')",
             "checkouts where next_at is not null",
             "refunds where next_at is not null",
             // A question that was closed may still become a dispute, and is asked after for ever.
             "disputes where next_at is not null and not (inquiry and state = 'won')",
             "challenges where opened_at is null",
             "purchases where state = 'captured'",
-        ] {
-            let sql = format!("select count(*) from {what} and firm_id = '{}'", self.firm);
-            if self.street.look(sql).await > 0 {
-                waiting.push(what.to_owned());
-            }
-        }
-        let sql = format!(
-            "select coalesce(string_agg(about_kind || ' ' || error, '; '), '') from provider_notices
-             where state in ('waiting', 'stuck') and firm_id = '{}'",
-            self.firm
-        );
-        let told: String = sqlx::query_scalar(AssertSqlSafe(sql))
-            .fetch_one(&mut *self.street.looks.lock().await)
-            .await
-            .unwrap();
-        waiting.extend((!told.is_empty()).then_some(told));
+        ];
+        let some = waits.map(|waits| {
+            let say = waits.replace('\'', "''");
+            format!(
+                "select '{say}: ' || to_jsonb(it)::text from (select * from {waits} and firm_id = '{}' limit 1) it",
+                self.firm
+            )
+        });
+        let sql = AssertSqlSafe(some.join(" union all "));
+        let mut waiting: Vec<String> =
+            sqlx::query_scalar(sql).fetch_all(&mut *self.street.looks.lock().await).await.unwrap();
         let blocked = self.blocked().await;
         let moves = |payout: &Payout| match payout.state {
             PayoutState::Approved => !blocked || payout.take_began_at.is_some(),
@@ -1038,8 +1032,6 @@ impl Shop<'_> {
             let count = self.street.look(format!("select {counted} where firm_id = '{firm}'")).await;
             prop_assert_eq!(count, captured, "{}", counted);
         }
-        let stuck = "select count(*) from provider_notices where state = 'stuck' and firm_id =";
-        prop_assert_eq!(self.street.look(format!("{stuck} '{firm}'")).await, 0);
         // A payout is one payment, each attempt at it was begun once, and the engine took the money once.
         let payouts = self.payouts().await;
         let (arrived, begun) = self.payments();
@@ -1090,7 +1082,7 @@ fn run_all(cases: u32, seed: u64) -> Result<(), String> {
     let config = Config {
         cases,
         failure_persistence: None,
-        max_shrink_iters: 500,
+        max_shrink_iters: 200,
         rng_seed: RngSeed::Fixed(seed),
         ..Config::default()
     };
@@ -1106,7 +1098,7 @@ fn run_all(cases: u32, seed: u64) -> Result<(), String> {
 #[test]
 fn however_providers_tell_it_and_wherever_workers_die_the_books_are_the_same() {
     let said = |name: &str| std::env::var_os(name).and_then(|text| text.to_str()?.parse::<u64>().ok());
-    let cases = u32::try_from(said("SCHEDULES").unwrap_or(60)).unwrap();
+    let cases = u32::try_from(said("SCHEDULES").unwrap_or(48)).unwrap();
     let seed = said("SEED").unwrap_or_else(rand_seed);
     #[expect(clippy::disallowed_methods, reason = "how long it took is printed, and nothing depends on it")]
     let began = Instant::now();

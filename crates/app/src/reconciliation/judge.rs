@@ -8,6 +8,7 @@ use super::{Difference, Found, Kind, Unit};
 use crate::ledger::posting::{self, Event};
 use crate::ledger::{Account, Entry, EntryKind as Posting, LedgerError, Provider, Transfer};
 use crate::payments::port::{Entry as BookEntry, EntryKind, ProviderName};
+use crate::payouts::attempt_of;
 
 /// What is compared with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,7 +104,12 @@ pub fn name_of(entry: &BookEntry) -> Name {
 /// A payout's own name in our reference of it, or in a cause of the ledger.
 fn payout_name(reference: &str) -> &str {
     let bare = reference.strip_prefix("payout").and_then(|rest| rest.strip_prefix([':', '-', '_']));
-    bare.filter(|bare| !bare.is_empty()).unwrap_or(reference)
+    let bare = bare.filter(|bare| !bare.is_empty()).unwrap_or(reference);
+    // Each attempt at it has a name of its own; the ledger knows the payout alone.
+    match attempt_of(reference).and_then(|_| bare.split_once('_')) {
+        Some((payout, _)) => payout,
+        None => bare,
+    }
 }
 
 /// Whether a provider's books name a dispute by the payment.

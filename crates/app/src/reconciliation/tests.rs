@@ -1,4 +1,4 @@
-use kernel::{Currency, Money, PersonId, Timestamp};
+use kernel::{Currency, Money, PayoutId, PersonId, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
@@ -143,7 +143,9 @@ fn lines_are_named_as_the_ledger_names_them() {
     let refund = entry(EntryKind::RefundReturned, "re_1", None, Some("r"));
     assert_eq!(name(&refund), ("refund", "re_1".to_owned()));
     let person = PersonId::derived(&[b"x"]).to_string();
-    for reference in [format!("payout-{person}"), person.clone(), format!("payout:{person}")] {
+    let attempt = crate::payouts::reference(person.parse::<PayoutId>().unwrap(), 2).unwrap();
+    let as_sent = attempt.as_str().to_owned();
+    for reference in [format!("payout-{person}"), person.clone(), format!("payout:{person}"), as_sent] {
         let payout = entry(EntryKind::Payout, "tr_1", None, Some(&reference));
         assert_eq!(name(&payout), ("payout", person.clone()));
     }

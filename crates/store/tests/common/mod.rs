@@ -633,6 +633,8 @@ async fn telling(world: &World, firm: FirmId, trader: &Person) {
 pub struct FakeTaker {
     /// What was taken, by key.
     pub taken: Mutex<BTreeMap<String, Amount>>,
+    /// What was not, by key: asked again, the engine answers the same.
+    pub not_taken: Mutex<BTreeMap<String, Taking>>,
     /// How often it was asked.
     pub asked: AtomicUsize,
     /// What it does next, the first first; if nothing, it pays.
@@ -681,20 +683,29 @@ impl Taker for FakeTaker {
     async fn take(&self, _: FirmId, payout: &Payout) -> Result<Answer, AppError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let lost = || AppError::Unavailable { doing: "asking the engine", source: "nobody answers".into() };
+        let key = payout.key().unwrap().as_str().to_owned();
+        let mut answered = self.not_taken.lock().unwrap();
         let mut waiting = self.next.lock().unwrap();
-        let next = if waiting.is_empty() { None } else { Some(waiting.remove(0)) };
+        let next = match answered.get(&key) {
+            Some(before) => Some(*before),
+            None if waiting.is_empty() => None,
+            None => Some(waiting.remove(0)),
+        };
+        let taken = self.taken.lock().unwrap().contains_key(&key);
+        if let Some(not @ (Taking::Later | Taking::Refuses)) = next.filter(|_| !taken) {
+            answered.insert(key.clone(), not);
+        }
         match next {
             Some(Taking::Lost) => return Err(lost()),
-            Some(Taking::Later) => return Ok(Answer::Later),
-            Some(Taking::Refuses) => {
+            Some(Taking::Later) if !taken => return Ok(Answer::Later),
+            Some(Taking::Refuses) if !taken => {
                 return Ok(Answer::Refused {
                     verdict: Some(7),
                     reason: "the cycle has not ended".to_owned(),
                 });
             }
-            Some(Taking::AnswerLost) | None => {}
+            Some(Taking::AnswerLost | Taking::Later | Taking::Refuses) | None => {}
         }
-        let key = payout.key().unwrap().as_str().to_owned();
         self.taken.lock().unwrap().insert(key, payout.asked);
         if next == Some(Taking::AnswerLost) {
             return Err(lost());

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -119,7 +119,8 @@ pub(super) fn self_signed(leaf: &Leaf) -> String {
 
 /// The signature of a leaf over a message, in base64.
 pub(super) fn sign(message: &[u8]) -> String {
-    let key = RsaKeyPair::from_pkcs8(RSA).unwrap();
+    static KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::from_pkcs8(RSA).unwrap());
+    let key = &*KEY;
     let mut signature = vec![0; key.public().modulus_len()];
     key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).unwrap();
     STANDARD.encode(signature)

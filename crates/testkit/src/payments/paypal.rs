@@ -1,7 +1,7 @@
 //! PayPal, as far as we use it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,7 +34,7 @@ pub struct FakePaypal {
 struct Own {
     clock: Arc<dyn Clock>,
     faults: Faults,
-    spec: Spec,
+    spec: &'static Spec,
     state: Mutex<State>,
 }
 
@@ -66,8 +66,8 @@ struct State {
 impl FakePaypal {
     /// Open on a port of its own.
     pub async fn open(clock: Arc<dyn Clock>) -> Self {
-        let spec = Spec::read(include_str!("../../specs/paypal.json"));
-        let own = Arc::new(Own { clock, faults: Faults::default(), spec, state: Mutex::default() });
+        static SPEC: LazyLock<Spec> = LazyLock::new(|| Spec::read(include_str!("../../specs/paypal.json")));
+        let own = Arc::new(Own { clock, faults: Faults::default(), spec: &SPEC, state: Mutex::default() });
         let server = Server::open(Arc::clone(&own)).await;
         lock(&own.state).address = format!("http://{}", server.address);
         Self { own, server }
@@ -112,6 +112,22 @@ impl FakePaypal {
     pub fn counts(&self) -> [usize; 4] {
         let state = lock(&self.own.state);
         [state.orders.len(), state.captures.len(), state.refunds.len(), state.batches.len()]
+    }
+
+    /// Everything of a kind (`order`, `capture`, `refund`, `batch`, `dispute`), in the order of names; `line` is what stands in its
+    /// books, oldest first.
+    pub fn all(&self, kind: &str) -> Vec<Value> {
+        let state = lock(&self.own.state);
+        let things = match kind {
+            "order" => &state.orders,
+            "capture" => &state.captures,
+            "refund" => &state.refunds,
+            "batch" => &state.batches,
+            "dispute" => &state.disputes,
+            "line" => return state.books.iter().map(|line| line["transaction_info"].clone()).collect(),
+            other => panic!("there is no kind {other}"),
+        };
+        things.values().cloned().collect()
     }
 
     /// The buyer agrees on PayPal's page.
@@ -159,11 +175,27 @@ impl FakePaypal {
         self.own.change(|state, now| {
             let status = if good { "COMPLETED" } else { "FAILED" };
             state.refunds.get_mut(refund).unwrap()["status"] = json!(status);
+            let known = state.refunds[refund].clone();
             if good {
                 state.book_refund(refund, now);
+            } else {
+                let capture = known["capture"].as_str().unwrap();
+                let left = state.refunds.values();
+                let left =
+                    left.filter(|other| other["capture"] == capture && other["status"] != "FAILED").count();
+                let status = if left == 0 { "COMPLETED" } else { "PARTIALLY_REFUNDED" };
+                state.captures.get_mut(capture).unwrap()["status"] = json!(status);
             }
-            let known = state.refunds[refund].clone();
             state.tell(&format!("PAYMENT.REFUND.{status}"), "refund", &known, now);
+        });
+    }
+
+    /// Somebody refunds at PayPal's own screen.
+    pub fn refund_by_hand(&self, capture: &str, hundredths: i64) {
+        self.own.change(|state, now| {
+            let like = state.captures[capture]["amount"].clone();
+            let amount = json!({"currency_code": like["currency_code"], "value": written(hundredths, &like)});
+            assert_eq!(state.refund(capture, &json!({ "amount": amount }), now).status, 201);
         });
     }
 
@@ -201,6 +233,11 @@ impl FakePaypal {
 
     /// All events so far, oldest first, signed now.
     pub fn webhooks(&self) -> Vec<SignedWebhook> {
+        self.webhooks_from(0)
+    }
+
+    /// The events behind the first so many, signed now: what has been delivered need not be signed again.
+    pub fn webhooks_from(&self, delivered: usize) -> Vec<SignedWebhook> {
         let state = lock(&self.own.state);
         let signed = |event: &Value| {
             signed(
@@ -210,7 +247,7 @@ impl FakePaypal {
                 WEBHOOK,
             )
         };
-        state.events.iter().map(signed).collect()
+        state.events.iter().skip(delivered).map(signed).collect()
     }
 
     /// The events themselves.
@@ -637,12 +674,16 @@ impl State {
         let whole = hundredths(&amount) == left;
         let refund = self.id("REF");
         let up = format!("{}/v2/payments/captures/{id}", self.address);
-        let thing = json!({
+        let mut thing = json!({
             "id": refund, "status": if self.refunds_pend { "PENDING" } else { "COMPLETED" }, "amount": amount,
-            "custom_id": body["custom_id"], "invoice_id": body["invoice_id"], "create_time": text(now),
-            "update_time": text(now), "links": [{"href": up, "rel": "up", "method": "GET"}],
+            "create_time": text(now), "update_time": text(now), "links": [{"href": up, "rel": "up", "method": "GET"}],
             "capture": id, "of": capture["supplementary_data"]["related_ids"]["order_id"],
         });
+        for ours in ["custom_id", "invoice_id"] {
+            if let Some(name) = body.get(ours) {
+                thing[ours] = name.clone();
+            }
+        }
         self.refunds.insert(refund.clone(), thing.clone());
         let status = if whole { "REFUNDED" } else { "PARTIALLY_REFUNDED" };
         self.captures.get_mut(id).unwrap()["status"] = json!(status);

@@ -1,7 +1,7 @@
 //! Stripe, as far as we use it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use kernel::{Clock, Timestamp};
@@ -32,7 +32,7 @@ pub struct FakeStripe {
 struct Own {
     clock: Arc<dyn Clock>,
     faults: Faults,
-    spec: Spec,
+    spec: &'static Spec,
     state: Mutex<State>,
 }
 
@@ -58,8 +58,8 @@ struct State {
 impl FakeStripe {
     /// Open on a port of its own.
     pub async fn open(clock: Arc<dyn Clock>) -> Self {
-        let spec = Spec::read(include_str!("../../specs/stripe.json"));
-        let own = Arc::new(Own { clock, faults: Faults::default(), spec, state: Mutex::default() });
+        static SPEC: LazyLock<Spec> = LazyLock::new(|| Spec::read(include_str!("../../specs/stripe.json")));
+        let own = Arc::new(Own { clock, faults: Faults::default(), spec: &SPEC, state: Mutex::default() });
         let server = Server::open(Arc::clone(&own)).await;
         Self { own, server }
     }
@@ -233,14 +233,22 @@ impl FakeStripe {
         self.own.change(|state, now| state.refund(intent, amount, &json!({}), now))
     }
 
+    /// Somebody takes a transfer back at Stripe's own screen.
+    pub fn take_back(&self, transfer: &str) {
+        self.own.change(|state, now| assert_eq!(state.reverse(transfer, now).status, 200));
+    }
+
     /// All events so far, oldest first, signed now.
     pub fn webhooks(&self) -> Vec<SignedWebhook> {
+        self.webhooks_from(0)
+    }
+
+    /// The events behind the first so many, signed now: what has been delivered need not be signed again.
+    pub fn webhooks_from(&self, delivered: usize) -> Vec<SignedWebhook> {
         let at = seconds(self.now());
-        lock(&self.own.state)
-            .events
-            .iter()
-            .map(|event| sign(event.to_string().into_bytes(), at, &[SECRET]))
-            .collect()
+        let state = lock(&self.own.state);
+        let events = state.events.iter().skip(delivered);
+        events.map(|event| sign(event.to_string().into_bytes(), at, &[SECRET])).collect()
     }
 
     /// The events themselves.

@@ -41,6 +41,8 @@ tell() {
             echo "# TYPE tradesense_wal_shipped_timestamp_seconds gauge"
             echo "tradesense_wal_shipped_timestamp_seconds $wal_at"
         fi
+        # What `tradesense drill --metrics` has left here.
+        cat "$work/drill.prom" 2>/dev/null || true
     } >"$metrics/.new"
     chmod 0644 "$metrics/.new"
     mv "$metrics/.new" "$metrics/metrics.txt"

@@ -232,7 +232,7 @@ fn drilled() -> Outcome<Vec<String>> {
 
     // The keys of the sealed backup, with the newest ledger of erasures.
     fs::write(sealed.join("people/erasures"), &ledger).map_err(Failure::of("put the ledger to the keys"))?;
-    site.give(&sealed)?;
+    site.give(&site.path("opened"))?;
     let metrics = site.path("drill.prom");
     let began = now();
     let mut drill = site.script("drill.sh");

@@ -40,7 +40,7 @@ pub(crate) fn scripts() -> Checked {
         for file in fs::read_dir(&folder).map_err(Failure::of("list the scripts"))?.flatten() {
             let name = file.file_name().to_string_lossy().into_owned();
             let mode = file.metadata().map_or(0, |data| data.permissions().mode());
-            if name.ends_with(".sh") {
+            if file.path().extension().is_some_and(|ending| ending == "sh") {
                 shellcheck.arg(file.path());
                 if name != "lib.sh" && mode & 0o111 == 0 {
                     faults.push(format!("{name} is no program"));
@@ -193,14 +193,14 @@ fn drilled() -> Outcome<Vec<String>> {
     let data = site.path("platform");
     fs::create_dir(&data).map_err(Failure::of("make the platform's directory"))?;
     let port = free_port()?;
-    let up = site.up(&site.url(primary.port), &data, port, "up")?;
+    let up = site.up(&Site::url(primary.port), &data, port, "up")?;
     thread::sleep(Duration::from_secs(20));
     let base = site.script("ship.sh").arg("base").output().map_err(Failure::of("ask for a base backup"))?;
     must(base.status.success(), "no base backup was made when asked for".to_owned());
     thread::sleep(Duration::from_secs(20));
     let sealed = site.seal(&data)?;
     let mut early = site.tradesense("drill");
-    early.arg("--database-url").arg(site.url(primary.port)).arg("--keys-dir").arg(&sealed);
+    early.arg("--database-url").arg(Site::url(primary.port)).arg("--keys-dir").arg(&sealed);
     let early = ask(&mut early)?;
     must(
         !early.well && early.text.contains("a platform works on this database"),
@@ -214,7 +214,7 @@ fn drilled() -> Outcome<Vec<String>> {
         primary.port,
         "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
     )?;
-    let up = site.up(&site.url(primary.port), &data, port, "up")?;
+    let up = site.up(&Site::url(primary.port), &data, port, "up")?;
     erase(&data, port)?;
     up.stop()?;
     let ledger = fs::read(data.join("people/erasures")).map_err(Failure::of("read the ledger"))?;
@@ -268,13 +268,13 @@ fn drilled() -> Outcome<Vec<String>> {
     let serving = site.path("serving");
     copy_keys(&sealed, &serving)?;
     let again = free_port()?;
-    let served = site.up(&site.url(copy.port), &serving, again, "up-again").and_then(Server::stop);
+    let served = site.up(&Site::url(copy.port), &serving, again, "up-again").and_then(Server::stop);
     must(served.is_ok(), format!("no platform serves from what was restored: {}", site.log("up-again")));
     let changed = "set session_replication_role = replica; \
          update audit_entries set action = action || '.' where id = (select min(id) from audit_entries)";
     site.sql(copy.port, changed)?;
     let mut judged = site.tradesense("drill");
-    judged.arg("--database-url").arg(site.url(copy.port)).arg("--keys-dir").arg(&sealed);
+    judged.arg("--database-url").arg(Site::url(copy.port)).arg("--keys-dir").arg(&sealed);
     let judged = ask(judged.arg("--metrics").arg(&metrics))?;
     must(
         !judged.well && judged.text.contains("the audit log is not what was signed"),
@@ -563,10 +563,9 @@ fn tenths(time: Duration) -> String {
 
 /// A number that may be set.
 fn setting(name: &str, usual: u32) -> Outcome<u32> {
-    match std::env::var(name) {
-        Ok(text) => text.parse().map_err(Failure::of(format!("read {name}={text}"))),
-        Err(_) => Ok(usual),
-    }
+    let Some(text) = std::env::var_os(name) else { return Ok(usual) };
+    let text = text.to_string_lossy();
+    text.parse().map_err(Failure::of(format!("read {name}={text}")))
 }
 
 fn chance() -> Outcome<u32> {
@@ -692,7 +691,7 @@ impl Site {
         tradesense
     }
 
-    fn url(&self, port: u16) -> String {
+    fn url(port: u16) -> String {
         format!("postgres://tradesense@127.0.0.1:{port}/tradesense")
     }
 
@@ -720,12 +719,12 @@ impl Site {
             ["archive_mode=on", "archive_timeout=60", &keep, "wal_compression=on", "max_wal_size=2GB"];
         let running = self.server("primary", &[&usual, more].concat())?;
         if is_new {
-            run_quietly(self.as_postgres("createdb").args(self.at(running.port)).arg("tradesense"))?;
+            run_quietly(self.as_postgres("createdb").args(Self::at(running.port)).arg("tradesense"))?;
         }
         Ok(running)
     }
 
-    fn at(&self, port: u16) -> [String; 3] {
+    fn at(port: u16) -> [String; 3] {
         ["--host=127.0.0.1".to_owned(), format!("--port={port}"), "--username=tradesense".to_owned()]
     }
 
@@ -826,7 +825,7 @@ impl Site {
     fn sql_in(&self, port: u16, database: &str, text: &str) -> Outcome<String> {
         let mut psql = self.as_postgres("psql");
         psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1"])
-            .args(self.at(port))
+            .args(Self::at(port))
             .arg("-d")
             .arg(database)
             .args(["-c", text]);
@@ -929,7 +928,7 @@ struct Writer {
 impl Writer {
     fn start(site: &Site, port: u16) -> Outcome<Self> {
         let mut psql = site.as_postgres("psql");
-        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1"]).args(site.at(port)).args(["-d", "tradesense"]);
+        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1"]).args(Site::at(port)).args(["-d", "tradesense"]);
         psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
         let mut child = psql.spawn().map_err(Failure::of("start the writer"))?;
         let out = child.stdout.take().ok_or_else(|| Failure::new("the writer says nothing"))?;

@@ -196,14 +196,12 @@ async fn look(drill: &Drill, clock: &dyn Clock) -> anyhow::Result<Report> {
         faults.push(format!("it holds what happened at {newest}, after the instant that was to be reached"));
     }
     let now = clock.now();
-    let rto_seconds = drill.began.map(|began| seconds(began, now)).transpose()?;
-    let rpo_seconds = match (newest, drill.lost_at.or(drill.wanted)) {
+    let took = drill.began.map(|began| seconds(began, now)).transpose()?;
+    let lost = match (newest, drill.lost_at.or(drill.wanted)) {
         (Some(newest), Some(until)) => Some(seconds(newest, until)?.max(0)),
         _ => None,
     };
-    for (what, taken, limit) in
-        [("took", rto_seconds, drill.rto_limit), ("lost", rpo_seconds, drill.rpo_limit)]
-    {
+    for (what, taken, limit) in [("took", took, drill.rto_limit), ("lost", lost, drill.rpo_limit)] {
         let Some(limit) = limit else { continue };
         match taken {
             Some(taken) if taken <= limit => {}
@@ -220,8 +218,8 @@ async fn look(drill: &Drill, clock: &dyn Clock) -> anyhow::Result<Report> {
         good: faults.is_empty(),
         faults,
         at: now.to_string(),
-        rto_seconds,
-        rpo_seconds,
+        rto_seconds: took,
+        rpo_seconds: lost,
         newest: newest.map(|newest| newest.to_string()),
         wanted: drill.wanted.map(|wanted| wanted.to_string()),
         families,
@@ -366,14 +364,15 @@ fn write_metrics(file: &Path, report: Option<&Report>, now: Timestamp) -> anyhow
         ("rpo_seconds", "What was lost.", report.and_then(|report| report.rpo_seconds)),
         ("failed", "Whether the last restore drill found faults.", Some(i64::from(good.is_none()))),
     ];
-    let mut text = String::new();
+    let mut families = Vec::new();
     for (name, help, value) in figures {
         let Some(value) = value else { continue };
         let name = format!("tradesense_restore_drill_{name}");
-        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"));
+        families.push(format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"));
     }
     let unfinished = file.with_extension("new");
-    std::fs::write(&unfinished, text).with_context(|| format!("writing {}", unfinished.display()))?;
+    std::fs::write(&unfinished, families.concat())
+        .with_context(|| format!("writing {}", unfinished.display()))?;
     std::fs::rename(&unfinished, file).with_context(|| format!("naming {}", file.display()))
 }
 

@@ -44,6 +44,12 @@ pub enum StoreError {
     /// A firm could not be written.
     #[error("setting up a firm")]
     Firm(#[source] sqlx::Error),
+    /// What lies in a database could not be read.
+    #[error("looking at what is in the database")]
+    Contents(#[source] sqlx::Error),
+    /// Policies hide rows from whoever counts them.
+    #[error("this login does not see every firm's rows: give one of a superuser")]
+    SeesLittle,
 }
 
 /// A stored row that the domain refuses: the database was changed by other hands, or a migration forgot it.

@@ -34,6 +34,7 @@ mod batch;
 mod catalogue;
 mod checkouts;
 mod disputes;
+mod drill;
 mod error;
 mod faults;
 mod finance;
@@ -70,6 +71,7 @@ mod shard;
 mod upkeep;
 mod webhooks;
 
+pub use drill::Contents;
 pub use error::{Inconsistent, StoreError};
 pub use faults::{Fault, faults_in};
 pub use metrics::{Business, Machinery, Pool};

@@ -232,6 +232,45 @@ async fn of_database(url: &str, verify: &Verify) -> anyhow::Result<Verified> {
     Ok(verified)
 }
 
+/// Whether the log of a database that came back from a backup is what its keys signed, and whether the copies continue it: in
+/// words, or in words why not. Copies are newer than a backup, and what they hold beyond it is what was lost.
+pub(crate) async fn verify_restored(
+    url: &str,
+    first: NoteKey,
+    copies: Option<&Place>,
+) -> anyhow::Result<Result<String, String>> {
+    match restored(url, first, copies).await {
+        Ok(sentence) => Ok(Ok(sentence)),
+        Err(error) => broken(&error).map(Err).ok_or(error),
+    }
+}
+
+async fn restored(url: &str, first: NoteKey, place: Option<&Place>) -> anyhow::Result<String> {
+    let store = connect(url).await?;
+    let known = Known { key: None, copies: place.cloned(), trusted: None, witnesses: Vec::new() };
+    let keys = auditing::known_keys(&*store, first.clone()).await?;
+    let trust = Trust { keys, checkpoint: None };
+    let verified = auditing::verify(&store, trust, Wanted::default(), None).await?;
+    let size = verified.checkpoint.checkpoint.size;
+    let shown = format!(
+        "nothing was changed, added, removed or moved: {} entries under {} checkpoints, the last of {size} entries",
+        verified.entries, verified.checkpoints
+    );
+    let Some(copies) = Outside::of(&known)? else { return Ok(shown) };
+    let keys = keys_of_copies(&copies, &Keys::new(first).context("using the log's key")?).await?;
+    Ok(match trusted_checkpoint(&known, Some(&copies), &keys).await? {
+        Some((newest, root)) if newest >= size => {
+            prove_continued(&copies, &verified, newest, root)?;
+            format!(
+                "{shown}; the copies continue it to {newest}, so that {} are lost",
+                newest.saturating_sub(size)
+            )
+        }
+        Some((newest, _)) => format!("{shown}; the copies end at {newest}"),
+        None => format!("{shown}; there are no copies yet"),
+    })
+}
+
 /// What an export shows, and the size of the trusted checkpoint if that continues it: an archive is older than what is trusted.
 async fn of_export(file: &Path, known: &Known) -> anyhow::Result<(Verified, Option<u64>)> {
     let copies = Outside::of(known)?;

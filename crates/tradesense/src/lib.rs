@@ -11,6 +11,7 @@ pub mod bots;
 pub mod census;
 mod chores;
 pub mod demo;
+pub mod drill;
 pub mod feeding;
 pub mod health;
 pub mod instruments;

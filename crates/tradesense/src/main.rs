@@ -13,7 +13,8 @@ use tradesense::replay::{self, Found};
 use tradesense::role::{Ended, Part, Role};
 use tradesense::system::SystemClock;
 use tradesense::{
-    audit_log, demo, health, keys, privacy, quotes, receipt, role, rotation, rules, secret_files, smoke, up,
+    audit_log, demo, drill, health, keys, privacy, quotes, receipt, role, rotation, rules, secret_files,
+    smoke, up,
 };
 
 /// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
@@ -92,6 +93,9 @@ enum Command {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
+    /// Verifies a restored copy of the database, tells it who was erased since, and says what the restore took and lost. Ends with 0
+    /// only if all of it is good.
+    Drill(drill::Drill),
     /// Applies a history again and compares it with what is stored, or judges it by another program. Ends with 0 only
     /// if the replay is equal to what is stored.
     Replay(replay::Replay),
@@ -137,6 +141,7 @@ fn main() -> ExitCode {
             migrate(&database_url, login, keys_dir.as_deref(), &region).map(|()| Found::Equal)
         }
         Command::Check { database_url } => check(&database_url),
+        Command::Drill(drill) => drill::run(&drill, &SystemClock, &mut std::io::stdout().lock()),
         Command::Replay(replay) => replay::run(&replay, &SystemClock),
         Command::Rules(command) => rules::run(&command, &mut std::io::stdout().lock()),
         Command::Quotes(command) => quotes::run(&command, &mut std::io::stdout().lock()),
@@ -195,6 +200,7 @@ impl Command {
             | Self::Topics
             | Self::Migrate { .. }
             | Self::Check { .. }
+            | Self::Drill(_)
             | Self::Replay(_)
             | Self::Rules(_)
             | Self::Quotes(_)

@@ -107,7 +107,8 @@ pub fn run(command: &Command, clock: &dyn Clock, out: &mut dyn Write) -> anyhow:
     }
 }
 
-async fn replay_erasures(
+/// Tells a restored database who was erased: how many the ledger names, and how many of them were still told of.
+pub(crate) async fn replay_erasures(
     url: &str,
     keys: &Arc<dyn KeyStore>,
     clock: &dyn Clock,

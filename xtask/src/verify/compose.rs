@@ -25,7 +25,7 @@ use crate::process::{now, poll, run};
 use crate::{Failure, Outcome};
 
 const FILE: &str = "deployment/docker-compose.yml";
-const PROFILES: [&str; 5] = ["core", "demo", "observability", "logs", "s3"];
+const PROFILES: [&str; 6] = ["core", "demo", "backup", "observability", "logs", "s3"];
 /// What is promised to be where, on this machine only.
 const PORTS: [(&str, &str); 5] = [
     ("api", "127.0.0.1:8000:8000"),
@@ -499,18 +499,18 @@ fn make_secrets(dir: &Path) -> Outcome {
     run(Command::new("sh").arg(root()?.join("deployment/compose/init.sh")).arg(dir))
 }
 
-/// What Prometheus asks: four roles, the database, two Redis servers, itself and Alertmanager.
-const TARGETS: usize = 9;
+/// What Prometheus asks: four roles, the database, its backup, two Redis servers, itself and Alertmanager.
+const TARGETS: usize = 10;
 
 /// How long a first start may take.
 const FIRST_START: Duration = Duration::from_mins(2);
 
-/// Starts the profiles core, demo and observability from the file, and looks at them.
+/// Starts the profiles core, demo, backup and observability from the file, and looks at them.
 pub(crate) fn runs() -> Checked {
     let all = || -> Outcome<Vec<String>> {
         as_root()?;
         let scratch = Scratch::new("compose")?;
-        let mut stack = Stack::start(scratch.path(), &["core", "demo", "observability"])?;
+        let mut stack = Stack::start(scratch.path(), &["core", "demo", "backup", "observability"])?;
         let mut faults = stack.look()?;
         faults.extend(stack.stop());
         Ok(faults)
@@ -763,6 +763,14 @@ impl Stack {
             up == TARGETS && down == 0,
             format!("Prometheus reaches {up} targets and does not reach {down}: {}", errors(&targets)),
         );
+
+        // The first base backup is made by itself, of a database with everything in it.
+        let kept = poll(Duration::from_mins(2), || {
+            std::thread::sleep(Duration::from_millis(500));
+            let name = self.inside("backup", &["cat", "/var/lib/tradesense-backup/current"]).ok()?;
+            name.starts_with("base-").then_some(())
+        });
+        must(kept.is_some(), "no base backup was made".to_owned());
 
         // Whoever breaks into the edge finds no database.
         let data = self.at("data", "postgres");

@@ -4,6 +4,7 @@
 //! fault of the check that needs it, never a silent pass.
 
 mod autoscaling;
+mod backup;
 mod changes;
 mod compose;
 mod cost;
@@ -87,6 +88,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("compose-rules", compose::rules),
     ("compose-schema", compose::schema),
     ("compose-secrets", compose::secrets),
+    ("backup-scripts", backup::scripts),
+    ("backup-secrets", backup::secrets),
     ("image-rules", image::rules),
     ("release-workflows", release::workflows),
     ("release-scripts", release::scripts),
@@ -104,6 +107,9 @@ const CHECKS: &[(&str, Check)] = &[
     ("rotation", || said(rotation::holds())),
     ("monitoring-live", || said(monitoring::live())),
     ("logging-live", || said(logging::live())),
+    ("backup-drill", backup::drill),
+    ("backup-size", backup::size),
+    ("backup-rpo", backup::rpo),
     ("image-built", image::built),
     ("compose-runs", compose::runs),
 ];

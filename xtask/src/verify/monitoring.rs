@@ -318,7 +318,7 @@ fn watched(stage: &mut Stage) -> Outcome<Vec<Finding>> {
     write("targets/tradesense.yml", &targets(&[]))?;
     write("targets/prometheus.yml", &format!("- targets: [\"127.0.0.1:{prometheus_port}\"]\n"))?;
     write("targets/alertmanager.yml", &format!("- targets: [\"127.0.0.1:{alertmanager_port}\"]\n"))?;
-    for name in ["redis-queue", "redis-cache", "postgres"] {
+    for name in ["redis-queue", "redis-cache", "postgres", "backup"] {
         write(&format!("targets/{name}.yml"), "[]\n")?;
     }
     let _prometheus = start(

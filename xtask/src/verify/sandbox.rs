@@ -264,12 +264,15 @@ fn script(dir: &Path, plan: &Plan) -> Outcome<String> {
     fs::create_dir_all(&root).map_err(Failure::of(format!("create {}", root.display())))?;
     let root = root.display();
     // What is bound below /usr needs a place there before it is closed.
-    for (_, inside, _) in &plan.binds {
+    for (outside, inside, _) in &plan.binds {
         if let Some((over, place)) = plan.over_usr.as_ref().zip(inside.strip_prefix("/usr/")) {
             let place = over.join(place);
-            let folder = place.parent().unwrap_or(over);
+            let is_folder = outside.is_dir();
+            let folder = if is_folder { &place } else { place.parent().unwrap_or(over) };
             fs::create_dir_all(folder).map_err(Failure::of(format!("create {}", folder.display())))?;
-            fs::write(&place, "").map_err(Failure::of(format!("write {}", place.display())))?;
+            if !is_folder {
+                fs::write(&place, "").map_err(Failure::of(format!("write {}", place.display())))?;
+            }
         }
     }
     line(format_args!("mount --make-rprivate /"));

@@ -52,6 +52,14 @@ pub(crate) fn prepare(image: &str, dir: &Path) -> Outcome<Option<StandIn>> {
             write(&dir.join("usr/local/bin/docker-entrypoint.sh"), POSTGRES)?;
             stand("postgres", &["docker-entrypoint.sh"])
         }
+        "tradesense-backup" => {
+            for (program, package) in
+                [("pg_basebackup", "postgresql"), ("restic", "restic"), ("jq", "jq"), ("busybox", "busybox")]
+            {
+                installed(program, package)?;
+            }
+            stand("postgres", &[])
+        }
         "pgbouncer" => {
             renamed(dir, "pgbouncer", "pgbouncer", "pgbouncer")?;
             stand("postgres", &[])

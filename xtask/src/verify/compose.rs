@@ -764,7 +764,7 @@ impl Stack {
             format!("Prometheus reaches {up} targets and does not reach {down}: {}", errors(&targets)),
         );
 
-        // The first base backup is made by itself, of a database with everything in it.
+        // The first base backup is made by itself.
         let kept = poll(Duration::from_mins(2), || {
             std::thread::sleep(Duration::from_millis(500));
             let name = self.inside("backup", &["cat", "/var/lib/tradesense-backup/current"]).ok()?;

@@ -87,19 +87,19 @@ pub(crate) async fn changed(find: impl Fn() -> Secrets, refused: Arc<AtomicBool>
             refused.store(false, Ordering::Relaxed);
             continue;
         }
-        // Several files of one change are written one after the other.
-        tokio::time::sleep(LOOK).await;
+        // Several files of one change are written one after the other, and not everybody starts again in one second.
+        let apart = u64::try_from(APART.as_millis()).unwrap_or_default();
+        let mut bytes = [0; 8];
+        rng.fill(&mut bytes);
+        let wait = Duration::from_millis(u64::from_le_bytes(bytes).checked_rem(apart).unwrap_or_default());
+        tokio::time::sleep(LOOK.saturating_add(wait)).await;
         if find().digest() != seen {
             continue;
         }
+        // Nothing lies between trying them and taking them: who changes them again meanwhile is tried too.
         match tried().await {
             Ok(()) => {
-                let apart = u64::try_from(APART.as_millis()).unwrap_or_default();
-                let mut bytes = [0; 8];
-                rng.fill(&mut bytes);
-                let wait = u64::from_le_bytes(bytes).checked_rem(apart).unwrap_or_default();
-                tracing::info!(wait_ms = wait, "other secrets are there and good: starting again with them");
-                tokio::time::sleep(Duration::from_millis(wait)).await;
+                tracing::info!("other secrets are there and good: starting again with them");
                 return;
             }
             Err(error) => {

@@ -173,7 +173,13 @@ impl Place {
         let mut all = Vec::new();
         for role in ROLES {
             let text = self.said(role);
-            let loud = text.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR "));
+            // What ends a process stands at its end, without a level.
+            let levels = [" INFO ", " WARN ", "ERROR "];
+            let loud = text.lines().filter(|line| {
+                line.contains(" WARN ")
+                    || line.contains("ERROR ")
+                    || levels.iter().all(|level| !line.contains(level))
+            });
             all.extend(loud.map(|line| format!("{role}: {line}")));
         }
         let long = all.len().saturating_sub(30);

@@ -345,6 +345,12 @@ fn objective_rules(objectives: &[Objective]) -> String {
 }
 
 fn tests_head(interval: &str, rules: &[&str]) -> String {
+    // Alerts read what is recorded, and promtool evaluates groups in any order unless told; one that is not in the list may come first.
+    let order = if rules.contains(&"recording") {
+        "group_eval_order: [market, http, engine, business, security, processes, workers, database, cost, watch]\n"
+    } else {
+        ""
+    };
     let rules: Vec<String> = rules
         .iter()
         .map(|rules| {
@@ -357,7 +363,7 @@ fn tests_head(interval: &str, rules: &[&str]) -> String {
     format!(
         "# {MADE} from the tables beside it.
 rule_files:
-{}evaluation_interval: {interval}
+{}{order}evaluation_interval: {interval}
 tests:
 ",
         rules.concat()

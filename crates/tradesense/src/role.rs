@@ -162,16 +162,21 @@ async fn serve(part: Part, role: &Role, named: &BTreeMap<PathBuf, String>) -> an
     let listening = Arc::new(Listening::handed_on()?);
     let refused = Arc::new(AtomicBool::new(false));
     let secrets = || secrets(role, named);
-    let mut settings = settings(part, role).await?;
-    settings.listening = Arc::clone(&listening);
-    settings.figures.push(secrets().figures(Arc::clone(&refused)));
+    // What is changed while this process starts is other than what it has read.
+    let known = secrets().digest();
+    let starting = async {
+        let mut settings = settings(part, role).await?;
+        settings.listening = Arc::clone(&listening);
+        settings.figures.push(secrets().figures(Arc::clone(&refused)));
+        Platform::start(settings).await
+    };
     let platform = tokio::select! {
-        started = Platform::start(settings) => started?,
+        started = starting => started?,
         () = &mut stop => return Ok(Ended::Told),
     };
     let for_secrets = tokio::select! {
         () = stop => false,
-        () = rotation::changed(secrets, refused, &SystemRng) => true,
+        () = rotation::changed(known, secrets, refused, &SystemRng) => true,
     };
     end_at_second_signal();
     let stopped = platform.stop().await;

@@ -42,7 +42,7 @@ pub struct Secrets {
 
 impl Secrets {
     /// What they hold, as one value; a file that is gone is a change too.
-    fn digest(&self) -> [u8; 32] {
+    pub(crate) fn digest(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
         for path in self.passing.keys().chain(&self.lasting) {
             let content = std::fs::read(path).unwrap_or_default();
@@ -75,9 +75,13 @@ impl Secrets {
     }
 }
 
-/// Ends once other secrets lie there and are found good.
-pub(crate) async fn changed(find: impl Fn() -> Secrets, refused: Arc<AtomicBool>, rng: &dyn Rng) {
-    let known = find().digest();
+/// Ends once other secrets lie there than the known ones, and are found good.
+pub(crate) async fn changed(
+    known: [u8; 32],
+    find: impl Fn() -> Secrets,
+    refused: Arc<AtomicBool>,
+    rng: &dyn Rng,
+) {
     let mut pause = LOOK;
     loop {
         tokio::time::sleep(pause).await;

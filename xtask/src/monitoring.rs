@@ -198,6 +198,10 @@ fn made(root: &Path) -> Outcome<BTreeMap<PathBuf, String>> {
     let mut files = BTreeMap::new();
     files.insert(dir.join("rules/alerts.yml"), alert_rules(&alerts.alert));
     files.insert(dir.join("rules/slo.yml"), objective_rules(&objectives.slo));
+    let recording = dir.join("rules/recording.yml");
+    let recording =
+        fs::read_to_string(&recording).map_err(Failure::of(format!("read {}", recording.display())))?;
+    let order = evaluation_order(&recording, &alerts.alert);
     for (name, interval) in [("alerts", "1m"), ("alerts_hours", "10m"), ("alerts_days", "1h")] {
         let cases = alerts
             .alert
@@ -208,7 +212,7 @@ fn made(root: &Path) -> Outcome<BTreeMap<PathBuf, String>> {
         let without_series = (interval == "10m").then_some(alerts.alert.as_slice());
         files.insert(
             dir.join(format!("tests/{name}_test.yml")),
-            alert_tests(interval, &cases, without_series),
+            alert_tests(interval, &order, &cases, without_series),
         );
     }
     files.insert(dir.join("tests/slo_test.yml"), objective_tests(&objectives.slo));
@@ -273,6 +277,18 @@ fn rule(out: &mut String, name: &str, expr: &str, lasts: &str, labels: &Labels, 
     line(out, format_args!("        for: {lasts}"));
     line(out, format_args!("        labels: {}", map(labels)));
     line(out, format_args!("        annotations: {}", map(annotations)));
+}
+
+/// Alerts read what is recorded, and promtool evaluates groups in any order unless told; one that is not in the list may come first.
+fn evaluation_order(recording: &str, alerts: &[Alert]) -> String {
+    let recorded = recording.lines().filter_map(|line| line.trim_start().strip_prefix("- name: "));
+    let mut groups: Vec<&str> = Vec::new();
+    for group in recorded.chain(alerts.iter().map(|alert| alert.group.as_str())) {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    format!("group_eval_order: [{}]\n", groups.join(", "))
 }
 
 fn alert_rules(alerts: &[Alert]) -> String {
@@ -344,13 +360,7 @@ fn objective_rules(objectives: &[Objective]) -> String {
     out
 }
 
-fn tests_head(interval: &str, rules: &[&str]) -> String {
-    // Alerts read what is recorded, and promtool evaluates groups in any order unless told; one that is not in the list may come first.
-    let order = if rules.contains(&"recording") {
-        "group_eval_order: [market, http, engine, business, security, processes, workers, database, cost, watch]\n"
-    } else {
-        ""
-    };
+fn tests_head(interval: &str, rules: &[&str], order: &str) -> String {
     let rules: Vec<String> = rules
         .iter()
         .map(|rules| {
@@ -401,8 +411,13 @@ fn expected(out: &mut String, at: &str, alert: &str, all: &[Labels], annotations
     }
 }
 
-fn alert_tests(interval: &str, cases: &[(&Alert, &str, &Case)], without_series: Option<&[Alert]>) -> String {
-    let mut out = tests_head(interval, &["recording", "alerts"]);
+fn alert_tests(
+    interval: &str,
+    order: &str,
+    cases: &[(&Alert, &str, &Case)],
+    without_series: Option<&[Alert]>,
+) -> String {
+    let mut out = tests_head(interval, &["recording", "alerts"], order);
     let full = |alert: &Alert, own: &[Labels]| -> Vec<Labels> {
         own.iter()
             .map(|own| labels(&alert.severity, &alert.team).into_iter().chain(own.clone()).collect())
@@ -431,7 +446,7 @@ fn alert_tests(interval: &str, cases: &[(&Alert, &str, &Case)], without_series: 
 }
 
 fn objective_tests(objectives: &[Objective]) -> String {
-    let mut out = tests_head("5m", &["slo"]);
+    let mut out = tests_head("5m", &["slo"], "");
     for slo in objectives {
         let of = |series: &BTreeMap<String, String>, count: &str| -> BTreeMap<String, String> {
             series

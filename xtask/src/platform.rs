@@ -21,16 +21,21 @@ pub(crate) fn start(dir: &Path, port: u16, log: &Path) -> Outcome<Server> {
     up.args(["--ops-port", "0", "--analytics-port", "0"]);
     log_to(&mut up, log)?;
     let mut server = Server::start(&mut up)?;
-    let ready = poll(FIRST_START, || {
-        if server.ended() || interrupted() { Some(false) } else { is_ready(port).then_some(true) }
-    });
-    if ready == Some(true) {
+    if serves(&mut server, port) {
         return Ok(server);
     }
     let said = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = said.lines().collect();
     let tail = lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n");
     Err(Failure::new(format!("`tradesense up` did not become ready; it said\n{tail}")))
+}
+
+/// Waits until a process says on its port that it is ready to serve; false if it ends before, or takes too long.
+pub(crate) fn serves(server: &mut Server, port: u16) -> bool {
+    let ready = poll(FIRST_START, || {
+        if server.ended() || interrupted() { Some(false) } else { is_ready(port).then_some(true) }
+    });
+    ready == Some(true)
 }
 
 /// Whether the platform says that it is ready to serve.

@@ -61,6 +61,13 @@ pub struct Settings {
     pub vault: Vault,
 }
 
+impl Settings {
+    /// For a command that works by itself: one connection for each role.
+    pub fn of_a_command(url: String, instruments: Arc<Instruments>, vault: Vault) -> Self {
+        Self { url, instruments, app_connections: 1, engine_connections: 1, worker_connections: 1, vault }
+    }
+}
+
 /// The open store. Implements the ports of `app`.
 pub struct Store {
     pub(crate) app: PgPool,

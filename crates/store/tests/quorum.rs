@@ -8,15 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use app::identity::{Cost, Identity, Password, Registration};
+use app::AppError;
+use app::identity::{Cost, Identity};
 use app::privacy::Vault;
-use app::{AppError, Context, Role};
-use kernel::{FirmId, ManualClock, PersonId, RequestId, SeededRng, Timestamp};
+use kernel::{FirmId, ManualClock, PersonId, SeededRng, Timestamp};
 use sqlx::{Connection as _, Executor as _, PgConnection};
-use store::{NewFirm, Settings, Store};
-use testkit::{PASSWORD, START, instruments};
+use testkit::START;
 
-use crate::servers::{Server, Servers, at};
+use crate::servers::{Server, Servers, at, register, store_under};
 
 /// A platform over the primary, with people who register.
 struct Registry {
@@ -27,15 +26,7 @@ struct Registry {
 
 impl Registry {
     async fn over(url: &str, firm: FirmId, vault: &Vault, seed: u64) -> Self {
-        let settings = Settings {
-            url: url.to_owned(),
-            instruments: instruments(),
-            app_connections: 8,
-            engine_connections: 1,
-            worker_connections: 1,
-            vault: vault.clone(),
-        };
-        let store = Arc::new(Store::connect(&settings).await.unwrap());
+        let store = store_under(url, vault.clone()).await;
         let clock = Arc::new(ManualClock::new(Timestamp::parse(START).unwrap()));
         let cost = Cost { memory: 64, passes: 1, lanes: 1 };
         let identity = Identity::new(store, clock, Arc::new(SeededRng::new(seed)), 2, cost);
@@ -44,27 +35,15 @@ impl Registry {
 
     async fn write(&self) -> Result<PersonId, AppError> {
         let number = self.people.fetch_add(1, Ordering::SeqCst);
-        let registration = Registration {
-            email: format!("person-{number}@one.example"),
-            password: Password::new(PASSWORD),
-            display_name: format!("Person {number}"),
-            region: None,
-        };
-        let request = RequestId::derived(&[&number.to_be_bytes()]);
-        let context = Context { firm: self.firm, actor: None, request };
-        Ok(self.identity.ensure_person(&context, registration, vec![Role::Trader]).await?.id)
+        Ok(register(&self.identity, self.firm, number).await?.id)
     }
 }
 
 /// Servers whose primary waits with every commit until one of the replicas has it, and a platform's login at the primary.
 async fn quorum(name: &'static str) -> (Servers, FirmId, String) {
     let servers = tokio::task::spawn_blocking(move || Servers::start(name)).await.unwrap();
-    servers.primary.tell("create database platform").await;
+    let (firm, login) = servers.platform().await;
     let url = servers.primary.url("platform");
-    Store::migrate(&url).await.unwrap();
-    let new = NewFirm { slug: "one".into(), name: "One".into(), domains: Vec::new() };
-    let firm = Store::ensure_firm(&url, &new, Timestamp::parse(START).unwrap()).await.unwrap();
-    let login = Store::ensure_login(&url, "an open secret").await.unwrap();
     servers.primary.tell("alter system set synchronous_standby_names = 'ANY 1 (*)'").await;
     servers.primary.tell("select pg_reload_conf()").await;
     for _ in 0..200 {

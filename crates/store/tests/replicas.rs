@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use app::identity::{Cost, Identity, Password, Registration};
-use app::{Context, Role};
-use kernel::{FirmId, ManualClock, PersonId, RequestId, SeededRng, Span, Timestamp};
-use store::{Health, NewFirm, Replicas, Settings, Store, Token, analytics};
-use testkit::{PASSWORD, START, instruments};
+use app::identity::{Cost, Identity};
+use kernel::{FirmId, ManualClock, PersonId, SeededRng, Span, Timestamp};
+use store::{Health, Replicas, Store, Token, analytics};
+use testkit::START;
 
-use crate::servers::{Servers, at};
+use crate::servers::{Servers, at, register, store_under};
 
 struct Stage {
     firm: FirmId,
@@ -36,16 +35,8 @@ impl Stage {
 
     async fn write(&self) -> (PersonId, Token) {
         let number = self.people.fetch_add(1, Ordering::SeqCst);
-        let registration = Registration {
-            email: format!("person-{number}@one.example"),
-            password: Password::new(PASSWORD),
-            display_name: format!("Person {number}"),
-            region: None,
-        };
         let at = Timestamp::parse(START).unwrap();
-        let request = RequestId::derived(&[&number.to_be_bytes()]);
-        let context = Context { firm: self.firm, actor: None, request };
-        let person = self.identity.ensure_person(&context, registration, vec![Role::Trader]).await.unwrap();
+        let person = register(&self.identity, self.firm, number).await.unwrap();
         assert_eq!(person.created_at.max(at), person.created_at);
         (person.id, self.store.consistency_token().await.unwrap())
     }
@@ -94,21 +85,8 @@ impl Stage {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nobody_misses_their_own_write_while_replicas_stop_lag_and_are_promoted() {
     let servers = tokio::task::spawn_blocking(|| Servers::start("replicas")).await.unwrap();
-    servers.primary.tell("create database platform").await;
-    let url = servers.primary.url("platform");
-    Store::migrate(&url).await.unwrap();
-    let new = NewFirm { slug: "one".into(), name: "One".into(), domains: Vec::new() };
-    let firm = Store::ensure_firm(&url, &new, Timestamp::parse(START).unwrap()).await.unwrap();
-    let login = Store::ensure_login(&url, "an open secret").await.unwrap();
-    let settings = Settings {
-        url: login.clone(),
-        instruments: instruments(),
-        app_connections: 8,
-        engine_connections: 1,
-        worker_connections: 1,
-        vault: testkit::vault(),
-    };
-    let store = Arc::new(Store::connect(&settings).await.unwrap());
+    let (firm, login) = servers.platform().await;
+    let store = store_under(&login, testkit::vault()).await;
     let clock = Arc::new(ManualClock::new(Timestamp::parse(START).unwrap()));
     let cost = Cost { memory: 64, passes: 1, lanes: 1 };
     let rng = Arc::new(SeededRng::new(1));

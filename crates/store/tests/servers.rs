@@ -6,9 +6,15 @@ use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use app::identity::{Identity, Password, Person, Registration};
+use app::privacy::Vault;
+use app::{AppError, Context, Role};
+use kernel::{FirmId, RequestId, Timestamp};
 use sqlx::{Connection as _, Executor as _, PgConnection};
-use testkit::free_port;
+use store::{NewFirm, Settings, Store};
+use testkit::{PASSWORD, START, free_port, instruments};
 
 /// A server of this test in a directory of its own.
 pub struct Server {
@@ -126,6 +132,38 @@ impl Servers {
         let two = primary.replica(&dir, "two");
         Self { dir, primary, one, two }
     }
+}
+
+impl Servers {
+    /// A firm on the primary, and the platform's login there.
+    pub async fn platform(&self) -> (FirmId, String) {
+        self.primary.tell("create database platform").await;
+        let url = self.primary.url("platform");
+        Store::migrate(&url).await.unwrap();
+        let new = NewFirm { slug: "one".into(), name: "One".into(), domains: Vec::new() };
+        let firm = Store::ensure_firm(&url, &new, Timestamp::parse(START).unwrap()).await.unwrap();
+        (firm, Store::ensure_login(&url, "an open secret").await.unwrap())
+    }
+}
+
+/// A store as the platform has it, under a login.
+pub async fn store_under(login: &str, vault: Vault) -> Arc<Store> {
+    let settings =
+        Settings { app_connections: 8, ..Settings::of_a_command(login.to_owned(), instruments(), vault) };
+    Arc::new(Store::connect(&settings).await.unwrap())
+}
+
+/// The person of this number registers.
+pub async fn register(identity: &Identity, firm: FirmId, number: usize) -> Result<Person, AppError> {
+    let registration = Registration {
+        email: format!("person-{number}@one.example"),
+        password: Password::new(PASSWORD),
+        display_name: format!("Person {number}"),
+        region: None,
+    };
+    let request = RequestId::derived(&[&number.to_be_bytes()]);
+    let context = Context { firm, actor: None, request };
+    identity.ensure_person(&context, registration, vec![Role::Trader]).await
 }
 
 impl Drop for Servers {

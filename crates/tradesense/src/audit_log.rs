@@ -191,14 +191,11 @@ fn broken(error: &anyhow::Error) -> Option<String> {
 }
 
 async fn connect(url: &str) -> anyhow::Result<Arc<dyn AuditStore>> {
+    // Nobody's name is read.
+    let vault = Vault::new(Arc::new(NoKeys), Arc::new(SystemRng));
     let settings = store::Settings {
-        url: url.to_owned(),
-        instruments: Arc::new(instruments::shipped()?),
-        app_connections: 1,
-        engine_connections: 1,
         worker_connections: 2,
-        // Nobody's name is read.
-        vault: Vault::new(Arc::new(NoKeys), Arc::new(SystemRng)),
+        ..store::Settings::of_a_command(url.to_owned(), Arc::new(instruments::shipped()?), vault)
     };
     Ok(Arc::new(Store::connect(&settings).await.context("connecting to the database")?))
 }

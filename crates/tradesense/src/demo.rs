@@ -155,17 +155,9 @@ async fn fill(demo: &Demo) -> anyhow::Result<Vec<Login>> {
     let firm = NewFirm { slug: FIRM.to_owned(), name: FIRM_NAME.to_owned(), domains: Vec::new() };
     let firm = Store::ensure_firm(&demo.database_url, &firm, clock.now()).await.context("making the firm")?;
     let instruments = Arc::new(instruments::shipped()?);
-    let settings = store::Settings {
-        url: demo.database_url.clone(),
-        instruments: Arc::clone(&instruments),
-        app_connections: 1,
-        engine_connections: 1,
-        worker_connections: 1,
-        vault: Vault::new(
-            keys::people_keys(demo.keys_dir.as_ref().unwrap_or(&demo.data_dir))?,
-            Arc::clone(&rng),
-        ),
-    };
+    let people = keys::people_keys(demo.keys_dir.as_ref().unwrap_or(&demo.data_dir))?;
+    let vault = Vault::new(people, Arc::clone(&rng));
+    let settings = store::Settings::of_a_command(demo.database_url.clone(), Arc::clone(&instruments), vault);
     let store = Arc::new(Store::connect(&settings).await.context("connecting to the database")?);
     let logins = logins(&demo.data_dir.join("logins.json"), &*rng)?;
     let identity = Identity::new(store.clone(), Arc::clone(&clock), Arc::clone(&rng), 1, Cost::STANDARD);

@@ -262,15 +262,9 @@ async fn audit(drill: &Drill, faults: &mut Vec<String>) -> anyhow::Result<Option
 
 /// The books of every firm, which must balance and tell what the purchases tell.
 async fn books(url: &str, faults: &mut Vec<String>) -> anyhow::Result<Vec<Books>> {
-    let settings = store::Settings {
-        url: url.to_owned(),
-        instruments: Arc::new(instruments::shipped()?),
-        app_connections: 1,
-        engine_connections: 1,
-        worker_connections: 1,
-        // Nobody's name is read.
-        vault: Vault::new(Arc::new(NoKeys), Arc::new(SystemRng)),
-    };
+    // Nobody's name is read.
+    let vault = Vault::new(Arc::new(NoKeys), Arc::new(SystemRng));
+    let settings = store::Settings::of_a_command(url.to_owned(), Arc::new(instruments::shipped()?), vault);
     let store = Store::connect(&settings).await.context("connecting to the database")?;
     let mut all = Vec::new();
     for (firm, _) in Store::firms(url).await.context("reading the firms")? {

@@ -18,11 +18,16 @@ const MOST_BYTES: u64 = 1_024;
 pub fn ask(url: &str) -> anyhow::Result<()> {
     let rest = url.strip_prefix("http://").context("the address begins with http://")?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let addresses = host.to_socket_addrs().with_context(|| format!("looking for {host}, HOST:PORT"))?;
-    let mut failed = anyhow::anyhow!("{host} has no address");
+    answer(connect(host, LONGEST)?, host, path)
+}
+
+/// Connects to `HOST:PORT`, at the first of its addresses that takes a connection within so long.
+pub(crate) fn connect(server: &str, longest: Duration) -> anyhow::Result<TcpStream> {
+    let addresses = server.to_socket_addrs().with_context(|| format!("looking for {server}, HOST:PORT"))?;
+    let mut failed = anyhow::anyhow!("{server} has no address");
     for address in addresses {
-        match TcpStream::connect_timeout(&address, LONGEST) {
-            Ok(connection) => return answer(connection, host, path),
+        match TcpStream::connect_timeout(&address, longest) {
+            Ok(connection) => return Ok(connection),
             Err(error) => failed = anyhow::Error::new(error).context(format!("connecting to {address}")),
         }
     }

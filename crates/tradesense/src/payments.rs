@@ -94,9 +94,7 @@ impl Payments {
             Self::Given(providers) => Ok(providers.clone()),
         }
     }
-}
 
-impl Payments {
     /// Whether what the file says can be used; which firms there are it does not ask.
     pub(crate) fn check(&self, clock: &Arc<dyn Clock>, rng: &Arc<dyn Rng>) -> anyhow::Result<()> {
         let Self::File(file) = self else { return Ok(()) };

@@ -113,14 +113,8 @@ pub(crate) async fn replay_erasures(
     keys: &Arc<dyn KeyStore>,
     clock: &dyn Clock,
 ) -> anyhow::Result<(usize, u64)> {
-    let settings = store::Settings {
-        url: url.to_owned(),
-        instruments: Arc::new(instruments::shipped()?),
-        app_connections: 1,
-        engine_connections: 1,
-        worker_connections: 1,
-        vault: Vault::new(Arc::clone(keys), Arc::new(SystemRng)),
-    };
+    let vault = Vault::new(Arc::clone(keys), Arc::new(SystemRng));
+    let settings = store::Settings::of_a_command(url.to_owned(), Arc::new(instruments::shipped()?), vault);
     let store = Store::connect(&settings).await.context("connecting to the database")?;
     let again = replay(&store, &**keys, clock.now()).await.context("telling the database who was erased")?;
     let ledger = keys.promised().await.context("reading the ledger of erasures")?;

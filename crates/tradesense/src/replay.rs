@@ -115,14 +115,11 @@ fn database(replay: &Replay) -> anyhow::Result<Database> {
 
 async fn go(replay: &Replay, url: &str, clock: &dyn Clock) -> anyhow::Result<Found> {
     let instruments = Arc::new(instruments::shipped()?);
+    // Nobody's name is read.
+    let vault = Vault::new(Arc::new(NoKeys), Arc::new(SystemRng));
     let store = Store::connect(&store::Settings {
-        url: url.to_owned(),
-        instruments: Arc::clone(&instruments),
-        app_connections: 1,
         engine_connections: 2,
-        worker_connections: 1,
-        // Nobody's name is read.
-        vault: Vault::new(Arc::new(NoKeys), Arc::new(SystemRng)),
+        ..store::Settings::of_a_command(url.to_owned(), Arc::clone(&instruments), vault)
     })
     .await
     .context("connecting to the database")?;

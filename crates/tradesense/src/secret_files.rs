@@ -17,18 +17,11 @@ const FILE: &str = "_FILE";
 /// The arguments of this process, with what is said in files. What is said on the command line wins; a variable and its file
 /// contradict each other.
 pub fn with_files(
-    mut command: &Command,
+    command: &Command,
     mut args: Vec<OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> anyhow::Result<Vec<OsString>> {
-    // The words that name the command stand first: no option of ours comes before them.
-    let mut words = 1_usize;
-    while let Some(inner) =
-        args.get(words).and_then(|word| word.to_str()).and_then(|word| command.find_subcommand(word))
-    {
-        command = inner;
-        words = words.saturating_add(1);
-    }
+    let (command, words) = called(command, &args);
     let mut said = Vec::new();
     for (name, long, named) in secrets_of(command) {
         let Some(file) = variable(&named) else { continue };
@@ -49,17 +42,27 @@ pub fn with_files(
 
 /// The files of [`with_files`], each with the name of its secret's option.
 pub fn named(
-    mut command: &Command,
+    command: &Command,
     args: &[OsString],
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> BTreeMap<PathBuf, String> {
-    for word in args.iter().skip(1) {
-        let Some(inner) = word.to_str().and_then(|word| command.find_subcommand(word)) else { break };
-        command = inner;
-    }
+    let (command, _) = called(command, args);
     let files =
         secrets_of(command).filter_map(|(_, long, named)| Some((variable(&named)?.into(), long.to_owned())));
     files.collect()
+}
+
+/// The command that is called, and how many words call it, this program's name among them. They stand first: no option of ours comes
+/// before them.
+fn called<'a>(mut command: &'a Command, args: &[OsString]) -> (&'a Command, usize) {
+    let mut words = 1_usize;
+    while let Some(inner) =
+        args.get(words).and_then(|word| word.to_str()).and_then(|word| command.find_subcommand(word))
+    {
+        command = inner;
+        words = words.saturating_add(1);
+    }
+    (command, words)
 }
 
 /// Of each option that holds a secret: its variable, its name, and the variable that names a file.

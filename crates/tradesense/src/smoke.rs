@@ -2,12 +2,13 @@
 //! It changes nothing and needs no login, so that it may be asked at any time.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
+use crate::health;
 use crate::role::Part;
 
 /// An answer has to be there by then.
@@ -120,20 +121,7 @@ fn ask(server: &str, host: &str, case: &Case) -> anyhow::Result<()> {
 fn connect(server: &str) -> anyhow::Result<TcpStream> {
     let began = Instant::now();
     loop {
-        let addresses = server.to_socket_addrs().with_context(|| format!("looking for {server}, HOST:PORT"));
-        let tried = addresses.and_then(|addresses| {
-            let mut last = anyhow::anyhow!("{server} has no address");
-            for address in addresses {
-                match TcpStream::connect_timeout(&address, LONGEST) {
-                    Ok(connection) => return Ok(connection),
-                    Err(error) => {
-                        last = anyhow::Error::new(error).context(format!("connecting to {address}"));
-                    }
-                }
-            }
-            Err(last)
-        });
-        match tried {
+        match health::connect(server, LONGEST) {
             Ok(connection) => return Ok(connection),
             Err(error) if began.elapsed() >= COMES_WITHIN => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_millis(200)),

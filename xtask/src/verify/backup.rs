@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::tools::{Said, as_root, ask, installed, listed, refused, tradesense};
 use super::{Checked, checked, failed};
 use crate::machine::root;
-use crate::platform::{Scratch, free_port, is_ready};
+use crate::platform::{Scratch, free_port, serves};
 use crate::process::{Server, command, interrupted, log_to, now, poll};
 use crate::{Failure, Outcome};
 
@@ -868,10 +868,7 @@ impl Site {
         up.args(["--ops-port", "0", "--analytics-port", "0", "--database-url", url]);
         log_to(&mut up, &self.path(&format!("{name}.log")))?;
         let mut server = Server::start(&mut up)?;
-        let ready = poll(Duration::from_mins(3), || {
-            if server.ended() || interrupted() { Some(false) } else { is_ready(port).then_some(true) }
-        });
-        if ready == Some(true) {
+        if serves(&mut server, port) {
             Ok(server)
         } else {
             Err(Failure::new(format!("{name}: {}", self.log(name))))

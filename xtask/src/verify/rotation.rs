@@ -15,11 +15,10 @@ use super::stage::{Answer, ask};
 use super::{Finding, Found, nothing};
 use crate::db::{psql_command, start_fresh, stop_and_erase};
 use crate::machine::{root, target};
-use crate::platform::{Scratch, free_port, is_ready};
+use crate::platform::{Scratch, free_port, is_ready, serves};
 use crate::process::{Server, command, log_to, now, output, poll, run as run_program, succeeds};
 use crate::{Failure, Outcome};
 
-const FIRST_START: Duration = Duration::from_mins(3);
 /// Noticing, trying, chance, stopping and starting.
 const LONGEST: Duration = Duration::from_mins(1);
 const ROLES: [&str; 4] = ["api", "engine", "worker", "analytics"];
@@ -154,9 +153,7 @@ impl Place {
         let log = self.scratch.path().join(format!("{role}.log"));
         log_to(&mut member, &log)?;
         let mut server = Server::start(&mut member)?;
-        let ready =
-            poll(FIRST_START, || if server.ended() { Some(false) } else { is_ready(ops).then_some(true) });
-        if ready != Some(true) {
+        if !serves(&mut server, ops) {
             return Err(Failure::new(format!("{role} did not become ready; it said\n{}", self.said(role))));
         }
         self.ports.push((role, port, ops));

@@ -11,12 +11,10 @@ use embedded::Postgres;
 
 use crate::db::{start_fresh, stop_and_erase};
 use crate::machine::{root, target};
-use crate::platform::{Scratch, free_port, is_ready};
-use crate::process::{Server, command, log_to, poll};
+use crate::platform::{Scratch, free_port, serves};
+use crate::process::{Server, command, log_to};
 use crate::{Failure, Outcome};
 
-/// How long everything may take until it serves.
-const FIRST_START: Duration = Duration::from_mins(3);
 /// Every role with whether it is `up` (the one with the bots).
 pub(crate) const ROLES: [&str; 4] = ["api", "engine", "worker", "analytics"];
 
@@ -116,9 +114,7 @@ impl Stage {
         member.env("TRADESENSE_LOG", "info").env("TRADESENSE_LOG_FORMAT", "ecs");
         log_to(&mut member, &log)?;
         let mut server = Server::start(&mut member)?;
-        let ready =
-            poll(FIRST_START, || if server.ended() { Some(false) } else { is_ready(ops).then_some(true) });
-        if ready != Some(true) {
+        if !serves(&mut server, ops) {
             let said = fs::read_to_string(&log).unwrap_or_default();
             return Err(Failure::new(format!("{role} did not become ready; it said\n{said}")));
         }

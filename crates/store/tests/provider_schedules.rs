@@ -972,7 +972,7 @@ impl Shop<'_> {
         let of = |wanted: &[PayoutState]| -> i64 {
             payouts.iter().filter(|payout| wanted.contains(&payout.state)).map(share).sum()
         };
-        let owed = of(&[PayoutState::Failed, PayoutState::Returned]);
+        let owed = of(&[PayoutState::Failed, PayoutState::Returned, PayoutState::PayeeInReview]);
         let held = of(&[PayoutState::Reserved]);
         add("trader_rewards", paid + owed + held);
         add(&format!("trader_payable:{}", self.trader), -owed);

@@ -25,9 +25,9 @@ seal() {
     keys=''
     for path in "$@"; do
         [ -e "$path" ] || fail "$path is not there"
-        [ ! -e "$path/people.kek" ] || keys=$path
+        ! compgen -G "$path/people*.kek" >/dev/null || keys=$path
     done
-    [ -n "$keys" ] || fail "none of these is the directory of keys: it holds people.kek"
+    [ -n "$keys" ] || fail "none of these is the directory of keys: it holds people.kek or a later one"
     for name in receipt.key audit.key people; do
         [ -e "$keys/$name" ] || fail "$keys holds no $name"
     done

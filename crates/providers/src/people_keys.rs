@@ -7,9 +7,10 @@
 //! | `FIRM/xx/PERSON.key` | a person's key, wrapped; `xx` are the last two digits of the id |
 //! | `FIRM/xx/PERSON.erased` | nothing: that the key was destroyed, and when |
 //!
-//! Wrapped means: sealed under the key-encryption key, with firm and person authenticated, and named by that key's id, so that a
-//! wrong one is told from a damaged file. All processes of an installation use one directory. An unwrapped key is remembered,
-//! and used only while its file is there: what one process destroys is gone for all others at once.
+//! Wrapped means: sealed under a key-encryption key, with firm and person authenticated, and named by that key's id, so that a
+//! wrong one is told from a damaged file. There may be several: all of them open, the last one wraps, and
+//! [`DirectoryKeys::rewrap`] puts what the others wrapped under it. All processes of an installation use one directory. An
+//! unwrapped key is remembered, and used only while its file is there: what one process destroys is gone for all others at once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -40,9 +41,36 @@ pub struct DirectoryKeys(Arc<Inner>);
 
 struct Inner {
     directory: PathBuf,
-    kek: DataKey,
-    kek_id: String,
+    /// Every key-encryption key but the last, with its id.
+    older: Vec<Kek>,
+    /// The one that wraps.
+    kek: Kek,
     remembered: Mutex<HashMap<(FirmId, Option<PersonId>), DataKey>>,
+}
+
+/// A key that wraps keys.
+struct Kek {
+    id: String,
+    key: DataKey,
+}
+
+impl From<DataKey> for Kek {
+    fn from(key: DataKey) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"tradesense.kek\n");
+        hash.update(key.reveal());
+        let digest = hex::encode(hash.finalize());
+        Self { id: digest.get(..16).unwrap_or_default().to_owned(), key }
+    }
+}
+
+/// What [`DirectoryKeys::rewrap`] found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rewrapped {
+    /// Keys that are under the last key-encryption key now, and were not.
+    pub anew: u64,
+    /// Keys that were under it already.
+    pub already: u64,
 }
 
 impl fmt::Debug for DirectoryKeys {
@@ -60,24 +88,53 @@ pub enum KeysError {
     /// Others may read it.
     #[error("others than its owner may use {} (mode {:04o}): make it private (chmod 700)", .0.display(), .1)]
     Open(PathBuf, u32),
+    /// There is nothing to wrap keys under.
+    #[error("no key-encryption key is given")]
+    NoKek,
 }
 
 impl DirectoryKeys {
-    /// Opens a directory, making it if it is not there.
-    pub fn open(directory: &Path, kek: DataKey) -> Result<Self, KeysError> {
+    /// Opens a directory, making it if it is not there. Of the key-encryption keys the last one wraps, and all of them open.
+    pub fn open(directory: &Path, keks: Vec<DataKey>) -> Result<Self, KeysError> {
         let failed = |error| KeysError::Directory(directory.to_owned(), error);
         make_private(directory).map_err(failed)?;
         let mode = fs::metadata(directory).map_err(failed)?.permissions().mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(KeysError::Open(directory.to_owned(), mode));
         }
-        let mut hash = Sha256::new();
-        hash.update(b"tradesense.kek\n");
-        hash.update(kek.reveal());
-        let digest = hex::encode(hash.finalize());
-        let kek_id = digest.get(..16).unwrap_or_default().to_owned();
+        let mut older: Vec<Kek> = keks.into_iter().map(Kek::from).collect();
+        let kek = older.pop().ok_or(KeysError::NoKek)?;
         let remembered = Mutex::default();
-        Ok(Self(Arc::new(Inner { directory: directory.to_owned(), kek, kek_id, remembered })))
+        Ok(Self(Arc::new(Inner { directory: directory.to_owned(), older, kek, remembered })))
+    }
+
+    /// Puts every key under the last key-encryption key. May run beside everybody else who uses the directory, if they know
+    /// that one too; ends at the first file that holds no key.
+    pub fn rewrap(&self, rng: &dyn Rng) -> Result<Rewrapped, BoxError> {
+        let mut done = Rewrapped::default();
+        for (firm, of_firm) in named::<FirmId>(&self.0.directory, "")? {
+            let index = of_firm.join("index");
+            if index.exists() {
+                done.count(self.0.rewrap(&index, INDEX, firm, None, rng)?);
+            }
+            for part in fs::read_dir(&of_firm)? {
+                let part = part?.path();
+                if !part.is_dir() {
+                    continue;
+                }
+                for (person, file) in named::<PersonId>(&part, ".key")? {
+                    // Whoever is erased meanwhile stays erased.
+                    match self.0.rewrap(&file, KEY, firm, Some(person), rng) {
+                        Err(_) if self.0.file(firm, person, "erased").exists() => {}
+                        rewrapped => done.count(rewrapped?),
+                    }
+                    if self.0.file(firm, person, "erased").exists() {
+                        self.0.destroy(firm, person)?;
+                    }
+                }
+            }
+        }
+        Ok(done)
     }
 
     /// Files are slow: nobody else waits for them.
@@ -173,6 +230,13 @@ impl KeyStore for DirectoryKeys {
     }
 }
 
+impl Rewrapped {
+    fn count(&mut self, anew: bool) {
+        let counted = if anew { &mut self.anew } else { &mut self.already };
+        *counted = counted.saturating_add(1);
+    }
+}
+
 impl Inner {
     fn ledger(&self) -> PathBuf {
         self.directory.join("erasures")
@@ -255,8 +319,8 @@ impl Inner {
         key: &DataKey,
         rng: &dyn Rng,
     ) -> Result<String, AppError> {
-        let sealed = self.kek.seal(&About { what, firm, person }, key.reveal(), rng)?;
-        Ok(format!("{FORM} {} {}\n", self.kek_id, hex::encode(sealed)))
+        let sealed = self.kek.key.seal(&About { what, firm, person }, key.reveal(), rng)?;
+        Ok(format!("{FORM} {} {}\n", self.kek.id, hex::encode(sealed)))
     }
 
     fn unwrapped(
@@ -266,6 +330,17 @@ impl Inner {
         firm: FirmId,
         person: Option<PersonId>,
     ) -> Result<DataKey, BoxError> {
+        Ok(self.opened(file, what, firm, person)?.0)
+    }
+
+    /// A key with the key-encryption key that it was under.
+    fn opened(
+        &self,
+        file: &Path,
+        what: &'static str,
+        firm: FirmId,
+        person: Option<PersonId>,
+    ) -> Result<(DataKey, &Kek), BoxError> {
         let text = fs::read_to_string(file)?;
         let damaged = || format!("{} holds no key: put it back from a backup of the keys", file.display());
         let mut words = text.split_whitespace();
@@ -273,19 +348,35 @@ impl Inner {
         if begins != Some(FORM) {
             return Err(damaged().into());
         }
-        if id != Some(self.kek_id.as_str()) {
-            let id = id.unwrap_or_default();
-            let ours = &self.kek_id;
-            return Err(format!(
-                "{} is wrapped under another key-encryption key ({id}) than the one given ({ours})",
-                file.display()
-            )
-            .into());
-        }
+        let id = id.unwrap_or_default();
+        let mut keks = std::iter::once(&self.kek).chain(&self.older);
+        let kek = keks.find(|kek| kek.id == id).ok_or_else(|| {
+            let ours: Vec<&str> = self.older.iter().chain([&self.kek]).map(|kek| kek.id.as_str()).collect();
+            let (file, ours) = (file.display(), ours.join(", "));
+            format!("{file} is wrapped under another key-encryption key ({id}) than those given ({ours})")
+        })?;
         let sealed = hex::decode(sealed.unwrap_or_default()).map_err(|_| damaged())?;
-        let opened = self.kek.open(&About { what, firm, person }, &sealed).map_err(|_| damaged())?;
+        let opened = kek.key.open(&About { what, firm, person }, &sealed).map_err(|_| damaged())?;
         let key: &[u8; KEY_BYTES] = opened.as_slice().try_into().map_err(|_| damaged())?;
-        Ok(DataKey::from_bytes(key))
+        Ok((DataKey::from_bytes(key), kek))
+    }
+
+    /// Puts one key under the last key-encryption key; whether it was not.
+    fn rewrap(
+        &self,
+        file: &Path,
+        what: &'static str,
+        firm: FirmId,
+        person: Option<PersonId>,
+        rng: &dyn Rng,
+    ) -> Result<bool, BoxError> {
+        let (key, kek) = self.opened(file, what, firm, person)?;
+        if kek.id == self.kek.id {
+            return Ok(false);
+        }
+        let text = self.wrapped(what, firm, person, &key, rng)?;
+        put_instead(file, text.as_bytes())?;
+        Ok(true)
     }
 
     fn recall(&self, firm: FirmId, person: Option<PersonId>) -> Option<DataKey> {
@@ -312,6 +403,28 @@ fn make_private(directory: &Path) -> io::Result<()> {
 
 /// Writes a file under its name unless there is one; whether it did. It is whole and on the disk before it gets its name.
 fn put_new(path: &Path, content: &[u8]) -> io::Result<bool> {
+    let unfinished = unfinished(path, content)?;
+    let linked = match fs::hard_link(&unfinished, path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    };
+    let removed = fs::remove_file(&unfinished);
+    let new = linked?;
+    removed?;
+    sync_parent(path)?;
+    Ok(new)
+}
+
+/// Writes a file in the place of the one of its name: whoever reads finds one of the two, whole.
+fn put_instead(path: &Path, content: &[u8]) -> io::Result<()> {
+    let unfinished = unfinished(path, content)?;
+    fs::rename(&unfinished, path)?;
+    sync_parent(path)
+}
+
+/// Writes what is to become this file, whole and on the disk.
+fn unfinished(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let directory = path.parent().unwrap_or(Path::new("."));
     make_private(directory)?;
@@ -322,22 +435,28 @@ fn put_new(path: &Path, content: &[u8]) -> io::Result<bool> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let written = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished)
-        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
-        .and_then(|()| match fs::hard_link(&unfinished, path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error),
-        });
-    let removed = fs::remove_file(&unfinished);
-    let new = written?;
-    removed?;
-    sync_parent(path)?;
-    Ok(new)
+    let made = File::options().write(true).create_new(true).mode(0o600).open(&unfinished);
+    match made.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all())) {
+        Ok(()) => Ok(unfinished),
+        Err(error) => {
+            // The failure that came first is told.
+            drop(fs::remove_file(&unfinished));
+            Err(error)
+        }
+    }
+}
+
+/// The entries of a directory whose names are ids before this ending.
+fn named<Id: std::str::FromStr>(directory: &Path, ending: &str) -> io::Result<Vec<(Id, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(ending));
+        if let Some(id) = name.and_then(|name| name.parse().ok()) {
+            found.push((id, path));
+        }
+    }
+    Ok(found)
 }
 
 /// The names in a directory, too, must outlive a power cut; and that of a directory that is new.
@@ -370,7 +489,7 @@ mod tests {
     }
 
     fn open(directory: &TempDir) -> DirectoryKeys {
-        DirectoryKeys::open(&directory.path().join("people"), kek(7)).unwrap()
+        DirectoryKeys::open(&directory.path().join("people"), vec![kek(7)]).unwrap()
     }
 
     async fn key(keys: &DirectoryKeys, name: &str) -> Option<Kept> {
@@ -472,7 +591,7 @@ mod tests {
         let said = async |keys: &DirectoryKeys, name: &str| {
             app::with_causes(&keys.keys(firm(), &[person(name)]).await.unwrap_err())
         };
-        let other = DirectoryKeys::open(&directory.path().join("people"), kek(8)).unwrap();
+        let other = DirectoryKeys::open(&directory.path().join("people"), vec![kek(8)]).unwrap();
         assert!(said(&other, "ann").await.contains("another key-encryption key"));
         // A file under the name of somebody else.
         let (ann, bob) =
@@ -482,7 +601,72 @@ mod tests {
         fs::write(&bob, "").unwrap();
         assert!(said(&open(&directory), "bob").await.contains("holds no key"));
         fs::set_permissions(directory.path().join("people"), fs::Permissions::from_mode(0o750)).unwrap();
-        let refused = DirectoryKeys::open(&directory.path().join("people"), kek(7)).unwrap_err();
+        let refused = DirectoryKeys::open(&directory.path().join("people"), vec![kek(7)]).unwrap_err();
         assert!(refused.to_string().contains("(mode 0750)"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn another_key_encryption_key_takes_over_beside_everybody_who_reads() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("people");
+        let with =
+            |keks: &[u8]| DirectoryKeys::open(&place, keks.iter().map(|byte| kek(*byte)).collect()).unwrap();
+        let (before, rng) = (with(&[7]), SeededRng::new(1));
+        let ann = DataKey::random(&rng);
+        before.create(firm(), person("ann"), &ann, &rng).await.unwrap();
+        let index = before.index_key(firm(), &rng).await.unwrap();
+        before.create(firm(), person("eve"), &DataKey::random(&rng), &rng).await.unwrap();
+        before.destroy(firm(), person("eve")).await.unwrap();
+
+        let both = with(&[7, 8]);
+        assert!(matches!(key(&both, "ann").await, Some(Kept::Here(_))));
+        both.create(firm(), person("bob"), &DataKey::random(&rng), &rng).await.unwrap();
+        assert_eq!(both.rewrap(&rng).unwrap(), Rewrapped { anew: 2, already: 1 });
+        assert_eq!(both.rewrap(&rng).unwrap(), Rewrapped { anew: 0, already: 3 });
+
+        let after = with(&[8]);
+        let Some(Kept::Here(found)) = key(&after, "ann").await else { panic!("no key") };
+        assert_eq!(found.reveal(), ann.reveal());
+        assert_eq!(after.index_key(firm(), &rng).await.unwrap().reveal(), index.reveal());
+        assert!(matches!(key(&after, "bob").await, Some(Kept::Here(_))));
+        assert!(matches!(key(&after, "eve").await, Some(Kept::Destroyed)), "erased is erased");
+        let error = with(&[7]).keys(firm(), &[person("ann")]).await.unwrap_err();
+        assert!(app::with_causes(&error).contains("another key-encryption key"));
+        assert!(
+            files(directory.path()).iter().all(|file| !file.display().to_string().contains("unfinished"))
+        );
+        assert!(matches!(DirectoryKeys::open(&place, vec![]), Err(KeysError::NoKek)));
+    }
+
+    #[test]
+    fn whoever_is_erased_while_keys_are_wrapped_anew_stays_erased() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("people");
+        let rng = SeededRng::new(1);
+        let people: Vec<PersonId> = (0..64).map(|number| person(&format!("person {number}"))).collect();
+        let keys = |last: u8| DirectoryKeys::open(&place, (7..=last).map(kek).collect()).unwrap();
+        for (number, person) in people.iter().enumerate() {
+            let first = keys(7);
+            let text = first.0.wrapped(KEY, firm(), Some(*person), &DataKey::random(&rng), &rng).unwrap();
+            assert!(put_new(&first.0.file(firm(), *person, "key"), text.as_bytes()).unwrap(), "{number}");
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for last in 8..40 {
+                    keys(last).rewrap(&SeededRng::new(u64::from(last))).unwrap();
+                }
+            });
+            scope.spawn(|| {
+                for person in people.iter().step_by(2) {
+                    keys(7).0.destroy(firm(), *person).unwrap();
+                }
+            });
+        });
+        for (number, person) in people.iter().enumerate() {
+            let erased = number % 2 == 0;
+            let found = keys(39).0.key(firm(), *person).unwrap();
+            assert_eq!(matches!(found, Some(Kept::Destroyed)), erased, "{number}");
+            assert_eq!(keys(39).0.file(firm(), *person, "key").exists(), !erased, "{number}");
+        }
     }
 }

@@ -156,7 +156,7 @@ async fn fill(demo: &Demo) -> anyhow::Result<Vec<Login>> {
     let firm = Store::ensure_firm(&demo.database_url, &firm, clock.now()).await.context("making the firm")?;
     let instruments = Arc::new(instruments::shipped()?);
     let people = keys::people_keys(demo.keys_dir.as_ref().unwrap_or(&demo.data_dir))?;
-    let vault = Vault::new(people, Arc::clone(&rng));
+    let vault = Vault::new(Arc::new(people), Arc::clone(&rng));
     let settings = store::Settings::of_a_command(demo.database_url.clone(), Arc::clone(&instruments), vault);
     let store = Arc::new(Store::connect(&settings).await.context("connecting to the database")?);
     let logins = logins(&demo.data_dir.join("logins.json"), &*rng)?;

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use app::ledger::{AsOf, LedgerStore as _};
-use app::privacy::{NoKeys, Vault};
+use app::privacy::{KeyStore, NoKeys, Vault};
 use audit::note::Signs;
 use clap::Args;
 use kernel::{Clock, FirmId, Span, Timestamp};
@@ -167,9 +167,8 @@ fn verify(drill: &Drill, clock: &dyn Clock) -> anyhow::Result<Report> {
 async fn look(drill: &Drill, clock: &dyn Clock) -> anyhow::Result<Report> {
     let url = &drill.database_url;
     // A key that is missing would be made anew, and nothing is signed or wrapped by that one.
-    for name in [keys::RECEIPT_KEY, keys::AUDIT_KEY, keys::PEOPLE_KEK, keys::PEOPLE_DIR] {
-        let there = drill.keys_dir.join(name).exists();
-        ensure!(there, "{name} is not in {}: open the sealed backup there first", drill.keys_dir.display());
+    if let Some(name) = keys::missing(&drill.keys_dir)? {
+        bail!("{name} is not in {}: open the sealed backup there first", drill.keys_dir.display());
     }
     Store::check_schema(url).await.context("looking at the restored schema")?;
     refuse_if_worked_on(url, clock).await?;
@@ -287,7 +286,7 @@ async fn books(url: &str, faults: &mut Vec<String>) -> anyhow::Result<Vec<Books>
 
 /// Tells the database who was erased since, and looks whether it has heard.
 async fn erase(drill: &Drill, clock: &dyn Clock, faults: &mut Vec<String>) -> anyhow::Result<(usize, u64)> {
-    let keys = keys::people_keys(&drill.keys_dir)?;
+    let keys: Arc<dyn KeyStore> = Arc::new(keys::people_keys(&drill.keys_dir)?);
     let told = privacy::replay_erasures(&drill.database_url, &keys, clock).await?;
     let (_, still) = privacy::replay_erasures(&drill.database_url, &keys, clock).await?;
     if still > 0 {

@@ -5,16 +5,16 @@
 //! own. `receipt.key`: whoever reads it can sign in the platform's name; who loses it can no longer sign under the public key
 //! that traders know. `audit.key` is the same for the audit log; `audit-2.key`, `audit-3.key` and so on, made by `tradesense audit
 //! new-key`, take over from one another. `people.kek`: who loses it loses the name and address of everybody; whoever has it and
-//! the directory `people` beside it can read them in every copy of the database. `--fresh` leaves all of these files.
+//! the directory `people` beside it can read them in every copy of the database. `people-2.kek` and so on, made by `tradesense
+//! privacy new-kek`, open beside it; the last one wraps. `--fresh` leaves all of these files.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use app::privacy::{DataKey, KeyStore};
+use app::privacy::DataKey;
 use audit::SigningKey;
 use audit::note::NoteSigner;
 use providers::people_keys::DirectoryKeys;
@@ -22,12 +22,32 @@ use zeroize::Zeroizing;
 
 /// The name of the file with the key that signs receipts.
 pub const RECEIPT_KEY: &str = "receipt.key";
-/// The name of the file with the first key that signs the audit log.
-pub const AUDIT_KEY: &str = "audit.key";
-/// The name of the file with the key that wraps the keys of people.
-pub const PEOPLE_KEK: &str = "people.kek";
+/// The files with the keys that sign the audit log.
+const AUDIT_KEY: Name = Name { stem: "audit", ending: "key" };
+/// The files with the keys that wrap the keys of people.
+const PEOPLE_KEK: Name = Name { stem: "people", ending: "kek" };
 /// The directory of the keys of people.
 pub const PEOPLE_DIR: &str = "people";
+
+/// What the files of keys that take over from one another are called: `audit.key`, then `audit-2.key`.
+struct Name {
+    stem: &'static str,
+    ending: &'static str,
+}
+
+impl Name {
+    fn named(&self, number: u32) -> String {
+        let Self { stem, ending } = self;
+        if number == 1 { format!("{stem}.{ending}") } else { format!("{stem}-{number}.{ending}") }
+    }
+
+    /// The number of a file that is called so.
+    fn number(&self, file: &str) -> Option<u32> {
+        let stem = file.strip_suffix(self.ending)?.strip_suffix('.')?.strip_prefix(self.stem)?;
+        let number = if stem.is_empty() { 1 } else { stem.strip_prefix('-')?.parse().ok()? };
+        (self.named(number) == file).then_some(number)
+    }
+}
 
 /// Digits and line feed.
 const FILE_LENGTH: usize = 65;
@@ -71,31 +91,29 @@ pub fn receipt_key(data_dir: &Path) -> anyhow::Result<SigningKey> {
 ///
 /// One that is missing before a later one is refused: a new key in its place would be a key that has signed nothing.
 pub fn audit_keys(data_dir: &Path) -> anyhow::Result<Vec<SigningKey>> {
-    let later = later_audit_keys(data_dir)?;
-    let names = (1..=later.last().copied().unwrap_or(1)).map(audit_key);
+    let later = numbers(data_dir, &AUDIT_KEY)?;
+    let names = (1..=later.last().copied().unwrap_or(1)).map(|number| AUDIT_KEY.named(number));
     let missing = names.clone().find(|name| !data_dir.join(name).exists());
     if let (Some(missing), Some(last)) = (missing, later.last()) {
         anyhow::bail!(
             "{missing} is missing in {} beside {}: bring it back from a copy, a new key cannot take its place",
             data_dir.display(),
-            audit_key(*last)
+            AUDIT_KEY.named(*last)
         );
     }
     names.map(|name| signing_key(data_dir, &name, &AUDIT_LOG)).collect()
 }
 
-/// The numbers of the keys after the first that are there, in order.
-fn later_audit_keys(data_dir: &Path) -> anyhow::Result<Vec<u32>> {
+/// The numbers of the files of a kind that are there, in order.
+fn numbers(data_dir: &Path, name: &Name) -> anyhow::Result<Vec<u32>> {
     let mut numbers = Vec::new();
     let files = match fs::read_dir(data_dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(numbers),
         files => files.with_context(|| format!("looking for keys in {}", data_dir.display()))?,
     };
     for file in files {
-        let name = file.with_context(|| format!("looking for keys in {}", data_dir.display()))?.file_name();
-        let number: Option<u32> =
-            name.to_str().and_then(|name| name.strip_prefix("audit-")?.strip_suffix(".key")?.parse().ok());
-        numbers.extend(number);
+        let file = file.with_context(|| format!("looking for keys in {}", data_dir.display()))?.file_name();
+        numbers.extend(file.to_str().and_then(|file| name.number(file)));
     }
     numbers.sort_unstable();
     Ok(numbers)
@@ -104,7 +122,7 @@ fn later_audit_keys(data_dir: &Path) -> anyhow::Result<Vec<u32>> {
 /// Makes the next key of the audit log; the sealer hands over to it when it starts again. Gives the file's name.
 pub fn new_audit_key(data_dir: &Path) -> anyhow::Result<String> {
     let number = u32::try_from(audit_keys(data_dir)?.len())?.saturating_add(1);
-    let name = audit_key(number);
+    let name = AUDIT_KEY.named(number);
     signing_key(data_dir, &name, &AUDIT_LOG)?;
     Ok(name)
 }
@@ -117,24 +135,54 @@ pub fn audit_signers(keys: Vec<SigningKey>) -> anyhow::Result<Vec<NoteSigner>> {
     keys.into_iter().map(signer).collect()
 }
 
-fn audit_key(number: u32) -> String {
-    if number == 1 { AUDIT_KEY.to_owned() } else { format!("audit-{number}.key") }
+/// The keys of people: the directory `people` of a directory, wrapped under the files `people.kek`, `people-2.kek` and so on
+/// beside it. The first start makes both.
+pub fn people_keys(keys_dir: &Path) -> anyhow::Result<DirectoryKeys> {
+    let directory = keys_dir.join(PEOPLE_DIR);
+    let mut numbers = numbers(keys_dir, &PEOPLE_KEK)?;
+    if numbers.is_empty() {
+        ensure!(
+            !directory.exists(),
+            "{} holds keys of people, but {} that wraps them is gone: put it back from a backup",
+            directory.display(),
+            PEOPLE_KEK.named(1)
+        );
+        numbers.push(1);
+    }
+    let keks = numbers.into_iter().map(|number| {
+        let kek = secret(keys_dir, &PEOPLE_KEK.named(number), &PEOPLE)?;
+        Ok(DataKey::from_bytes(&kek))
+    });
+    DirectoryKeys::open(&directory, keks.collect::<anyhow::Result<_>>()?)
+        .context("opening the keys of people")
 }
 
-/// The keys of people: the directory `people` of a directory, wrapped under the file `people.kek` beside it. The first start
-/// makes both.
-pub fn people_keys(keys_dir: &Path) -> anyhow::Result<Arc<dyn KeyStore>> {
-    let directory = keys_dir.join(PEOPLE_DIR);
-    if !keys_dir.join(PEOPLE_KEK).exists() && directory.exists() {
-        anyhow::bail!(
-            "{} holds keys of people, but {PEOPLE_KEK} that wraps them is gone: put it back from a backup",
-            directory.display()
-        );
+/// Makes the next key that wraps the keys of people; whoever starts after this wraps under it. Gives the file's name.
+pub fn new_people_kek(keys_dir: &Path) -> anyhow::Result<String> {
+    let last = numbers(keys_dir, &PEOPLE_KEK)?.last().copied();
+    let last = last.with_context(|| format!("there are no keys of people in {}", keys_dir.display()))?;
+    let name = PEOPLE_KEK.named(last.saturating_add(1));
+    secret(keys_dir, &name, &PEOPLE)?;
+    Ok(name)
+}
+
+/// Removes every key that wraps the keys of people but the last one; call it when nothing is under them. Gives the files' names.
+pub fn remove_older_people_keks(keys_dir: &Path) -> anyhow::Result<Vec<String>> {
+    let mut numbers = numbers(keys_dir, &PEOPLE_KEK)?;
+    numbers.pop();
+    let names: Vec<String> = numbers.into_iter().map(|number| PEOPLE_KEK.named(number)).collect();
+    for name in &names {
+        fs::remove_file(keys_dir.join(name)).with_context(|| format!("removing {name}"))?;
     }
-    let kek = secret(keys_dir, PEOPLE_KEK, &PEOPLE)?;
-    let kek = DataKey::from_bytes(&kek);
-    let keys = DirectoryKeys::open(&directory, kek).context("opening the keys of people")?;
-    Ok(Arc::new(keys))
+    Ok(names)
+}
+
+/// What an installation that has worked cannot be without and is not there, by its name.
+pub fn missing(keys_dir: &Path) -> anyhow::Result<Option<String>> {
+    let named = [RECEIPT_KEY.to_owned(), AUDIT_KEY.named(1), PEOPLE_DIR.to_owned()];
+    let gone = named.into_iter().find(|name| !keys_dir.join(name).exists());
+    let no_kek = numbers(keys_dir, &PEOPLE_KEK)?.is_empty();
+    Ok(gone.or_else(|| no_kek.then(|| PEOPLE_KEK.named(1))))
 }
 
 fn signing_key(data_dir: &Path, name: &str, kind: &Kind) -> anyhow::Result<SigningKey> {
@@ -333,5 +381,24 @@ mod tests {
         let error = format!("{:#}", receipt_key(&dir.path().join("gone")).unwrap_err());
         assert!(error.contains("making the key that signs receipts, "), "{error}");
         assert!(error.contains("gone"), "{error}");
+    }
+
+    #[test]
+    fn another_key_wraps_the_keys_of_people_and_the_ones_before_go_when_told() {
+        let dir = tempfile::tempdir().unwrap();
+        new_people_kek(dir.path()).unwrap_err();
+        people_keys(dir.path()).unwrap();
+        assert_eq!(new_people_kek(dir.path()).unwrap(), "people-2.kek");
+        fs::write(dir.path().join("people-02.kek"), "not its name").unwrap();
+        assert_eq!(new_people_kek(dir.path()).unwrap(), "people-3.kek");
+        assert_eq!(remove_older_people_keks(dir.path()).unwrap(), ["people.kek", "people-2.kek"]);
+        people_keys(dir.path()).unwrap();
+        assert!(!dir.path().join("people.kek").exists(), "it is not made anew");
+        assert_eq!(new_people_kek(dir.path()).unwrap(), "people-4.kek");
+        for name in ["people-3.kek", "people-4.kek"] {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        let error = format!("{:#}", people_keys(dir.path()).unwrap_err());
+        assert!(error.contains("people.kek that wraps them is gone"), "{error}");
     }
 }

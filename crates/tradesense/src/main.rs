@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use app::privacy::KeyStore;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use telemetry::ecs::Ecs;
 use tradesense::replay::{self, Found};
@@ -241,7 +242,10 @@ fn migrate(
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(store::Store::migrate(url))?;
-    let keys = keys_dir.map(keys::people_keys).transpose()?;
+    let keys: Option<Arc<dyn KeyStore>> = match keys_dir {
+        Some(keys_dir) => Some(Arc::new(keys::people_keys(keys_dir)?)),
+        None => None,
+    };
     runtime.block_on(privacy::prepare(url, keys.as_ref(), region))?;
     if let Some((name, password)) = login {
         let login = runtime.block_on(store::Store::ensure_login_named(url, name, password))?;

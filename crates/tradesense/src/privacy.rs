@@ -2,7 +2,7 @@
 //! every start does to a database before people are in it.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
@@ -27,6 +27,21 @@ pub enum Command {
         /// Where the keys of people are, and the ledger of erasures.
         #[arg(long, env = "TRADESENSE_KEYS_DIR")]
         keys_dir: PathBuf,
+    },
+    /// Makes the next key that wraps the keys of people. Running processes take it within seconds; then `rewrap`.
+    NewKek {
+        /// Where the keys of people are.
+        #[arg(long, env = "TRADESENSE_KEYS_DIR")]
+        keys_dir: PathBuf,
+    },
+    /// Puts every key of a person under the last key that wraps them, beside whoever uses them.
+    Rewrap {
+        /// Where the keys of people are.
+        #[arg(long, env = "TRADESENSE_KEYS_DIR")]
+        keys_dir: PathBuf,
+        /// Then looks once more at all of them, and removes the wrapping keys before the last one.
+        #[arg(long)]
+        remove_older: bool,
     },
     /// Checks an archive of somebody's data: every file is as it was signed. Ends with 0 only if so. Asks nobody.
     Verify {
@@ -91,12 +106,28 @@ pub fn run(command: &Command, clock: &dyn Clock, out: &mut dyn Write) -> anyhow:
     match command {
         Command::ReplayErasures { database_url, keys_dir } => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let keys = keys::people_keys(keys_dir)?;
+            let keys: Arc<dyn KeyStore> = Arc::new(keys::people_keys(keys_dir)?);
             let (ledger, again) = runtime.block_on(replay_erasures(database_url, &keys, clock))?;
             writeln!(
                 out,
                 "{ledger} people in the ledger, {again} of them were still told of and are erased again"
             )?;
+            Ok(Found::Equal)
+        }
+        Command::NewKek { keys_dir } => {
+            let name = keys::new_people_kek(keys_dir)?;
+            writeln!(out, "{name} is there; when every process has it, run privacy rewrap")?;
+            Ok(Found::Equal)
+        }
+        Command::Rewrap { keys_dir, remove_older } => {
+            rewrap(keys_dir, out)?;
+            if *remove_older {
+                // What somebody who had not taken the last key yet made meanwhile.
+                rewrap(keys_dir, out)?;
+                for name in keys::remove_older_people_keks(keys_dir)? {
+                    writeln!(out, "{name} is removed")?;
+                }
+            }
             Ok(Found::Equal)
         }
         Command::Verify { file, key } => {
@@ -105,6 +136,20 @@ pub fn run(command: &Command, clock: &dyn Clock, out: &mut dyn Write) -> anyhow:
             verify(&archive, key.as_ref(), out)
         }
     }
+}
+
+fn rewrap(keys_dir: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+    // Where there are none they would be made.
+    ensure!(
+        keys_dir.join(keys::PEOPLE_DIR).exists(),
+        "there are no keys of people in {}",
+        keys_dir.display()
+    );
+    let done = keys::people_keys(keys_dir)?.rewrap(&SystemRng);
+    // A boxed error is no error of its own.
+    let done = done.map_err(anyhow::Error::from_boxed).context("wrapping the keys of people anew")?;
+    writeln!(out, "{} keys are wrapped anew, {} were already", done.anew, done.already)?;
+    Ok(())
 }
 
 /// Tells a restored database who was erased: how many the ledger names, and how many of them were still told of.

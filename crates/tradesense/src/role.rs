@@ -253,7 +253,7 @@ async fn settings(part: Part, role: &Role) -> anyhow::Result<Settings> {
         audit_signers: Arc::new(keys::audit_signers(keys::audit_keys(&role.keys_dir)?)?),
         audit_copies: (role.audit_copies.clone())
             .unwrap_or_else(|| Place::Folder(role.data_dir.join("audit-copies"))),
-        people_keys: keys::people_keys(&role.keys_dir)?,
+        people_keys: Arc::new(keys::people_keys(&role.keys_dir)?),
         homes: role.region.homes()?,
         listening: Arc::default(),
         figures: Vec::new(),

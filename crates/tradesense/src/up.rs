@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use app::identity::Cost;
+use app::privacy::KeyStore;
 use clap::Args;
 use embedded::{Binaries, Postgres, Purpose};
 use kernel::{Clock, Rng, Span, Timestamp};
@@ -208,7 +209,7 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
     Store::migrate(url).await.context("bringing the database's schema up to date")?;
-    let people_keys = keys::people_keys(&up.data_dir)?;
+    let people_keys: Arc<dyn KeyStore> = Arc::new(keys::people_keys(&up.data_dir)?);
     privacy::prepare(url, Some(&people_keys), &up.region).await?;
     let firm =
         store::NewFirm { slug: demo::FIRM.to_owned(), name: demo::FIRM_NAME.to_owned(), domains: Vec::new() };

@@ -8,6 +8,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -43,6 +44,11 @@ pub(crate) fn nginx() -> Checked {
         let mut smoke = Command::new(root()?.join("deployment/release/smoke.sh"));
         smoke.arg(format!("https://{}:8443", field.network.address(20)));
         faults.extend(refused(smoke.env("CURL_CA_BUNDLE", dir.join("edge_certificate")))?);
+        let reload = || {
+            let pid = running.pid().ok_or_else(|| Failure::new("the edge does not run"))?;
+            run(Command::new("kill").args(["-HUP", &pid.to_string()]))
+        };
+        faults.extend(field.another_certificate(reload)?);
         // nginx alone has the switch in a file.
         faults.extend(field.providers("shadow", &[(STRANGER, 404), (OTHER_STRANGER, 404)]));
         drop(running);
@@ -89,8 +95,14 @@ pub(crate) fn envoy() -> Checked {
         ]);
         plan.binds.push((program, "/opt/envoy".to_owned(), false));
         plan.binds.push((config, "/etc/envoy.yaml".to_owned(), false));
+        let certificate = root()?.join("deployment/edge/envoy-certificate.yaml");
+        plan.binds.push((certificate, "/etc/envoy-certificate.yaml".to_owned(), false));
+        let mounted = dir.join("mounted");
+        field.mount(&mounted, "first")?;
+        plan.binds.push((mounted.clone(), "/run/edge".to_owned(), false));
         let running = Sandbox::start(dir, plan)?;
-        let faults = field.look(&running)?;
+        let mut faults = field.look(&running)?;
+        faults.extend(field.another_certificate(|| field.mount(&mounted, "second"))?);
         Ok(faults)
     };
     checked(all().map_err(failed)?)
@@ -572,6 +584,86 @@ impl Field {
         let read =
             |entry: fs::DirEntry| Answer::read(&fs::read_to_string(entry.path()).ok()?).into_iter().next();
         Ok(files.flatten().filter_map(read).collect())
+    }
+
+    /// Lays the certificate into a directory as the kubelet does: the files are links through a link that is moved into place.
+    fn mount(&self, to: &Path, version: &str) -> Outcome {
+        let files = to.join(version);
+        fs::create_dir_all(&files).map_err(Failure::of("make room for the certificate"))?;
+        for (from, name) in [("edge_certificate", "tls.crt"), ("edge_key", "tls.key")] {
+            fs::copy(self.dir().join(from), files.join(name)).map_err(Failure::of("lay the certificate"))?;
+            let (link, target) = (to.join(name), Path::new("..data").join(name));
+            if !link.is_symlink() {
+                symlink(target, link).map_err(Failure::of("name the certificate"))?;
+            }
+        }
+        symlink(version, to.join("..data_tmp")).map_err(Failure::of("name the certificate"))?;
+        fs::rename(to.join("..data_tmp"), to.join("..data")).map_err(Failure::of("move the certificate"))
+    }
+
+    /// A new certificate while somebody asks, by new connections and by one that is kept: nobody is turned away, and then nobody is
+    /// shown the old one.
+    fn another_certificate(&self, reload: impl FnOnce() -> Outcome) -> Outcome<Vec<String>> {
+        let firm = self.network.address(1);
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let anew = scope.spawn(|| {
+                let mut statuses = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    statuses.push(self.from(&firm, 8443, "/v1/firm", &[]).map_or(0, |answer| answer.status));
+                    thread::sleep(Duration::from_millis(20));
+                }
+                statuses
+            });
+            let kept = scope.spawn(|| {
+                let url = format!("{}?n=[1-160]", self.url(8443, "/v1/firm"));
+                let options = ["--interface", &firm, "--rate", "20/s", &url];
+                let answers = Answer::all(&options).unwrap_or_default();
+                answers.iter().map(|answer| answer.status).collect::<Vec<_>>()
+            });
+            let changing = || -> Outcome<(bool, Duration)> {
+                // Some are under way with the old one.
+                thread::sleep(Duration::from_secs(2));
+                certificate(self.dir(), &self.network.address(20))?;
+                let since = now();
+                reload()?;
+                let pem = fs::read_to_string(self.dir().join("edge_certificate"))
+                    .map_err(Failure::of("read the certificate"))?;
+                let shown = poll(Duration::from_secs(20), || {
+                    let shown = self.certificate_shown().ok()?;
+                    shown.contains(pem.trim()).then_some(())
+                });
+                Ok((shown.is_some(), since.elapsed()))
+            };
+            let changed = changing();
+            let kept = kept.join().unwrap_or_default();
+            stop.store(true, Ordering::Relaxed);
+            let anew = anew.join().unwrap_or_default();
+            let (shown, after) = changed?;
+            let failed = anew.iter().chain(&kept).filter(|status| **status != 200).count();
+            println!(
+                "  another certificate: shown after {} ms; {} answers to new connections and {} on one that is kept, {failed} failed",
+                after.as_millis(),
+                anew.len(),
+                kept.len()
+            );
+            let mut faults = Vec::new();
+            if !shown {
+                faults.push("the edge still shows the certificate before".to_owned());
+            }
+            if failed > 0 || anew.len() < 50 || kept.len() != 160 {
+                faults.push(format!("while the certificate was changed: {anew:?} {kept:?}"));
+            }
+            Ok(faults)
+        })
+    }
+
+    /// What the edge shows to whoever connects, as text.
+    fn certificate_shown(&self) -> Outcome<String> {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_client", "-connect", &self.socket(8443).to_string()]).stdin(Stdio::null());
+        let said = openssl.output().map_err(Failure::of("run openssl"))?;
+        Ok(String::from_utf8_lossy(&said.stdout).into_owned())
     }
 
     /// Attempts to sign in, each said to come from somewhere else.

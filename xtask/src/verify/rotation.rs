@@ -292,15 +292,10 @@ impl Place {
         new_key.args(["audit", "new-key", "--keys-dir"]).arg(self.scratch.path().join("keys"));
         let before = self.began();
         output(&mut new_key)?;
-        let handed = poll(LONGEST, || {
-            let after = self.began();
-            (after.iter().zip(&before).all(|(after, before)| after > before)
-                && self.ports.iter().all(|(_, _, ops)| is_ready(*ops)))
-            .then_some(())
-        });
-        if handed.is_none() {
+        if !self.all_began_after(&before) {
             findings.push(Finding::new("audit log", "not everybody took its next key"));
         }
+        self.rotate_people(findings)?;
 
         // A secret that opens nothing changes nothing.
         let before = self.began();
@@ -328,6 +323,41 @@ impl Place {
             ));
         }
         Ok(())
+    }
+
+    /// Another key wraps the keys of people, and the one before is gone.
+    fn rotate_people(&self, findings: &mut Vec<Finding>) -> Outcome {
+        for words in [&["new-kek"][..], &["rewrap", "--remove-older"]] {
+            let mut privacy = self.tradesense()?;
+            privacy.arg("privacy").args(words).arg("--keys-dir").arg(self.scratch.path().join("keys"));
+            let (before, since) = (self.began(), now());
+            output(&mut privacy)?;
+            if !self.all_began_after(&before) {
+                findings.push(Finding::new(
+                    "keys of people",
+                    format!("not everybody began anew after {words:?}"),
+                ));
+            }
+            println!(
+                "  keys of people, {}: everybody goes on with it after {} ms",
+                words.join(" "),
+                since.elapsed().as_millis()
+            );
+        }
+        if self.scratch.path().join("keys/people.kek").exists() {
+            findings.push(Finding::new("keys of people", "the key that wrapped them is still there"));
+        }
+        Ok(())
+    }
+
+    /// Whether every role has begun anew since then, and serves.
+    fn all_began_after(&self, before: &[usize]) -> bool {
+        let all = poll(LONGEST, || {
+            let after = self.began();
+            let done = after.iter().zip(before).all(|(after, before)| after > before);
+            (done && self.ports.iter().all(|(_, _, ops)| is_ready(*ops))).then_some(())
+        });
+        all.is_some()
     }
 
     /// Whether the old text in a file would let nobody start. Puts back what lies there before anybody takes it for new.

@@ -226,7 +226,7 @@ impl Stage {
                 tradesense::keys::audit_signers(vec![audit::SigningKey::from_secret(&[8; 32])]).unwrap(),
             ),
             audit_copies: providers::copies::Place::Folder(directory.path().join("audit-copies")),
-            people_keys: tradesense::keys::people_keys(directory.path()).unwrap(),
+            people_keys: Arc::new(tradesense::keys::people_keys(directory.path()).unwrap()),
             homes: app::privacy::Homes::default(),
         })
         .await

@@ -158,7 +158,7 @@ pub(crate) fn psql_command(root: &Path, url: &str) -> Outcome<std::process::Comm
 }
 
 /// The migrations in their order: `0001_name.sql`, by number.
-fn migrations(dir: &Path) -> Outcome<Vec<PathBuf>> {
+pub(crate) fn migrations(dir: &Path) -> Outcome<Vec<PathBuf>> {
     let mut found: Vec<(u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(dir).map_err(Failure::of(format!("read {}", dir.display())))? {
         let path = entry.map_err(Failure::of(format!("read {}", dir.display())))?.path();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use app::AppError;
@@ -12,6 +12,7 @@ use engine::Instruments;
 use kernel::{AccountId, Clock, FirmId, Span, Timestamp};
 use rules::{Program, VersionHash};
 use sha2::{Digest, Sha256};
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, Transaction,
@@ -30,11 +31,21 @@ const MOST_PROGRAMS: usize = 4_096;
 /// Whose an account is never changes either, so that each owner is read once. Beyond this many the memory starts anew.
 const MOST_OWNERS: usize = 200_000;
 
+/// How long a migration waits for a lock, and how often it is tried.
+const LOCK_WAIT: (&str, &str) = ("lock_timeout", "1s");
+const LOCK_TRIES: u32 = 60;
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+
 /// For a transaction of the role of shards that reads whole tables: what its other statements must not do is right there.
 pub(crate) const WHOLE_TABLES: &str = "set local enable_seqscan = on; set local enable_hashjoin = on; set local enable_mergejoin = on; \
      set local statement_timeout = '15min'";
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+/// Those of a later program may have been there before: whoever goes back to this one finds them.
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrations = sqlx::migrate!("./migrations");
+    migrations.set_ignore_missing(true);
+    migrations
+});
 
 /// The last migration of the oldest program that works with this schema: raised with a migration that takes something away
 /// from programs before it. Those before 24 know purchases by other words.
@@ -129,12 +140,60 @@ impl fmt::Debug for Tx {
     }
 }
 
+/// A login of the owner's, after all migrations. They never wait long for a lock: everybody who comes later would wait behind them.
+async fn migrated(url: &str) -> Result<PgConnection, StoreError> {
+    let options = PgConnectOptions::from_str(url).map_err(StoreError::Connect)?.options([LOCK_WAIT]);
+    let mut owner = PgConnection::connect_with(&options).await.map_err(StoreError::Connect)?;
+    refuse_later_schema(schema_of(&mut owner).await?)?;
+    MIGRATIONS.run(&mut owner).await.map_err(StoreError::Migrate)?;
+    Ok(owner)
+}
+
+/// The last migration of a database, and the last one of the oldest program that works with it. A database without the table is
+/// older than that.
+async fn schema_of(login: &mut PgConnection) -> Result<Option<(i64, i64)>, StoreError> {
+    let found = sqlx::query!("select version, oldest from schema_version").fetch_optional(login).await;
+    match found {
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => Ok(None),
+        found => Ok(found.map_err(StoreError::Schema)?.map(|found| (found.version, found.oldest))),
+    }
+}
+
+/// Refuses a database that is no longer made for this program.
+fn refuse_later_schema(found: Option<(i64, i64)>) -> Result<(), StoreError> {
+    let ours = newest_migration();
+    match found {
+        Some((_, oldest)) if oldest > ours => Err(StoreError::SchemaTooNew { ours, oldest }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a migration ended only because somebody else held a lock.
+fn did_not_get_a_lock(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) = error else {
+        return false;
+    };
+    // lock_not_available, deadlock_detected
+    let code = cause.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    matches!(code.as_deref(), Some("55P03" | "40P01"))
+}
+
 impl Store {
-    /// Brings the schema up to date. The login must own the database or be a superuser, and be allowed to create
+    /// Brings the schema up to date, beside whoever works with it. The login must own the database or be a superuser, and be allowed to create
     /// roles the first time.
     pub async fn migrate(url: &str) -> Result<(), StoreError> {
-        let mut owner = PgConnection::connect(url).await.map_err(StoreError::Connect)?;
-        MIGRATIONS.run(&mut owner).await.map_err(StoreError::Migrate)?;
+        let mut tries = 1;
+        let mut owner = loop {
+            match migrated(url).await {
+                Ok(owner) => break owner,
+                Err(StoreError::Migrate(error)) if tries < LOCK_TRIES && did_not_get_a_lock(&error) => {
+                    tracing::warn!(tries, %error, "others hold what a migration needs: it is tried again");
+                    tries = tries.saturating_add(1);
+                    tokio::time::sleep(BETWEEN_TRIES).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
         sqlx::query!(
             "insert into schema_version (version, oldest) values ($1, $2)
              on conflict on constraint schema_version_key do update
@@ -182,22 +241,11 @@ impl Store {
     /// Refuses a database whose schema is older than this program, or no longer made for it. For any login of the platform.
     pub async fn check_schema(url: &str) -> Result<(), StoreError> {
         let mut login = engine_connection(url).await?;
-        // A database without the table is older than this check.
-        let found =
-            sqlx::query!("select version, oldest from schema_version").fetch_optional(&mut login).await;
-        let found = match found {
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => None,
-            found => found.map_err(StoreError::Schema)?,
-        };
+        let found = schema_of(&mut login).await?;
         login.close().await.map_err(StoreError::Connect)?;
-        let ours = newest_migration();
-        match found {
-            Some(found) if found.oldest > ours => {
-                Err(StoreError::SchemaTooNew { ours, oldest: found.oldest })
-            }
-            Some(found) if found.version >= ours => Ok(()),
-            found => Err(StoreError::SchemaTooOld { ours, found: found.map_or(0, |found| found.version) }),
-        }
+        refuse_later_schema(found)?;
+        let (ours, found) = (newest_migration(), found.map_or(0, |(version, _)| version));
+        if found >= ours { Ok(()) } else { Err(StoreError::SchemaTooOld { ours, found }) }
     }
 
     /// Every firm with the time at which it was set up. For any login of the platform.

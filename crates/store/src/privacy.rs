@@ -241,7 +241,8 @@ impl PrivacyStore for Store {
             r#"select kind as "kind!", content as "content!" from tradesense_rows_of($1)
                union all select kind, content from tradesense_sales_of($1)
                union all select kind, content from tradesense_payments_of($1)
-               union all select kind, content from tradesense_payouts_of($1)"#,
+               union all select kind, content from tradesense_payouts_of($1)
+               union all select kind, content from tradesense_disputes_of($1)"#,
             person.uuid(),
         )
         .fetch_all(tx.connection())

@@ -25,6 +25,7 @@ mod reconciliation;
 mod registry;
 mod replicas;
 mod sale;
+mod schema;
 mod servers;
 mod shard;
 mod use_cases;

@@ -445,6 +445,9 @@ async fn the_archive_holds_every_row_about_a_person_and_no_secret() {
         if name == "payouts" {
             wanted.remove("payee_by");
         }
+        if name == "refunds" {
+            wanted.remove("asked_by");
+        }
         assert_eq!(columns, wanted, "{name}");
         if table.person == "person" {
             let stored = count(&mut owner, format!("{name} where person_id = '{}'", story.trader.id)).await;

@@ -165,6 +165,8 @@ async fn a_purchase_paid_at_stripe_opens_one_account_whatever_comes_and_how_ofte
     let operator = shop.stage.staff("risk@example.com", app::Role::Risk).await;
     let (_, methods) = trader.get("/v1/payment-methods").await;
     assert_eq!(methods["methods"], json!(["sandbox", "stripe", "paypal"]));
+    let (_, ways) = trader.get("/v1/payout-methods").await;
+    assert_eq!(ways["methods"], json!(["stripe", "paypal", "bank_file", "manual"]));
     let purchase = bought(&trader).await;
     // The answer is lost on the way; whoever asks again gets the one page.
     shop.stripe.meets("POST /v1/checkout/sessions", Fault::LoseAnswer);

@@ -211,6 +211,13 @@ export const payoutCheckQuery = (id: string, amount: string) =>
     staleTime: 0,
   });
 
+/** The ways in which the firm sends payouts. */
+export const payoutMethodsQuery = queryOptions({
+  queryKey: ["payout-methods"],
+  queryFn: async () => (await ask(api.GET("/v1/payout-methods"))).methods,
+  staleTime: 60_000,
+});
+
 /** One's own payouts, of every account. */
 export const payoutsQuery = infiniteQueryOptions({
   ...pages,

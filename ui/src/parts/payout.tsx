@@ -1,7 +1,9 @@
-import { useMutation } from "@tanstack/react-query";
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { useEffect } from "react";
 import { api } from "../api/client";
 import { askFile, save } from "../api/download";
 import { asApiError } from "../api/error";
+import { payoutMethodsQuery } from "../api/queries";
 import type { PayoutEvent, PayoutState } from "../api/types";
 import {
   eventText,
@@ -9,7 +11,6 @@ import {
   type PayeeDraft,
   type PayeeFaults,
   type PayeeField,
-  payoutMethods,
   stateTone,
   stateWord,
 } from "../lib/payouts";
@@ -58,6 +59,12 @@ export function PayeeFields({
     error: faults[field],
     spellCheck: false,
   });
+  const found = useQuery(payoutMethodsQuery);
+  const methods = found.data ?? [draft.method];
+  const first = methods.includes(draft.method) ? undefined : methods[0];
+  useEffect(() => {
+    if (first !== undefined) onChange("method", first);
+  });
   return (
     <>
       <Choice
@@ -66,7 +73,7 @@ export function PayeeFields({
         onChange={(event) => onChange("method", event.target.value)}
         error={faults.method}
       >
-        {payoutMethods.map((method) => (
+        {methods.map((method) => (
           <option key={method} value={method}>
             {methodWord(method)}
           </option>

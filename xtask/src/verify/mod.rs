@@ -3,6 +3,7 @@
 //! Manifests are checked without a cluster; the rest is started. The checks that start things need root on Linux: they make name spaces, as a container engine does. What this machine lacks is a
 //! fault of the check that needs it, never a silent pass.
 
+mod asking;
 mod autoscaling;
 mod backup;
 mod changes;
@@ -22,6 +23,7 @@ mod schema;
 mod stage;
 mod stand_ins;
 mod tools;
+mod upgrade;
 
 use std::fmt;
 
@@ -105,6 +107,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("edge-nginx", edge::nginx),
     ("edge-envoy", edge::envoy),
     ("rotation", || said(rotation::holds())),
+    ("upgrade", || said(upgrade::holds())),
     ("monitoring-live", || said(monitoring::live())),
     ("logging-live", || said(logging::live())),
     ("backup-drill", backup::drill),

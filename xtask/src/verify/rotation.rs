@@ -3,15 +3,13 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{JoinHandle, sleep, spawn};
+use std::thread::sleep;
 use std::time::Duration;
 
 use embedded::Postgres;
-use serde_json::Value;
 
-use super::stage::{Answer, ask};
+use super::asking::{Asked, Asking};
+use super::stage::ask;
 use super::{Finding, Found, nothing};
 use crate::db::{psql_command, start_fresh, stop_and_erase};
 use crate::machine::{root, target};
@@ -401,92 +399,4 @@ fn is_new(ops: u16, place: &Place, name: &str) -> bool {
 /// Whether a process says that secrets lie there which do not work.
 fn refuses(ops: u16) -> bool {
     figures(ops).lines().any(|line| line.starts_with("tradesense_secrets_refused") && line.ends_with(" 1"))
-}
-
-/// Somebody who asks without a pause.
-struct Asking {
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
-    threads: Vec<JoinHandle<(Duration, Vec<String>)>>,
-}
-
-struct Asked {
-    answered: u64,
-    failed: usize,
-    longest: Duration,
-    faults: Vec<String>,
-}
-
-impl Asking {
-    fn start(api: u16, analytics: u16, logins: &std::path::Path) -> Outcome<Self> {
-        let text = fs::read_to_string(logins).map_err(Failure::of("read the logins"))?;
-        let logins: Value = serde_json::from_str(&text).map_err(Failure::of("read the logins"))?;
-        let all: Vec<&Value> = logins.as_array().into_iter().flatten().collect();
-        let trader =
-            all.iter().find(|login| login["title"].as_str().is_some_and(|title| title.contains("rader")));
-        let trader = trader.ok_or_else(|| Failure::new(format!("no trader among {logins}")))?;
-        let body = serde_json::json!({"email": trader["email"], "password": trader["password"]}).to_string();
-        let json = "Content-Type: application/json";
-        let signed_in = ask(api, "POST", "/v1/auth/sign-in", &[json], &body)?;
-        let cookie = signed_in
-            .head
-            .lines()
-            .find_map(|line| {
-                line.to_ascii_lowercase().starts_with("set-cookie:").then(|| line[11..].trim().to_owned())
-            })
-            .and_then(|line| line.split(';').next().map(|pair| format!("Cookie: {pair}")))
-            .ok_or_else(|| {
-                Failure::new(format!("nobody is signed in: {} {}", signed_in.head, signed_in.body))
-            })?;
-        let offered = ask(api, "GET", "/v1/programs", &[], "")?;
-        let offered: Value = serde_json::from_str(&offered.body).map_err(Failure::of("read the programs"))?;
-        let program = offered.pointer("/items/0").cloned().unwrap_or_default();
-        let order = serde_json::json!({"program": program.get("slug"), "version": program.get("version")})
-            .to_string();
-        let stop = Arc::new(AtomicBool::new(false));
-        let answered = Arc::new(AtomicU64::new(0));
-        let mut threads = Vec::new();
-        let requests: [(u16, &str, &str, bool); 4] = [
-            (api, "GET", "/v1/me", false),
-            (api, "POST", "/v1/purchases", true),
-            (api, "GET", "/v1/firm", false),
-            (analytics, "GET", "/v1/analytics/leaderboard", false),
-        ];
-        for (port, method, path, buys) in requests {
-            let (stop, answered, cookie, order) =
-                (Arc::clone(&stop), Arc::clone(&answered), cookie.clone(), order.clone());
-            threads.push(spawn(move || {
-                let (mut longest, mut faults) = (Duration::ZERO, Vec::new());
-                while !stop.load(Ordering::Relaxed) {
-                    let since = now();
-                    let headers: &[&str] =
-                        &[&cookie, "Content-Type: application/json", "Idempotency-Key: rotation"];
-                    let answer = ask(port, method, path, headers, if buys { &order } else { "" });
-                    longest = longest.max(since.elapsed());
-                    answered.fetch_add(1, Ordering::Relaxed);
-                    match answer {
-                        Ok(Answer { status: 200..=299, .. }) => {}
-                        Ok(Answer { status, body, .. }) => {
-                            faults.push(format!("{method} {path}: {status} {body}"));
-                        }
-                        Err(Failure(text)) => faults.push(format!("{method} {path}: {text}")),
-                    }
-                    sleep(Duration::from_millis(20));
-                }
-                (longest, faults)
-            }));
-        }
-        Ok(Self { stop, answered, threads })
-    }
-
-    fn end(self) -> Asked {
-        self.stop.store(true, Ordering::Relaxed);
-        let ended: Vec<(Duration, Vec<String>)> =
-            self.threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect();
-        let longest = ended.iter().map(|(longest, _)| *longest).max().unwrap_or_default();
-        let faults: Vec<String> = ended.into_iter().flat_map(|(_, faults)| faults).collect();
-        let failed = faults.len();
-        let faults = faults.into_iter().take(5).collect();
-        Asked { answered: self.answered.load(Ordering::Relaxed), failed, longest, faults }
-    }
 }

@@ -636,10 +636,14 @@ impl Payouts {
         Ok((precheck, paying.currency))
     }
 
-    /// How somebody may be paid.
+    /// How somebody may be paid: as the firm says, and where a provider does it, that one is set up.
     pub async fn methods(&self, context: &Context) -> Result<BTreeSet<Method>, AppError> {
         context.actor()?;
-        Ok(self.settings_of(context.firm).await?.methods)
+        let firm = context.firm;
+        let mut methods = self.settings_of(firm).await?.methods;
+        let is_set_up = |provider| self.providers.of(firm, provider).is_ok();
+        methods.retain(|method| method.provider().is_none_or(is_set_up));
+        Ok(methods)
     }
 
     /// Asks for a payout. The same key and request give the same payout again. Refused with `payout_refused` unless every

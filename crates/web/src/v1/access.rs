@@ -133,6 +133,7 @@ pub const ACCESS: &[(&str, &str, Access)] = &[
     ("POST", "/v1/payout-batches", Access::Payers),
     ("GET", "/v1/payout-batches/{id}/csv", Access::Payers),
     ("GET", "/v1/payout-batches/{id}/pain001", Access::Payers),
+    ("GET", "/v1/payout-methods", Access::SignedIn),
     ("GET", "/v1/payout-reviews", Access::Payouts),
     ("GET", "/v1/payout-reviews/{id}", Access::Payouts),
     ("POST", "/v1/payout-reviews/{id}/approval", Access::Payouts),

@@ -29,6 +29,7 @@ use crate::problem::{Problem, ProblemBody};
 
 pub(super) fn router() -> OpenApiRouter<Web> {
     OpenApiRouter::new()
+        .routes(routes!(payout_methods))
         .routes(routes!(check))
         .routes(routes!(request))
         .routes(routes!(payouts))
@@ -363,6 +364,24 @@ fn page(payouts: &[PayoutOf]) -> Page<Payout> {
     let full = i64::try_from(payouts.len()).is_ok_and(|count| count >= PAGE);
     let next = payouts.last().filter(|_| full).map(|payout| payout.id.to_string());
     Page { items: payouts.iter().map(render).collect(), next_cursor: next }
+}
+
+/// Where payouts can go.
+#[derive(Debug, Serialize, ToSchema)]
+struct PayoutMethods {
+    /// All ways; none if the firm pays nobody at present.
+    methods: Vec<Method>,
+}
+
+/// Ways in which this firm sends payouts.
+#[utoipa::path(get, path = "/v1/payout-methods", tag = "payouts", responses((status = 200, body = PayoutMethods),
+    (status = 401, response = ProblemBody), (status = 503, response = ProblemBody)))]
+async fn payout_methods(
+    State(web): State<Web>,
+    SignedIn(caller): SignedIn,
+) -> Result<Json<PayoutMethods>, Problem> {
+    let methods = web.payouts.methods(&caller.context).await?;
+    Ok(Json(PayoutMethods { methods: methods.into_iter().map(Method::from).collect() }))
 }
 
 /// Whether a payout of an amount may be asked for, with every condition and number.

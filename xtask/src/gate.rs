@@ -8,7 +8,7 @@ use std::process::Command;
 use embedded::Postgres;
 
 use crate::controls::{self, Ran};
-use crate::machine::{Need, cargo_has, chromium, moto, provide, root, target};
+use crate::machine::{Need, cargo_has, chromium, for_tests, provide, root, target};
 use crate::platform::{Scratch, free_port, start};
 use crate::process::{adopt_orphans, cargo, interrupted, now, run as run_program, run_reading, sweep};
 use crate::tally::{self, Tally};
@@ -47,7 +47,7 @@ impl Gate {
                 Need::PythonEnvironments,
                 Need::Faketime,
             ])?;
-            moto()
+            for_tests()
         })?;
         self.style()?;
         self.step("private PostgreSQL", Self::start_server)?;
@@ -65,7 +65,7 @@ impl Gate {
                 Need::PythonEnvironments,
                 Need::Faketime,
             ])?;
-            moto()
+            for_tests()
         })?;
         self.style()?;
         let root = self.root.clone();

@@ -200,23 +200,31 @@ pub(crate) fn node_path() -> Outcome<OsString> {
         .map_err(Failure::of("put Node.js on the PATH"))
 }
 
-/// Fetches the S3 server of the tests into the target directory, exactly as `xtask/moto.txt` lists it. The list lies beside it once
-/// all of it is there.
-pub(crate) fn moto() -> Outcome {
-    let environment = target()?.join("tools/moto");
-    let wanted = root()?.join("xtask/moto.txt");
-    let list = fs::read(&wanted).map_err(Failure::of(format!("read {}", wanted.display())))?;
+/// Where the programs are that `xtask/LIST.txt` names, and the Python that has its libraries: an environment in the target directory,
+/// made exactly as the list says. The list lies beside them once all of it is there.
+pub(crate) fn listed(list: &str) -> Outcome<PathBuf> {
+    let environment = target()?.join("tools").join(list);
+    let wanted = root()?.join(format!("xtask/{list}.txt"));
+    let names = fs::read(&wanted).map_err(Failure::of(format!("read {}", wanted.display())))?;
     let installed = environment.join("installed.txt");
-    if fs::read(&installed).is_ok_and(|installed| installed == list) {
-        return Ok(());
+    if !fs::read(&installed).is_ok_and(|installed| installed == names) {
+        println!("Fetching what xtask/{list}.txt lists with pip");
+        let _absent = fs::remove_dir_all(&environment);
+        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+        let pip =
+            ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
+        run(Command::new(environment.join("bin/python")).args(pip).arg(&wanted))?;
+        fs::write(&installed, names).map_err(Failure::of(format!("write {}", installed.display())))?;
     }
-    println!("Fetching the S3 server of the tests with pip");
-    let _absent = fs::remove_dir_all(&environment);
-    run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
-    let pip =
-        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
-    run(Command::new(environment.join("bin/python")).args(pip).arg(&wanted))?;
-    fs::write(&installed, list).map_err(Failure::of(format!("write {}", installed.display())))
+    Ok(environment.join("bin"))
+}
+
+/// The S3 server of the tests, and the other implementations that they compare with.
+pub(crate) fn for_tests() -> Outcome {
+    for list in ["moto", "peers"] {
+        listed(list)?;
+    }
+    Ok(())
 }
 
 fn node_version(program: impl AsRef<OsStr>) -> Option<(u32, u32)> {

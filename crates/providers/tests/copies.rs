@@ -15,7 +15,7 @@ use audit::tree::Hash;
 use kernel::{ManualClock, SeededRng, Timestamp};
 use providers::copies::{Bucket, CopiedHashes, Credentials, Failure, Folder, Limits, Means, Place};
 use testkit::receiver::{Receiver, Reply};
-use testkit::{Answered, TestS3, moto};
+use testkit::{Answered, TestS3, listed};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -308,7 +308,7 @@ fn signature_of(sent: &testkit::receiver::Sent, secret: &str, region: &str) -> (
     let (method, target) = (words.next().unwrap(), words.next().unwrap());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/sign_s3.py");
     let url = format!("http://{}{target}", sent.header("host"));
-    let mut oracle = Command::new(moto().join("python"))
+    let mut oracle = Command::new(listed("moto").join("python"))
         .arg(script)
         .args([method, &url, secret, region])
         .stdin(Stdio::piped())

@@ -4,8 +4,8 @@
 //! cases over a manual clock), [`trading`] (a quote log in memory, a store whose
 //! commits wait until they are let through), [`TestRedis`] (a server that may be killed), [`FaultProxy`] (a link that may be
 //! cut), [`Disk`] (one that may be full), a mail server ([`smtp`]) and an HTTP server ([`receiver`]) that answer as they are told,
-//! an S3 server ([`TestS3`]), Stripe and PayPal ([`payments`]) that remember what happened to them, keys of people in memory
-//! ([`MemoryKeys`]), and the small [`instruments`]
+//! an S3 server ([`TestS3`]), Stripe and PayPal ([`payments`]) that remember what happened to them, programs of others to start
+//! or compare with ([`listed()`]), keys of people in memory ([`MemoryKeys`]), and the small [`instruments`]
 //! table and [`program`] they share; the [`operations`] of an API, so that none goes without a row of who may.
 //!
 //! **Must not know:** what is being tested. Nothing that ships depends on this crate.
@@ -22,6 +22,7 @@
 mod database;
 mod disk;
 mod keys;
+mod listed;
 pub mod payments;
 mod proxy;
 pub mod receiver;
@@ -34,9 +35,10 @@ mod world;
 pub use database::TestDatabase;
 pub use disk::Disk;
 pub use keys::{MemoryKeys, vault, vault_over};
+pub use listed::listed;
 pub use proxy::{FaultProxy, Faults};
 pub use redis::{TestRedis, free_port};
-pub use s3::{Answered, TestS3, moto};
+pub use s3::{Answered, TestS3};
 pub use world::{PASSWORD, START, World, instruments, program};
 
 /// Lets HTTP clients of tests be built: they ask for a provider of cryptography even if they never need one.

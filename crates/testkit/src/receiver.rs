@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// How it answers from the next request on.
@@ -58,6 +59,7 @@ pub struct Receiver {
 struct Shared {
     reply: Mutex<Reply>,
     sent: Mutex<Vec<Sent>>,
+    more: Notify,
     connections: std::sync::atomic::AtomicUsize,
 }
 
@@ -69,6 +71,7 @@ impl Receiver {
         let shared = Arc::new(Shared {
             reply: Mutex::new(Reply::status(204)),
             sent: Mutex::default(),
+            more: Notify::new(),
             connections: 0.into(),
         });
         let own = Arc::clone(&shared);
@@ -98,6 +101,19 @@ impl Receiver {
         self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Waits until it was sent so many; what it was sent so far.
+    pub async fn wait_for(&self, count: usize) -> Vec<Sent> {
+        loop {
+            // Made before the look, so that nothing comes between them unheard.
+            let more = self.shared.more.notified();
+            let sent = self.sent();
+            if sent.len() >= count {
+                return sent;
+            }
+            more.await;
+        }
+    }
+
     /// How often somebody connected.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(std::sync::atomic::Ordering::SeqCst)
@@ -115,6 +131,7 @@ impl Shared {
         let mut stream = BufReader::new(stream);
         let sent = request(&mut stream).await?;
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(sent);
+        self.more.notify_waiters();
         let reply = self.reply.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match reply {
             Reply::Answer(status, head, body) => {

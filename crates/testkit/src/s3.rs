@@ -6,14 +6,13 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::free_port;
+use crate::{free_port, listed};
 
 /// What requests without a signature of ours carry instead of one: the server looks whether there is one, not at it.
 const SIGNED: &str = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=test%2F20260105%2Fus-east-1%2Fs3%2Faws4_request&\
@@ -55,7 +54,7 @@ impl TestS3 {
     /// Starts it.
     pub async fn start() -> Self {
         let port = free_port();
-        let process = Command::new(moto().join("moto_server"))
+        let process = Command::new(listed("moto").join("moto_server"))
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -133,12 +132,4 @@ impl Drop for TestS3 {
         drop(self.process.kill());
         drop(self.process.wait());
     }
-}
-
-/// Where the programs of moto and its Python are: in cargo's target directory, where `cargo xtask test` puts them.
-pub fn moto() -> PathBuf {
-    let ourselves = std::env::current_exe().expect("a test is a program");
-    let of_target = |directory: &Path| directory.join("tools/moto/bin");
-    let found = ourselves.ancestors().map(of_target).find(|programs| programs.join("moto_server").exists());
-    found.expect("the S3 server of the tests is installed: `cargo xtask test` does it")
 }

@@ -1,30 +1,15 @@
 //! Programs that check files and stand in for others, exactly as `xtask/verify.txt` lists them, in an environment below cargo's target
 //! directory; and the distribution's own.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::machine::{root, target};
-use crate::process::run;
+use crate::machine::{self, target};
 use crate::{Failure, Outcome};
 
 /// A program of the list.
 pub(crate) fn listed(name: &str) -> Outcome<PathBuf> {
-    let environment = target()?.join("tools/verify");
-    let wanted = root()?.join("xtask/verify.txt");
-    let list = fs::read(&wanted).map_err(Failure::of(format!("read {}", wanted.display())))?;
-    let installed = environment.join("installed.txt");
-    if !fs::read(&installed).is_ok_and(|installed| installed == list) {
-        println!("Fetching the checking programs with pip");
-        let _absent = fs::remove_dir_all(&environment);
-        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
-        let pip =
-            ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
-        run(Command::new(environment.join("bin/python")).args(pip).arg(&wanted))?;
-        fs::write(&installed, list).map_err(Failure::of(format!("write {}", installed.display())))?;
-    }
-    Ok(environment.join("bin").join(name))
+    Ok(machine::listed("verify")?.join(name))
 }
 
 /// A program of the distribution, with the package that brings it.

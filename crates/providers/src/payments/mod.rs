@@ -7,7 +7,7 @@
 //! **Must not know:** purchases, ledgers, storage. The clock and chance are handed in.
 //!
 //! **To add a provider:** a folder with `client.rs` ([`app::payments::port::Provider`]) and `webhooks.rs` ([`app::payments::port::Webhooks`]), its currencies in
-//! [`amounts`], a stateful fake in `testkit`, and contract tests over both.
+//! [`amounts`], a stateful fake in `testkit`, contract tests over both, and what others made of the provider beside them (`tests/payments/peers`).
 
 pub mod amounts;
 mod breaker;

@@ -3,6 +3,7 @@
 
 mod paypal;
 mod paypal_webhooks;
+mod peers;
 mod stripe;
 mod stripe_webhooks;
 

@@ -3,6 +3,8 @@
 //! [`stripe::FakeStripe`] and [`paypal::FakePaypal`] take the requests of a real client, check them against the providers'
 //! specifications, honour keys, and do as they are told by [`Fault`]s: delay, drop, fail, decline. What buyers and banks do is
 //! a method of each fake. What happened is told in signed webhooks, which a test delivers in any order, as often as it likes.
+//!
+//! The providers' own libraries work with them as well (`providers/tests/payments/peers`), and know every field that they say.
 
 mod authority;
 mod pretend;

@@ -186,7 +186,7 @@ impl FakePaypal {
                 let status = if left == 0 { "COMPLETED" } else { "PARTIALLY_REFUNDED" };
                 state.captures.get_mut(capture).unwrap()["status"] = json!(status);
             }
-            state.tell(&format!("PAYMENT.REFUND.{status}"), "refund", &known, now);
+            state.tell(&format!("PAYMENT.REFUND.{status}"), "refund", &refund_shown(&known), now);
         });
     }
 
@@ -284,6 +284,17 @@ pub fn signature(message: &str) -> String {
 fn text(at: Timestamp) -> String {
     let text = at.to_string();
     format!("{}Z", text.split_once('.').unwrap().0)
+}
+
+fn without(thing: &Value, fields: &[&str]) -> Value {
+    let mut thing = thing.clone();
+    thing.as_object_mut().unwrap().retain(|name, _| !fields.contains(&name.as_str()));
+    thing
+}
+
+/// A refund without what only we remember of it: to outsiders a link tells whose it is.
+fn refund_shown(refund: &Value) -> Value {
+    without(refund, &["capture", "of"])
 }
 
 /// An amount in hundredths.
@@ -426,12 +437,25 @@ impl Pretender for Own {
         let key = asked.header("paypal-request-id").to_owned();
         if !key.is_empty() {
             match state.keys.look(&key, asked) {
+                // Of an order the answer is the same but for its status; of a refund it is all the same.
+                Known::Same(answered) if asked.path.starts_with("/v2/checkout/orders") => {
+                    return Answered { status: 200, ..answered };
+                }
                 Known::Same(answered) => return answered,
                 Known::Other => return unprocessable("PAYPAL_REQUEST_ID_PREVIOUSLY_USED"),
                 Known::New => {}
             }
         }
         let mut answered = state.route(asked, &body, decline, now);
+        // Whoever wants to be told everything that was made of orders and payments has to say so.
+        if answered.status == 201
+            && asked.path.starts_with("/v2/")
+            && asked.header("prefer") != "return=representation"
+        {
+            let whole = answered.value();
+            let (id, status, links) = (&whole["id"], &whole["status"], &whole["links"]);
+            answered = Answered::json(201, &json!({"id": id, "status": status, "links": links}));
+        }
         if answered.status < 300 {
             let faults = operation.answer_faults(&answered.value());
             state.wrong.extend(faults.iter().map(|fault| format!("answer of {}: {fault}", asked.line())));
@@ -484,11 +508,18 @@ impl State {
         now: Timestamp,
     ) {
         let fee = json!({"currency_code": amount["currency_code"], "value": fee});
-        self.books.push(json!({"transaction_info": {
+        let mut line = json!({
             "transaction_id": id, "transaction_event_code": code, "transaction_status": "S",
             "transaction_initiation_date": text(now).replace('Z', "+0000"), "transaction_amount": amount,
-            "fee_amount": fee, "paypal_reference_id": about, "custom_field": reference,
-        }, "at": now.micros()}));
+            "fee_amount": fee,
+        });
+        // What there is not is left out.
+        for (field, value) in [("paypal_reference_id", about), ("custom_field", reference)] {
+            if !value.is_empty() {
+                line[field] = json!(value);
+            }
+        }
+        self.books.push(json!({"transaction_info": line, "at": now.micros()}));
     }
 
     fn token(&mut self, asked: &Asked, now: Timestamp) -> Answered {
@@ -522,7 +553,7 @@ impl State {
             ("POST", ["checkout", "orders", id, "capture"]) => self.capture(id, decline, now),
             ("GET", ["payments", "captures", id]) => shown(self.captures.get(*id)),
             ("POST", ["payments", "captures", id, "refund"]) => self.refund(id, body, now),
-            ("GET", ["payments", "refunds", id]) => shown(self.refunds.get(*id)),
+            ("GET", ["payments", "refunds", id]) => shown(self.refunds.get(*id).map(refund_shown).as_ref()),
             ("POST", ["payments", "payouts"]) => self.pay_out(body, decline, now),
             ("GET", ["payments", "payouts", id]) => shown(self.batches.get(*id)),
             ("POST", ["payments", "payouts-item", id, "cancel"]) => self.cancel_item(id, now),
@@ -576,10 +607,14 @@ impl State {
         let id = self.id("ORD");
         let page = format!("https://www.sandbox.paypal.com/checkoutnow?token={id}");
         unit["payments"] = json!({});
+        // Who is to pay with what may be said with the order or left to PayPal's page.
+        let (status, rel) = match body.get("payment_source") {
+            Some(_) => ("PAYER_ACTION_REQUIRED", "payer-action"),
+            None => ("CREATED", "approve"),
+        };
         let order = json!({
-            "id": id, "intent": "CAPTURE", "status": "PAYER_ACTION_REQUIRED", "create_time": text(now),
-            "purchase_units": [unit],
-            "links": [{"href": page, "rel": "payer-action", "method": "GET"}],
+            "id": id, "intent": "CAPTURE", "status": status, "create_time": text(now), "purchase_units": [unit],
+            "links": [{"href": page, "rel": rel, "method": "GET"}],
         });
         self.orders.insert(id.clone(), order);
         self.order_shown(&id, 201)
@@ -589,9 +624,15 @@ impl State {
     fn order_shown(&self, id: &str, status: u16) -> Answered {
         let Some(mut order) = self.orders.get(id).cloned() else { return missing() };
         let of = |thing: &&Value| thing["supplementary_data"]["related_ids"]["order_id"] == id;
-        let captures: Vec<Value> = self.captures.values().filter(of).cloned().collect();
+        // An order does not tell its captures' order.
+        let captures: Vec<Value> = self
+            .captures
+            .values()
+            .filter(of)
+            .map(|capture| without(capture, &["supplementary_data"]))
+            .collect();
         let refunds: Vec<Value> =
-            self.refunds.values().filter(|refund| refund["of"] == id).cloned().collect();
+            self.refunds.values().filter(|refund| refund["of"] == id).map(refund_shown).collect();
         if !captures.is_empty() {
             order["purchase_units"][0]["payments"] = json!({"captures": captures, "refunds": refunds});
         }
@@ -690,8 +731,8 @@ impl State {
         if !self.refunds_pend {
             self.book_refund(&refund, now);
         }
-        self.tell("PAYMENT.CAPTURE.REFUNDED", "refund", &thing, now);
-        Answered::json(201, &thing)
+        self.tell("PAYMENT.CAPTURE.REFUNDED", "refund", &refund_shown(&thing), now);
+        Answered::json(201, &refund_shown(&thing))
     }
 
     fn pay_out(&mut self, body: &Value, decline: Option<&str>, now: Timestamp) -> Answered {
@@ -875,7 +916,7 @@ impl State {
             .nth(page.saturating_sub(1))
             .unwrap_or_default()
             .iter()
-            .map(|line| (*line).clone())
+            .map(|line| without(line, &["at"]))
             .collect();
         Answered::json(
             200,

@@ -46,6 +46,8 @@ impl std::fmt::Debug for Own {
 struct State {
     /// Everything there is, by its id.
     things: BTreeMap<String, Value>,
+    /// What a session's payment is to say of itself once it is made; the session does not tell it.
+    metadata_of_payments: BTreeMap<String, Value>,
     /// Ids in the order in which they were made.
     order: Vec<String>,
     keys: Keys,
@@ -453,7 +455,7 @@ impl State {
             json!({
                 "object": "payment_intent", "amount": page["amount_total"], "amount_received": 0,
                 "currency": page["currency"], "status": "requires_payment_method", "latest_charge": null,
-                "metadata": page["of_the_payment"], "created": seconds(now), "livemode": false,
+                "metadata": self.metadata_of_payments[session], "created": seconds(now), "livemode": false,
             }),
         );
         self.set(session, "payment_intent", id.clone());
@@ -613,13 +615,15 @@ impl State {
         }
         let id = self.id("cs_test");
         let page = format!("https://checkout.stripe.com/c/pay/{id}");
+        let given = |metadata: &Value| if metadata.is_null() { json!({}) } else { metadata.clone() };
+        self.metadata_of_payments.insert(id.clone(), given(&form["payment_intent_data"]["metadata"]));
         self.make(
             &id,
             json!({
                 "object": "checkout.session", "mode": "payment", "status": "open", "payment_status": "unpaid",
                 "amount_total": count, "amount_subtotal": count, "currency": currency, "url": page,
-                "client_reference_id": form["client_reference_id"], "metadata": form["metadata"],
-                "of_the_payment": form["payment_intent_data"]["metadata"], "payment_intent": null,
+                "client_reference_id": form["client_reference_id"], "metadata": given(&form["metadata"]),
+                "payment_intent": null,
                 "expires_at": expires, "created": seconds(now), "livemode": false, "payment_method_types": ["card"],
                 "automatic_tax": {"enabled": false, "liability": null, "provider": null, "status": null},
                 "custom_fields": [], "shipping_options": [],

@@ -60,8 +60,7 @@ pub(super) struct Intent {
     id: String,
     status: String,
     amount: i64,
-    #[serde(default)]
-    amount_received: i64,
+    amount_received: Option<i64>,
     currency: String,
     created: i64,
     #[serde(default)]
@@ -234,8 +233,14 @@ impl Intent {
         let charge = self.latest_charge.as_ref().and_then(Expandable::whole);
         let settlement = charge.and_then(|charge| charge.balance_transaction.as_ref());
         let settlement = settlement.and_then(Expandable::whole).map(BalanceTransaction::settlement);
-        // What came in, not what was asked for.
-        let amount = if state == PaymentState::Captured { self.amount_received } else { self.amount };
+        let amount = match (state, self.amount_received) {
+            // What came in, not what was asked for; an answer that does not say it is none, and not nothing that came in.
+            (PaymentState::Captured, Some(received)) => received,
+            (PaymentState::Captured, None) => {
+                return Err(Odd::Field("a payment that does not say what came in"));
+            }
+            (PaymentState::Pending | PaymentState::Failed, _) => self.amount,
+        };
         Ok(Payment {
             in_books: charge.map(|charge| charge.id.clone()),
             purchase: self.metadata.purchase,

@@ -95,7 +95,8 @@ enum Subject {
 }
 
 impl Subject {
-    /// From the aggregate, `account:ID` or `purchase:ID`, and the number of the verdict in the payload.
+    /// From the aggregate, `account:ID` or `purchase:ID`, and the number of the verdict in the payload; of a payout from the account
+    /// there.
     fn of(message: &Message) -> Option<Self> {
         let (kind, id) = message.aggregate.split_once(':')?;
         match kind {
@@ -104,6 +105,10 @@ impl Subject {
                 Some(Self::Account(id.parse().ok()?, verdict.and_then(|number| u32::try_from(number).ok())))
             }
             "purchase" => Some(Self::Purchase(id.parse().ok()?)),
+            "payout" => {
+                let account = message.payload.get("account").and_then(serde_json::Value::as_str)?;
+                Some(Self::Account(account.parse().ok()?, None))
+            }
             _ => None,
         }
     }

@@ -162,9 +162,18 @@ async fn every_topic_about_somebody_is_told_in_words() {
     for (id, topic) in [(20, "purchase.paid"), (21, "purchase.declined")] {
         messages.push(message(told.story.firm, id, &format!("purchase:{purchase}"), topic, json!({})));
     }
+    let payload = json!({
+        "state": "settled", "account": told.story.breached, "amount": {"amount": "800.00", "currency": "USD"},
+    });
+    let payout = "payout:00000000-0000-7000-8000-000000000001";
+    for (id, word) in [(30, "rejected"), (31, "settled"), (32, "failed"), (33, "returned"), (34, "approved")] {
+        messages.push(message(told.story.firm, id, payout, &format!("payout.{word}"), payload.clone()));
+    }
     told.take(&messages).await;
     let titles = told.titles().await;
-    assert_eq!(titles.len(), 11, "{titles:?}");
+    assert_eq!(titles.len(), 15, "{titles:?}");
+    let about_payouts: Vec<_> = titles.iter().filter(|title| title.contains("800.00 USD")).collect();
+    assert_eq!(about_payouts.len(), 4, "{titles:?}");
     for title in titles {
         assert!(title.len() > 12 && !title.ends_with(": "), "{title}");
     }

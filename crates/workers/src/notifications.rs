@@ -8,10 +8,10 @@ use app::events::{Consumer, Message};
 use app::jobs::{Job, JobError, JobHandler};
 use app::notifications::{
     AccountRef, Concerned, Kind, MailError, Mailer, Note, NotificationStore, Notifications, SEND_MAIL,
-    Settled, Site, Told, letter,
+    Settled, Site, Told, letter, of_payout,
 };
 use async_trait::async_trait;
-use kernel::{Clock, FirmId, MailId, Span};
+use kernel::{Clock, FirmId, MailId, PayoutId, Span};
 use rules::Program;
 use serde::Deserialize;
 
@@ -66,16 +66,17 @@ fn note(message: &Message, concerned: &Concerned) -> Option<Note> {
                 phase: program.phases.get(*phase).map(|phase| phase.name.clone()).unwrap_or_default(),
                 verdict: verdict.as_ref().map(|verdict| verdict.number),
             };
+            let payout = payout(message);
+            let (headline, sentences) = match (&payout, verdict) {
+                (Some((_, amount)), _) => of_payout(kind, amount),
+                (None, Some(verdict)) => (engine::headline(program, verdict), engine::explain(program, verdict)),
+                (None, None) => (String::new(), Vec::new()),
+            };
             let told = Told {
-                headline: verdict
-                    .as_ref()
-                    .map(|verdict| engine::headline(program, verdict))
-                    .unwrap_or_default(),
-                sentences: verdict
-                    .as_ref()
-                    .map(|verdict| engine::explain(program, verdict))
-                    .unwrap_or_default(),
+                headline,
+                sentences,
                 account: Some(account),
+                payout: payout.map(|(id, _)| id),
                 program: program.name.clone(),
                 local_time: local_time(program, message),
                 ..Told::default()
@@ -100,6 +101,13 @@ fn note(message: &Message, concerned: &Concerned) -> Option<Note> {
     };
     let id = Note::id_of(message.firm, message.id, person);
     Some(Note { id, person, kind, at: message.at, told, mail_once })
+}
+
+/// The payout that a message is about, and how much it is.
+fn payout(message: &Message) -> Option<(PayoutId, String)> {
+    let id = message.aggregate.strip_prefix("payout:")?.parse().ok()?;
+    let text = |name: &str| message.payload.get("amount")?.get(name)?.as_str();
+    Some((id, format!("{} {}", text("amount")?, text("currency")?)))
 }
 
 /// When it happened, as the program's own clock says.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::{
-    AccountId, Clock, FirmId, MailId, NotificationId, PersonId, PurchaseId, Rng, Span, Timestamp, WebhookId,
+    AccountId, Clock, FirmId, MailId, NotificationId, PayoutId, PersonId, PurchaseId, Rng, Span, Timestamp, WebhookId,
 };
 use rules::Program;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub use bounce::{Bounce, BounceKey, Bounced};
 pub use link::{SECRET_BYTES, Secret};
 pub use mail::{Letter, Site, letter};
 pub use mailbox::{Kept, Mailbox};
-pub use words::title;
+pub use words::{of_payout, title};
 
 /// The queue of jobs that send mail.
 pub const MAIL_QUEUE: &str = "mail";
@@ -68,13 +68,19 @@ pub enum Kind {
     AccountPaid,
     /// A payout was refused.
     PayoutRefused,
+    /// The firm did not let a payout go.
+    PayoutRejected,
+    /// A payout has arrived.
+    PayoutSettled,
+    /// A payout did not arrive, or came back.
+    PayoutReturned,
     /// A webhook takes nothing any more and was disabled.
     WebhookDisabled,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::PurchasePaid,
         Self::PurchaseFailed,
         Self::AccountOpened,
@@ -86,6 +92,9 @@ impl Kind {
         Self::AccountExpired,
         Self::AccountPaid,
         Self::PayoutRefused,
+        Self::PayoutRejected,
+        Self::PayoutSettled,
+        Self::PayoutReturned,
         Self::WebhookDisabled,
     ];
 
@@ -103,6 +112,9 @@ impl Kind {
             Self::AccountExpired => "account_expired",
             Self::AccountPaid => "account_paid",
             Self::PayoutRefused => "payout_refused",
+            Self::PayoutRejected => "payout_rejected",
+            Self::PayoutSettled => "payout_settled",
+            Self::PayoutReturned => "payout_returned",
             Self::WebhookDisabled => "webhook_disabled",
         }
     }
@@ -121,6 +133,9 @@ impl Kind {
             "account.expired" => Some(Self::AccountExpired),
             "account.paid" => Some(Self::AccountPaid),
             "account.payout_refused" => Some(Self::PayoutRefused),
+            "payout.rejected" => Some(Self::PayoutRejected),
+            "payout.settled" => Some(Self::PayoutSettled),
+            "payout.failed" | "payout.returned" => Some(Self::PayoutReturned),
             _ => None,
         }
     }
@@ -136,7 +151,11 @@ impl Kind {
             | Self::AccountPromoted
             | Self::AccountExpired => Group::Results,
             Self::AccountWarned => Group::Warnings,
-            Self::AccountPaid | Self::PayoutRefused => Group::Payouts,
+            Self::AccountPaid
+            | Self::PayoutRefused
+            | Self::PayoutRejected
+            | Self::PayoutSettled
+            | Self::PayoutReturned => Group::Payouts,
             Self::WebhookDisabled => Group::Operations,
         }
     }
@@ -235,6 +254,9 @@ pub struct Told {
     /// The purchase it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purchase: Option<PurchaseId>,
+    /// The payout it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payout: Option<PayoutId>,
     /// The webhook it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookId>,
@@ -263,6 +285,9 @@ pub struct AccountRef {
 impl Told {
     /// Where the application shows more.
     pub fn path(&self) -> String {
+        if let Some(payout) = self.payout {
+            return format!("/payouts/{payout}");
+        }
         match (&self.account, self.purchase, self.webhook) {
             (Some(AccountRef { id, verdict: Some(verdict), .. }), _, _) => {
                 format!("/accounts/{id}/receipts/{verdict}")

@@ -685,6 +685,12 @@ pub enum NotificationKind {
     AccountPaid,
     /// A payout was refused.
     PayoutRefused,
+    /// The firm did not let a payout go.
+    PayoutRejected,
+    /// A payout has arrived.
+    PayoutSettled,
+    /// A payout did not arrive, or came back.
+    PayoutReturned,
     /// A webhook was disabled.
     WebhookDisabled,
 }
@@ -704,6 +710,9 @@ impl From<app::notifications::Kind> for NotificationKind {
             Kind::AccountExpired => Self::AccountExpired,
             Kind::AccountPaid => Self::AccountPaid,
             Kind::PayoutRefused => Self::PayoutRefused,
+            Kind::PayoutRejected => Self::PayoutRejected,
+            Kind::PayoutSettled => Self::PayoutSettled,
+            Kind::PayoutReturned => Self::PayoutReturned,
             Kind::WebhookDisabled => Self::WebhookDisabled,
         }
     }

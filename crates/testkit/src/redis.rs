@@ -1,4 +1,4 @@
-//! A Redis server of a test's own, on a port of its own.
+//! Redis servers of a test's own, on ports of their own.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -33,8 +33,7 @@ impl TestRedis {
         server
     }
 
-    /// A sentinel with these settings.
-    pub fn sentinel(settings: &str) -> Self {
+    fn sentinel(settings: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let file = directory.path().join("sentinel.conf");
         std::fs::write(&file, settings).expect("a file can be written");
@@ -85,6 +84,22 @@ impl TestRedis {
         }
     }
 
+    /// It answers nobody and hears nothing, as on a machine that hangs. It ends with the value all the same.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// It goes on where it was paused.
+    pub fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().expect("the server runs").id().to_string();
+        let sent = Command::new("kill").args([signal, &process]).status().expect("kill can be run");
+        assert!(sent.success(), "the server has ended by itself");
+    }
+
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
@@ -105,6 +120,13 @@ impl TestRedis {
         String::from_utf8_lossy(&asked.stdout).trim().to_owned()
     }
 
+    /// What it says of itself in a section, under a word.
+    pub fn says(&self, section: &str, word: &str) -> Option<String> {
+        let all = self.ask(&["info", section]);
+        let mut lines = all.lines().filter_map(|line| line.trim().split_once(':'));
+        lines.find(|(name, _)| *name == word).map(|(_, said)| said.to_owned())
+    }
+
     /// It forgets everything.
     pub fn flush(&self) {
         assert_eq!(self.ask(&["flushall"]), "OK");
@@ -115,6 +137,80 @@ impl Drop for TestRedis {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A server, replicas of it and three sentinels that promote one of these when it is away, set up as in
+/// `deployment/kubernetes/components/valkey`, but that the sentinels wait for one second and not for five.
+#[derive(Debug)]
+pub struct TestSentinels {
+    /// The first one begins as the primary.
+    pub servers: Vec<TestRedis>,
+    /// Two of them must agree.
+    pub sentinels: Vec<TestRedis>,
+}
+
+impl TestSentinels {
+    /// Comes back once the servers follow and the sentinels know each other and all of them.
+    pub fn start(replicas: usize) -> Self {
+        // A primary that nobody follows takes nothing.
+        let guarded = ["--appendonly", "yes", "--min-replicas-to-write", "1", "--min-replicas-max-lag", "10"];
+        let mut servers = vec![TestRedis::with(&guarded)];
+        let primary = format!("127.0.0.1 {}", servers[0].port());
+        let following = [guarded.as_slice(), &["--replicaof", &primary]].concat();
+        servers.extend((0..replicas).map(|_| TestRedis::with(&following)));
+        // A sentinel writes into its settings, so they must be a file.
+        let settings = format!(
+            "sentinel monitor market {primary} 2\nsentinel down-after-milliseconds market 1000\n\
+             sentinel failover-timeout market 5000\nsentinel parallel-syncs market 1\n"
+        );
+        // Each finds the replicas that the primary names when it starts.
+        let followed = || {
+            let online = servers[0].says("replication", "connected_slaves");
+            online.is_some_and(|online| online == replicas.to_string())
+        };
+        assert!(within_thirty_seconds(followed), "the replicas do not follow");
+        let sentinels: Vec<TestRedis> = (0..3).map(|_| TestRedis::sentinel(&settings)).collect();
+        let started = Self { servers, sentinels };
+        let acquainted = || {
+            let counts = |sentinel: &TestRedis, word| known(sentinel, "market", word);
+            started.sentinels.iter().all(|sentinel| {
+                counts(sentinel, "num-slaves") == Some(replicas.to_string())
+                    && counts(sentinel, "num-other-sentinels").as_deref() == Some("2")
+            })
+        };
+        assert!(within_thirty_seconds(acquainted), "the sentinels do not find each other");
+        started
+    }
+
+    /// What clients are told.
+    pub fn url(&self) -> String {
+        let hosts = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port()));
+        format!("redis+sentinel://{}/market", hosts.collect::<Vec<_>>().join(","))
+    }
+
+    /// Whether a sentinel takes a replica for one that is down.
+    pub fn down(&self, sentinel: usize, replica: &TestRedis) -> bool {
+        let all = self.sentinels[sentinel].ask(&["sentinel", "replicas", "market"]);
+        let name = format!("127.0.0.1:{}", replica.port());
+        let mut words = all.lines().skip_while(|line| *line != name).skip_while(|line| *line != "flags");
+        words.nth(1).is_some_and(|flags| flags.contains("s_down"))
+    }
+}
+
+/// What a sentinel knows of a primary, under a word.
+fn known(sentinel: &TestRedis, primary: &str, word: &str) -> Option<String> {
+    let all = sentinel.ask(&["sentinel", "master", primary]);
+    all.lines().skip_while(|line| *line != word).nth(1).map(str::to_owned)
+}
+
+fn within_thirty_seconds(mut true_now: impl FnMut() -> bool) -> bool {
+    (0..600).any(|_| {
+        let now = true_now();
+        if !now {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        now
+    })
 }
 
 /// A port that nobody listens on just now.

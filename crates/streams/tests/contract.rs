@@ -39,6 +39,7 @@ asked_of_both!(
     whoever_waits_is_woken,
     only_what_every_group_acknowledged_is_removed,
     what_waits_is_counted,
+    a_group_is_done_with_what_it_acknowledged,
     what_came_since_a_group_joined_waits_for_it,
     an_entry_is_any_bytes,
 );
@@ -149,6 +150,24 @@ async fn what_waits_is_counted(streams: &dyn Streams) {
     streams.acknowledge("s", "g", &[read[0].id]).await.unwrap();
     assert_eq!(streams.waiting("s", "g").await.unwrap(), waiting(1, 1));
     assert_eq!(streams.waiting("s", "g").await.unwrap().all(), 2);
+}
+
+async fn a_group_is_done_with_what_it_acknowledged(streams: &dyn Streams) {
+    assert_eq!(streams.done("s", "g").await.unwrap(), EntryId::ZERO);
+    let first = streams.append("s", &bytes(&["a"])).await.unwrap();
+    let last = streams.append("s", &bytes(&["b", "c"])).await.unwrap();
+    assert_eq!(streams.done("s", "g").await.unwrap(), EntryId::ZERO, "nobody of it was there");
+    streams.join("s", "g").await.unwrap();
+    assert!(streams.done("s", "g").await.unwrap() <= first);
+    let read = streams.read("s", "g", "one", 10, SOON).await.unwrap();
+    streams.acknowledge("s", "g", &[read[1].id]).await.unwrap();
+    assert_eq!(streams.done("s", "g").await.unwrap(), first);
+    streams.acknowledge("s", "g", &[read[0].id]).await.unwrap();
+    assert_eq!(streams.done("s", "g").await.unwrap(), last);
+    streams.acknowledge("s", "g", &[read[2].id]).await.unwrap();
+    assert!(streams.done("s", "g").await.unwrap() > last);
+    assert_eq!(streams.trim("s").await.unwrap(), 3);
+    assert!(streams.done("s", "g").await.unwrap() > last, "whatever is still there");
 }
 
 async fn what_came_since_a_group_joined_waits_for_it(streams: &dyn Streams) {

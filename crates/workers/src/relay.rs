@@ -30,7 +30,7 @@ const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// The place is written, and what was lost or failed is looked for, this often.
 const MEND_EVERY: Duration = Duration::from_secs(2);
 /// What was whole once is looked at anew this often: a group may have come to want what it passed over before.
-const LOOKED_AT_ANEW: Duration = Duration::from_secs(60);
+const LOOKED_AT_ANEW: Duration = Duration::from_mins(1);
 /// A stream that holds more than these loses its oldest entries; a group that had not taken them gets them again.
 const MOST_IN_STREAM: u64 = 200_000;
 
@@ -158,12 +158,12 @@ impl Relay {
 
     /// What was published before a mark that the group has passed, and was not taken; how many these are.
     async fn publish_missing(&self, group: &str, mark: &Mark) -> Result<usize, Failure> {
-        let (mut after, mut lost) = (mark.whole, 0_usize);
+        let (mut after, mut count) = (mark.whole, 0_usize);
         loop {
             let missing = self.store.missing(group, after, mark.known, MOST).await?;
-            let Some(last) = missing.last() else { return Ok(lost) };
-            after = last.id;
-            lost = lost.saturating_add(missing.len());
+            let Some(latest) = missing.last() else { return Ok(count) };
+            after = latest.id;
+            count = count.saturating_add(missing.len());
             self.publish(&missing).await?;
         }
     }

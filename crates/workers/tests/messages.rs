@@ -510,9 +510,9 @@ async fn the_primary_is_lost_under_load(loss: Loss) {
         assert!(is_primary(behind));
         // It takes nothing as long as nobody follows it.
         assert!(behind.ask(&["set", "mine", "1"]).contains("NOREPLICAS"));
-        let lost = added - entries_added(behind);
-        println!("{lost} entries that the old one had acknowledged are not in it");
-        assert!(lost > 0, "the replica had everything");
+        let lacking = added - entries_added(behind);
+        println!("{lacking} entries that the old one had acknowledged are not in it");
+        assert!(lacking > 0, "the replica had everything");
         good.go_on();
         watchers[1].stuck.send_replace(false);
     }

@@ -128,4 +128,7 @@ pub trait Streams: Send + Sync {
 
     /// What a group still has before it.
     async fn waiting(&self, stream: &str, group: &str) -> Result<Waiting, StreamError>;
+
+    /// The place before which a group has acknowledged everything; [`EntryId::ZERO`] of a group that is not there.
+    async fn done(&self, stream: &str, group: &str) -> Result<EntryId, StreamError>;
 }

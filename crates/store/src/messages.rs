@@ -109,19 +109,21 @@ impl MessageStore for Store {
             .doing("reading who takes messages")
     }
 
-    async fn missing(&self, group: &str, most: i64) -> Result<Vec<Message>, AppError> {
+    async fn missing(&self, group: &str, after: i64, to: i64, most: i64) -> Result<Vec<Message>, AppError> {
         let rows = sqlx::query_as!(
             Row,
             r#"select id, firm_id, at as "at: At", aggregate, topic, version, payload, trace
                from outbox
-               where id > (select settled_id from consumer_groups where name = $1)
-                 and id <= (select known_id from relay)
+               where id > greatest($2, (select settled_id from consumer_groups where name = $1))
+                 and id <= $3
                  and topic <> all (select unnest(passes_over) from consumer_groups where name = $1)
                  and not exists (select from inbox where group_name = $1 and message_id = id)
                  and not exists (select from failed_messages where group_name = $1 and message_id = id)
                order by id
-               limit $2"#,
+               limit $4"#,
             group,
+            after,
+            to,
             most,
         )
         .fetch_all(&self.worker)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use app::streams::{Entry, EntryId, Streams, Waiting};
 use streams::{MemoryStreams, RedisError, RedisStreams};
-use testkit::TestRedis;
+use testkit::{TestRedis, TestSentinels};
 use tokio::time::Instant;
 
 const SOON: Duration = Duration::from_millis(50);
@@ -39,6 +39,7 @@ asked_of_both!(
     whoever_waits_is_woken,
     only_what_every_group_acknowledged_is_removed,
     what_waits_is_counted,
+    a_group_is_done_with_what_it_acknowledged,
     what_came_since_a_group_joined_waits_for_it,
     an_entry_is_any_bytes,
 );
@@ -149,6 +150,24 @@ async fn what_waits_is_counted(streams: &dyn Streams) {
     streams.acknowledge("s", "g", &[read[0].id]).await.unwrap();
     assert_eq!(streams.waiting("s", "g").await.unwrap(), waiting(1, 1));
     assert_eq!(streams.waiting("s", "g").await.unwrap().all(), 2);
+}
+
+async fn a_group_is_done_with_what_it_acknowledged(streams: &dyn Streams) {
+    assert_eq!(streams.done("s", "g").await.unwrap(), EntryId::ZERO);
+    let first = streams.append("s", &bytes(&["a"])).await.unwrap();
+    let last = streams.append("s", &bytes(&["b", "c"])).await.unwrap();
+    assert_eq!(streams.done("s", "g").await.unwrap(), EntryId::ZERO, "nobody of it was there");
+    streams.join("s", "g").await.unwrap();
+    assert!(streams.done("s", "g").await.unwrap() <= first);
+    let read = streams.read("s", "g", "one", 10, SOON).await.unwrap();
+    streams.acknowledge("s", "g", &[read[1].id]).await.unwrap();
+    assert_eq!(streams.done("s", "g").await.unwrap(), first);
+    streams.acknowledge("s", "g", &[read[0].id]).await.unwrap();
+    assert_eq!(streams.done("s", "g").await.unwrap(), last);
+    streams.acknowledge("s", "g", &[read[2].id]).await.unwrap();
+    assert!(streams.done("s", "g").await.unwrap() > last);
+    assert_eq!(streams.trim("s").await.unwrap(), 3);
+    assert!(streams.done("s", "g").await.unwrap() > last, "whatever is still there");
 }
 
 async fn what_came_since_a_group_joined_waits_for_it(streams: &dyn Streams) {
@@ -265,40 +284,19 @@ async fn a_cluster_of_servers_is_one() {
 
 #[tokio::test]
 async fn whoever_the_sentinels_name_is_the_server() {
-    let mut first = TestRedis::start();
-    let second =
-        TestRedis::with(&["--appendonly", "yes", "--replicaof", &format!("127.0.0.1 {}", first.port())]);
-    let sentinels: Vec<TestRedis> = (0..3).map(|_| sentinel(first.port())).collect();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !sentinels.iter().all(|sentinel| {
-        let known = sentinel.ask(&["sentinel", "master", "market"]);
-        let count = |word: &str| known.lines().skip_while(|line| *line != word).nth(1).map(str::to_owned);
-        count("num-slaves").as_deref() == Some("1") && count("num-other-sentinels").as_deref() == Some("2")
-    }) {
-        assert!(Instant::now() < deadline, "the sentinels do not find each other");
-        tokio::time::sleep(SOON).await;
-    }
-    let hosts: Vec<String> = sentinels.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
-    let url = format!("redis+sentinel://{}/market", hosts.join(","));
-    let streams = RedisStreams::connect(&url).await.unwrap();
+    let mut all = TestSentinels::start(2);
+    let streams = RedisStreams::connect(&all.url()).await.unwrap();
     streams.append("s", &bytes(&["a"])).await.unwrap();
-    while second.ask(&["xlen", "s"]) != "1" {
-        assert!(Instant::now() < deadline, "the replica does not follow");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while all.servers.iter().any(|server| server.ask(&["xlen", "s"]) != "1") {
+        assert!(Instant::now() < deadline, "the replicas do not follow");
         tokio::time::sleep(SOON).await;
     }
-    first.kill();
+    all.servers[0].kill();
     let began = Instant::now();
     while let Err(error) = streams.append("s", &bytes(&["b"])).await {
         assert!(began.elapsed() < Duration::from_secs(30), "{error:?}");
         tokio::time::sleep(SOON).await;
     }
     assert_eq!(said(&streams.follow("s", EntryId::ZERO, 10, SOON).await.unwrap()), ["a", "b"]);
-}
-
-fn sentinel(master: u16) -> TestRedis {
-    // A sentinel writes into its settings, so they must be a file.
-    TestRedis::sentinel(&format!(
-        "sentinel monitor market 127.0.0.1 {master} 2\nsentinel down-after-milliseconds market 1000\nsentinel failover-timeout market \
-         5000\n"
-    ))
 }

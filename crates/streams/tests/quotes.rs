@@ -116,6 +116,10 @@ impl Streams for Away {
     async fn waiting(&self, stream: &str, group: &str) -> Result<Waiting, StreamError> {
         self.streams.waiting(stream, group).await
     }
+
+    async fn done(&self, stream: &str, group: &str) -> Result<EntryId, StreamError> {
+        self.streams.done(stream, group).await
+    }
 }
 
 fn quote(bid: i64, at: Timestamp) -> IncomingQuote {

@@ -2,7 +2,8 @@
 //!
 //! **For:** [`TestDatabase`] (cloned from a migrated template, gone when dropped), [`World`] (the store with its use
 //! cases over a manual clock), [`trading`] (a quote log in memory, a store whose
-//! commits wait until they are let through), [`TestRedis`] (a server that may be killed), [`FaultProxy`] (a link that may be
+//! commits wait until they are let through), [`TestRedis`] (a server that may be killed), [`TestSentinels`] (several, one of which is promoted
+//! when the primary is killed), [`FaultProxy`] (a link that may be
 //! cut), [`Disk`] (one that may be full), a mail server ([`smtp`]) and an HTTP server ([`receiver`]) that answer as they are told,
 //! an S3 server ([`TestS3`]), Stripe and PayPal ([`payments`]) that remember what happened to them, programs of others to start
 //! or compare with ([`listed()`]), keys of people in memory ([`MemoryKeys`]), and the small [`instruments`]
@@ -37,7 +38,7 @@ pub use disk::Disk;
 pub use keys::{MemoryKeys, vault, vault_over};
 pub use listed::listed;
 pub use proxy::{FaultProxy, Faults};
-pub use redis::{TestRedis, free_port};
+pub use redis::{TestRedis, TestSentinels, free_port};
 pub use s3::{Answered, TestS3};
 pub use world::{PASSWORD, START, World, instruments, program};
 

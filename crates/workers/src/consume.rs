@@ -18,8 +18,9 @@ use crate::leader::{Leads, led, lost};
 const MOST: usize = 256;
 /// How long a read waits for the first message.
 const WAIT: Duration = Duration::from_secs(1);
-/// What somebody was given and has not acknowledged for so long, nobody is working on.
-const FORGOTTEN: Duration = Duration::from_secs(30);
+/// What somebody was given and has not acknowledged for so long, nobody is working on; if somebody is after all, it is taken once
+/// all the same. It is looked for so often too, because the relay waits for it: it cannot say what was lost before.
+const FORGOTTEN: Duration = Duration::from_secs(2);
 /// Pause after a failure that may pass.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
@@ -86,6 +87,7 @@ impl Taking {
             };
             if let Err(failure) = ended {
                 tracing::warn!(error = as_error(&failure), group, part, "taking messages begins anew");
+
                 tokio::time::sleep(AFTER_FAILURE).await;
             }
         }
@@ -102,7 +104,8 @@ impl Taking {
         self.take_pending(consumer, &stream, Duration::ZERO).await?;
         let mut claimed_at = Instant::now();
         loop {
-            // Of somebody who was paused, went on reading after the lease was lost, and died.
+            // Of somebody who was paused, went on reading after the lease was lost, and died; or acknowledged by us to a server that
+            // is no more, and whose successor has not heard of it.
             if claimed_at.elapsed() >= FORGOTTEN {
                 self.take_pending(consumer, &stream, FORGOTTEN).await?;
                 claimed_at = Instant::now();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use app::AppError;
 use app::events::{Message, MessageStore, PARTS, part, stream};
-use app::streams::{StreamError, Streams};
+use app::streams::{EntryId, StreamError, Streams};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// The place is written, and what was lost or failed is looked for, this often.
 const MEND_EVERY: Duration = Duration::from_secs(2);
+/// What was whole once is looked at anew this often: a group may have come to want what it passed over before.
+const LOOKED_AT_ANEW: Duration = Duration::from_mins(1);
 /// A stream that holds more than these loses its oldest entries; a group that had not taken them gets them again.
 const MOST_IN_STREAM: u64 = 200_000;
 
@@ -60,8 +62,21 @@ struct Progress {
     /// The ids that were published.
     ids: Numbers,
     mended_at: Instant,
-    /// Groups that had nothing before them in the streams the last time.
-    idle: Vec<String>,
+    /// What each group is to come to.
+    marks: BTreeMap<String, Mark>,
+}
+
+/// A place in all streams that a group is to come to. Whatever was published before it and is not taken by then was lost, however
+/// much has come since.
+struct Mark {
+    /// The last entry of each part's stream.
+    ends: Vec<EntryId>,
+    /// Every message up to this id was published before.
+    known: i64,
+    /// Up to this id nothing was missing at earlier marks.
+    whole: i64,
+    /// Since when that is believed.
+    since: Instant,
 }
 
 impl std::fmt::Debug for Relay {
@@ -81,6 +96,7 @@ impl Relay {
             };
             if let Err(failure) = ended {
                 tracing::warn!(error = as_error(&failure), "the relay begins anew");
+
                 tokio::time::sleep(AFTER_FAILURE).await;
             }
         }
@@ -91,7 +107,7 @@ impl Relay {
         let known = self.store.known().await?;
         let now = Instant::now();
         let ids = Numbers::after(known);
-        let mut progress = Progress { token, written: known, ids, mended_at: now, idle: Vec::new() };
+        let mut progress = Progress { token, written: known, ids, mended_at: now, marks: BTreeMap::new() };
         loop {
             let read = self.store.outbox(progress.ids.seen(), &progress.ids.gaps(), MOST).await?;
             self.publish(&read.messages).await?;
@@ -120,6 +136,38 @@ impl Relay {
         Ok(())
     }
 
+    /// The last entry of each part's stream.
+    async fn ends(&self) -> Result<Vec<EntryId>, Failure> {
+        let mut ends = Vec::new();
+        for part in 0..PARTS {
+            ends.push(self.streams.last(&stream(part)).await?);
+        }
+        Ok(ends)
+    }
+
+    /// Whether a group has acknowledged everything that was in the streams at a mark. A stream that ends before it now has
+    /// forgotten: then it is everything that there is.
+    async fn has_passed(&self, group: &str, mark: &Mark, ends: &[EntryId]) -> Result<bool, Failure> {
+        for (part, (then, now)) in (0..PARTS).zip(mark.ends.iter().zip(ends)) {
+            if self.streams.done(&stream(part), group).await? <= *then.min(now) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What was published before a mark that the group has passed, and was not taken; how many these are.
+    async fn publish_missing(&self, group: &str, mark: &Mark) -> Result<usize, Failure> {
+        let (mut after, mut count) = (mark.whole, 0_usize);
+        loop {
+            let missing = self.store.missing(group, after, mark.known, MOST).await?;
+            let Some(latest) = missing.last() else { return Ok(count) };
+            after = latest.id;
+            count = count.saturating_add(missing.len());
+            self.publish(&missing).await?;
+        }
+    }
+
     /// Writes down how far it has come, publishes again what was lost and what is to be tried again, and removes what
     /// everybody has taken.
     async fn mend(&self, progress: &mut Progress) -> Result<(), Failure> {
@@ -132,35 +180,34 @@ impl Relay {
         }
         self.publish(&self.store.due_again(MOST).await?).await?;
         let groups = self.store.groups().await?;
-        let mut idle = Vec::new();
+        let mut ends = self.ends().await?;
+        let now = Instant::now();
         for group in &groups {
             self.store.settle(group).await?;
-            let mut waiting = 0_u64;
+            // The server may have forgotten it.
             for part in 0..PARTS {
-                let stream = stream(part);
-                // The server may have forgotten it.
-                self.streams.join(&stream, group).await?;
-                waiting = waiting.saturating_add(self.streams.waiting(&stream, group).await?.all());
+                self.streams.join(&stream(part), group).await?;
             }
-            if waiting > 0 {
-                continue;
-            }
-            // Nothing is on its way to the group, so what it has not taken was lost: at the second look, because what was just
-            // taken may not be written yet at the first.
-            if progress.idle.contains(group) {
-                let missing = self.store.missing(group, MOST).await?;
-                if !missing.is_empty() {
+            let (mut whole, mut since) = (0, now);
+            if let Some(mark) = progress.marks.get(group) {
+                if !self.has_passed(group, mark, &ends).await? {
+                    continue;
+                }
+                let lost = self.publish_missing(group, mark).await?;
+                if lost > 0 {
+                    ends = self.ends().await?;
+
                     tracing::warn!(
                         group,
-                        messages = missing.len(),
+                        messages = lost,
                         "messages were lost on their way and are published again"
                     );
-                    self.publish(&missing).await?;
+                } else if now.saturating_duration_since(mark.since) < LOOKED_AT_ANEW {
+                    (whole, since) = (mark.known, mark.since);
                 }
             }
-            idle.push(group.clone());
+            progress.marks.insert(group.clone(), Mark { ends: ends.clone(), known, whole, since });
         }
-        progress.idle = idle;
         for part in 0..PARTS {
             let stream = stream(part);
             self.streams.trim(&stream).await?;

@@ -1,5 +1,11 @@
 //! From the outbox to the groups, over a real database: every message once, whatever is lost on the way.
-#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test that cannot go on stops")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that cannot go on stops, and one that measures says what"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -14,7 +20,7 @@ use kernel::{FirmId, OwnerId};
 use sqlx::{PgConnection, Row as _};
 use store::Store;
 use streams::{MemoryStreams, RedisStreams};
-use testkit::{TestRedis, World};
+use testkit::{TestRedis, TestSentinels, World};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -23,9 +29,12 @@ use workers::leader::Leader;
 use workers::relay::{self, Relay};
 
 const GROUP: &str = "watchers";
+/// Another group.
+const OTHERS: &str = "laggards";
 
 /// Takes messages and remembers in which order.
 struct Watcher {
+    group: &'static str,
     store: Arc<Store>,
     taken: Mutex<Vec<Message>>,
     /// Cannot take these.
@@ -37,13 +46,13 @@ struct Watcher {
 #[async_trait]
 impl Consumer for Watcher {
     fn group(&self) -> &'static str {
-        GROUP
+        self.group
     }
 
     async fn take(&self, firm: FirmId, messages: &[Message]) -> Result<(), AppError> {
         let mut tx = self.store.begin(firm).await?;
         let ids: Vec<i64> = messages.iter().map(|message| message.id).collect();
-        let new = tx.take_messages(GROUP, &ids).await?;
+        let new = tx.take_messages(self.group, &ids).await?;
         self.stuck.subscribe().wait_for(|stuck| !stuck).await.unwrap();
         if new.iter().any(|id| self.poison.lock().unwrap().contains(id)) {
             let source = "it is poison".into();
@@ -58,7 +67,12 @@ impl Consumer for Watcher {
 
 impl Watcher {
     fn new(store: &Arc<Store>) -> Arc<Self> {
+        Self::of(GROUP, store)
+    }
+
+    fn of(group: &'static str, store: &Arc<Store>) -> Arc<Self> {
         Arc::new(Self {
+            group,
             store: Arc::clone(store),
             taken: Mutex::default(),
             poison: Mutex::default(),
@@ -83,7 +97,7 @@ impl Watcher {
     }
 }
 
-/// A process with the relay and the group.
+/// A process with the relay and groups.
 struct Process {
     tasks: Vec<JoinHandle<()>>,
     leader: JoinHandle<()>,
@@ -93,18 +107,23 @@ struct Process {
 
 impl Process {
     fn start(name: &str, world: &World, streams: &Arc<dyn Streams>, watcher: &Arc<Watcher>) -> Self {
+        Self::of(name, world, streams, std::slice::from_ref(watcher))
+    }
+
+    fn of(name: &str, world: &World, streams: &Arc<dyn Streams>, watchers: &[Arc<Watcher>]) -> Self {
         let owner = OwnerId::derived(&[name.as_bytes()]);
-        let names = consume::leases(GROUP).into_iter().chain([relay::LEASE.to_owned()]).collect();
+        let of_groups = watchers.iter().flat_map(|watcher| consume::leases(watcher.group));
+        let names = of_groups.chain([relay::LEASE.to_owned()]).collect();
         let leader = Leader::new(world.store.clone(), owner, names);
         let leads = leader.leads();
         let (stop, stopping) = watch::channel(false);
         let (stop_leading, stopping_leading) = watch::channel(false);
         let relay = Relay { store: world.store.clone(), streams: Arc::clone(streams) };
         let taking = Taking { streams: Arc::clone(streams), store: world.store.clone(), owner };
-        let tasks = vec![
-            tokio::spawn(relay.run(leads.clone(), stopping.clone())),
-            tokio::spawn(taking.run(watcher.clone(), leads, stopping)),
-        ];
+        let mut tasks = vec![tokio::spawn(relay.run(leads.clone(), stopping.clone()))];
+        for watcher in watchers {
+            tasks.push(tokio::spawn(taking.clone().run(watcher.clone(), leads.clone(), stopping.clone())));
+        }
         Self { tasks, leader: tokio::spawn(leader.run(stopping_leading)), stop, stop_leading }
     }
 
@@ -381,4 +400,189 @@ async fn a_server_that_dies_and_comes_back_loses_no_message() {
     eventually(async || watcher.ids().len() >= ids.len()).await;
     assert_eq!(watcher.ids(), ids, "each once");
     process.stop().await;
+}
+
+/// Tells something every two milliseconds, and gives all ids.
+struct Load {
+    told: Arc<Mutex<Vec<i64>>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Load {
+    async fn start(told: &Told) -> Self {
+        let (ids, (stop, mut stopping)) = (Arc::new(Mutex::new(Vec::new())), watch::channel(false));
+        let (telling, firm) = (Arc::clone(&ids), told.firm);
+        let mut connection = told.world.database.superuser().await;
+        let task = tokio::spawn(async move {
+            let mut pace = tokio::time::interval(Duration::from_millis(2));
+            for number in 0_u64.. {
+                tokio::select! {
+                    _ = pace.tick() => {}
+                    _ = stopping.wait_for(|stop| *stop) => return,
+                }
+                let id = tell(&mut connection, firm, &format!("account:{}", number % 17)).await;
+                telling.lock().unwrap().push(id);
+            }
+        });
+        Self { told: ids, stop, task }
+    }
+
+    fn ids(&self) -> Vec<i64> {
+        self.told.lock().unwrap().clone()
+    }
+
+    fn last(&self) -> i64 {
+        self.told.lock().unwrap().last().copied().unwrap_or_default()
+    }
+
+    async fn stop(self) -> Vec<i64> {
+        self.stop.send_replace(true);
+        self.task.await.unwrap();
+        Arc::into_inner(self.told).unwrap().into_inner().unwrap()
+    }
+}
+
+/// Entries that a server's streams were ever given.
+fn entries_added(server: &TestRedis) -> u64 {
+    let of_part = |part| {
+        let all = server.ask(&["xinfo", "stream", &stream(part)]);
+        let added = all.lines().skip_while(|line| *line != "entries-added").nth(1).map(str::parse::<u64>);
+        added.map_or(0, Result::unwrap)
+    };
+    (0..PARTS).map(of_part).sum()
+}
+
+/// How a primary goes.
+#[derive(Clone, Copy, PartialEq)]
+enum Loss {
+    /// It is killed while its replicas follow well.
+    Killed,
+    /// It is killed, and the replica that is promoted had lost its link before: messages of a group, which the primary had acknowledged
+    /// and the relay had long counted as published, die with it.
+    Behind,
+    /// It hangs, keeps its connections, and goes on later as if nothing had happened.
+    Hangs,
+}
+
+/// With it goes a sentinel, the first one that clients ask: it hangs.
+async fn the_primary_is_lost_under_load(loss: Loss) {
+    let mut all = TestSentinels::start(2);
+    let streams: Arc<dyn Streams> = Arc::new(RedisStreams::connect(&all.url()).await.unwrap());
+    let told = Told::new().await;
+    told.world.store.join(OTHERS, &[]).await.unwrap();
+    let watchers = [Watcher::new(&told.world.store), Watcher::of(OTHERS, &told.world.store)];
+    let process = Process::of("first", &told.world, &streams, &watchers);
+    let load = Load::start(&told).await;
+    eventually(async || watchers.iter().all(|watcher| watcher.ids().len() >= 200)).await;
+    let store = told.world.store.clone();
+    let (behind, good) = (&all.servers[1], &all.servers[2]);
+    if loss == Loss::Behind {
+        // One group takes its time, and one replica does not get through to the primary any more.
+        watchers[1].stuck.send_replace(true);
+        assert_eq!(behind.ask(&["config", "set", "masteruser", "nobody", "masterauth", "wrong"]), "OK");
+        assert_eq!(behind.ask(&["client", "kill", "type", "master"]), "1");
+        eventually(async || behind.says("replication", "master_link_status").as_deref() == Some("down"))
+            .await;
+        let last = load.last();
+        eventually(async || store.known().await.unwrap() > last).await;
+        // The one that follows well hangs for a while.
+        good.pause();
+        eventually(async || (1..3).all(|sentinel| all.down(sentinel, good))).await;
+    }
+    let added = entries_added(&all.servers[0]);
+    all.sentinels[0].pause();
+    if loss == Loss::Hangs {
+        all.servers[0].pause();
+    } else {
+        all.servers[0].kill();
+    }
+    let lost_at = Instant::now();
+    let last = load.last();
+    let after = |what: &str| println!("{what} after {:.1} s", lost_at.elapsed().as_secs_f64());
+    let is_primary = |server: &TestRedis| server.says("replication", "role").as_deref() == Some("master");
+    // One that hangs is not asked: it would not answer.
+    let answering = if loss == Loss::Behind { 1..2 } else { 1..3 };
+    eventually(async || all.servers[answering.clone()].iter().any(is_primary)).await;
+    after("a replica is promoted");
+    let (behind, good) = (&all.servers[1], &all.servers[2]);
+    if loss == Loss::Behind {
+        assert!(is_primary(behind));
+        // It takes nothing as long as nobody follows it.
+        assert!(behind.ask(&["set", "mine", "1"]).contains("NOREPLICAS"));
+        let lacking = added - entries_added(behind);
+        println!("{lacking} entries that the old one had acknowledged are not in it");
+        assert!(lacking > 0, "the replica had everything");
+        good.go_on();
+        watchers[1].stuck.send_replace(false);
+    }
+    eventually(async || watchers.iter().any(|watcher| watcher.ids().iter().any(|id| *id > last))).await;
+    after("messages flow");
+    // While more and more are told, whatever was told before is taken.
+    let before: Vec<i64> = load.ids().into_iter().filter(|id| *id <= last).collect();
+    let all_before = |watcher: &Watcher| {
+        let taken: BTreeSet<i64> = watcher.ids().into_iter().collect();
+        before.iter().all(|id| taken.contains(id))
+    };
+    eventually(async || watchers.iter().all(|watcher| all_before(watcher))).await;
+    after("all of before is taken");
+    match loss {
+        // It comes back, is given nothing, and becomes a replica.
+        Loss::Killed => {
+            all.servers[0].restart();
+            let (old, back_at) = (&all.servers[0], Instant::now());
+            let had = entries_added(old);
+            while is_primary(old) {
+                let (answer, has) = (old.ask(&["set", "mine", "1"]), entries_added(old));
+                assert!(answer.contains("NOREPLICAS") || answer.contains("READONLY"), "{answer}");
+                assert!(has == had || !is_primary(old), "somebody writes to it");
+                assert!(back_at.elapsed() < Duration::from_secs(30), "nobody tells it who the primary is");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            println!("the old primary follows {:.1} s after it came back", back_at.elapsed().as_secs_f64());
+        }
+        // What it was asked while it hung it does now, for nobody, until it sees that nobody follows it.
+        Loss::Hangs => {
+            let old = &all.servers[0];
+            old.go_on();
+            eventually(async || !old.ask(&["set", "mine", "1"]).contains("OK")).await;
+            let had = entries_added(old);
+            let more = watchers[0].ids().len() + 500;
+            eventually(async || watchers[0].ids().len() >= more).await;
+            assert!(entries_added(old) == had || !is_primary(old), "somebody writes to it");
+        }
+        Loss::Behind => {}
+    }
+    let ids = load.stop().await;
+    eventually(async || watchers.iter().all(|watcher| watcher.ids().len() >= ids.len())).await;
+    for watcher in &watchers {
+        assert_eq!(watcher.ids(), ids, "{}: each once", watcher.group);
+    }
+    eventually(async || {
+        let backlogs = store.backlogs().await.unwrap();
+        backlogs.iter().all(|backlog| (backlog.waiting, backlog.failing, backlog.dead) == (0, 0, 0))
+    })
+    .await;
+    process.stop().await;
+    for group in [GROUP, OTHERS] {
+        for part in 0..PARTS {
+            assert_eq!(streams.waiting(&stream(part), group).await.unwrap().all(), 0, "{group}");
+        }
+    }
+    println!("{} messages, each taken once by {} groups", ids.len(), watchers.len());
+}
+
+#[tokio::test]
+async fn a_failover_under_load_loses_and_doubles_no_message() {
+    the_primary_is_lost_under_load(Loss::Killed).await;
+}
+
+#[tokio::test]
+async fn what_the_promoted_replica_never_had_comes_again_under_load() {
+    the_primary_is_lost_under_load(Loss::Behind).await;
+}
+
+#[tokio::test]
+async fn a_primary_that_hangs_and_comes_back_takes_no_message_along() {
+    the_primary_is_lost_under_load(Loss::Hangs).await;
 }

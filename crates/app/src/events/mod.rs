@@ -123,8 +123,9 @@ pub trait MessageStore: Send + Sync {
     async fn join(&self, group: &str, passes_over: &[&str]) -> Result<(), AppError>;
     /// The groups that joined.
     async fn groups(&self) -> Result<Vec<String>, AppError>;
-    /// Messages that were published and that the group has neither taken nor failed at, at most so many.
-    async fn missing(&self, group: &str, most: i64) -> Result<Vec<Message>, AppError>;
+    /// Messages behind a place and up to another one that the group has neither taken nor failed at, in the order of their ids,
+    /// at most so many.
+    async fn missing(&self, group: &str, after: i64, to: i64, most: i64) -> Result<Vec<Message>, AppError>;
     /// Messages at which some group failed and that are due again, at most so many. They are not due again for a while.
     async fn due_again(&self, most: i64) -> Result<Vec<Message>, AppError>;
     /// Writes down that a group could not take a message: it comes again, later with every time, and is dead after the

@@ -30,6 +30,13 @@ struct Group {
     pending: BTreeMap<EntryId, Instant>,
 }
 
+impl Group {
+    fn done(&self) -> EntryId {
+        let next = EntryId { number: self.delivered.number.saturating_add(1), ..self.delivered };
+        self.pending.first_key_value().map_or(next, |(id, _)| *id)
+    }
+}
+
 impl Stream {
     /// Entries behind a place.
     fn after(&self, place: EntryId) -> impl Iterator<Item = &Entry> {
@@ -169,11 +176,7 @@ impl Streams for MemoryStreams {
 
     async fn trim(&self, stream: &str) -> Result<u64, StreamError> {
         Ok(self.with(stream, |stream| {
-            let done = |group: &Group| {
-                let next = EntryId { number: group.delivered.number.saturating_add(1), ..group.delivered };
-                group.pending.first_key_value().map_or(next, |(id, _)| *id)
-            };
-            let Some(lowest) = stream.groups.values().map(done).min() else { return 0 };
+            let Some(lowest) = stream.groups.values().map(Group::done).min() else { return 0 };
             stream.remove_before(lowest)
         }))
     }
@@ -209,5 +212,9 @@ impl Streams for MemoryStreams {
             let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
             Waiting { undelivered: count(undelivered), pending: count(pending) }
         }))
+    }
+
+    async fn done(&self, stream: &str, group: &str) -> Result<EntryId, StreamError> {
+        Ok(self.with(stream, |stream| stream.groups.get(group).map_or(EntryId::ZERO, Group::done)))
     }
 }

@@ -10,7 +10,10 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, FromRedisValue, Pipeline, TlsMode, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, Pipeline,
+    TlsMode, Value,
+};
 use tokio::sync::Mutex;
 
 pub use cache::RedisCache;
@@ -48,7 +51,14 @@ struct Server {
 enum Link {
     Server(Client),
     Cluster(ClusterClient),
-    Sentinels(Mutex<SentinelClient>),
+    Sentinels(Mutex<Sentinels>),
+}
+
+/// Asking takes a while where one of them hangs, and everybody asks at the same moment: who the primary is is asked once, and
+/// believed until a connection to it breaks.
+struct Sentinels {
+    asked: SentinelClient,
+    primary: Option<Client>,
 }
 
 #[derive(Clone)]
@@ -71,6 +81,13 @@ impl Connection {
             Self::Cluster(connection) => commands.query_async(connection).await,
         }
     }
+
+    /// From here on. A cluster's connection, which outlives its servers, stays as it was opened.
+    fn answers_within(&mut self, time: Duration) {
+        if let Self::Server(connection) = self {
+            connection.set_response_timeout(time);
+        }
+    }
 }
 
 impl Server {
@@ -80,6 +97,14 @@ impl Server {
     }
 
     async fn open(&self, wait: Duration) -> redis::RedisResult<Connection> {
+        let opened = self.try_open(wait).await;
+        if opened.is_err() {
+            self.forget_primary().await;
+        }
+        opened
+    }
+
+    async fn try_open(&self, wait: Duration) -> redis::RedisResult<Connection> {
         let answers = ANSWERS_WITHIN.saturating_add(wait);
         let client = match &self.link {
             Link::Cluster(client) => {
@@ -88,7 +113,16 @@ impl Server {
                 return Ok(Connection::Cluster(client.get_async_connection_with_config(config).await?));
             }
             Link::Server(client) => client.clone(),
-            Link::Sentinels(client) => client.lock().await.async_get_client().await?,
+            Link::Sentinels(sentinels) => {
+                let mut sentinels = sentinels.lock().await;
+                if let Some(primary) = &sentinels.primary {
+                    primary.clone()
+                } else {
+                    let primary = sentinels.asked.async_get_client().await?;
+                    sentinels.primary = Some(primary.clone());
+                    primary
+                }
+            }
         };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(ANSWERS_WITHIN))
@@ -106,12 +140,19 @@ impl Server {
         Ok(connection)
     }
 
-    /// Whoever finds the shared connection broken drops it; the next one opens another.
+    /// Whoever finds a connection broken drops the shared one and what is known of the primary; the next one finds both anew.
     async fn after<T>(&self, answer: redis::RedisResult<T>) -> redis::RedisResult<T> {
         if answer.as_ref().is_err_and(is_broken) {
             *self.shared.lock().await = None;
+            self.forget_primary().await;
         }
         answer
+    }
+
+    async fn forget_primary(&self) {
+        if let Link::Sentinels(sentinels) = &self.link {
+            sentinels.lock().await.primary = None;
+        }
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> redis::RedisResult<T> {
@@ -126,12 +167,13 @@ impl Server {
 }
 
 fn is_broken(error: &redis::RedisError) -> bool {
-    // A server that has become a replica refuses to write: whoever is the master now is found by connecting anew.
+    // A server that has become a replica refuses to write, and one that no replica follows any more: it may have been left behind.
+    // Whoever is the master now is found by connecting anew.
     error.is_io_error()
         || error.is_timeout()
         || error.is_connection_dropped()
         || error.is_unrecoverable_error()
-        || matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN"))
+        || matches!(error.code(), Some("READONLY" | "NOREPLICAS" | "UNBLOCKED" | "LOADING" | "MASTERDOWN"))
 }
 
 /// The word of every server that answered.
@@ -179,16 +221,21 @@ fn link(url: &str) -> Result<Link, RedisError> {
             let addresses = addresses.ok_or(RedisError::Url)?;
             let mut builder = SentinelClientBuilder::new(addresses, path, SentinelServerType::Master)
                 .map_err(RedisError::Connect)?;
-            if let Some((name, password)) = login.split_once(':') {
-                if !name.is_empty() {
-                    builder = builder.set_client_to_redis_username(name);
-                }
+            // Written as in the other URLs: a password may hold what must be encoded there.
+            let login = format!("{tls}://{login}{at}localhost")
+                .into_connection_info()
+                .map_err(RedisError::Connect)?;
+            if let Some(name) = login.redis_settings().username() {
+                builder = builder.set_client_to_redis_username(name);
+            }
+            if let Some(password) = login.redis_settings().password() {
                 builder = builder.set_client_to_redis_password(password);
             }
             if tls == "rediss" {
                 builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
             }
-            Ok(Link::Sentinels(Mutex::new(builder.build().map_err(RedisError::Connect)?)))
+            let asked = builder.build().map_err(RedisError::Connect)?;
+            Ok(Link::Sentinels(Mutex::new(Sentinels { asked, primary: None })))
         }
         _ => Err(RedisError::Url),
     }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use app::streams::{Entry, EntryId, StreamError, Streams, Waiting};
 use async_trait::async_trait;
 use redis::streams::{
-    StreamAutoClaimReply, StreamId, StreamInfoGroupsReply, StreamPendingReply, StreamRangeReply,
-    StreamReadReply,
+    StreamAutoClaimReply, StreamId, StreamInfoGroup, StreamInfoGroupsReply, StreamPendingReply,
+    StreamRangeReply, StreamReadReply,
 };
 use redis::{Cmd, FromRedisValue, Value};
 use tokio::sync::Mutex;
 
-use super::{Connection, RedisError, Server, is_broken, policies};
+use super::{ANSWERS_WITHIN, Connection, RedisError, Server, is_broken, policies};
 
 /// The field of an entry.
 const FIELD: &str = "d";
@@ -44,16 +44,22 @@ impl RedisStreams {
         Ok(Self { server, waiting: Mutex::default() })
     }
 
-    /// For commands that wait for entries.
-    async fn ask_waiting<T: FromRedisValue>(&self, command: &Cmd) -> redis::RedisResult<T> {
+    /// For commands that wait for entries, so long.
+    async fn ask_waiting<T: FromRedisValue>(&self, command: &Cmd, wait: Duration) -> redis::RedisResult<T> {
         let free = self.waiting.lock().await.pop();
         let mut connection = match free {
             Some(connection) => connection,
             None => self.server.open(LONGEST_WAIT).await?,
         };
+        connection.answers_within(ANSWERS_WITHIN.saturating_add(wait));
         let answer = connection.ask(command).await;
-        if !answer.as_ref().is_err_and(is_broken) {
-            self.waiting.lock().await.push(connection);
+        let answer = self.server.after(answer).await;
+        let mut waiting = self.waiting.lock().await;
+        if answer.as_ref().is_err_and(is_broken) {
+            // The others lead to the same server: whoever took one would fail as well.
+            waiting.clear();
+        } else {
+            waiting.push(connection);
         }
         answer
     }
@@ -99,11 +105,11 @@ impl Streams for RedisStreams {
         command.arg("GROUP").arg(group).arg(member).arg("COUNT").arg(most);
         block(&mut command, wait);
         command.arg("STREAMS").arg(stream).arg(">");
-        let read: redis::RedisResult<Option<StreamReadReply>> = self.ask_waiting(&command).await;
+        let read: redis::RedisResult<Option<StreamReadReply>> = self.ask_waiting(&command, wait).await;
         let read = match read {
             Err(error) if error.code() == Some("NOGROUP") => {
                 self.make_group(stream, group).await.map_err(failed)?;
-                self.ask_waiting(&command).await
+                self.ask_waiting(&command, wait).await
             }
             read => read,
         };
@@ -163,7 +169,7 @@ impl Streams for RedisStreams {
         command.arg("COUNT").arg(most);
         block(&mut command, wait);
         command.arg("STREAMS").arg(stream).arg(after.to_string());
-        entries(self.ask_waiting(&command).await.map_err(failed)?).map_err(failed)
+        entries(self.ask_waiting(&command, wait).await.map_err(failed)?).map_err(failed)
     }
 
     async fn last(&self, stream: &str) -> Result<EntryId, StreamError> {
@@ -179,15 +185,7 @@ impl Streams for RedisStreams {
         let groups = self.groups(stream).await.map_err(failed)?;
         let mut lowest: Option<EntryId> = None;
         for group in &groups.groups {
-            let delivered = entry_id(&group.last_delivered_id).map_err(failed)?;
-            let mut done = EntryId { number: delivered.number.saturating_add(1), ..delivered };
-            if group.pending > 0 {
-                let mut command = redis::cmd("XPENDING");
-                command.arg(stream).arg(&group.name);
-                if let StreamPendingReply::Data(pending) = self.server.ask(&command).await.map_err(failed)? {
-                    done = entry_id(&pending.start_id).map_err(failed)?;
-                }
-            }
+            let done = self.done_by(stream, group).await.map_err(failed)?;
             lowest = Some(lowest.map_or(done, |lowest| lowest.min(done)));
         }
         let Some(lowest) = lowest else { return Ok(0) };
@@ -230,6 +228,15 @@ impl Streams for RedisStreams {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         Ok(Waiting { undelivered: count(undelivered), pending: count(pending) })
     }
+
+    async fn done(&self, stream: &str, group: &str) -> Result<EntryId, StreamError> {
+        let failed = |error| failed("looking at", stream, error);
+        let groups = self.groups(stream).await.map_err(failed)?;
+        match groups.groups.iter().find(|found| found.name == group) {
+            Some(found) => self.done_by(stream, found).await.map_err(failed),
+            None => Ok(EntryId::ZERO),
+        }
+    }
 }
 
 impl RedisStreams {
@@ -241,6 +248,18 @@ impl RedisStreams {
             Err(error) if error.code() == Some("ERR") => Ok(StreamInfoGroupsReply::default()),
             groups => groups,
         }
+    }
+
+    async fn done_by(&self, stream: &str, group: &StreamInfoGroup) -> redis::RedisResult<EntryId> {
+        if group.pending > 0 {
+            let mut command = redis::cmd("XPENDING");
+            command.arg(stream).arg(&group.name);
+            if let StreamPendingReply::Data(pending) = self.server.ask(&command).await? {
+                return entry_id(&pending.start_id);
+            }
+        }
+        let delivered = entry_id(&group.last_delivered_id)?;
+        Ok(EntryId { number: delivered.number.saturating_add(1), ..delivered })
     }
 }
 

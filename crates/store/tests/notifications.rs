@@ -166,7 +166,8 @@ async fn every_topic_about_somebody_is_told_in_words() {
         "state": "settled", "account": told.story.breached, "amount": {"amount": "800.00", "currency": "USD"},
     });
     let payout = "payout:00000000-0000-7000-8000-000000000001";
-    for (id, word) in [(30, "rejected"), (31, "settled"), (32, "failed"), (33, "returned"), (34, "approved")] {
+    for (id, word) in [(30, "rejected"), (31, "settled"), (32, "failed"), (33, "returned"), (34, "approved")]
+    {
         messages.push(message(told.story.firm, id, payout, &format!("payout.{word}"), payload.clone()));
     }
     told.take(&messages).await;

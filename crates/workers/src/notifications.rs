@@ -69,7 +69,9 @@ fn note(message: &Message, concerned: &Concerned) -> Option<Note> {
             let payout = payout(message);
             let (headline, sentences) = match (&payout, verdict) {
                 (Some((_, amount)), _) => of_payout(kind, amount),
-                (None, Some(verdict)) => (engine::headline(program, verdict), engine::explain(program, verdict)),
+                (None, Some(verdict)) => {
+                    (engine::headline(program, verdict), engine::explain(program, verdict))
+                }
                 (None, None) => (String::new(), Vec::new()),
             };
             let told = Told {

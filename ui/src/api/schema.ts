@@ -1509,6 +1509,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/payout-methods": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Ways in which this firm sends payouts. */
+    get: operations["payout_methods"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/payout-reviews": {
     parameters: {
       query?: never;
@@ -4545,6 +4562,9 @@ export interface components {
       | "account_expired"
       | "account_paid"
       | "payout_refused"
+      | "payout_rejected"
+      | "payout_settled"
+      | "payout_returned"
       | "webhook_disabled";
     /** @description A page of notifications. */
     NotificationPage: {
@@ -5429,6 +5449,11 @@ export interface components {
      * @enum {string}
      */
     PayoutMethod: "stripe" | "paypal" | "bank_file" | "manual";
+    /** @description Where payouts can go. */
+    PayoutMethods: {
+      /** @description All ways; none if the firm pays nobody at present. */
+      methods: components["schemas"]["PayoutMethod"][];
+    };
     /** @description Why payouts go on. */
     PayoutRelease: {
       /** @description In 1 to 500 characters. */
@@ -9127,6 +9152,27 @@ export interface operations {
       401: components["responses"]["ProblemBody"];
       403: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+    };
+  };
+  payout_methods: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PayoutMethods"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
   };
   payout_queue: {

@@ -214,6 +214,8 @@ impl Place {
         nginx.arg("-p").arg(dir).arg("-c").arg(dir.join("nginx.conf")).args(["-e", "stderr"]);
         log_to(&mut nginx, &dir.join("nginx.log"))?;
         let edge = Server::start(&mut nginx)?;
+        let up = poll(Duration::from_secs(10), || (!workers(edge.pid()).is_empty()).then_some(()));
+        up.ok_or_else(|| Failure::new("nginx does not start"))?;
         let members = BTreeMap::new();
         let mut place = Self { members, edge, port, redis, redis_port, database, login, started: 0, scratch };
         for role in ["engine", "worker", "api", "analytics"] {
@@ -268,20 +270,19 @@ impl Place {
         if said.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&text).trim().to_owned()) }
     }
 
-    /// Sends people to who answers them now.
+    /// Sends people to who answers them now, and waits until nobody is sent to who answered before.
     fn switch(&self) -> Outcome {
         let port = |role| self.members.get(role).map_or(1, |member| member.port);
         point(self.scratch.path(), self.port, port("api"), port("analytics"))?;
-        run(Command::new("kill").args(["-HUP", &self.edge.pid().to_string()]))?;
-        // The workers of before finish what they have; new connections are the new ones'.
-        let new = format!("{}", port("api"));
-        let log = self.scratch.path().join("nginx.log");
-        let read = || fs::read_to_string(&log).unwrap_or_default();
-        let told = poll(Duration::from_secs(10), || {
-            let answer = super::stage::ask(self.port, "GET", "/health/live", &[], "").ok()?;
-            answer.head.contains(&format!("x-upstream: 127.0.0.1:{new}")).then_some(())
+        let master = self.edge.pid();
+        let before = workers(master);
+        run(Command::new("kill").args(["-HUP", &master.to_string()]))?;
+        // Those of before end when they have answered everybody whom they let in.
+        let gone = poll(Duration::from_secs(20), || {
+            let now = workers(master);
+            (!now.is_empty() && now.iter().all(|worker| !before.contains(worker))).then_some(())
         });
-        told.ok_or_else(|| Failure::new(format!("the edge does not send people to the new one: {}", read())))
+        gone.ok_or_else(|| Failure::new("the edge goes on sending people to who answered before"))
     }
 
     /// A release takes over from the one that runs: those who answer people beside it, asked by the smoke step, then the switch.
@@ -392,6 +393,12 @@ impl Place {
     }
 }
 
+/// The processes that answer for this nginx.
+fn workers(master: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// Runs a release's migrations. Gives the platform's login.
 fn migrate(program: &Path, database: &Postgres, keys: &Path) -> Outcome<String> {
     let mut migrate = command(program, keys);
@@ -410,7 +417,7 @@ fn point(dir: &Path, port: u16, api: u16, analytics: u16) -> Outcome {
         .concat();
     let text = format!(
         "daemon off;\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n  access_log off;\n{temporary}  \
-         server {{\n    listen 127.0.0.1:{port};\n    add_header x-upstream $upstream_addr always;\n    proxy_set_header Host $host;\n    \
+         server {{\n    listen 127.0.0.1:{port};\n    proxy_set_header Host $host;\n    \
          location /v1/analytics/ {{ proxy_pass http://127.0.0.1:{analytics}; }}\n    \
          location / {{ proxy_pass http://127.0.0.1:{api}; }}\n  }}\n}}\n",
         dir = dir.display()

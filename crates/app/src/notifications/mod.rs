@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::{
-    AccountId, Clock, FirmId, MailId, NotificationId, PayoutId, PersonId, PurchaseId, Rng, Span, Timestamp, WebhookId,
+    AccountId, Clock, FirmId, MailId, NotificationId, PayoutId, PersonId, PurchaseId, Rng, Span, Timestamp,
+    WebhookId,
 };
 use rules::Program;
 use serde::{Deserialize, Serialize};

@@ -27,16 +27,15 @@ pub fn title(kind: Kind, told: &Told) -> String {
 
 /// What a note says of a payout of an amount, such as `800.00 USD`: in a few words, and what is to be done.
 pub fn of_payout(kind: Kind, amount: &str) -> (String, Vec<String>) {
-    let (headline, sentence) = match kind {
-        Kind::PayoutSettled => (format!("your payout of {amount} has arrived"), None),
-        Kind::PayoutReturned => (
-            format!("your payout of {amount} came back"),
-            Some("The money is yours and waits. The firm sends it again, also to somewhere else: tell them where."),
-        ),
-        _ => (
-            format!("your payout of {amount} was not let go"),
-            Some("The money is still in the account. The payout says why."),
-        ),
+    let (headline, sentence) = if kind == Kind::PayoutSettled {
+        (format!("your payout of {amount} has arrived"), None)
+    } else if kind == Kind::PayoutReturned {
+        let sentence =
+            "The money is yours and waits. The firm sends it again, also to somewhere else: tell them where.";
+        (format!("your payout of {amount} came back"), Some(sentence))
+    } else {
+        let sentence = "The money is still in the account. The payout says why.";
+        (format!("your payout of {amount} was not let go"), Some(sentence))
     };
     (headline, sentence.map(str::to_owned).into_iter().collect())
 }

@@ -25,7 +25,9 @@ seal() {
     keys=''
     for path in "$@"; do
         [ -e "$path" ] || fail "$path is not there"
-        ! compgen -G "$path/people*.kek" >/dev/null || keys=$path
+        for kek in "$path"/people*.kek; do
+            [ ! -e "$kek" ] || keys=$path
+        done
     done
     [ -n "$keys" ] || fail "none of these is the directory of keys: it holds people.kek or a later one"
     for name in receipt.key audit.key people; do

@@ -26,7 +26,8 @@ for written in "newName: ${image%@*}" "digest: ${image#*@}" "revision=${commit:0
 done
 
 if [[ "$place" == production* ]]; then
-    point="before-${commit:0:12}"
+    # A second try is another point: what was written since the first is in it.
+    point="before-${commit:0:12}-$(date -u +%m%d%H%M%S)"
     say "taking a backup, $point"
     kubectl apply --server-side --field-manager=release --filename - <<YAML
 apiVersion: postgresql.cnpg.io/v1
@@ -46,6 +47,11 @@ fi
 phase=Healthy
 [[ "$place" == production* ]] && phase=Paused
 for rollout in tradesense-api tradesense-analytics; do
+    # What stands in the status until the controller has seen the change is about the release before.
+    generation=$(kubectl --namespace tradesense get "rollout/$rollout" --output 'jsonpath={.metadata.generation}')
+    [[ "$generation" =~ ^[0-9]+$ ]] || fail "$rollout has no generation"
+    kubectl --namespace tradesense wait "rollout/$rollout" --for="jsonpath={.status.observedGeneration}=$generation" --timeout=5m ||
+        fail "nobody takes up the change of $rollout; the old processes still serve"
     kubectl --namespace tradesense wait "rollout/$rollout" --for="jsonpath={.status.phase}=$phase" --timeout=20m ||
         fail "$rollout did not become $phase; the old processes still serve"
 done

@@ -18,7 +18,12 @@ back() {
     for rollout in "${rollouts[@]}"; do
         patch "$rollout" '{"status":{"abort":true}}' || say "$rollout could not be told"
     done
-    "$here/smoke.sh" "$url" || say "and the old ones do not serve: see docs/runbooks"
+    for rollout in "${rollouts[@]}"; do
+        # Whoever was judged good is what one would go back to.
+        [[ "$(of "$rollout" .status.phase)" != Healthy ]] ||
+            say "$rollout stays with the new release, as workers and engines do: rollback.sh brings the one before"
+    done
+    "$here/smoke.sh" "$url" || say "and nobody serves: see docs/runbooks"
     exit 1
 }
 

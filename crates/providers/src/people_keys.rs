@@ -9,8 +9,10 @@
 //!
 //! Wrapped means: sealed under a key-encryption key, with firm and person authenticated, and named by that key's id, so that a
 //! wrong one is told from a damaged file. There may be several: all of them open, the last one wraps, and
-//! [`DirectoryKeys::rewrap`] puts what the others wrapped under it. All processes of an installation use one directory. An
-//! unwrapped key is remembered, and used only while its file is there: what one process destroys is gone for all others at once.
+//! [`DirectoryKeys::rewrap`] puts what the others wrapped under it. They come from whoever opens the directory, who is asked again
+//! whenever something is to be wrapped or a key is under one that is not known: so nobody has to be started anew for the next one,
+//! and nothing is left under one that is gone. All processes of an installation use one directory. An unwrapped key is
+//! remembered, and used only while its file is there: what one process destroys is gone for all others at once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -41,14 +43,36 @@ pub struct DirectoryKeys(Arc<Inner>);
 
 struct Inner {
     directory: PathBuf,
-    /// Every key-encryption key but the last, with its id.
-    older: Vec<Kek>,
-    /// The one that wraps.
-    kek: Kek,
+    read: Box<ReadKeks>,
+    keks: Mutex<Arc<Keks>>,
     remembered: Mutex<HashMap<(FirmId, Option<PersonId>), DataKey>>,
 }
 
+/// Reads the key-encryption keys as they are now, the one that wraps last.
+pub type ReadKeks = dyn Fn() -> Result<Vec<DataKey>, BoxError> + Send + Sync;
+
+/// The keys that wrap keys.
+struct Keks {
+    /// All but the last.
+    older: Vec<Kek>,
+    /// The one that wraps.
+    last: Kek,
+}
+
+impl Keks {
+    fn of(keks: Vec<DataKey>) -> Result<Self, KeysError> {
+        let mut older: Vec<Kek> = keks.into_iter().map(Kek::from).collect();
+        let last = older.pop().ok_or(KeysError::NoKek)?;
+        Ok(Self { older, last })
+    }
+
+    fn find(&self, id: &str) -> Option<&Kek> {
+        std::iter::once(&self.last).chain(&self.older).find(|kek| kek.id == id)
+    }
+}
+
 /// A key that wraps keys.
+#[derive(Clone)]
 struct Kek {
     id: String,
     key: DataKey,
@@ -61,6 +85,20 @@ impl From<DataKey> for Kek {
         hash.update(key.reveal());
         let digest = hex::encode(hash.finalize());
         Self { id: digest.get(..16).unwrap_or_default().to_owned(), key }
+    }
+}
+
+impl Kek {
+    fn wrapped(
+        &self,
+        what: &'static str,
+        firm: FirmId,
+        person: Option<PersonId>,
+        key: &DataKey,
+        rng: &dyn Rng,
+    ) -> Result<String, AppError> {
+        let sealed = self.key.seal(&About { what, firm, person }, key.reveal(), rng)?;
+        Ok(format!("{FORM} {} {}\n", self.id, hex::encode(sealed)))
     }
 }
 
@@ -91,26 +129,29 @@ pub enum KeysError {
     /// There is nothing to wrap keys under.
     #[error("no key-encryption key is given")]
     NoKek,
+    /// What wraps keys could not be read.
+    #[error("reading what wraps keys")]
+    Keks(#[source] BoxError),
 }
 
 impl DirectoryKeys {
-    /// Opens a directory, making it if it is not there. Of the key-encryption keys the last one wraps, and all of them open.
-    pub fn open(directory: &Path, keks: Vec<DataKey>) -> Result<Self, KeysError> {
+    /// Opens a directory, making it if it is not there.
+    pub fn open(directory: &Path, read: Box<ReadKeks>) -> Result<Self, KeysError> {
         let failed = |error| KeysError::Directory(directory.to_owned(), error);
         make_private(directory).map_err(failed)?;
         let mode = fs::metadata(directory).map_err(failed)?.permissions().mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(KeysError::Open(directory.to_owned(), mode));
         }
-        let mut older: Vec<Kek> = keks.into_iter().map(Kek::from).collect();
-        let kek = older.pop().ok_or(KeysError::NoKek)?;
+        let keks = Mutex::new(Arc::new(Keks::of(read().map_err(KeysError::Keks)?)?));
         let remembered = Mutex::default();
-        Ok(Self(Arc::new(Inner { directory: directory.to_owned(), older, kek, remembered })))
+        Ok(Self(Arc::new(Inner { directory: directory.to_owned(), read, keks, remembered })))
     }
 
-    /// Puts every key under the last key-encryption key. May run beside everybody else who uses the directory, if they know
-    /// that one too; ends at the first file that holds no key.
+    /// Puts every key under the last key-encryption key, beside everybody else who uses the directory. Ends at the first file that
+    /// holds no key.
     pub fn rewrap(&self, rng: &dyn Rng) -> Result<Rewrapped, BoxError> {
+        self.0.read_keks()?;
         let mut done = Rewrapped::default();
         for (firm, of_firm) in named::<FirmId>(&self.0.directory, "")? {
             let index = of_firm.join("index");
@@ -174,19 +215,31 @@ impl KeyStore for DirectoryKeys {
         rng: &dyn Rng,
     ) -> Result<(), AppError> {
         let doing = "keeping the key of a person";
-        let text = self.0.wrapped(KEY, firm, Some(person), key, rng)?;
-        self.work(doing, move |inner| {
+        let mut kek = self.work(doing, |inner| inner.read_keks()).await?;
+        let text = kek.wrapped(KEY, firm, Some(person), key, rng)?;
+        let put = move |inner: &Inner| {
             let file = inner.file(firm, person, "key");
             if inner.file(firm, person, "erased").exists() {
                 return Err(format!("{person:?} was erased").into());
             }
             if put_new(&file, text.as_bytes())? {
-                Ok(())
+                inner.read_keks()
             } else {
                 Err(format!("{person:?} has a key").into())
             }
-        })
-        .await
+        };
+        let mut last = self.work(doing, put).await?;
+        // Whoever puts everything under the next one may have passed this file by before it was there.
+        while last.id != kek.id {
+            kek = last;
+            let text = kek.wrapped(KEY, firm, Some(person), key, rng)?;
+            let put = move |inner: &Inner| {
+                put_instead(&inner.file(firm, person, "key"), text.as_bytes())?;
+                inner.read_keks()
+            };
+            last = self.work(doing, put).await?;
+        }
+        Ok(())
     }
 
     async fn destroy(&self, firm: FirmId, person: PersonId) -> Result<(), AppError> {
@@ -198,7 +251,8 @@ impl KeyStore for DirectoryKeys {
         if let Some(key) = self.0.recall(firm, None) {
             return Ok(key);
         }
-        let fresh = self.0.wrapped(INDEX, firm, None, &DataKey::random(rng), rng)?;
+        let kek = self.work(doing, |inner| inner.read_keks()).await?;
+        let fresh = kek.wrapped(INDEX, firm, None, &DataKey::random(rng), rng)?;
         self.work(doing, move |inner| {
             let file = inner.of_firm(firm).join("index");
             if !file.exists() {
@@ -311,18 +365,6 @@ impl Inner {
         Ok(())
     }
 
-    fn wrapped(
-        &self,
-        what: &'static str,
-        firm: FirmId,
-        person: Option<PersonId>,
-        key: &DataKey,
-        rng: &dyn Rng,
-    ) -> Result<String, AppError> {
-        let sealed = self.kek.key.seal(&About { what, firm, person }, key.reveal(), rng)?;
-        Ok(format!("{FORM} {} {}\n", self.kek.id, hex::encode(sealed)))
-    }
-
     fn unwrapped(
         &self,
         file: &Path,
@@ -333,14 +375,26 @@ impl Inner {
         Ok(self.opened(file, what, firm, person)?.0)
     }
 
-    /// A key with the key-encryption key that it was under.
+    /// Asks for the key-encryption keys again. Gives the one that wraps.
+    fn read_keks(&self) -> Result<Kek, BoxError> {
+        let keks = Keks::of((self.read)()?)?;
+        let last = keks.last.clone();
+        *self.keks.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(keks);
+        Ok(last)
+    }
+
+    fn keks(&self) -> Arc<Keks> {
+        Arc::clone(&self.keks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A key with the id of the key-encryption key that it was under.
     fn opened(
         &self,
         file: &Path,
         what: &'static str,
         firm: FirmId,
         person: Option<PersonId>,
-    ) -> Result<(DataKey, &Kek), BoxError> {
+    ) -> Result<(DataKey, String), BoxError> {
         let text = fs::read_to_string(file)?;
         let damaged = || format!("{} holds no key: put it back from a backup of the keys", file.display());
         let mut words = text.split_whitespace();
@@ -349,16 +403,20 @@ impl Inner {
             return Err(damaged().into());
         }
         let id = id.unwrap_or_default();
-        let mut keks = std::iter::once(&self.kek).chain(&self.older);
-        let kek = keks.find(|kek| kek.id == id).ok_or_else(|| {
-            let ours: Vec<&str> = self.older.iter().chain([&self.kek]).map(|kek| kek.id.as_str()).collect();
+        let mut keks = self.keks();
+        if keks.find(id).is_none() {
+            self.read_keks()?;
+            keks = self.keks();
+        }
+        let kek = keks.find(id).ok_or_else(|| {
+            let ours: Vec<&str> = keks.older.iter().chain([&keks.last]).map(|kek| kek.id.as_str()).collect();
             let (file, ours) = (file.display(), ours.join(", "));
             format!("{file} is wrapped under another key-encryption key ({id}) than those given ({ours})")
         })?;
         let sealed = hex::decode(sealed.unwrap_or_default()).map_err(|_| damaged())?;
         let opened = kek.key.open(&About { what, firm, person }, &sealed).map_err(|_| damaged())?;
         let key: &[u8; KEY_BYTES] = opened.as_slice().try_into().map_err(|_| damaged())?;
-        Ok((DataKey::from_bytes(key), kek))
+        Ok((DataKey::from_bytes(key), kek.id.clone()))
     }
 
     /// Puts one key under the last key-encryption key; whether it was not.
@@ -370,11 +428,12 @@ impl Inner {
         person: Option<PersonId>,
         rng: &dyn Rng,
     ) -> Result<bool, BoxError> {
-        let (key, kek) = self.opened(file, what, firm, person)?;
-        if kek.id == self.kek.id {
+        let (key, under) = self.opened(file, what, firm, person)?;
+        let keks = self.keks();
+        if under == keks.last.id {
             return Ok(false);
         }
-        let text = self.wrapped(what, firm, person, &key, rng)?;
+        let text = keks.last.wrapped(what, firm, person, &key, rng)?;
         put_instead(file, text.as_bytes())?;
         Ok(true)
     }
@@ -488,8 +547,13 @@ mod tests {
         DataKey::from_bytes(&[byte; KEY_BYTES])
     }
 
+    fn given(bytes: &[u8]) -> Box<ReadKeks> {
+        let bytes = bytes.to_vec();
+        Box::new(move || Ok(bytes.iter().map(|byte| kek(*byte)).collect()))
+    }
+
     fn open(directory: &TempDir) -> DirectoryKeys {
-        DirectoryKeys::open(&directory.path().join("people"), vec![kek(7)]).unwrap()
+        DirectoryKeys::open(&directory.path().join("people"), given(&[7])).unwrap()
     }
 
     async fn key(keys: &DirectoryKeys, name: &str) -> Option<Kept> {
@@ -591,7 +655,7 @@ mod tests {
         let said = async |keys: &DirectoryKeys, name: &str| {
             app::with_causes(&keys.keys(firm(), &[person(name)]).await.unwrap_err())
         };
-        let other = DirectoryKeys::open(&directory.path().join("people"), vec![kek(8)]).unwrap();
+        let other = DirectoryKeys::open(&directory.path().join("people"), given(&[8])).unwrap();
         assert!(said(&other, "ann").await.contains("another key-encryption key"));
         // A file under the name of somebody else.
         let (ann, bob) =
@@ -601,7 +665,7 @@ mod tests {
         fs::write(&bob, "").unwrap();
         assert!(said(&open(&directory), "bob").await.contains("holds no key"));
         fs::set_permissions(directory.path().join("people"), fs::Permissions::from_mode(0o750)).unwrap();
-        let refused = DirectoryKeys::open(&directory.path().join("people"), vec![kek(7)]).unwrap_err();
+        let refused = DirectoryKeys::open(&directory.path().join("people"), given(&[7])).unwrap_err();
         assert!(refused.to_string().contains("(mode 0750)"), "{refused}");
     }
 
@@ -609,8 +673,7 @@ mod tests {
     async fn another_key_encryption_key_takes_over_beside_everybody_who_reads() {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().join("people");
-        let with =
-            |keks: &[u8]| DirectoryKeys::open(&place, keks.iter().map(|byte| kek(*byte)).collect()).unwrap();
+        let with = |keks: &[u8]| DirectoryKeys::open(&place, given(keks)).unwrap();
         let (before, rng) = (with(&[7]), SeededRng::new(1));
         let ann = DataKey::random(&rng);
         before.create(firm(), person("ann"), &ann, &rng).await.unwrap();
@@ -635,7 +698,7 @@ mod tests {
         assert!(
             files(directory.path()).iter().all(|file| !file.display().to_string().contains("unfinished"))
         );
-        assert!(matches!(DirectoryKeys::open(&place, vec![]), Err(KeysError::NoKek)));
+        assert!(matches!(DirectoryKeys::open(&place, given(&[])), Err(KeysError::NoKek)));
     }
 
     #[test]
@@ -644,10 +707,15 @@ mod tests {
         let place = directory.path().join("people");
         let rng = SeededRng::new(1);
         let people: Vec<PersonId> = (0..64).map(|number| person(&format!("person {number}"))).collect();
-        let keys = |last: u8| DirectoryKeys::open(&place, (7..=last).map(kek).collect()).unwrap();
+        let keys = |last: u8| DirectoryKeys::open(&place, given(&(7..=last).collect::<Vec<u8>>())).unwrap();
         for (number, person) in people.iter().enumerate() {
             let first = keys(7);
-            let text = first.0.wrapped(KEY, firm(), Some(*person), &DataKey::random(&rng), &rng).unwrap();
+            let text = first
+                .0
+                .keks()
+                .last
+                .wrapped(KEY, firm(), Some(*person), &DataKey::random(&rng), &rng)
+                .unwrap();
             assert!(put_new(&first.0.file(firm(), *person, "key"), text.as_bytes()).unwrap(), "{number}");
         }
         std::thread::scope(|scope| {
@@ -668,5 +736,48 @@ mod tests {
             assert_eq!(matches!(found, Some(Kept::Destroyed)), erased, "{number}");
             assert_eq!(keys(39).0.file(firm(), *person, "key").exists(), !erased, "{number}");
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_runs_takes_the_next_key_encryption_key_when_it_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("people");
+        let there = Arc::new(Mutex::new(vec![7]));
+        let process = || {
+            let there = Arc::clone(&there);
+            let read = move || Ok(there.lock().unwrap().iter().map(|byte| kek(*byte)).collect());
+            DirectoryKeys::open(&place, Box::new(read)).unwrap()
+        };
+        let (one, two, rng) = (process(), process(), SeededRng::new(1));
+        one.create(firm(), person("ann"), &DataKey::random(&rng), &rng).await.unwrap();
+        *there.lock().unwrap() = vec![7, 8];
+        // The first wraps under it, and the second, which has not heard of it, reads that.
+        one.create(firm(), person("bob"), &DataKey::random(&rng), &rng).await.unwrap();
+        assert!(matches!(key(&two, "bob").await, Some(Kept::Here(_))));
+        process().rewrap(&rng).unwrap();
+        *there.lock().unwrap() = vec![8];
+        for keys in [&one, &two, &process()] {
+            assert!(matches!(key(keys, "ann").await, Some(Kept::Here(_))));
+        }
+        two.create(firm(), person("eve"), &DataKey::random(&rng), &rng).await.unwrap();
+        assert_eq!(process().rewrap(&rng).unwrap(), Rewrapped { anew: 0, already: 3 });
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_made_while_all_are_wrapped_anew_is_not_left_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let asked = Arc::new(Mutex::new(0));
+        let counted = Arc::clone(&asked);
+        // The next one comes between the choice of the one before and the file that is under it.
+        let read = move || {
+            let mut asked = counted.lock().unwrap();
+            *asked += 1;
+            Ok(if *asked < 3 { vec![kek(7)] } else { vec![kek(8)] })
+        };
+        let keys = DirectoryKeys::open(&directory.path().join("people"), Box::new(read)).unwrap();
+        let rng = SeededRng::new(1);
+        keys.create(firm(), person("ann"), &DataKey::random(&rng), &rng).await.unwrap();
+        let after = DirectoryKeys::open(&directory.path().join("people"), given(&[8])).unwrap();
+        assert!(matches!(key(&after, "ann").await, Some(Kept::Here(_))));
     }
 }

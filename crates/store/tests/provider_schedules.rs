@@ -875,9 +875,11 @@ impl Shop<'_> {
         let mut waiting: Vec<String> =
             sqlx::query_scalar(sql).fetch_all(&mut *self.street.looks.lock().await).await.unwrap();
         let blocked = self.blocked().await;
+        let given_back = self.given_back().await;
+        let stays = |payout: &Payout| blocked || given_back.contains(&payout.account);
         let moves = |payout: &Payout| match payout.state {
-            PayoutState::Approved => !blocked || payout.take_began_at.is_some(),
-            PayoutState::Reserved => !blocked,
+            PayoutState::Approved => !stays(payout) || payout.take_began_at.is_some(),
+            PayoutState::Reserved => !stays(payout),
             PayoutState::Requested | PayoutState::Taken | PayoutState::Sending | PayoutState::Sent => true,
             PayoutState::AwaitingIdentity
             | PayoutState::InReview
@@ -897,6 +899,22 @@ impl Shop<'_> {
 
     async fn blocked(&self) -> bool {
         !self.world().store.blocks(self.firm, self.trader).await.unwrap().is_empty()
+    }
+
+    /// Accounts that pay nothing any more, because what they cost was given back.
+    async fn given_back(&self) -> BTreeSet<AccountId> {
+        let sql = format!(
+            "select account.id from accounts account
+             join challenges challenge on challenge.id = account.challenge_id
+             join purchases paid on paid.id = challenge.purchase_id
+             where account.firm_id = '{}' and paid.state in ('refunded', 'charged_back')",
+            self.firm
+        );
+        let ids: Vec<uuid::Uuid> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .fetch_all(&mut *self.street.looks.lock().await)
+            .await
+            .unwrap();
+        ids.into_iter().map(AccountId::from_uuid).collect()
     }
 
     async fn payouts(&self) -> Vec<Payout> {

@@ -149,12 +149,28 @@ pub fn people_keys(keys_dir: &Path) -> anyhow::Result<DirectoryKeys> {
         );
         numbers.push(1);
     }
-    let keks = numbers.into_iter().map(|number| {
-        let kek = secret(keys_dir, &PEOPLE_KEK.named(number), &PEOPLE)?;
-        Ok(DataKey::from_bytes(&kek))
-    });
-    DirectoryKeys::open(&directory, keks.collect::<anyhow::Result<_>>()?)
-        .context("opening the keys of people")
+    if numbers == [1] {
+        secret(keys_dir, &PEOPLE_KEK.named(1), &PEOPLE)?;
+    }
+    let place = keys_dir.to_owned();
+    let read = move || people_keks(&place).map_err(anyhow::Error::into_boxed_dyn_error);
+    DirectoryKeys::open(&directory, Box::new(read)).context("opening the keys of people")
+}
+
+/// What wraps the keys of people, in order. One that is removed in this moment is none.
+fn people_keks(keys_dir: &Path) -> anyhow::Result<Vec<DataKey>> {
+    let mut keks = Vec::new();
+    for number in numbers(keys_dir, &PEOPLE_KEK)? {
+        let path = keys_dir.join(PEOPLE_KEK.named(number));
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            file => file.with_context(|| format!("opening {}", path.display()))?,
+        };
+        let kek =
+            read(&file, &PEOPLE).with_context(|| format!("reading {}, {}", path.display(), PEOPLE.is))?;
+        keks.push(DataKey::from_bytes(&kek));
+    }
+    Ok(keks)
 }
 
 /// Makes the next key that wraps the keys of people; whoever starts after this wraps under it. Gives the file's name.

@@ -174,19 +174,23 @@ async fn serve(part: Part, role: &Role, named: &BTreeMap<PathBuf, String>) -> an
         started = starting => started?,
         () = &mut stop => return Ok(Ended::Told),
     };
-    let for_secrets = tokio::select! {
-        () = stop => false,
-        () = rotation::changed(known, secrets, refused, &SystemRng) => true,
+    let good = tokio::select! {
+        () = &mut stop => None,
+        good = rotation::changed(known, secrets, refused, &SystemRng) => Some(good),
     };
-    end_at_second_signal();
-    let stopped = platform.stop().await;
-    if for_secrets {
-        if let Err(error) = stopped {
-            tracing::error!(error = %format!("{error:#}"), "this process did not stop well before it starts again");
-        }
-        return Ok(Ended::ForSecrets(listening.hand_on()));
+    let Some(good) = good else {
+        end_at_second_signal();
+        return platform.stop().await.map(|()| Ended::Told);
+    };
+    if let Err(error) = platform.stop().await {
+        tracing::error!(error = %format!("{error:#}"), "this process did not stop well before it starts again");
     }
-    stopped.map(|()| Ended::Told)
+    // Whoever told it to stop meanwhile is heard now, when everybody who was in has been answered.
+    tokio::select! {
+        biased;
+        () = stop => Ok(Ended::Told),
+        () = rotation::still_good(good, secrets) => Ok(Ended::ForSecrets(listening.hand_on())),
+    }
 }
 
 /// The files that hold this role's secrets: those that variables name, the keys, and those of providers of money.

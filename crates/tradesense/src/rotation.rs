@@ -75,13 +75,13 @@ impl Secrets {
     }
 }
 
-/// Ends once other secrets lie there than the known ones, and are found good.
+/// Ends once other secrets lie there than the known ones, and are found good. Gives the digest of what was found good.
 pub(crate) async fn changed(
     known: [u8; 32],
     find: impl Fn() -> Secrets,
     refused: Arc<AtomicBool>,
     rng: &dyn Rng,
-) {
+) -> [u8; 32] {
     let mut pause = LOOK;
     loop {
         tokio::time::sleep(pause).await;
@@ -100,16 +100,34 @@ pub(crate) async fn changed(
         if find().digest() != seen {
             continue;
         }
-        // Nothing lies between trying them and taking them: who changes them again meanwhile is tried too.
         match tried().await {
             Ok(()) => {
                 tracing::info!("other secrets are there and good: starting again with them");
-                return;
+                return seen;
             }
             Err(error) => {
                 refused.store(true, Ordering::Relaxed);
                 tracing::error!(error = %format!("{error:#}"), "other secrets are there and not good: the ones before stay in use");
                 pause = TRIED_AGAIN;
+            }
+        }
+    }
+}
+
+/// Ends at once if what was found good is still what lies there. Others that came while this process was stopping are tried first;
+/// it has nothing to go back to any more, so it waits until they are good.
+pub(crate) async fn still_good(good: [u8; 32], find: impl Fn() -> Secrets) {
+    let mut good = good;
+    loop {
+        let seen = find().digest();
+        if seen == good {
+            return;
+        }
+        match tried().await {
+            Ok(()) => good = seen,
+            Err(error) => {
+                tracing::error!(error = %format!("{error:#}"), "secrets were changed once more, and are not good: waiting");
+                tokio::time::sleep(LOOK).await;
             }
         }
     }

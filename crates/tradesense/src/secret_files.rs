@@ -52,15 +52,23 @@ pub fn named(
     files.collect()
 }
 
-/// The command that is called, and how many words call it, this program's name among them. They stand first: no option of ours comes
-/// before them.
-fn called<'a>(mut command: &'a Command, args: &[OsString]) -> (&'a Command, usize) {
-    let mut words = 1_usize;
-    while let Some(inner) =
-        args.get(words).and_then(|word| word.to_str()).and_then(|word| command.find_subcommand(word))
-    {
-        command = inner;
-        words = words.saturating_add(1);
+/// The command that is called, and how many words call it, this program's name and options before the command among them.
+fn called<'a>(top: &'a Command, args: &[OsString]) -> (&'a Command, usize) {
+    let (mut command, mut words, mut at) = (top, 1_usize, 1_usize);
+    while let Some(word) = args.get(at).and_then(|word| word.to_str()) {
+        at = at.saturating_add(1);
+        if let Some(inner) = command.find_subcommand(word) {
+            command = inner;
+            words = at;
+            continue;
+        }
+        // An option that may stand before the command; its value is the next word, unless it stands with it or there is none.
+        let Some(option) = word.strip_prefix("--") else { break };
+        let (name, is_whole) = option.split_once('=').map_or((option, false), |(name, _)| (name, true));
+        let Some(known) = top.get_arguments().find(|known| known.get_long() == Some(name)) else { break };
+        if !is_whole && known.get_action().takes_values() {
+            at = at.saturating_add(1);
+        }
     }
     (command, words)
 }
@@ -91,6 +99,8 @@ mod tests {
 
     #[derive(Debug, Parser)]
     struct Cli {
+        #[arg(long, global = true)]
+        log_format: Option<String>,
         #[command(subcommand)]
         command: Only,
     }
@@ -129,6 +139,25 @@ mod tests {
             assert!(parsed.contains(part), "{part} in {parsed}");
         }
         assert_eq!(args.get(1), Some(&OsString::from("api")));
+    }
+
+    #[test]
+    fn options_before_the_command_take_no_secret_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("url");
+        std::fs::write(&file, "postgres://login:s3cret@db/x\n").unwrap();
+        let variable = |name: &str| (name == "DATABASE_URL_FILE").then(|| file.clone().into_os_string());
+        for before in [&["--log-format", "ecs"][..], &["--log-format=ecs"], &[]] {
+            let args = words(
+                &[&["tradesense"], before, &["api", "--keys-dir", "api", "--redis-url", "redis://queue"]]
+                    .concat(),
+            );
+            assert_eq!(named(&Cli::command(), &args, variable).len(), 1, "{before:?}");
+            let args = with_files(&Cli::command(), args, variable).unwrap();
+            let matches = Cli::command().try_get_matches_from(args.clone()).unwrap();
+            let parsed = format!("{:?}", Cli::from_arg_matches(&matches).unwrap());
+            assert!(parsed.contains("postgres://login:s3cret@db/x\""), "{parsed}");
+        }
     }
 
     #[test]

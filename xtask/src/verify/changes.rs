@@ -69,7 +69,7 @@ fn put_in_pods() -> Vec<(&'static str, Value)> {
         ("*spec.topologySpreadConstraints.0.labelSelector", json!({"matchLabels": {"app": "other"}})),
         ("*spec.containers.0.args.0", json!("serve")),
         ("*spec.containers.0.args.1", json!("--connection")),
-        ("*spec.containers.0.env.7.value", json!("/run/secrets/tradesense/elsewhere")),
+        ("*spec.containers.0.env.9.value", json!("/run/secrets/tradesense/elsewhere")),
     ]
 }
 

@@ -661,7 +661,8 @@ fn references_of_pods(
                 }
             }
             // A secret that is told in a file: the file has to be one of those that are mounted.
-            let (value, is_file) = (str_at(variable, "value"), name.ends_with("_FILE"));
+            let value = str_at(variable, "value");
+            let is_file = name.ends_with("_FILE");
             let found = value.rsplit_once('/').is_some_and(|(folder, key)| {
                 let mount =
                     list(container, "volumeMounts").find(|mount| str_at(mount, "mountPath") == folder);

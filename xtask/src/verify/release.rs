@@ -236,6 +236,7 @@ pub(crate) fn rehearsal() -> Checked {
             "kubectl apply --server-side --field-manager=release",
             "kubectl --namespace tradesense wait backup/before-0123456789ab",
             "apply production-eu",
+            "kubectl --namespace tradesense wait rollout/tradesense-api --for=jsonpath={.status.observedGeneration}=7",
             "kubectl --namespace tradesense wait rollout/tradesense-api --for=jsonpath={.status.phase}=Paused",
         ];
         must(in_order(&asked, &order), format!("the order is {asked:#?}"));
@@ -273,6 +274,13 @@ pub(crate) fn rehearsal() -> Checked {
             !said.well && !asked.iter().any(|line| line.contains("rollout/")),
             format!("after applying failed: {asked:#?}"),
         );
+        // The status of the release before says nothing.
+        let seen = "kubectl --namespace tradesense wait rollout/tradesense-api --for=jsonpath={.status.observedGeneration}";
+        let (said, asked) = deploy(&stage, "staging", seen)?;
+        must(
+            !said.well && !asked.iter().any(|line| line.contains(".status.phase")),
+            format!("before the change was taken up: {asked:#?}"),
+        );
         for wrong in [
             &["production-eu", "ghcr.io/tradesense/tradesense:1.0.0", COMMIT][..],
             &["nowhere", IMAGE, COMMIT],
@@ -303,6 +311,19 @@ pub(crate) fn rehearsal() -> Checked {
             let (said, asked) = finish(fails, verdicts)?;
             must(!said.well && aborted(&asked), format!("after {what}: {} {asked:#?}", said.text));
         }
+
+        // Back to the release before: brought there and promoted like any other.
+        let back = ["production-eu", "https://app.tradesense.example", IMAGE, COMMIT];
+        let good = "Paused,Paused,Healthy Successful,Healthy Successful";
+        let (said, asked) = stage.play("rollback.sh", &back, "", good)?;
+        must(
+            said.well
+                && in_order(
+                    &asked,
+                    &["cosign verify --", "apply production-eu", "kubectl --namespace tradesense patch"],
+                ),
+            format!("going back: {} {asked:#?}", said.text),
+        );
 
         // Building and signing name digests only.
         let out = stage.dir.path().join("digests");
@@ -415,6 +436,7 @@ line="$(basename "$0") $*"
 [[ "$line" == curl* || "$line" == sleep* ]] || tr '\n' ' ' <<<"$line" | sed 's/ *$/\n/' >>"$FAKES/asked"
 if [[ -n "$FAILS" && "$line" == "$FAILS"* ]]; then exit 1; fi
 case "$line" in
+"kubectl --namespace tradesense get rollout"*metadata.generation*) echo 7 ;;
 "kubectl --namespace tradesense get rollout"*)
     head -n 1 "$FAKES/verdicts"
     if (($(wc -l <"$FAKES/verdicts") > 0)); then sed -i 1d "$FAKES/verdicts"; fi ;;

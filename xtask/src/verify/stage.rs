@@ -110,7 +110,10 @@ impl Stage {
             member.arg("--keys-dir").arg(dir.join("api"));
         }
         member.args(["--ops-port", &ops_text]).arg("--data-dir").arg(dir.join(role));
-        member.env("DATABASE_URL", &self.owner).env("REDIS_URL", &self.redis_url);
+        // From a file, as where it is run: how old such a file is, is a figure.
+        let url = dir.join("database-url");
+        fs::write(&url, &self.owner).map_err(Failure::of("write the URL of the database"))?;
+        member.env("DATABASE_URL_FILE", url).env("REDIS_URL", &self.redis_url);
         member.env("TRADESENSE_LOG", "info").env("TRADESENSE_LOG_FORMAT", "ecs");
         log_to(&mut member, &log)?;
         let mut server = Server::start(&mut member)?;

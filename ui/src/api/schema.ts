@@ -1509,6 +1509,23 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/v1/payout-methods": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Ways in which this firm sends payouts. */
+    get: operations["payout_methods"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/v1/payout-reviews": {
     parameters: {
       query?: never;
@@ -2607,6 +2624,11 @@ export interface components {
       floating: string;
       /** @description Every floor. */
       floors: components["schemas"]["Floor"][];
+      /**
+       * @description Whether it is on hold because a payment for its challenge is disputed: it opens nothing, is not paid, does not grow and
+       *     passes no phase until the hold ends. Closing, cancelling and moving exits is possible, and every rule goes on.
+       */
+      held: boolean;
       /** @description Its id. */
       id: string;
       /** @description Balance at opening. */
@@ -4652,7 +4674,13 @@ export interface components {
      * @description Why an order ended without a fill.
      * @enum {string}
      */
-    OrderReason: "by_trader" | "account_ended" | "account_locked" | "insufficient_margin" | "against_rule";
+    OrderReason:
+      | "by_trader"
+      | "account_ended"
+      | "account_locked"
+      | "account_held"
+      | "insufficient_margin"
+      | "against_rule";
     /**
      * @description Where an order stands.
      * @enum {string}
@@ -5429,6 +5457,11 @@ export interface components {
      * @enum {string}
      */
     PayoutMethod: "stripe" | "paypal" | "bank_file" | "manual";
+    /** @description Where payouts can go. */
+    PayoutMethods: {
+      /** @description All ways; none if the firm pays nobody at present. */
+      methods: components["schemas"]["PayoutMethod"][];
+    };
     /** @description Why payouts go on. */
     PayoutRelease: {
       /** @description In 1 to 500 characters. */
@@ -5644,6 +5677,7 @@ export interface components {
     Problem: {
       /** @enum {string} */
       code:
+        | "account_held"
         | "account_locked"
         | "account_not_active"
         | "body_too_large"
@@ -6697,6 +6731,7 @@ export interface components {
         "application/problem+json": {
           /** @enum {string} */
           code:
+            | "account_held"
             | "account_locked"
             | "account_not_active"
             | "body_too_large"
@@ -9127,6 +9162,27 @@ export interface operations {
       401: components["responses"]["ProblemBody"];
       403: components["responses"]["ProblemBody"];
       404: components["responses"]["ProblemBody"];
+    };
+  };
+  payout_methods: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PayoutMethods"];
+        };
+      };
+      401: components["responses"]["ProblemBody"];
+      503: components["responses"]["ProblemBody"];
     };
   };
   payout_queue: {

@@ -48,9 +48,9 @@ export function OnHold() {
       <div>
         <h2>This account is on hold</h2>
         <p>
-          A payment for this challenge is disputed. Until that is settled no position can be opened, nothing is
-          paid out and the phase cannot be passed. Positions can be closed, their stops moved, and every rule of
-          the program still applies.
+          A payment for this challenge is disputed. Until that is settled no position can be opened, nothing
+          is paid out and the phase cannot be passed. Positions can be closed, their stops moved, and every
+          rule of the program still applies.
         </p>
       </div>
     </section>

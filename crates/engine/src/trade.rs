@@ -18,14 +18,15 @@ impl Step<'_> {
     /// Carries a command out and settles what it changed. A refusal changes nothing.
     pub(crate) fn carry_out(&mut self, act: &Act) -> Result<Outcome, EngineError> {
         if !self.is_active() {
-            return match act {
-                Act::Payout { .. } if self.pays_after_breach() && self.held.account.held => {
-                    Ok(Err(Refusal::Held))
-                }
-                Act::Payout { amount } if self.pays_after_breach() => self.pay(*amount),
-                Act::Hold { held } => Ok(self.hold(*held)),
-                _ => Ok(Err(Refusal::AccountNotActive)),
-            };
+            if let Act::Hold { held } = act {
+                return Ok(self.hold(*held));
+            }
+            if let Act::Payout { amount } = act
+                && self.pays_after_breach()
+            {
+                return if self.held.account.held { Ok(Err(Refusal::Held)) } else { self.pay(*amount) };
+            }
+            return Ok(Err(Refusal::AccountNotActive));
         }
         let outcome = match act {
             Act::Place(_) | Act::Promote | Act::Payout { .. } | Act::Grow if self.held.account.held => {

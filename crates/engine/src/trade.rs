@@ -19,7 +19,7 @@ impl Step<'_> {
     pub(crate) fn carry_out(&mut self, act: &Act) -> Result<Outcome, EngineError> {
         if !self.is_active() {
             if let Act::Hold { held } = act {
-                return Ok(self.hold(*held));
+                return Ok(Ok(self.hold(*held)));
             }
             if let Act::Payout { amount } = act
                 && self.pays_after_breach()
@@ -33,7 +33,7 @@ impl Step<'_> {
                 Err(Refusal::Held)
             }
             // What waited for the end of a hold is looked at when this is settled.
-            Act::Hold { held } => self.hold(*held),
+            Act::Hold { held } => Ok(self.hold(*held)),
             Act::Promote => {
                 self.judge_pass(true)?;
                 let passed = self.held.account.status == crate::Status::Passed;
@@ -132,7 +132,7 @@ impl Step<'_> {
     }
 
     /// Puts the account on hold, so that nothing opens on it any more, or lets it go. Says nothing if it is so already.
-    fn hold(&mut self, held: bool) -> Outcome {
+    fn hold(&mut self, held: bool) -> Done {
         if self.held.account.held != held {
             self.account().held = held;
             self.emit(What::Held { held });
@@ -140,7 +140,7 @@ impl Step<'_> {
                 self.take_orders_back(OrderState::AccountHeld);
             }
         }
-        Ok(Done::Noted)
+        Done::Noted
     }
 
     fn cancel(&mut self, ticket: Ticket) -> Outcome {

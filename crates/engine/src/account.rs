@@ -60,6 +60,9 @@ pub struct Account {
     pub phase: usize,
     /// Whether it trades.
     pub status: Status,
+    /// Whether it is on hold: it opens nothing, is not paid, does not grow and passes no phase.
+    #[serde(default)]
+    pub held: bool,
     /// Closed results; whole minor units.
     pub balance: Amount,
     /// What the rules remember.
@@ -219,6 +222,8 @@ pub enum OrderState {
     HeldBack,
     /// Fired, but a rule refuses the position.
     AgainstRule,
+    /// Taken back because the account was put on hold.
+    AccountHeld,
 }
 
 impl OrderState {
@@ -227,7 +232,7 @@ impl OrderState {
         match self {
             Self::Working => "working",
             Self::Filled => "filled",
-            Self::Cancelled | Self::AccountEnded | Self::HeldBack => "cancelled",
+            Self::Cancelled | Self::AccountEnded | Self::HeldBack | Self::AccountHeld => "cancelled",
             Self::NoMargin | Self::AgainstRule => "rejected",
         }
     }
@@ -239,6 +244,7 @@ impl OrderState {
             Self::Cancelled => Some("by_trader"),
             Self::AccountEnded => Some("account_ended"),
             Self::HeldBack => Some("account_locked"),
+            Self::AccountHeld => Some("account_held"),
             Self::NoMargin => Some("insufficient_margin"),
             Self::AgainstRule => Some("against_rule"),
         }
@@ -349,7 +355,7 @@ impl Account {
     /// A copy for those who store or show it: its answers are in the journal.
     #[must_use]
     pub fn without_answers(&self) -> Self {
-        let Self { firm, id, challenge, phase, status, balance, next, closed_at, .. } = *self;
+        let Self { firm, id, challenge, phase, status, held, balance, next, closed_at, .. } = *self;
         Self {
             firm,
             id,
@@ -357,6 +363,7 @@ impl Account {
             version: self.version.clone(),
             phase,
             status,
+            held,
             balance,
             track: self.track.clone(),
             positions: self.positions.clone(),

@@ -83,6 +83,13 @@ pub enum Act {
     },
     /// Tells the account of the firm's calendar of releases; those of before are forgotten.
     Calendar(Vec<NewsEvent>),
+    /// Holds the account, or lets it go again; doing it twice changes nothing. A held account opens nothing, is not paid,
+    /// does not grow and passes no phase. What it has may be closed and cancelled, and every rule goes on. One that has
+    /// ended may be held, too: some programs pay after the end.
+    Hold {
+        /// Whether it is held from now on.
+        held: bool,
+    },
 }
 
 /// A price that is kept, removed or set.
@@ -213,6 +220,9 @@ pub enum Refusal {
     /// The account has ended.
     #[error("the account no longer trades")]
     AccountNotActive,
+    /// The account is on hold.
+    #[error("the account is on hold")]
+    Held,
     /// The phase is not passed yet.
     #[error("the phase is not passed yet")]
     NotPassed,
@@ -270,6 +280,7 @@ impl Refusal {
             Self::KeyReused => "idempotency_key_reused",
             Self::UnknownProgram | Self::UnknownAccount => "not_found",
             Self::AccountNotActive => "account_not_active",
+            Self::Held => "account_held",
             Self::NotPassed => "not_passed",
             Self::PayoutRefused => "payout_refused",
             Self::NotGrowing => "not_growing",

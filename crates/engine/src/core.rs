@@ -426,7 +426,8 @@ impl Engine {
             | Act::Payout { .. }
             | Act::Grow
             | Act::Override { .. }
-            | Act::Calendar(_)) => {
+            | Act::Calendar(_)
+            | Act::Hold { .. }) => {
                 let mut outcome = Err(Refusal::UnknownAccount);
                 self.step(command.account, at, Cause::Command, events, |step| {
                     outcome = step.carry_out(act)?;
@@ -463,6 +464,7 @@ impl Engine {
             version: open.version.clone(),
             phase: open.phase,
             status: Status::Active,
+            held: false,
             balance: initial,
             track,
             positions: BTreeMap::new(),

@@ -39,6 +39,11 @@ pub enum What {
     Verdict(Box<Verdict>),
     /// Another rule holds for the account in place of its program's.
     Override(Override),
+    /// The account is on hold from now on, or no longer.
+    Held {
+        /// Whether it is.
+        held: bool,
+    },
 }
 
 /// Another rule that holds for one account.

@@ -46,8 +46,12 @@ impl Step<'_> {
         Ok(true)
     }
 
-    /// Passes the phase if everything it asks for holds, and it need not be asked or was.
+    /// Passes the phase if everything it asks for holds, and it need not be asked or was. An account on hold waits: it is
+    /// looked at again when it is let go.
     pub(crate) fn judge_pass(&mut self, asked: bool) -> Result<(), EngineError> {
+        if self.held.account.held {
+            return Ok(());
+        }
         if self.held.phase.promotion == Promotion::OnRequest && !asked || !self.has_passed()? {
             return Ok(());
         }

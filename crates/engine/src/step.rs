@@ -190,7 +190,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn take_orders_back(&mut self, state: OrderState) {
+    pub(crate) fn take_orders_back(&mut self, state: OrderState) {
         let at = self.at;
         for mut order in std::mem::take(&mut self.account().orders).into_values() {
             order.state = state;

@@ -18,14 +18,22 @@ impl Step<'_> {
     /// Carries a command out and settles what it changed. A refusal changes nothing.
     pub(crate) fn carry_out(&mut self, act: &Act) -> Result<Outcome, EngineError> {
         if !self.is_active() {
+            if let Act::Hold { held } = act {
+                return Ok(Ok(self.hold(*held)));
+            }
             if let Act::Payout { amount } = act
                 && self.pays_after_breach()
             {
-                return self.pay(*amount);
+                return if self.held.account.held { Ok(Err(Refusal::Held)) } else { self.pay(*amount) };
             }
             return Ok(Err(Refusal::AccountNotActive));
         }
         let outcome = match act {
+            Act::Place(_) | Act::Promote | Act::Payout { .. } | Act::Grow if self.held.account.held => {
+                Err(Refusal::Held)
+            }
+            // What waited for the end of a hold is looked at when this is settled.
+            Act::Hold { held } => Ok(self.hold(*held)),
             Act::Promote => {
                 self.judge_pass(true)?;
                 let passed = self.held.account.status == crate::Status::Passed;
@@ -121,6 +129,18 @@ impl Step<'_> {
         }
         self.holdings_changed = true;
         Ok(Ok(Done::Order(order.ticket)))
+    }
+
+    /// Puts the account on hold, so that nothing opens on it any more, or lets it go. Says nothing if it is so already.
+    fn hold(&mut self, held: bool) -> Done {
+        if self.held.account.held != held {
+            self.account().held = held;
+            self.emit(What::Held { held });
+            if held {
+                self.take_orders_back(OrderState::AccountHeld);
+            }
+        }
+        Done::Noted
     }
 
     fn cancel(&mut self, ticket: Ticket) -> Outcome {

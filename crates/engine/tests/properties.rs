@@ -71,6 +71,10 @@ enum Deed {
         pick: u8,
         distance: u16,
     },
+    Hold {
+        who: u8,
+        held: bool,
+    },
     Retry {
         pick: u8,
     },
@@ -89,6 +93,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (0..4_u8, any::<u8>()).prop_map(|(who, pick)| Deed::Cancel { who, pick }),
         1 => (0..4_u8, any::<u8>(), 1..400_u16).prop_map(|(who, pick, distance)| Deed::Exits { who, pick, distance }),
         1 => (0..4_u8, any::<u8>(), 1..400_u16).prop_map(|(who, pick, distance)| Deed::Move { who, pick, distance }),
+        1 => (0..4_u8, prop::bool::weighted(0.3)).prop_map(|(who, held)| Deed::Hold { who, held }),
         1 => any::<u8>().prop_map(|pick| Deed::Retry { pick }),
         1 => Just(Deed::Nothing),
     ]
@@ -309,6 +314,7 @@ fn record_over(history: &[(i64, Deed)], programs: &[Program]) -> Recorded {
                 };
                 command(account(*who).id, &key, act)
             }),
+            Deed::Hold { who, held } => Some(command(account(*who).id, &key, Act::Hold { held: *held })),
             Deed::Retry { pick } => {
                 // A retry brings no time with it; here somebody else does.
                 tell(&mut engine, now, Input::Clock, &mut recorded);
@@ -880,7 +886,8 @@ proptest! {
             for (id, account) in &mut naive {
                 let about: Vec<_> = said.iter().filter(|event| event.account == *id).collect();
                 if account.over {
-                    prop_assert!(about.is_empty(), "an ended account spoke at input {}", index);
+                    let spoke = about.iter().any(|event| !matches!(event.what, What::Held { .. }));
+                    prop_assert!(!spoke, "an ended account spoke at input {}", index);
                     continue;
                 }
                 let expected = account.follow(*now, matches!(input, Input::Quotes(..)), &old, &prices, &about);
@@ -936,12 +943,16 @@ proptest! {
         let mut booked: BTreeMap<AccountId, Amount> = BTreeMap::new();
         let mut floors: BTreeMap<(AccountId, usize), Amount> = BTreeMap::new();
         let mut over = BTreeSet::new();
+        let mut on_hold = BTreeSet::new();
         for (now, input) in &recorded.inputs {
             let mut said = Vec::new();
             engine.apply(*now, input, &mut said).unwrap();
             for event in &said {
                 let id = event.account;
-                prop_assert!(!over.contains(&id), "{:?} after the end", event);
+                let held = on_hold.contains(&id);
+                // One that has ended can be held and let go all the same.
+                let of_hold = matches!(event.what, What::Held { .. });
+                prop_assert!(of_hold || !over.contains(&id), "{:?} after the end", event);
                 prop_assert!(event.at <= *now);
                 match &event.what {
                     What::Entry(entry) => {
@@ -955,6 +966,8 @@ proptest! {
                         }
                     }
                     What::Fill(fill) => {
+                        let opens = matches!(fill.reason, FillReason::Market | FillReason::Limit | FillReason::Stop);
+                        prop_assert!(!held || !opens, "{:?} on hold", fill);
                         let sum = fills.entry(id).or_default();
                         *sum = sum.plus(fill.profit).unwrap().minus(fill.commission).unwrap();
                     }
@@ -963,7 +976,15 @@ proptest! {
                         prop_assert_eq!(position.closed_at.is_some(), position.quantity == Quantity(0));
                         prop_assert!(position.closed_at.is_none() || position.margin == Amount::ZERO);
                     }
-                    What::Opened | What::Order(_) | What::Reset(_) | What::Verdict(_) | What::Override(_) => {}
+                    What::Verdict(verdict) => {
+                        let passes = matches!(verdict.kind, VerdictKind::Pass | VerdictKind::Payout);
+                        prop_assert!(!held || !passes, "{:?} on hold", verdict);
+                    }
+                    What::Held { held: from_now } => {
+                        prop_assert_ne!(held, *from_now, "said twice");
+                        if *from_now { on_hold.insert(id) } else { on_hold.remove(&id) };
+                    }
+                    What::Opened | What::Order(_) | What::Reset(_) | What::Override(_) => {}
                 }
             }
             for event in &said {
@@ -974,6 +995,8 @@ proptest! {
             for account in engine.accounts() {
                 let id = account.id;
                 prop_assert_eq!(account.status != Status::Active, over.contains(&id));
+                prop_assert_eq!(account.held, on_hold.contains(&id));
+                prop_assert!(!account.held || account.orders.is_empty());
                 prop_assert_eq!(account.balance, balances[&id].1);
                 let change = account.balance.minus(account.track.initial).unwrap();
                 prop_assert_eq!(change, fills.get(&id).copied().unwrap_or_default());
@@ -1029,7 +1052,7 @@ fn histories_reach_every_kind_of_event() {
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
-    for _ in 0..96 {
+    for _ in 0..160 {
         let recorded = record(&history().new_tree(&mut runner).unwrap().current());
         for event in recorded.said.concat() {
             let word = match &event.what {
@@ -1087,6 +1110,7 @@ fn histories_reach_every_kind_of_event() {
         "quantity_out_of_range fresh",
         "insufficient_margin fresh",
         "account_not_active fresh",
+        "account_held fresh",
         "instrument_not_in_program fresh",
         "done again",
     ] {

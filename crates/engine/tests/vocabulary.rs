@@ -790,3 +790,95 @@ fn a_receipt_with_altered_facts_does_not_prove() {
     bare.floors.clear();
     assert!(forged(bare).is_err());
 }
+
+#[test]
+fn a_held_account_opens_nothing_and_may_close_until_it_is_let_go() {
+    let phase =
+        r#"rules = [{ kind = "max_loss", trail = "static", limit = { amount = "5000" }, breach = "below" }]"#;
+    let (mut desk, account) = desk(phase);
+    buy(&mut desk, account, "1").unwrap();
+    desk.limit(account, Side::Buy, "1", "EURUSD", "1.09000");
+    let hold = |held| Act::Hold { held };
+    assert_eq!(desk.tell_under("hold", account, hold(true)), (Ok(Done::Noted), true));
+    assert!(desk.account(account).held && desk.account(account).orders.is_empty());
+    let last = desk.events.last().unwrap();
+    let taken_back = matches!(&last.what, What::Order(order) if order.state == OrderState::AccountHeld);
+    assert!(taken_back, "{last:?}");
+    let holds = |desk: &Desk| desk.events.iter().filter(|it| matches!(it.what, What::Held { .. })).count();
+    // Again under its key, and under another one.
+    assert_eq!(desk.tell_under("hold", account, hold(true)), (Ok(Done::Noted), false));
+    assert_eq!(desk.tell(account, hold(true)), Ok(Done::Noted));
+    assert_eq!(holds(&desk), 1);
+
+    assert_eq!(buy(&mut desk, account, "1"), Err(Refusal::Held));
+    assert_eq!(Refusal::Held.code(), "account_held");
+    for act in [Act::Promote, Act::Payout { amount: None }, Act::Grow] {
+        assert_eq!(desk.tell(account, act), Err(Refusal::Held));
+    }
+    flat(&mut desk, "1.08000");
+    assert_eq!(desk.account(account).positions.len(), 1, "the order was taken back");
+    let position = *desk.account(account).positions.keys().next().unwrap();
+    let stop_loss = Change::Set(desk.points("EURUSD", "1.07000"));
+    let exits = Act::ChangePosition { position, stop_loss, take_profit: Change::Keep };
+    assert_eq!(desk.tell(account, exits), Ok(Done::Position(position)));
+    assert_eq!(desk.close_part(account, position, "0.5"), Ok(Done::Position(position)));
+
+    assert_eq!(desk.tell(account, hold(false)), Ok(Done::Noted));
+    assert_eq!(desk.tell(account, hold(false)), Ok(Done::Noted));
+    assert_eq!(holds(&desk), 2);
+    assert!(!desk.account(account).held);
+    buy(&mut desk, account, "1").unwrap();
+    assert_eq!(desk.account(account).positions.len(), 2);
+}
+
+#[test]
+fn every_rule_goes_on_while_an_account_is_held() {
+    let phase = r#"
+      rules = [{ kind = "daily_loss", reference = "balance", limit = { amount = "1000" }, breach = "below" }]
+      [phases.payout]
+      split = "80"
+      after_breach = { rules = ["daily_loss"], share = "50", claim_days = 7 }
+    "#;
+    let (mut desk, account) = desk(phase);
+    buy(&mut desk, account, "1").unwrap();
+    flat(&mut desk, "1.13000");
+    let position = *desk.account(account).positions.keys().next().unwrap();
+    desk.close(account, position);
+    desk.wait_until("2026-01-06T10:00:00Z");
+    flat(&mut desk, "1.13000");
+    buy(&mut desk, account, "1").unwrap();
+    desk.tell(account, Act::Hold { held: true }).unwrap();
+    flat(&mut desk, "1.11999");
+    assert_eq!(desk.account(account).status, Status::Breached);
+    assert_eq!(desk.tell(account, Act::Payout { amount: None }), Err(Refusal::Held), "the share waits, too");
+    assert_eq!(buy(&mut desk, account, "1"), Err(Refusal::AccountNotActive));
+    assert_eq!(desk.tell(account, Act::Hold { held: false }), Ok(Done::Noted));
+    assert_eq!(desk.tell(account, Act::Payout { amount: None }), Ok(Done::Paid(money("999.50"))));
+}
+
+#[test]
+fn a_phase_that_would_pass_by_itself_waits_for_the_end_of_the_hold() {
+    let phase = r#"
+      rules = [{ kind = "profit_target", limit = { amount = "500" }, flat = false, of = "equity" }]
+      [[phases]]
+      name = "Funded"
+      rules = [{ kind = "max_loss", trail = "static", limit = { amount = "5000" }, breach = "below" }]
+    "#;
+    let (mut desk, account) = desk(phase);
+    buy(&mut desk, account, "1").unwrap();
+    desk.tell(account, Act::Hold { held: true }).unwrap();
+    flat(&mut desk, "1.10600");
+    flat(&mut desk, "1.10700");
+    assert_eq!(desk.account(account).status, Status::Active);
+    assert_eq!(desk.tell(account, Act::Promote), Err(Refusal::Held));
+    let before = desk.clone();
+    assert_eq!(desk.tell(account, Act::Hold { held: false }), Ok(Done::Noted));
+    assert_eq!(desk.account(account).status, Status::Passed);
+    assert_eq!(desk.engine.accounts().count(), 2, "the next phase is open");
+
+    // What was reached meanwhile and is lost again by then has not passed.
+    let mut desk = before;
+    flat(&mut desk, "1.10400");
+    assert_eq!(desk.tell(account, Act::Hold { held: false }), Ok(Done::Noted));
+    assert_eq!(desk.account(account).status, Status::Active);
+}

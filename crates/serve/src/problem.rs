@@ -11,6 +11,7 @@ use utoipa::{ToResponse, ToSchema};
 
 /// Every code with its status and title. Each has a page `docs/errors/<code>.md`; a test compares the two lists.
 pub const CODES: &[(&str, u16, &str)] = &[
+    ("account_held", 409, "The account is on hold"),
     ("account_locked", 409, "The account is locked until the next reset"),
     ("account_not_active", 409, "The account no longer trades"),
     ("body_too_large", 413, "The body is too large"),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use app::AppError;
 use app::disputes::{
-    Answer, AnswerKind, AnswerState, Change, Decide, Decided, Dispute, DisputeStore, Hold, Level, Rate,
-    Records, STATES, Stand, Traded, word,
+    Answer, AnswerKind, AnswerState, Change, Decide, Decided, Dispute, DisputeStore, Hold, HoldStore, Level,
+    Rate, Records, STATES, Stand, Traded, word,
 };
 use app::ledger::Provider;
 use app::payments::port::DisputeState;
@@ -323,6 +323,49 @@ impl DisputeStore for Store {
     async fn looked(&self, audit: &AuditEntry) -> Result<(), AppError> {
         let tx = self.begin(audit.firm).await?;
         finish(tx, audit, &[]).await
+    }
+}
+
+#[async_trait]
+impl HoldStore for Store {
+    async fn misheld(&self, firm: FirmId, most: i64) -> Result<Vec<(AccountId, bool)>, AppError> {
+        let mut tx = self.begin(firm).await?;
+        let rows = sqlx::query!(
+            r#"with disputed as (
+                   select dispute.purchase_id as id
+                   from payout_blocks block
+                   join disputes dispute
+                     on dispute.firm_id = block.firm_id
+                    and dispute.id = case when block.cause like 'dispute:%' then substr(block.cause, 9)::uuid end
+                   where block.firm_id = $1
+               ), wanted as (
+                   select challenge.id
+                   from disputed
+                   join challenges challenge on challenge.firm_id = $1 and challenge.purchase_id = disputed.id
+                   union
+                   select challenge.id
+                   from disputed
+                   join purchases again
+                     on again.firm_id = $1 and again.root_id = disputed.id and again.bought = 'reset'
+                   join challenges challenge on challenge.firm_id = $1 and challenge.purchase_id = again.id
+               )
+               select account.id as "id!", true as "held!"
+               from wanted
+               join accounts account on account.firm_id = $1 and account.challenge_id = wanted.id
+               where not account.held
+               union all
+               select account.id, false
+               from accounts account
+               where account.firm_id = $1 and account.held
+                 and not exists (select from wanted where wanted.id = account.challenge_id)
+               order by 1 limit $2"#,
+            firm.uuid(),
+            most,
+        )
+        .fetch_all(tx.connection())
+        .await
+        .doing("looking for accounts to hold")?;
+        Ok(rows.into_iter().map(|row| (AccountId::from_uuid(row.id), row.held)).collect())
     }
 }
 

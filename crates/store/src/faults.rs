@@ -128,7 +128,7 @@ pub async fn faults_in(connection: &mut PgConnection) -> Result<Vec<Fault>, Shar
                    union all select account_id, number, 'buy', 'entry ' || kind from balance_entries) row
              where side not in ('buy', 'sell')
                 or word not in ('working', 'filled', 'cancelled by_trader', 'cancelled account_ended',
-                                'cancelled account_locked', 'rejected insufficient_margin', 'rejected against_rule',
+                                'cancelled account_locked', 'cancelled account_held', 'rejected insufficient_margin', 'rejected against_rule',
                                 'open', 'closed close', 'closed stop_loss', 'closed take_profit', 'closed stop_out',
                                 'closed liquidation', 'fill market', 'fill limit', 'fill stop', 'fill close',
                                 'fill stop_loss', 'fill take_profit', 'fill stop_out', 'fill liquidation',

@@ -175,7 +175,7 @@ fn order_kind(word: &str, price: Option<i64>) -> Result<OrderKind, Inconsistent>
 }
 
 fn order_state(state: &str, reason: Option<&str>) -> Result<OrderState, Inconsistent> {
-    const ALL: [OrderState; 7] = [
+    const ALL: [OrderState; 8] = [
         OrderState::Working,
         OrderState::Filled,
         OrderState::Cancelled,
@@ -183,6 +183,7 @@ fn order_state(state: &str, reason: Option<&str>) -> Result<OrderState, Inconsis
         OrderState::AccountEnded,
         OrderState::HeldBack,
         OrderState::AgainstRule,
+        OrderState::AccountHeld,
     ];
     let found = ALL.into_iter().find(|known| known.word() == state && known.reason() == reason);
     found.ok_or_else(|| Inconsistent::new("orders", format!("no order is {state:?} because of {reason:?}")))

@@ -77,6 +77,7 @@ impl ShardStore for Store {
             write_verdicts(connection, verdicts).await?;
         }
         write_overrides(connection, &what.overrides).await?;
+        write_holds(connection, &what.holds).await?;
         write_mark(connection, batch, instruments).await?;
         write_refused(connection, batch.shard, &batch.refused_quotes).await?;
         for entries in batch.outbox.chunks(MOST_ROWS) {
@@ -158,6 +159,8 @@ pub(crate) struct Happened<'a> {
     /// Each with the time at which it had been decided.
     verdicts: Vec<(Row<'a, Verdict>, Timestamp)>,
     overrides: Vec<Row<'a, Override>>,
+    /// Accounts that were put on hold or let go: which of it last.
+    holds: BTreeMap<AccountId, (FirmId, bool)>,
 }
 
 /// Rows that are written now and changed later.
@@ -195,6 +198,7 @@ impl<'a> Happened<'a> {
             && self.resets.is_empty()
             && self.verdicts.is_empty()
             && self.overrides.is_empty()
+            && self.holds.is_empty()
             && batch.mark.is_none()
             && batch.refused_quotes.is_empty()
             && batch.outbox.is_empty())
@@ -214,7 +218,7 @@ impl<'a> Happened<'a> {
         }
         let (mut orders, mut positions) = (BTreeMap::new(), BTreeMap::new());
         let (mut fills, mut entries) = (Vec::new(), Vec::new());
-        let (mut resets, mut overrides) = (Vec::new(), Vec::new());
+        let (mut resets, mut overrides, mut holds) = (Vec::new(), Vec::new(), BTreeMap::new());
         let mut verdicts: Vec<(Row<'_, Verdict>, Timestamp)> = Vec::new();
         for Decided { firm, at: decided_at, event: Event { account, at, what }, .. } in &batch.events {
             let (firm, account, at) = (*firm, *account, *at);
@@ -232,10 +236,13 @@ impl<'a> Happened<'a> {
                 What::Reset(what) => resets.push(Row { firm, account, at, what }),
                 What::Verdict(what) => verdicts.push((Row { firm, account, at, what }, *decided_at)),
                 What::Override(what) => overrides.push(Row { firm, account, at, what }),
+                What::Held { held } => {
+                    holds.insert(account, (firm, *held));
+                }
             }
         }
         let (orders, positions) = (Kept::of(orders, &next), Kept::of(positions, &next));
-        Self { opened, changed, orders, positions, fills, entries, resets, verdicts, overrides }
+        Self { opened, changed, orders, positions, fills, entries, resets, verdicts, overrides, holds }
     }
 }
 
@@ -467,6 +474,29 @@ async fn write_overrides(
     all(table, overrides.len(), written.rows_affected())
 }
 
+/// Beside the statement that every batch is: an account is held or let go once in a long while.
+async fn write_holds(
+    connection: &mut PgConnection,
+    holds: &BTreeMap<AccountId, (FirmId, bool)>,
+) -> Result<(), ShardError> {
+    if holds.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = holds.iter().collect();
+    let written = sqlx::query!(
+        "update accounts set held = new.held
+         from unnest($1::uuid[], $2::uuid[], $3::boolean[]) as new (firm_id, id, held)
+         where accounts.firm_id = new.firm_id and accounts.id = new.id",
+        &column(&rows, |(_, (firm, _))| firm.uuid()),
+        &column(&rows, |(account, _)| account.uuid()),
+        &column(&rows, |(_, (_, held))| *held),
+    )
+    .execute(connection)
+    .await
+    .map_err(storage)?;
+    all("accounts", rows.len(), written.rows_affected())
+}
+
 /// The prices that stood at the mark. Whatever stood there stands or was replaced since, so each has its row.
 async fn write_mark(
     connection: &mut PgConnection,
@@ -634,7 +664,7 @@ pub(crate) async fn load_accounts(
 ) -> Result<Vec<(Account, u64)>, ShardError> {
     let table = "accounts";
     let rows = sqlx::query!(
-        r#"select firm_id, id, challenge_id, version, phase, status, balance_micros, track,
+        r#"select firm_id, id, challenge_id, version, phase, status, held, balance_micros, track,
                   next_ticket, next_fill, next_entry, next_verdict, closed_at as "closed_at: At", quote_position
            from accounts where shard = $1 order by id"#,
         shard,
@@ -653,6 +683,7 @@ pub(crate) async fn load_accounts(
             version: version(table, &row.version)?,
             phase: size(table, row.phase)?,
             status: status(&row.status)?,
+            held: row.held,
             balance: Amount::from_micros(row.balance_micros),
             track: from_json(table, &row.track)?,
             positions: BTreeMap::new(),

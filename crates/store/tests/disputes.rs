@@ -7,13 +7,13 @@ use std::sync::Arc;
 use crate::common::{Owner, usd};
 use crate::connected::{Connected, connected};
 use app::catalogue::{Coupon, Off, ShelfChange, Tax};
-use app::disputes::{AnswerState, Disputes, Level, Month, Stage, Thresholds, word};
+use app::disputes::{AnswerState, Disputes, HoldStore as _, Level, Month, Stage, Thresholds, word};
 use app::ledger::{AsOf, LedgerStore as _, Provider};
 use app::payments::port::{self, NewCheckout, Provider as _, ProviderName, Reference};
 use app::purchases::{Order, Purchase, PurchaseEvent, PurchaseState, PurchaseStore as _};
 use app::refunds::{Ask, Origin, Refund, RefundState, Refunds};
 use app::{AppError, Context};
-use engine::Key;
+use engine::{Act, Key};
 use futures_util::future::join_all;
 use kernel::{Clock as _, FirmId, Percent, PurchaseId, Span};
 use providers::payments::paypal::Paypal;
@@ -756,4 +756,51 @@ async fn money_of_refunds_and_disputes_that_is_changed_by_hand_is_found() {
         sqlx::raw_sql(back).execute(&mut owner).await.unwrap();
         till.books().await;
     }
+}
+
+/// The engine follows the hold on payouts, whichever of account and dispute was there first, and whatever began anew with the money.
+#[tokio::test]
+async fn accounts_are_to_be_held_as_long_as_their_buyers_payouts_are() {
+    let till = till().await;
+    let (store, firm) = (&till.world.store, till.firm);
+    let misheld = async || store.misheld(firm, 10).await.unwrap();
+    let (_, payment) = till.paid("one").await;
+    let question = till.fake.dispute(&payment, true);
+    till.dispute_tells(&question).await.unwrap();
+    assert_eq!(misheld().await, [], "nothing is open yet");
+    let unopened = store.unopened(10).await.unwrap().remove(0);
+    let mut owner = Owner::take(&till.world, 0).await;
+    let account = owner.open(&unopened).await;
+    let _proof = owner.commit().await.unwrap();
+    assert_eq!(misheld().await, [(account, true)]);
+    owner.act(account, Act::Hold { held: true }).unwrap();
+    let _proof = owner.commit().await.unwrap();
+    assert_eq!(misheld().await, []);
+
+    // The same purchase is asked for once more: the end of the first question ends nothing.
+    let second = till.fake.dispute(&payment, true);
+    till.dispute_tells(&second).await.unwrap();
+    till.fake.decide(&question, true);
+    till.dispute_tells(&question).await.unwrap();
+    assert_eq!(misheld().await, []);
+    till.fake.decide(&second, true);
+    till.dispute_tells(&second).await.unwrap();
+    assert_eq!(misheld().await, [(account, false)]);
+    owner.act(account, Act::Hold { held: false }).unwrap();
+    let _proof = owner.commit().await.unwrap();
+    assert_eq!(misheld().await, []);
+
+    // A lost one holds until somebody lets go.
+    let (_, payment) = till.paid("two").await;
+    let lost = till.fake.dispute(&payment, false);
+    let unopened = store.unopened(10).await.unwrap().remove(0);
+    let other = owner.open(&unopened).await;
+    let _proof = owner.commit().await.unwrap();
+    till.fake.decide(&lost, false);
+    till.dispute_tells(&lost).await.unwrap();
+    assert_eq!(misheld().await, [(other, true)]);
+    let row =
+        till.disputes.list(&till.admin, Some(port::DisputeState::Lost), None, 1).await.unwrap().remove(0);
+    till.disputes.release(&till.admin, row.id, "They are sorry.").await.unwrap();
+    assert_eq!(misheld().await, []);
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use crate::common::{FakeTaker, Owner, Taking, kyc, payouts, usd};
 use crate::connected::{Connected, connected};
-use app::disputes::{Disputes, Thresholds};
+use app::disputes::{Disputes, Holder, Thresholds};
 use app::identity::Person;
 use app::kyc::{DocumentKind, Finding, Judgement, Standing};
 use app::ledger::{AsOf, Ledger, LedgerStore as _};
@@ -801,6 +801,7 @@ async fn what_fails_for_one_part_of_the_money_holds_up_no_other_one() {
         checkouts,
         refunds,
         disputes,
+        holder: Arc::new(Holder::new(store(), Desk::new([]), clock.clone(), world.rng.clone())),
         payouts: house.payouts.clone(),
         kyc: Arc::new(kyc(world).0),
         purchases,

@@ -20,7 +20,7 @@ use std::time::Instant;
 use crate::common::{FakeTaker, Owner, Taking, kyc, payouts, usd};
 use crate::connected::{Connected, connected};
 use ProviderName::{Paypal, Stripe};
-use app::disputes::{Disputes, Thresholds};
+use app::disputes::{Disputes, Holder, Thresholds};
 use app::ledger::{AsOf, Ledger, LedgerStore as _};
 use app::payments::checkouts::{Checkouts, Wish};
 use app::payments::following::{Following, Parts};
@@ -32,6 +32,7 @@ use app::payouts::{
 use app::purchases::{Happening, Order, PurchaseState, PurchaseStore as _, Purchases};
 use app::reconciliation::{self, DifferenceState, Reconciliation, Subject};
 use app::refunds::{Ask, Refunds};
+use app::trading::Desk;
 use app::{AppError, Context};
 use async_trait::async_trait;
 use engine::Key;
@@ -283,6 +284,7 @@ impl Street {
             checkouts,
             refunds,
             disputes,
+            holder: Arc::new(Holder::new(store(), Desk::new([]), clock(), rng())),
             payouts,
             kyc: Arc::new(kyc(world).0),
             purchases,

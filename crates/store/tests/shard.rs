@@ -55,7 +55,7 @@ async fn any_history_is_found_again() {
             let position = held.positions.keys().next().copied().unwrap_or(Ticket(999));
             let order = held.orders.keys().next().copied().unwrap_or(Ticket(999));
             // Refusals are answers too, and are kept like any other.
-            let _answer = match rng.between(0, 9) {
+            let _answer = match rng.between(0, 10) {
                 0 | 1 => live.act(account, market("EURUSD", Side::Buy, rng.between(1, 4))),
                 2 => live.act(account, market("USDJPY", Side::Sell, rng.between(0, 2))),
                 3 => live.act(account, resting(rng.between(100_000, 109_000))),
@@ -70,7 +70,8 @@ async fn any_history_is_found_again() {
                         take_profit: Change::Remove,
                     },
                 ),
-                8 => {
+                8 => live.act(account, Act::Hold { held: rng.between(0, 2) == 0 }),
+                9 => {
                     live.wait(Span::from_seconds(i32::try_from(rng.between(60, 30_000)).unwrap()));
                     live.clock();
                     continue;
@@ -358,6 +359,51 @@ async fn every_event_has_its_row() {
     assert_eq!(number("fills") + Amount::parse("100000").unwrap().micros(), number("balance"));
     assert_eq!((number("openings"), number("days"), number("orders"), number("cancelled")), (1, 1, 3, 1));
     assert_eq!(EntryKind::Initial.word(), "initial");
+}
+
+#[tokio::test]
+async fn a_hold_is_found_again_with_what_it_took_back() {
+    let world = World::new().await;
+    let firm = world.firm("one").await;
+    let trader = world.person(firm, "trader@one.example").await;
+    world.publish(firm, "two-step", program("Two steps")).await;
+    let mut live = Owner::take(&world, 3).await;
+    live.quote("EURUSD", 110_000, 110_002);
+    let mut connection = world.database.superuser().await;
+    let mut rows = async |account: AccountId| {
+        let row = sqlx::query(
+            "select held, (select count(*) from orders where account_id = $1 and reason = 'account_held') as orders
+             from accounts where id = $1",
+        )
+        .bind(account.uuid())
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+        (row.get::<bool, _>("held"), row.get::<i64, _>("orders"))
+    };
+    let account = live.open(&world.challenge(firm, &trader, "two-step").await).await;
+    live.act(account, resting(105_000)).unwrap();
+    let _proof = live.commit().await.unwrap();
+    live.act(account, Act::Hold { held: true }).unwrap();
+    // Opened, held and let go in one batch, and one that is held at once.
+    let both = live.open(&world.challenge(firm, &trader, "two-step").await).await;
+    live.act(both, Act::Hold { held: true }).unwrap();
+    live.act(both, Act::Hold { held: false }).unwrap();
+    let new = live.open(&world.challenge(firm, &trader, "two-step").await).await;
+    live.act(new, Act::Hold { held: true }).unwrap();
+    let _proof = live.commit().await.unwrap();
+    assert_eq!([rows(account).await, rows(both).await, rows(new).await], [(true, 1), (false, 0), (true, 0)]);
+    let hash = live.engine.state_hash().unwrap();
+    let mut next = Owner::take(&world, 3).await;
+    assert_eq!(next.engine.state_hash().unwrap(), hash);
+    let refused = next.act(account, market("EURUSD", Side::Buy, 1));
+    assert_eq!(refused, Err(engine::Refusal::Held));
+    next.act(account, Act::Hold { held: false }).unwrap();
+    let _proof = next.commit().await.unwrap();
+    assert_eq!(rows(account).await, (false, 1));
+    assert_eq!(world.store.faults().await.unwrap(), []);
+    let found = Owner::take(&world, 3).await;
+    assert_eq!(found.engine.state_hash().unwrap(), next.engine.state_hash().unwrap());
 }
 
 #[tokio::test]

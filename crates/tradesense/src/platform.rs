@@ -11,7 +11,7 @@ use analytics::{Analytics, Projection};
 use anyhow::Context as _;
 use app::cache::Cache;
 use app::catalogue::Catalogue;
-use app::disputes::{Disputes, Thresholds};
+use app::disputes::{Disputes, Holder, Thresholds};
 use app::events::{Consumer, MessageStore as _};
 use app::finance::Finance;
 use app::identity::{Cost, Identity};
@@ -513,6 +513,12 @@ impl Platform {
                 checkouts: Arc::clone(&web.checkouts),
                 refunds: Arc::clone(&web.refunds),
                 disputes: Arc::clone(&web.disputes),
+                holder: Arc::new(Holder::new(
+                    store.clone(),
+                    desk.clone(),
+                    Arc::clone(clock),
+                    Arc::clone(rng),
+                )),
                 payouts: Arc::clone(&web.payouts),
                 kyc: Arc::clone(&web.kyc),
                 purchases: Arc::clone(&web.purchases),

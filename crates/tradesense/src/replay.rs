@@ -400,6 +400,8 @@ fn act_text(act: &Act, instruments: &Instruments) -> String {
         Act::Override { rule, to: Some(_), reason, .. } => format!("override rule {rule}: {reason}"),
         Act::Override { rule, to: None, reason, .. } => format!("end the override of rule {rule}: {reason}"),
         Act::Calendar(releases) => format!("{} releases are known", releases.len()),
+        Act::Hold { held: true } => "put the account on hold".to_owned(),
+        Act::Hold { held: false } => "let the account go".to_owned(),
     }
 }
 
@@ -443,6 +445,8 @@ fn event_text(event: &Event, instruments: &Instruments) -> (&'static str, String
         What::Reset(reset) => {
             ("reset", format!("day {}: balance {}, equity {}", reset.day, reset.balance, reset.equity))
         }
+        What::Held { held: true } => ("hold", "the account is on hold".to_owned()),
+        What::Held { held: false } => ("hold", "the account is no longer on hold".to_owned()),
         What::Override(change) => {
             ("override", format!("rule {} is overridden: {}", change.rule, change.reason))
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{OPENING, PLAIN, Stage, Trader, at, program};
+use crate::common::{OPENING, PLAIN, Stage, Trader, at, program, replays_to_the_stored_state};
 use app::ledger::{Account, AsOf, LedgerStore as _};
 use app::payments::Providers;
 use app::payments::port::Mode;
@@ -323,4 +323,70 @@ async fn what_is_told_ten_times_at_once_or_three_days_late_ends_alike() {
     assert_eq!(shop.balance("provider_clearing:stripe").await, 20_000);
     assert_eq!(shop.balance("fee_income").await, 20_000);
     shop.close().await;
+}
+
+/// The account once it is held, or no longer.
+async fn until_held(trader: &Trader, account: &str, held: bool) {
+    for _ in 0..1_500 {
+        if trader.get(&format!("/v1/accounts/{account}")).await.1["held"] == held {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("held is not {held}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_whose_payment_is_disputed_opens_nothing_until_that_ends_well() {
+    let mut shop = Shop::open().await;
+    let trader = shop.stage.trader("amina").await;
+    let purchase = bought(&trader).await;
+    page(&trader, &purchase, "stripe").await;
+    let session = only_session(&shop.stripe);
+    let payment = shop.stripe.pay(&session);
+    let tell = async |shop: &Shop| {
+        for webhook in shop.stripe.webhooks() {
+            assert_eq!(shop.tell("stripe", &webhook).await, 200);
+        }
+    };
+    tell(&shop).await;
+    let paid = until(&trader, &purchase, "paid").await;
+    let accounts = trader.accounts_of(&paid["challenge_id"], 1).await;
+    let account = accounts[0]["id"].as_str().unwrap().to_owned();
+    shop.stage.play_through("2014-05-02T12:26:00Z").await;
+    let orders = format!("/v1/accounts/{account}/orders");
+    let market = json!({ "symbol": "EURUSD", "side": "buy", "kind": "market", "quantity": "0.10" });
+    let waiting =
+        json!({ "symbol": "EURUSD", "side": "buy", "kind": "limit", "quantity": "0.10", "price": "1.00000" });
+    let (status, placed) = trader.post(&orders, Some("before"), &market).await;
+    assert_eq!(status, 201, "{placed}");
+    let position = placed["position"].as_u64().unwrap();
+    let (status, limit) = trader.post(&orders, Some("waits"), &waiting).await;
+    assert_eq!(status, 201, "{limit}");
+
+    let dispute = shop.stripe.dispute(&payment, false);
+    tell(&shop).await;
+    until_held(&trader, &account, true).await;
+    let (_, all) = trader.get(&format!("{orders}?state=all")).await;
+    let taken_back =
+        all["items"].as_array().unwrap().iter().find(|it| it["ticket"] == limit["ticket"]).unwrap();
+    assert_eq!(
+        (taken_back["state"].as_str(), taken_back["reason"].as_str()),
+        (Some("cancelled"), Some("account_held"))
+    );
+    let (status, refused) = trader.post(&orders, Some("held"), &market).await;
+    assert_eq!((status, refused["code"].as_str()), (409, Some("account_held")), "{refused}");
+    let path = format!("/v1/accounts/{account}/positions/{position}/close");
+    let (status, closed) = trader.post(&path, Some("close"), &json!({})).await;
+    assert_eq!(status, 200, "{closed}");
+
+    shop.stripe.decide(&dispute, true);
+    tell(&shop).await;
+    until_held(&trader, &account, false).await;
+    let (status, placed) = trader.post(&orders, Some("after"), &market).await;
+    assert_eq!(status, 201, "{placed}");
+    let Shop { stage, stripe, paypal } = shop;
+    assert_eq!((stripe.wrong(), paypal.wrong()), (Vec::new(), Vec::new()));
+    let (database, directory) = stage.close().await;
+    replays_to_the_stored_state(&database, directory.path()).await;
 }

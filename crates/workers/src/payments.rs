@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::disputes::Disputes;
+use app::disputes::{Disputes, Holder};
 use app::kyc::Kyc;
 use app::ledger::Ledger;
 use app::payments::checkouts::Checkouts;
@@ -36,6 +36,8 @@ pub struct MoneyKeeper {
     pub refunds: Arc<Refunds>,
     /// Pulls disputes that nobody told of.
     pub disputes: Arc<Disputes>,
+    /// Puts the accounts of what is disputed on hold.
+    pub holder: Arc<Holder>,
     /// Takes, sends and asks after payouts.
     pub payouts: Arc<Payouts>,
     /// Lets what is known of people run out.
@@ -66,6 +68,10 @@ impl MoneyKeeper {
             };
             if taken > 0 {
                 self.purchase_paid.notify_one();
+                // A dispute may have been among it.
+                for firm in &self.firms {
+                    done("accounts of disputes", Some(*firm), self.holder.round(*firm).await.map(drop));
+                }
             }
             if *stop.borrow() {
                 return;
@@ -102,6 +108,7 @@ impl MoneyKeeper {
             done("holds", of, self.expire_holds(*firm).await);
             done("refunds", of, self.refunds.janitor(&context).await.map(drop));
             done("disputes", of, self.disputes.janitor(&context).await.map(drop));
+            done("accounts of disputes", of, self.holder.round(*firm).await.map(drop));
             done("payouts that wait", of, self.payouts.advance(&context).await.map(drop));
             done("payouts on their way", of, self.payouts.janitor(&context).await.map(drop));
             done("what is known of people", of, self.kyc.janitor(&context).await.map(drop));

@@ -282,6 +282,7 @@ export interface components {
     Problem: {
       /** @enum {string} */
       code:
+        | "account_held"
         | "account_locked"
         | "account_not_active"
         | "body_too_large"
@@ -497,6 +498,7 @@ export interface components {
         "application/problem+json": {
           /** @enum {string} */
           code:
+            | "account_held"
             | "account_locked"
             | "account_not_active"
             | "body_too_large"

@@ -2624,6 +2624,11 @@ export interface components {
       floating: string;
       /** @description Every floor. */
       floors: components["schemas"]["Floor"][];
+      /**
+       * @description Whether it is on hold because a payment for its challenge is disputed: it opens nothing, is not paid, does not grow and
+       *     passes no phase until the hold ends. Closing, cancelling and moving exits is possible, and every rule goes on.
+       */
+      held: boolean;
       /** @description Its id. */
       id: string;
       /** @description Balance at opening. */
@@ -4672,7 +4677,13 @@ export interface components {
      * @description Why an order ended without a fill.
      * @enum {string}
      */
-    OrderReason: "by_trader" | "account_ended" | "account_locked" | "insufficient_margin" | "against_rule";
+    OrderReason:
+      | "by_trader"
+      | "account_ended"
+      | "account_locked"
+      | "account_held"
+      | "insufficient_margin"
+      | "against_rule";
     /**
      * @description Where an order stands.
      * @enum {string}
@@ -5669,6 +5680,7 @@ export interface components {
     Problem: {
       /** @enum {string} */
       code:
+        | "account_held"
         | "account_locked"
         | "account_not_active"
         | "body_too_large"
@@ -6722,6 +6734,7 @@ export interface components {
         "application/problem+json": {
           /** @enum {string} */
           code:
+            | "account_held"
             | "account_locked"
             | "account_not_active"
             | "body_too_large"

@@ -135,11 +135,14 @@ describe("numbers of rules", () => {
 
 describe("why the ticket is closed", () => {
   it("is open only on an active account that nothing holds back", () => {
-    expect(whyBlocked("active", null)).toBeNull();
-    expect(whyBlocked("active", "2026-11-23T22:00:00.000000Z")).toContain("2026-11-23 22:00:00 UTC");
-    expect(whyBlocked("breached", null)).toMatch(/breached/);
-    expect(whyBlocked("passed", "2026-11-23T22:00:00.000000Z")).toMatch(/passed/);
-    expect(whyBlocked("expired", null)).toMatch(/expired/);
+    const of = (status: "active" | "passed" | "breached" | "expired", held = false) => ({ status, held });
+    expect(whyBlocked(of("active"), null)).toBeNull();
+    expect(whyBlocked(of("active"), "2026-11-23T22:00:00.000000Z")).toContain("2026-11-23 22:00:00 UTC");
+    expect(whyBlocked(of("breached"), null)).toMatch(/breached/);
+    expect(whyBlocked(of("passed"), "2026-11-23T22:00:00.000000Z")).toMatch(/passed/);
+    expect(whyBlocked(of("expired"), null)).toMatch(/expired/);
+    expect(whyBlocked(of("active", true), "2026-11-23T22:00:00.000000Z")).toMatch(/on hold.*disputed/);
+    expect(whyBlocked(of("breached", true), null)).toMatch(/breached/);
   });
 
   it("tells a soft effect from one that ends the account", () => {

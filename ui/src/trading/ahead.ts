@@ -108,7 +108,10 @@ export function targetText({ name, target }: Pick<Condition, "name" | "target">)
 }
 
 /** Why nothing may be bought or sold, for the ticket; null while trading is open. */
-export function whyBlocked(status: Account["status"], lockedUntil: string | null): string | null {
+export function whyBlocked(
+  { status, held }: Pick<Account, "status" | "held">,
+  lockedUntil: string | null,
+): string | null {
   switch (status) {
     case "breached":
       return "This account is breached and no longer trades.";
@@ -117,6 +120,7 @@ export function whyBlocked(status: Account["status"], lockedUntil: string | null
     case "expired":
       return "This account has expired and no longer trades.";
     case "active":
+      if (held) return "This account is on hold: a payment for it is disputed. Positions can be closed.";
       return lockedUntil === null
         ? null
         : `Locked until ${utcSeconds(lockedUntil)} UTC: a rule of the program allows no new position before then.`;

@@ -41,6 +41,22 @@ export function Locked({ account, until }: { account: Account; until: string }) 
   );
 }
 
+/** Says that the account is on hold, why, and what is still possible. */
+export function OnHold() {
+  return (
+    <section className="ended locked" role="alert">
+      <div>
+        <h2>This account is on hold</h2>
+        <p>
+          A payment for this challenge is disputed. Until that is settled no position can be opened, nothing
+          is paid out and the phase cannot be passed. Positions can be closed, their stops moved, and every
+          rule of the program still applies.
+        </p>
+      </div>
+    </section>
+  );
+}
+
 /** Told before it happens: what is held would not survive the next reset. */
 export function WouldBreach({ forecast, onShow }: { forecast: Forecast; onShow: () => void }) {
   return (

@@ -11,7 +11,7 @@ import { whyBlocked } from "./ahead";
 import { Chart } from "./chart";
 import { Ended } from "./ended";
 import { Limits } from "./limits";
-import { Locked, WouldBreach } from "./lock";
+import { Locked, OnHold, WouldBreach } from "./lock";
 import { notices } from "./notices";
 import { OrderTicket, type TicketHandle } from "./order-ticket";
 import { ShortcutList, type Shortcuts, useShortcuts } from "./shortcuts";
@@ -117,7 +117,7 @@ function Desk({ id, first, instruments }: DeskProps) {
     const next = intervals[intervals.indexOf(interval) + step];
     if (next) chooseInterval(next);
   };
-  const open = active && lockedUntil === null;
+  const open = active && !account.held && lockedUntil === null;
   const shortcuts: Shortcuts = {
     b: open ? () => ticket.current?.focus("buy") : undefined,
     s: open ? () => ticket.current?.focus("sell") : undefined,
@@ -139,6 +139,7 @@ function Desk({ id, first, instruments }: DeskProps) {
       <div className="desk-head">
         <Strip account={account} link={link} onShortcuts={() => setListing(true)} />
         {!active && <Ended account={account} />}
+        {active && account.held && <OnHold />}
         {lockedUntil !== null && <Locked account={account} until={lockedUntil} />}
         {active && forecast.data?.next_reset.fires && (
           <WouldBreach
@@ -164,7 +165,7 @@ function Desk({ id, first, instruments }: DeskProps) {
           ref={ticket}
           accountId={id}
           instrument={instrument}
-          blocked={whyBlocked(account.status, lockedUntil)}
+          blocked={whyBlocked(account, lockedUntil)}
         />
         <Limits account={account} />
       </div>

@@ -93,7 +93,7 @@ function Card({ account, check, active }: { account: Account; check: PayoutCheck
             ? "Every condition holds."
             : `${missing} of ${check.conditions.length} conditions ${missing === 1 ? "does" : "do"} not hold yet. Asking all the same is refused with the reasons.`}
         </p>
-        {active && !open && (
+        {active && !account.held && !open && (
           <button
             type="button"
             className={check.eligible ? "button primary" : "button"}

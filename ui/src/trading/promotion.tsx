@@ -31,7 +31,7 @@ export function AskForNextPhase({ account }: { account: Account }) {
       <button
         type="button"
         className="button primary"
-        disabled={open.length > 0 || promote.isPending || promote.isSuccess}
+        disabled={account.held || open.length > 0 || promote.isPending || promote.isSuccess}
         onClick={() => promote.mutate()}
       >
         {promote.isPending ? "Asking…" : "Ask for the next phase"}

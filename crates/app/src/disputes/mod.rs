@@ -9,6 +9,7 @@
 //! told before they act ([`Thresholds`]).
 
 mod evidence;
+mod holding;
 mod machine;
 mod pdf;
 mod rate;
@@ -31,6 +32,7 @@ use crate::trading::{AuditEntry, Digests, OutboxEntry};
 use crate::{AppError, Context, Permission};
 
 pub use evidence::{Bundle, Decided, MOST_EXPLANATION, Records, Traded, file_name};
+pub use holding::{HoldStore, Holder};
 pub use machine::{Next, STATES, Stage, Stand, next, word};
 pub use rate::{Level, Month, Rate, Thresholds};
 
@@ -162,7 +164,7 @@ pub struct Answer {
     pub changed_at: Timestamp,
 }
 
-/// What is done about the payouts of whoever disputes.
+/// What is done about the payouts of whoever disputes. The accounts of the challenge follow ([`Holder`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
     /// As it is.

@@ -203,7 +203,7 @@ impl Rows {
         }
         let (name, at) = match &event.what {
             // Stands in the account itself, or in its track.
-            What::Opened | What::Override(_) => return,
+            What::Opened | What::Override(_) | What::Held { .. } => return,
             // Their own times are within them.
             What::Order(order) => (RowName::Order(order.ticket), None),
             What::Position(position) => (RowName::Position(position.ticket), None),

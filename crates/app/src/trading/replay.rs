@@ -327,7 +327,8 @@ fn on_tickets(act: &Act, of: impl Fn(Ticket) -> Ticket) -> Act {
         | Act::Payout { .. }
         | Act::Grow
         | Act::Override { .. }
-        | Act::Calendar(_) => {}
+        | Act::Calendar(_)
+        | Act::Hold { .. } => {}
         Act::Cancel { order: ticket }
         | Act::ChangeOrder { order: ticket, .. }
         | Act::ChangePosition { position: ticket, .. }

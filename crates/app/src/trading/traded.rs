@@ -72,6 +72,7 @@ impl Traded {
             | What::Position(_)
             | What::Fill(_)
             | What::Override(_)
+            | What::Held { .. }
             | What::Reset(_) => None,
         });
         let mut changes: BTreeMap<_, _> = changes.collect();

@@ -38,6 +38,7 @@ pub(super) fn outbox(events: &[Decided]) -> impl Iterator<Item = OutboxEntry> {
         | What::Fill(_)
         | What::Entry(_)
         | What::Override(_)
+        | What::Held { .. }
         | What::Reset(_) => None,
     })
 }

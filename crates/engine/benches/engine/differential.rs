@@ -236,7 +236,12 @@ impl Both {
                     self.seen.triggered += u64::from(waited.contains(&fill.reason.word()));
                 }
                 What::Reset(_) => self.seen.resets += 1,
-                What::Opened | What::Entry(_) | What::Order(_) | What::Position(_) | What::Override(_) => {}
+                What::Opened
+                | What::Entry(_)
+                | What::Order(_)
+                | What::Position(_)
+                | What::Override(_)
+                | What::Held { .. } => {}
             }
         }
     }
@@ -281,6 +286,10 @@ impl Both {
         let position = account.positions.values().nth(pick(account.positions.len()));
         let order = account.orders.values().nth(pick(account.orders.len()));
         let full = account.positions.len() + account.orders.len() >= 8;
+        // Now and then somebody is held; most of the time nobody is.
+        if account.held || self.below(100) == 0 {
+            return Some(Act::Hold { held: !account.held });
+        }
         match self.below(10) {
             0..=4 if !full => self.place(account),
             5 => {

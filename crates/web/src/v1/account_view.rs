@@ -116,6 +116,9 @@ pub struct Account {
     pub phase: PhaseView,
     /// Where it stands.
     pub status: AccountStatus,
+    /// Whether it is on hold because a payment for its challenge is disputed: it opens nothing, is not paid, does not grow and
+    /// passes no phase until the hold ends. Closing, cancelling and moving exits is possible, and every rule goes on.
+    pub held: bool,
     /// Currency of every amount.
     pub currency: &'static str,
     /// Such as `1:100`.
@@ -296,6 +299,7 @@ pub fn account(view: &View, slug: &str) -> Result<Account, Problem> {
             of: program.phases.len(),
         },
         status: account.status.into(),
+        held: account.held,
         currency: currency.code(),
         leverage: format!("1:{}", program.terms.leverage),
         initial_balance: text(account.track.initial),

@@ -77,7 +77,8 @@ impl From<engine::OrderState> for OrderState {
             engine::OrderState::Filled => Self::Filled,
             engine::OrderState::Cancelled
             | engine::OrderState::AccountEnded
-            | engine::OrderState::HeldBack => Self::Cancelled,
+            | engine::OrderState::HeldBack
+            | engine::OrderState::AccountHeld => Self::Cancelled,
             engine::OrderState::NoMargin | engine::OrderState::AgainstRule => Self::Rejected,
         }
     }
@@ -93,6 +94,8 @@ pub enum OrderReason {
     AccountEnded,
     /// A rule holds the account back until the next reset, or closed everything.
     AccountLocked,
+    /// The account was put on hold.
+    AccountHeld,
     /// The margin did not suffice when it fired.
     InsufficientMargin,
     /// A rule refused the position when it fired.
@@ -107,6 +110,7 @@ impl OrderReason {
             engine::OrderState::Cancelled => Some(Self::ByTrader),
             engine::OrderState::AccountEnded => Some(Self::AccountEnded),
             engine::OrderState::HeldBack => Some(Self::AccountLocked),
+            engine::OrderState::AccountHeld => Some(Self::AccountHeld),
             engine::OrderState::NoMargin => Some(Self::InsufficientMargin),
             engine::OrderState::AgainstRule => Some(Self::AgainstRule),
         }

@@ -16,7 +16,7 @@
 mod arbitrary;
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::*;
 use engine::{Act, Change, Input, OrderKind, Outcome, Place, Position, Quote, Refusal, VerdictKind, What};
@@ -146,7 +146,8 @@ impl Both {
         let floors = rules::floors(rules, self.timeline.track()).unwrap();
         assert_eq!(floors, self.floors(), "floors {place}");
         let known = Track { calendar: std::sync::Arc::default(), ..account.track.clone() };
-        let (ours, theirs) = (marks(rules, self.timeline.track()), marks(rules, &known));
+        let open: BTreeSet<u32> = self.positions().iter().map(|position| position.ticket.0).collect();
+        let (ours, theirs) = (marks(rules, self.timeline.track(), &open), marks(rules, &known, &open));
         for (name, mark) in &theirs {
             assert_eq!(ours.get(name), Some(mark), "{name} {place}");
         }
@@ -325,10 +326,29 @@ impl Both {
 
 /// What the rules remember, by name; without the time at which a news window was last asked, for the engine asks it when
 /// it learns the calendar, and an example knows its calendar from the start.
-fn marks(phase: &Phase, track: &Track) -> serde_json::Map<String, serde_json::Value> {
+///
+/// A rule forgets positions that are gone when it is told next, and the engine tells it only when something can happen: positions
+/// that are gone are left out, on both sides.
+fn marks(phase: &Phase, track: &Track, open: &BTreeSet<u32>) -> serde_json::Map<String, serde_json::Value> {
     let mut track = track.clone();
     track.notes.retain(|place, _| !matches!(phase.rules.get(*place), Some(Rule::NewsWindow(_))));
-    serde_json::to_value(track).unwrap().as_object().unwrap().clone()
+    let mut marks = serde_json::to_value(track).unwrap().as_object().unwrap().clone();
+    if let Some(notes) = marks.get_mut("notes").and_then(serde_json::Value::as_object_mut) {
+        let is_open = |ticket: &serde_json::Value| {
+            ticket.as_u64().and_then(|ticket| u32::try_from(ticket).ok()).is_some_and(|it| open.contains(&it))
+        };
+        notes.retain(|_, note| {
+            let Some(spoken) = note.get_mut("spoken").and_then(serde_json::Value::as_array_mut) else {
+                return true;
+            };
+            spoken.retain(is_open);
+            !spoken.is_empty()
+        });
+        if notes.is_empty() {
+            marks.remove("notes");
+        }
+    }
+    marks
 }
 
 fn market_order(side: Side, name: &str) -> Place {

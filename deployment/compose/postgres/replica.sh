@@ -12,6 +12,9 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     mkdir -p "$PGDATA"
     chmod 0700 "$PGDATA"
     rm -rf "${PGDATA:?}"/*
+    # A primary that came back from a backup has no slots, and one that was behind for too long has lost its place.
+    pg_receivewal --dbname="$primary" --slot="$REPLICA" --drop-slot || echo "$REPLICA has no slot yet"
+    pg_receivewal --dbname="$primary" --slot="$REPLICA" --create-slot
     pg_basebackup --dbname="$primary" --pgdata="$PGDATA" --wal-method=stream --slot="$REPLICA" --checkpoint=fast
 fi
 touch "$PGDATA/standby.signal"

@@ -13,6 +13,7 @@ mod chores;
 pub mod demo;
 pub mod drill;
 pub mod feeding;
+pub mod firm;
 pub mod health;
 pub mod instruments;
 pub mod keys;

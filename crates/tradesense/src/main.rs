@@ -14,8 +14,8 @@ use tradesense::replay::{self, Found};
 use tradesense::role::{Ended, Part, Role};
 use tradesense::system::SystemClock;
 use tradesense::{
-    audit_log, demo, drill, health, keys, privacy, quotes, receipt, role, rotation, rules, secret_files,
-    smoke, up,
+    audit_log, demo, drill, firm, health, keys, privacy, quotes, receipt, role, rotation, rules,
+    secret_files, smoke, up,
 };
 
 /// Runs a prop-trading challenge business: sells evaluations, runs the accounts, checks every rule on every price.
@@ -112,6 +112,9 @@ enum Command {
     /// Checks receipts.
     #[command(subcommand)]
     Receipt(receipt::Receipts),
+    /// Makes the firm that an installation is for, and whoever runs it.
+    #[command(subcommand)]
+    Firm(firm::Command),
     /// Tells a restored database who was erased, and checks archives of somebody's data.
     #[command(subcommand)]
     Privacy(privacy::Command),
@@ -133,6 +136,7 @@ fn main() -> ExitCode {
         Command::Worker(role) => run_role(Part::Worker, &role, &named),
         Command::Analytics(role) => run_role(Part::Analytics, &role, &named),
         Command::Demo(demo) => demo::run(&demo).map(|()| Found::Equal),
+        Command::Firm(command) => firm::run(&command, &mut std::io::stdout().lock()).map(|()| Found::Equal),
         Command::Health { url } => health::ask(&url).map(|()| Found::Equal),
         Command::Smoke(smoke) => smoke::run(&smoke, &mut std::io::stdout().lock()).map(|()| Found::Equal),
         Command::Topics => topics().map(|()| Found::Equal),
@@ -195,6 +199,7 @@ impl Command {
             Self::Worker(_) => "worker",
             Self::Analytics(_) => "analytics",
             Self::Demo(_)
+            | Self::Firm(_)
             | Self::Health { .. }
             | Self::Smoke(_)
             | Self::Openapi { .. }

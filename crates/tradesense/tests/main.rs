@@ -6,6 +6,7 @@ mod audit;
 mod bad_input;
 mod census;
 mod common;
+mod firm;
 mod headers;
 mod operations;
 mod operators;

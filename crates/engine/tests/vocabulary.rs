@@ -400,15 +400,16 @@ fn a_payout_names_its_conditions_and_locks_the_floor() {
     );
 }
 
-#[test]
-fn a_share_is_still_paid_after_a_daily_breach() {
-    let phase = r#"
-      rules = [{ kind = "daily_loss", reference = "balance", limit = { amount = "1000" }, breach = "below" }]
-      [phases.payout]
-      split = "80"
-      after_breach = { rules = ["daily_loss"], share = "50", claim_days = 7 }
-    "#;
-    let (mut desk, account) = desk(phase);
+const PAID_AFTER_BREACH: &str = r#"
+  rules = [{ kind = "daily_loss", reference = "balance", limit = { amount = "1000" }, breach = "below" }]
+  [phases.payout]
+  split = "80"
+  after_breach = { rules = ["daily_loss"], share = "50", claim_days = 7 }
+"#;
+
+/// An account that has earned something, stakes it the next day, and is paid a share after its daily breach.
+fn before_a_paid_breach() -> (Desk, AccountId) {
+    let (mut desk, account) = desk(PAID_AFTER_BREACH);
     buy(&mut desk, account, "1").unwrap();
     flat(&mut desk, "1.13000");
     let position = *desk.account(account).positions.keys().next().unwrap();
@@ -416,6 +417,12 @@ fn a_share_is_still_paid_after_a_daily_breach() {
     desk.wait_until("2026-01-06T10:00:00Z");
     flat(&mut desk, "1.13000");
     buy(&mut desk, account, "1").unwrap();
+    (desk, account)
+}
+
+#[test]
+fn a_share_is_still_paid_after_a_daily_breach() {
+    let (mut desk, account) = before_a_paid_breach();
     flat(&mut desk, "1.11999");
     assert_eq!(desk.account(account).status, Status::Breached);
     assert_eq!(
@@ -424,7 +431,7 @@ fn a_share_is_still_paid_after_a_daily_breach() {
         "half of 1,999"
     );
     assert_eq!(desk.tell(account, Act::Payout { amount: None }), Err(Refusal::PayoutRefused), "claimed once");
-    assert_eq!(kinds(&desk, phase, account).len(), 3);
+    assert_eq!(kinds(&desk, PAID_AFTER_BREACH, account).len(), 3);
 }
 
 #[test]
@@ -833,20 +840,7 @@ fn a_held_account_opens_nothing_and_may_close_until_it_is_let_go() {
 
 #[test]
 fn every_rule_goes_on_while_an_account_is_held() {
-    let phase = r#"
-      rules = [{ kind = "daily_loss", reference = "balance", limit = { amount = "1000" }, breach = "below" }]
-      [phases.payout]
-      split = "80"
-      after_breach = { rules = ["daily_loss"], share = "50", claim_days = 7 }
-    "#;
-    let (mut desk, account) = desk(phase);
-    buy(&mut desk, account, "1").unwrap();
-    flat(&mut desk, "1.13000");
-    let position = *desk.account(account).positions.keys().next().unwrap();
-    desk.close(account, position);
-    desk.wait_until("2026-01-06T10:00:00Z");
-    flat(&mut desk, "1.13000");
-    buy(&mut desk, account, "1").unwrap();
+    let (mut desk, account) = before_a_paid_breach();
     desk.tell(account, Act::Hold { held: true }).unwrap();
     flat(&mut desk, "1.11999");
     assert_eq!(desk.account(account).status, Status::Breached);

@@ -87,7 +87,6 @@ impl Taking {
             };
             if let Err(failure) = ended {
                 tracing::warn!(error = as_error(&failure), group, part, "taking messages begins anew");
-
                 tokio::time::sleep(AFTER_FAILURE).await;
             }
         }

@@ -96,7 +96,6 @@ impl Relay {
             };
             if let Err(failure) = ended {
                 tracing::warn!(error = as_error(&failure), "the relay begins anew");
-
                 tokio::time::sleep(AFTER_FAILURE).await;
             }
         }

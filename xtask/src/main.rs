@@ -52,6 +52,9 @@ Developer commands of TradeSense
       named there exists. --gaps lists what lacks. The gate checks besides that each of the tests ran.
   cargo xtask monitoring [--check]
       Make rules, their tests, runbooks and dashboards from the tables in deployment/monitoring.
+  cargo xtask backtest --prometheus URL
+      Replay the last week of an installation against the API's autoscaler with the forecast of its load and
+      without, and say what each was short of and cost.
   cargo xtask db prepare [--check]
       Regenerate crates/store/.sqlx from the migrations and the checked queries.
   cargo xtask db up | url | down
@@ -158,6 +161,7 @@ fn dispatch(mut args: lexopt::Parser) -> Outcome {
             "db" => db::run(args)?,
             "monitoring" => monitoring::run(args)?,
             "verify" => verify::run(args)?,
+            "backtest" => verify::backtest(args)?,
             "bench" => bench::run(args)?,
             "verify-bare" => bare::run(args)?,
             _ => {

@@ -5,6 +5,8 @@
 //! shapes that follow (how fast, how steady, how deep it falls) do not hang on it. Each change of a scaler that would make it worse is
 //! tried too, and some load must notice it.
 
+use std::collections::VecDeque;
+
 use serde_json::{Value, json};
 
 use super::manifests::{
@@ -13,26 +15,29 @@ use super::manifests::{
 use super::{Finding, Found, nothing};
 
 /// How often the autoscaler looks, in seconds.
-const STEP: u64 = 15;
+pub(super) const STEP: u64 = 15;
 /// Differences below a tenth are left alone, in thousandths.
 const TOLERANCE: u64 = 100;
 /// Messages that one worker takes in a second.
 const TAKEN: u64 = 100;
+/// An ordinary request, a few reads by key: processor time, and time from beginning to end, in thousandths of a second.
+pub(super) const REQUEST_WORK: u64 = 2;
+pub(super) const REQUEST_TAKES: u64 = 15;
 
 #[derive(Debug, Clone)]
-struct Scaler {
+pub(super) struct Scaler {
     least: u64,
     most: u64,
     /// Processor time asked for by a pod, in thousandths.
-    asked: u64,
-    triggers: Vec<Trigger>,
+    pub(super) asked: u64,
+    pub(super) triggers: Vec<Trigger>,
     up: Pace,
     down: Pace,
     fallback: Option<Fallback>,
 }
 
 #[derive(Debug, Clone)]
-enum Trigger {
+pub(super) enum Trigger {
     /// Percent of what was asked for.
     Processor(u64),
     /// So much of a figure for each pod, in thousandths.
@@ -65,11 +70,11 @@ struct Fallback {
 
 /// What is going on at a moment, in thousandths; no figures where Prometheus does not answer.
 #[derive(Debug, Clone, Default)]
-struct Load {
-    processor: u64,
-    figures: Option<Vec<(&'static str, u64)>>,
+pub(super) struct Load {
+    pub(super) processor: u64,
+    pub(super) figures: Option<Vec<(&'static str, u64)>>,
     /// Minute of the week.
-    minute: u64,
+    pub(super) minute: u64,
 }
 
 fn pace(value: Option<&Value>, window: u64) -> Pace {
@@ -163,27 +168,27 @@ fn read(overlay: &Overlay, object: &Object) -> Result<Scaler, String> {
 }
 
 /// A run of a scaler: its pods after each step, and what it remembers.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     scaler: &'a Scaler,
     now: u64,
-    pods: u64,
-    /// What was recommended, with its time.
-    recommended: Vec<(u64, u64)>,
+    pub(super) pods: u64,
+    /// What was recommended within its windows, with its time.
+    recommended: VecDeque<(u64, u64)>,
     /// What was changed: time, before, after.
     changes: Vec<(u64, u64, u64)>,
     /// Steps in a row without figures.
     failures: u64,
-    history: Vec<u64>,
+    pub(super) history: Vec<u64>,
 }
 
 impl<'a> Run<'a> {
-    fn new(scaler: &'a Scaler) -> Self {
+    pub(super) fn new(scaler: &'a Scaler) -> Self {
         let pods = scaler.least;
         Self {
             scaler,
             now: 0,
             pods,
-            recommended: Vec::new(),
+            recommended: VecDeque::new(),
             changes: Vec::new(),
             failures: 0,
             history: Vec::new(),
@@ -233,13 +238,17 @@ impl<'a> Run<'a> {
 
     /// Pods at the beginning of a policy's period.
     fn before(&self, period: u64) -> u64 {
-        let first = self.changes.iter().find(|(at, _, _)| at.saturating_add(period) > self.now);
-        first.map_or(self.pods, |(_, before, _)| *before)
+        let within = self.changes.iter().rev().take_while(|(at, _, _)| at.saturating_add(period) > self.now);
+        within.last().map_or(self.pods, |(_, before, _)| *before)
     }
 
-    fn step(&mut self, load: &Load) {
+    pub(super) fn step(&mut self, load: &Load) {
         let asked = self.asks(load);
-        self.recommended.push((self.now, asked));
+        self.recommended.push_back((self.now, asked));
+        let since = self.now.saturating_sub(self.scaler.up.window.max(self.scaler.down.window));
+        while self.recommended.front().is_some_and(|(at, _)| *at < since) {
+            self.recommended.pop_front();
+        }
         let within = |window: u64| {
             let since = self.now.saturating_sub(window);
             self.recommended.iter().filter(move |(at, _)| *at >= since).map(|(_, pods)| *pods)
@@ -304,9 +313,8 @@ struct Requests {
 }
 
 impl Requests {
-    /// An ordinary request: a few reads by key.
     const fn ordinary(rate: u64) -> Self {
-        Self { rate, work: 2, takes: 15 }
+        Self { rate, work: REQUEST_WORK, takes: REQUEST_TAKES }
     }
 
     fn load(self, with_figures: bool) -> Load {
@@ -436,6 +444,25 @@ fn faults_of_floors(scaler: &Scaler) -> Vec<String> {
     faults
 }
 
+/// What is forecast brings pods before the load is there, whatever else says.
+fn faults_of_forecast(scaler: &Scaler) -> Vec<String> {
+    let mut run = Run::new(scaler);
+    for _ in 0..minutes(5) {
+        let mut load = Requests::ordinary(300).load(true);
+        load.figures.iter_mut().for_each(|figures| figures.push(("forecast", 1_500_000)));
+        run.step(&load);
+    }
+    // Fifteen are asked for; a tenth less is near enough.
+    let needed = 14.min(scaler.most);
+    if run.pods < needed {
+        return vec![format!(
+            "{} pods where 1500 requests a second are forecast, {needed} are needed",
+            run.pods
+        )];
+    }
+    Vec::new()
+}
+
 fn faults_of_worker(scaler: &Scaler) -> Vec<String> {
     let mut faults = Vec::new();
     if scaler.least < 2 {
@@ -522,6 +549,7 @@ fn faults(overlay: &Overlay, object: &Object) -> Vec<String> {
             let mut faults = faults_of_api(&scaler, in_production);
             if in_production {
                 faults.extend(faults_of_floors(&scaler));
+                faults.extend(faults_of_forecast(&scaler));
             }
             // What waits for workers says nothing about the API, and more APIs make more of it.
             let queries =
@@ -539,6 +567,15 @@ fn faults(overlay: &Overlay, object: &Object) -> Vec<String> {
     }
 }
 
+/// The API's scaler in production.
+pub(super) fn production_api() -> Result<Scaler, Vec<Finding>> {
+    let overlay = overlays()?.iter().find(|overlay| overlay.name == "production-eu");
+    let found = overlay.and_then(|overlay| Some((overlay, overlay.get("ScaledObject", "tradesense-api")?)));
+    let (overlay, object) =
+        found.ok_or_else(|| vec![Finding::new("production-eu", "has no scaler of the API")])?;
+    read(overlay, object).map_err(|what| vec![Finding::new(overlay.place(object), what)])
+}
+
 fn scalers(overlay: &Overlay) -> impl Iterator<Item = &Object> {
     overlay.of("ScaledObject").chain(overlay.of("HorizontalPodAutoscaler"))
 }
@@ -551,8 +588,15 @@ pub(super) fn loads_are_followed() -> Found {
             for trigger in
                 list(&object.value, "spec.triggers").filter(|trigger| str_at(trigger, "type") == "prometheus")
             {
-                if str_at(trigger, "metadata.ignoreNullValues") != "false" {
-                    findings.push(Finding::new(&place, "takes a figure that is missing for zero"));
+                // There is no forecast before there is a history, and that is no fault of Prometheus.
+                let may_be_missing = str_at(trigger, "name") == "forecast";
+                if str_at(trigger, "metadata.ignoreNullValues") != may_be_missing.to_string() {
+                    let what = if may_be_missing {
+                        "needs a forecast"
+                    } else {
+                        "takes a figure that is missing for zero"
+                    };
+                    findings.push(Finding::new(&place, what));
                 }
             }
         }
@@ -583,6 +627,8 @@ fn worse() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("tradesense-api", "spec.triggers.2", None),
         ("tradesense-api", "spec.triggers.3", None),
         ("tradesense-api", "spec.triggers.4", None),
+        ("tradesense-api", "spec.triggers.5", None),
+        ("tradesense-api", "spec.triggers.5.metadata.threshold", Some(json!("1000"))),
         ("tradesense-api", "spec.triggers.0.metadata.value", Some(json!("95"))),
         ("tradesense-api", "spec.triggers.1.metadata.threshold", Some(json!("80"))),
         ("tradesense-api", "spec.triggers.2.metadata.threshold", Some(json!("1000"))),

@@ -8,7 +8,7 @@ use super::{Finding, Found, nothing};
 use super::{autoscaling, kubernetes};
 
 /// Those that look at manifests alone.
-const CHECKS: [fn() -> Found; 17] = [
+const CHECKS: [fn() -> Found; 18] = [
     autoscaling::loads_are_followed,
     kubernetes::versions_are_served,
     kubernetes::custom_schemas,
@@ -16,6 +16,7 @@ const CHECKS: [fn() -> Found; 17] = [
     kubernetes::pods_are_restricted,
     kubernetes::probes_and_stopping,
     kubernetes::disruptions_and_zones,
+    kubernetes::spot,
     kubernetes::requests_and_limits,
     kubernetes::images,
     kubernetes::references,
@@ -84,6 +85,20 @@ fn of_manifests() -> Vec<(&'static str, &'static str, &'static str, Option<Value
         ("ServiceAccount", "tradesense-api", "metadata.namespace", None),
         ("GatewayClass", "tradesense", "metadata.namespace", Some(json!("tradesense"))),
         ("ValidatingAdmissionPolicy", "tradesense-images", "spec.validations.1", None),
+        ("NodePool", "tradesense-spot", "spec.template.spec.taints", None),
+        (
+            "Deployment",
+            "tradesense-worker",
+            "spec.template.spec.tolerations",
+            Some(json!([{"operator": "Exists"}])),
+        ),
+        (
+            "StatefulSet",
+            "tradesense-engine",
+            "spec.template.spec.tolerations",
+            Some(json!([{"key": "tradesense.example/spot", "operator": "Exists"}])),
+        ),
+        ("Rollout", "tradesense-analytics", "spec.template.spec.topologySpreadConstraints.2", None),
         ("Service", "tradesense-api", "spec.ports.0.targetPort", Some(json!("web"))),
         ("Service", "tradesense-api", "spec.selector", Some(json!({"app": "api"}))),
         ("Service", "tradesense-api", "spec.type", Some(json!("LoadBalancer"))),

@@ -23,20 +23,22 @@ const KUBERNETES: &str = "1.35";
 /// The package that holds them; it works without a network.
 const VALIDATOR: &str = "kubernetes-validate==1.37.0";
 /// Manifests that stand in no namespace.
-const OF_THE_CLUSTER: [&str; 5] = [
+const OF_THE_CLUSTER: [&str; 6] = [
     "Namespace",
     "PriorityClass",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
     "GatewayClass",
+    "NodePool",
 ];
 /// Kinds whose schemas are custom resources'.
-const CUSTOM: [&str; 8] = [
+const CUSTOM: [&str; 9] = [
     "argoproj.io/",
     "barmancloud.cnpg.io/",
     "cert-manager.io/",
     "external-secrets.io/",
     "gateway.",
+    "karpenter.sh/",
     "keda.sh/",
     "monitoring.coreos.com/",
     "postgresql.cnpg.io/",
@@ -342,6 +344,43 @@ pub(super) fn probes_and_stopping() -> Found {
                 if grace < pause.saturating_add(stop).saturating_add(10) {
                     wrong("is killed before it has stopped by itself");
                 }
+            }
+        }
+    })
+}
+
+/// Workloads of which one may be killed at any moment and nothing is lost or kept waiting: analytics has nothing that is not in the
+/// database, and each of it answers alone.
+const MAY_BE_KILLED: [&str; 1] = ["tradesense-analytics"];
+/// What machines are marked with that may be taken away at two minutes' notice.
+const SPOT: &str = "tradesense.example/spot";
+
+pub(super) fn spot() -> Found {
+    everywhere(|overlay, findings| {
+        let marked = |pool: &&Object| {
+            list(&pool.value, "spec.template.spec.taints")
+                .any(|taint| str_at(taint, "key") == SPOT && str_at(taint, "effect") == "NoSchedule")
+        };
+        for pool in overlay.of("NodePool").filter(|pool| !marked(pool)) {
+            findings.push(Finding::new(overlay.place(pool), "takes everybody"));
+        }
+        let has_pool = overlay.of("NodePool").next().is_some();
+        for workload in overlay.workloads() {
+            let tolerates =
+                |toleration: &Value| toleration.get("key").is_none() || str_at(toleration, "key") == SPOT;
+            if !list(workload.spec(), "tolerations").any(tolerates) {
+                continue;
+            }
+            if !MAY_BE_KILLED.contains(&workload.name) {
+                say(findings, &workload.place, "may be killed at any moment, and must not be");
+            }
+            let apart = list(workload.spec(), "topologySpreadConstraints")
+                .any(|spread| str_at(spread, "topologyKey") == "karpenter.sh/capacity-type");
+            if !apart {
+                say(findings, &workload.place, "may all be taken away at once");
+            }
+            if !has_pool {
+                say(findings, &workload.place, "tolerates machines that there are not");
             }
         }
     })
@@ -908,9 +947,10 @@ pub(super) fn commands() -> Found {
 /// Figures that others make, by whom.
 const OF_OTHERS: [&str; 1] = ["up"];
 
-/// What autoscalers and analyses ask Prometheus for has to be told by the program.
+/// What autoscalers and analyses ask Prometheus for has to be told by the program, or recorded of what it tells.
 pub(super) fn metrics() -> Found {
     let told = sources()?;
+    let recorded = text("deployment/monitoring/rules/recording.yml")?;
     everywhere(|overlay, findings| {
         let mut queries: Vec<(String, &str)> = Vec::new();
         for object in &overlay.objects {
@@ -935,6 +975,7 @@ pub(super) fn metrics() -> Found {
                 if !OF_OTHERS.contains(&name)
                     && !told.contains(&format!("\"{base}\""))
                     && !told.contains(&format!("\"{name}\""))
+                    && !recorded.contains(&format!("- record: {name}\n"))
                 {
                     say(findings, &place, format!("asks for {name}, which nobody tells"));
                 }
@@ -948,7 +989,7 @@ fn names_in(query: &str) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     let (mut depth, mut quoted, mut start) = (0_u32, false, None);
     for (place, letter) in query.char_indices().chain([(query.len(), ' ')]) {
-        if depth == 0 && !quoted && (letter.is_ascii_alphanumeric() || letter == '_') {
+        if depth == 0 && !quoted && (letter.is_ascii_alphanumeric() || letter == '_' || letter == ':') {
             start = start.or(Some(place));
             continue;
         }

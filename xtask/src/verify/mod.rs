@@ -10,6 +10,7 @@ mod changes;
 mod compose;
 mod cost;
 mod edge;
+mod forecast;
 mod image;
 mod kubernetes;
 mod logging;
@@ -27,6 +28,7 @@ mod upgrade;
 
 use std::fmt;
 
+pub(crate) use forecast::backtest;
 use lexopt::Arg;
 
 use crate::process::{adopt_orphans, now, sweep};
@@ -69,6 +71,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("kubernetes-security", || said(kubernetes::pods_are_restricted())),
     ("kubernetes-probes", || said(kubernetes::probes_and_stopping())),
     ("kubernetes-disruptions", || said(kubernetes::disruptions_and_zones())),
+    ("kubernetes-spot", || said(kubernetes::spot())),
     ("kubernetes-resources", || said(kubernetes::requests_and_limits())),
     ("kubernetes-images", || said(kubernetes::images())),
     ("kubernetes-references", || said(kubernetes::references())),
@@ -85,6 +88,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("network-changes", || said(network::changes_are_noticed())),
     ("autoscaling-loads", || said(autoscaling::loads_are_followed())),
     ("autoscaling-changes", || said(autoscaling::changes_are_noticed())),
+    ("autoscaling-forecast", || said(forecast::is_worth_it())),
     ("cost", || said(cost::below_the_limit())),
     ("kubernetes-core-schemas", || said(kubernetes::core_schemas())),
     ("compose-rules", compose::rules),

@@ -429,7 +429,7 @@ fn watched(stage: &mut Stage) -> Outcome<Vec<Finding>> {
     Ok(findings)
 }
 
-fn start(dir: &Path, program: &str, args: &[&str]) -> Outcome<Server> {
+pub(super) fn start(dir: &Path, program: &str, args: &[&str]) -> Outcome<Server> {
     let mut start = command(program, dir);
     start.args(args);
     log_to(&mut start, &dir.join(format!("{program}.log")))?;

@@ -16,7 +16,7 @@ pub enum AppError {
     #[error("no such {0}")]
     NotFound(&'static str),
     /// The request's fields are wrong; all faults at once.
-    #[error("{} fault(s) in the request", .0.len())]
+    #[error("the request is wrong: {}", faults(.0))]
     Invalid(Vec<FieldError>),
     /// Understood and refused; the caller can act on it.
     #[error("{code}: {say}")]
@@ -55,6 +55,11 @@ pub struct FieldError {
     pub code: &'static str,
     /// For the caller.
     pub say: String,
+}
+
+fn faults(faults: &[FieldError]) -> String {
+    let each: Vec<_> = faults.iter().map(|fault| format!("{}: {}", fault.pointer, fault.say)).collect();
+    each.join("; ")
 }
 
 impl AppError {

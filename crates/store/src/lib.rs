@@ -67,6 +67,7 @@ mod releases;
 mod replicas;
 mod row;
 mod schedules;
+mod scram;
 mod shard;
 mod upkeep;
 mod webhooks;

@@ -23,7 +23,7 @@ use crate::jobs::Marks;
 use crate::read::Owner;
 use crate::replicas::Place;
 use crate::row::At;
-use crate::{Inconsistent, StoreError, row};
+use crate::{Inconsistent, StoreError, row, scram};
 
 /// Versions never change, so each is read once. Beyond this many the memory starts anew.
 const MOST_PROGRAMS: usize = 4_096;
@@ -520,7 +520,7 @@ async fn write_login(
         r#"select wanted.name as "name!", role.oid is not null as "exists!",
                   coalesce(role.rolsuper or role.rolbypassrls or role.rolcreaterole or role.rolcreatedb, false)
                       as "may_more!",
-                  wanted.name = current_user as "is_owner!"
+                  wanted.name = current_user as "is_owner!", gen_random_uuid() as "salt!"
            from (select coalesce($1, 'tradesense_login_' || oid) as name
                  from pg_database where datname = current_database()) wanted
            left join pg_roles role on role.rolname = wanted.name"#,
@@ -539,7 +539,8 @@ async fn write_login(
             .await?;
     }
     let verb = if login.exists { "alter" } else { "create" };
-    run(&mut tx, &format!("{verb} role %1$I login noinherit password %2$L"), &login.name, password).await?;
+    let kept = scram::verifier(password, login.salt.into_bytes());
+    run(&mut tx, &format!("{verb} role %1$I login noinherit password %2$L"), &login.name, &kept).await?;
     let roles = "tradesense_app, tradesense_engine, tradesense_worker, tradesense_sealer, tradesense_auditor";
     run(&mut tx, &format!("grant {roles} to %1$I"), &login.name, "").await?;
     run(&mut tx, "grant connect on database %3$I to %1$I", &login.name, "").await?;
@@ -547,19 +548,14 @@ async fn write_login(
     Ok(login.name)
 }
 
-/// Statements about roles take no parameters: the server quotes the role `%1$I`, the password `%2$L` and this database
-/// `%3$I` into the text.
-async fn run(
-    connection: &mut PgConnection,
-    form: &str,
-    role: &str,
-    password: &str,
-) -> Result<(), sqlx::Error> {
+/// Statements about roles take no parameters: the server quotes the role `%1$I`, what is kept of its password `%2$L` and this
+/// database `%3$I` into the text.
+async fn run(connection: &mut PgConnection, form: &str, role: &str, kept: &str) -> Result<(), sqlx::Error> {
     let statement = sqlx::query_scalar!(
         r#"select format($1::text, $2::text, $3::text, current_database()) as "statement!""#,
         form,
         role,
-        password,
+        kept,
     )
     .fetch_one(&mut *connection)
     .await?;

@@ -12,6 +12,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use telemetry::ecs::Ecs;
 use tradesense::replay::{self, Found};
 use tradesense::role::{Ended, Part, Role};
+use tradesense::secret_files::Named;
 use tradesense::system::SystemClock;
 use tradesense::{
     audit_log, demo, drill, firm, health, keys, privacy, quotes, receipt, role, rotation, rules,
@@ -162,7 +163,7 @@ fn main() -> ExitCode {
 }
 
 /// Becomes this program again where the role ended for other secrets.
-fn run_role(part: Part, role: &Role, named: &BTreeMap<PathBuf, String>) -> anyhow::Result<Found> {
+fn run_role(part: Part, role: &Role, named: &BTreeMap<PathBuf, Named>) -> anyhow::Result<Found> {
     match role::run(part, role, named)? {
         Ended::Told => Ok(Found::Equal),
         Ended::ForSecrets(sockets) => Err(rotation::again(sockets)),

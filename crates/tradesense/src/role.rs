@@ -23,6 +23,7 @@ use crate::payments::PaymentArgs;
 use crate::platform::{Platform, Roles, Settings, Shared};
 use crate::privacy::RegionArgs;
 use crate::rotation::{self, Secrets};
+use crate::secret_files::Named;
 use crate::system::{SystemClock, SystemRng};
 use crate::{instruments, keys, up};
 
@@ -140,7 +141,7 @@ pub enum Ended {
 }
 
 /// Runs a role until told to stop, or until other secrets lie in the files that they came from.
-pub fn run(part: Part, role: &Role, named: &BTreeMap<PathBuf, String>) -> anyhow::Result<Ended> {
+pub fn run(part: Part, role: &Role, named: &BTreeMap<PathBuf, Named>) -> anyhow::Result<Ended> {
     if role.only_check {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.context("starting the runtime")?.block_on(check(part, role))?;
@@ -157,13 +158,13 @@ pub fn run(part: Part, role: &Role, named: &BTreeMap<PathBuf, String>) -> anyhow
     ran
 }
 
-async fn serve(part: Part, role: &Role, named: &BTreeMap<PathBuf, String>) -> anyhow::Result<Ended> {
+async fn serve(part: Part, role: &Role, named: &BTreeMap<PathBuf, Named>) -> anyhow::Result<Ended> {
     let mut stop = std::pin::pin!(stop_signal()?);
     let listening = Arc::new(Listening::handed_on()?);
     let refused = Arc::new(AtomicBool::new(false));
     let secrets = || secrets(role, named);
     // What is changed while this process starts is other than what it has read.
-    let known = secrets().digest();
+    let known = secrets().in_use(named);
     let starting = async {
         let mut settings = settings(part, role).await?;
         settings.listening = Arc::clone(&listening);
@@ -194,8 +195,9 @@ async fn serve(part: Part, role: &Role, named: &BTreeMap<PathBuf, String>) -> an
 }
 
 /// The files that hold this role's secrets: those that variables name, the keys, and those of providers of money.
-fn secrets(role: &Role, named: &BTreeMap<PathBuf, String>) -> Secrets {
-    let mut passing = named.clone();
+fn secrets(role: &Role, named: &BTreeMap<PathBuf, Named>) -> Secrets {
+    let mut passing: BTreeMap<PathBuf, String> =
+        named.iter().map(|(path, named)| (path.clone(), named.option.clone())).collect();
     for path in role.payments.files() {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         passing.insert(path, name.unwrap_or_default());

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,8 @@ use kernel::Rng;
 use sha2::{Digest as _, Sha256};
 use telemetry::metrics::Page;
 use web::ops::Figures;
+
+use crate::secret_files::Named;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(2);
@@ -43,11 +45,19 @@ pub struct Secrets {
 impl Secrets {
     /// What they hold, as one value; a file that is gone is a change too.
     pub(crate) fn digest(&self) -> [u8; 32] {
+        self.digest_of(held)
+    }
+
+    /// The same of what this process took: those that variables name were read before anybody could ask for this.
+    pub(crate) fn in_use(&self, named: &BTreeMap<PathBuf, Named>) -> [u8; 32] {
+        self.digest_of(|path| named.get(path).map_or_else(|| held(path), |named| named.held))
+    }
+
+    fn digest_of(&self, held: impl Fn(&Path) -> [u8; 32]) -> [u8; 32] {
         let mut digest = Sha256::new();
         for path in self.passing.keys().chain(&self.lasting) {
-            let content = std::fs::read(path).unwrap_or_default();
             digest.update(Sha256::digest(path.as_os_str().as_encoded_bytes()));
-            digest.update(Sha256::digest(content));
+            digest.update(held(path));
         }
         digest.finalize().into()
     }
@@ -73,6 +83,11 @@ impl Secrets {
             }
         })
     }
+}
+
+/// The digest of what a file holds, of nothing if it is not there.
+pub(crate) fn held(path: &Path) -> [u8; 32] {
+    Sha256::digest(std::fs::read(path).unwrap_or_default()).into()
 }
 
 /// Ends once other secrets lie there than the known ones, and are found good. Gives the digest of what was found good.

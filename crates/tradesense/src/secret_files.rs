@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use clap::Command;
 
+use crate::rotation;
+
 /// After the name of a variable.
 const FILE: &str = "_FILE";
 
@@ -40,15 +42,27 @@ pub fn with_files(
     Ok(args)
 }
 
-/// The files of [`with_files`], each with the name of its secret's option.
+/// A file that a variable names.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// The name of its secret's option, such as `database-url`.
+    pub option: String,
+    /// The digest of what it held before it was read: what is written into it from then on is something new.
+    pub held: [u8; 32],
+}
+
+/// The files of [`with_files`], to be asked before it.
 pub fn named(
     command: &Command,
     args: &[OsString],
     variable: impl Fn(&str) -> Option<OsString>,
-) -> BTreeMap<PathBuf, String> {
+) -> BTreeMap<PathBuf, Named> {
     let (command, _) = called(command, args);
-    let files =
-        secrets_of(command).filter_map(|(_, long, named)| Some((variable(&named)?.into(), long.to_owned())));
+    let files = secrets_of(command).filter_map(|(_, long, named)| {
+        let path = PathBuf::from(variable(&named)?);
+        let held = rotation::held(&path);
+        Some((path, Named { option: long.to_owned(), held }))
+    });
     files.collect()
 }
 
@@ -139,6 +153,24 @@ mod tests {
             assert!(parsed.contains(part), "{part} in {parsed}");
         }
         assert_eq!(args.get(1), Some(&OsString::from("api")));
+    }
+
+    #[test]
+    fn what_is_written_after_a_file_was_read_is_something_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("url");
+        let other = dir.path().join("other");
+        std::fs::write(&file, "postgres://login:before@db/x").unwrap();
+        std::fs::write(&other, "a key").unwrap();
+        let variable = |name: &str| (name == "DATABASE_URL_FILE").then(|| file.clone().into_os_string());
+        let named = named(&Cli::command(), &words(&["tradesense", "api"]), variable);
+        let secrets = || rotation::Secrets {
+            passing: named.iter().map(|(path, named)| (path.clone(), named.option.clone())).collect(),
+            lasting: [other.clone()].into(),
+        };
+        assert_eq!(secrets().in_use(&named), secrets().digest());
+        std::fs::write(&file, "postgres://login:after@db/x").unwrap();
+        assert_ne!(secrets().in_use(&named), secrets().digest());
     }
 
     #[test]

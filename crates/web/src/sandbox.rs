@@ -36,6 +36,11 @@ main.mail{max-width:760px;margin:48px 0}table{border-collapse:collapse;width:100
 border-bottom:1px solid #d5dae1;font-weight:400;vertical-align:top}thead th{font-weight:600;color:#4a5361}a{color:#14509e}\
 dt{font-weight:600}dd{margin:0 0 8px;overflow-wrap:anywhere}";
 
+/// Where a purchase is paid here.
+pub(crate) fn page_of(purchase: PurchaseId) -> String {
+    format!("/sandbox/pay/{purchase}")
+}
+
 async fn page(
     State(web): State<Web>,
     caller: Caller,

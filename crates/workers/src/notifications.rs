@@ -8,7 +8,7 @@ use app::events::{Consumer, Message};
 use app::jobs::{Job, JobError, JobHandler};
 use app::notifications::{
     AccountRef, Concerned, Kind, MailError, Mailer, Note, NotificationStore, Notifications, SEND_MAIL,
-    Settled, Site, Told, letter, of_payout,
+    Settled, Site, Told, letter, of_payout, of_purchase,
 };
 use async_trait::async_trait;
 use kernel::{Clock, FirmId, MailId, PayoutId, Span};
@@ -93,6 +93,7 @@ fn note(message: &Message, concerned: &Concerned) -> Option<Note> {
         }
         Concerned::Purchase { id, person, program } => {
             let told = Told {
+                sentences: of_purchase(kind),
                 purchase: Some(*id),
                 program: program.name.clone(),
                 local_time: local_time(program, message),

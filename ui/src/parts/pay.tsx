@@ -1,8 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { methodName, type PaymentMethod, paymentMethodsQuery } from "../api/payment";
+import { Failure } from "./states";
 
-/** The way to pay that is chosen: the first one until somebody chooses; null where there is only the server's own page. */
+/** The way to pay that is chosen: the first one until somebody chooses; null while there is none. */
 export function usePaymentMethod() {
   const methods = useQuery(paymentMethodsQuery);
   const [chosen, choose] = useState<PaymentMethod | null>(null);
@@ -12,11 +13,9 @@ export function usePaymentMethod() {
 }
 
 /** Which provider is to take the payment; nothing is asked where there is one. */
-export function PaymentMethods({
-  all,
-  method,
-  choose,
-}: Pick<ReturnType<typeof usePaymentMethod>, "all" | "method" | "choose">) {
+export function PaymentMethods({ all, method, choose, ready, error, retry }: ReturnType<typeof usePaymentMethod>) {
+  if (error) return <Failure error={error} retry={retry} />;
+  if (ready && all.length === 0) return <p className="muted">Payments are not taken here at the moment.</p>;
   if (all.length < 2) return null;
   return (
     <fieldset className="choices">

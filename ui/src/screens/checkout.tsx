@@ -161,7 +161,8 @@ function Order({ goods }: { goods: Goods }) {
       const { purchase } = made.current;
       // Nobody pays another price than they have seen.
       const asSeen = purchase.fee === quote.data?.total && purchase.state === "awaiting_payment";
-      return { purchase, page: asSeen ? await paymentPage(purchase, payment.method) : null };
+      const method = asSeen ? payment.method : null;
+      return { purchase, page: method && (await paymentPage(purchase.id, method)) };
     },
     onSuccess: ({ purchase, page }) => {
       // A challenge begins anew once.
@@ -248,7 +249,7 @@ function Order({ goods }: { goods: Goods }) {
       <button
         type="button"
         className="button primary wide"
-        disabled={busy || !current || !payment.ready}
+        disabled={busy || !current || !(free || payment.method)}
         onClick={() => buy.mutate()}
       >
         {busy

@@ -2,7 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useParams, useSearchParams } from "react-router-dom";
 import { api, ask } from "../api/client";
 import { asApiError } from "../api/error";
-import { paymentPage } from "../api/payment";
+import { type PaymentMethod, paymentPage } from "../api/payment";
 import { challengesQuery, purchaseQuery } from "../api/queries";
 import type { Challenge, PurchaseDetail } from "../api/types";
 import { moneyIn, wordFor } from "../lib/format";
@@ -165,7 +165,7 @@ function Payment({ purchase }: { purchase: PurchaseDetail }) {
   const payment = usePaymentMethod();
   const queries = useQueryClient();
   const pay = useMutation({
-    mutationFn: () => paymentPage(purchase, payment.method),
+    mutationFn: (method: PaymentMethod) => paymentPage(purchase.id, method),
     // The hosted payment page is outside this application.
     onSuccess: (page) => window.location.assign(page),
   });
@@ -184,8 +184,8 @@ function Payment({ purchase }: { purchase: PurchaseDetail }) {
         <button
           type="button"
           className="button primary"
-          disabled={busy || !payment.ready}
-          onClick={() => pay.mutate()}
+          disabled={busy || payment.method === null}
+          onClick={() => payment.method && pay.mutate(payment.method)}
         >
           {pay.isPending || pay.isSuccess ? "Opening the payment page…" : "Continue to payment"}
         </button>

@@ -39,6 +39,10 @@ pub use rate::{Level, Month, Rate, Thresholds};
 /// The janitor pulls a dispute that is open so often.
 const LOOK: Span = Span::from_seconds(6 * 3_600);
 
+/// And a question that was closed, for as long as its payment may still be disputed: card networks give 120 days.
+const LOOK_AT_CLOSED: Span = Span::from_seconds(86_400);
+const MAY_STILL_BE_DISPUTED: Span = Span::from_seconds(120 * 86_400);
+
 /// Rates are looked at so often although nobody disputes.
 const WATCH: Span = Span::from_seconds(3_600);
 
@@ -454,7 +458,8 @@ impl Disputes {
             let Some(known) = known.filter(|known| known.held_since.is_some()) else { return Ok(None) };
             let dispute = Dispute { held_since: None, changed_at: at, ..known.clone() };
             let audit = audit(context, at, "dispute.release", &dispute, json!({ "reason": reason }));
-            Ok(Some(Change { hold: Hold::End, ..Change::of(dispute, Some(audit)) }))
+            let outbox = Some(announcement(context, at, "dispute.released", &dispute));
+            Ok(Some(Change { hold: Hold::End, outbox, ..Change::of(dispute, Some(audit)) }))
         };
         self.store.change_dispute(context.firm, dispute.purchase, id, &decide).await?;
         self.found(context, id).await
@@ -589,7 +594,7 @@ impl Disputes {
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
                     tracing::warn!(dispute = %dispute.id, error, "a dispute could not be followed; trying again");
-                    LOOK_AGAIN
+                    Some(LOOK_AGAIN)
                 }
             };
             self.look_later(context, dispute, wait).await?;
@@ -598,46 +603,55 @@ impl Disputes {
         Ok(due.len())
     }
 
-    /// Pulls one and does what follows. Gives when to look again.
-    async fn pull(&self, context: &Context, dispute: &Dispute) -> Result<Span, AppError> {
+    /// Pulls one and does what follows. Gives when to look again, if not as usual.
+    async fn pull(&self, context: &Context, dispute: &Dispute) -> Result<Option<Span>, AppError> {
         let pulled = match self.provider(context.firm, &dispute.provider) {
             Ok(provider) => provider.dispute(&dispute.known_as).await,
             Err(failure) => Err(failure),
         };
-        let Ok(told) = pulled else { return Ok(LOOK_AGAIN) };
+        let Ok(told) = pulled else { return Ok(Some(LOOK_AGAIN)) };
         let waits = told.state == DisputeState::NeedsAnswer;
         self.hear_own(context, dispute, told).await?;
         self.judge_answers(context, dispute, waits).await
     }
 
-    /// What an answer became of which nobody knew. Gives when to look again.
+    /// What an answer became of which nobody knew. Gives when to look again, if not as usual.
     async fn judge_answers(
         &self,
         context: &Context,
         dispute: &Dispute,
         waits: bool,
-    ) -> Result<Span, AppError> {
+    ) -> Result<Option<Span>, AppError> {
         let now = self.clock.now();
         let answers = self.store.answers(context.firm, dispute.id).await?;
         let Some(asked) = answers.iter().find(|answer| answer.state == AnswerState::Asked) else {
-            return Ok(LOOK);
+            return Ok(None);
         };
         let gone = now.since(asked.first_asked_at).is_ok_and(|gone| gone >= ARRIVES_WITHIN);
         let judged = match (waits, gone) {
             (false, _) => (AnswerState::Done, None),
             (true, true) => (AnswerState::Failed, Some("It did not arrive.".to_owned())),
-            (true, false) => return Ok(LOOK_AGAIN),
+            (true, false) => return Ok(Some(LOOK_AGAIN)),
         };
         self.set_answer(context, dispute, asked.number, judged).await?;
-        Ok(LOOK)
+        Ok(None)
     }
 
-    async fn look_later(&self, context: &Context, dispute: &Dispute, wait: Span) -> Result<(), AppError> {
+    async fn look_later(
+        &self,
+        context: &Context,
+        dispute: &Dispute,
+        wait: Option<Span>,
+    ) -> Result<(), AppError> {
         let at = self.clock.now();
-        let next_at = at.after(wait).map_err(AppError::clock)?;
+        let soon = wait.map(|wait| at.after(wait)).transpose().map_err(AppError::clock)?;
         let decide = |_: &Purchase, _: &[Happened], known: Option<&Dispute>, _: &[Answer]| {
             let Some(known) = known.filter(|known| known.next_at.is_some()) else { return Ok(None) };
-            let dispute = Dispute { next_at: Some(next_at), ..known.clone() };
+            let next_at = match soon {
+                Some(soon) => Some(soon),
+                None => looked_at(known.stand.stage(), known.opened_at, at)?,
+            };
+            let dispute = Dispute { next_at, ..known.clone() };
             Ok(Some(Change::of(dispute, None)))
         };
         self.store.change_dispute(context.firm, dispute.purchase, dispute.id, &decide).await?;
@@ -781,6 +795,7 @@ fn hear(
         (_, false) => Hold::End,
         (true, true) => Hold::Keep,
     };
+    let row_held = row.held_since.is_some();
     let held_since = match hold {
         Hold::Begin => Some(at),
         Hold::Keep => row.held_since,
@@ -793,7 +808,7 @@ fn hear(
         changed_at: at,
         ..answer.clone()
     });
-    let next_at = if stage.is_over() { None } else { Some(at.after(LOOK).map_err(AppError::clock)?) };
+    let next_at = looked_at(stage, row.opened_at, at)?;
     let dispute = Dispute {
         amount,
         fee,
@@ -812,7 +827,13 @@ fn hear(
     };
     let detail = json!({ "purchase_state": last_state(purchase, &settlements).word() });
     let audit = audit(context, at, action, &dispute, detail);
-    let outbox = before.is_none().then(|| opened(context, at, &dispute));
+    // The world is told of a question, too, though no money moves with it.
+    let topic = match (before, hold) {
+        (None, _) => Some("dispute.opened"),
+        (Some(_), Hold::End) if row_held => Some("dispute.released"),
+        (Some(_), _) => None,
+    };
+    let outbox = topic.map(|topic| announcement(context, at, topic, &dispute));
     Ok(Some(Change { settlements, hold, answer, outbox, ..Change::of(dispute, Some(audit)) }))
 }
 
@@ -820,13 +841,25 @@ fn last_state(purchase: &Purchase, settlements: &[Settlement]) -> PurchaseState 
     settlements.last().map_or(purchase.state, |last| last.decision.happened.to)
 }
 
-/// The world is told of a question, too, though no money moves with it.
-fn opened(context: &Context, at: Timestamp, dispute: &Dispute) -> OutboxEntry {
+/// When to pull one the next time; never again where nothing more can come of it.
+fn looked_at(stage: Stage, opened_at: Timestamp, at: Timestamp) -> Result<Option<Timestamp>, AppError> {
+    let wait = match stage {
+        Stage::Won | Stage::Lost => None,
+        Stage::Asked | Stage::Taken => Some(LOOK),
+        Stage::Closed => {
+            let last = opened_at.after(MAY_STILL_BE_DISPUTED).map_err(AppError::clock)?;
+            (at < last).then_some(LOOK_AT_CLOSED)
+        }
+    };
+    wait.map(|wait| at.after(wait)).transpose().map_err(AppError::clock)
+}
+
+fn announcement(context: &Context, at: Timestamp, topic: &'static str, dispute: &Dispute) -> OutboxEntry {
     OutboxEntry {
         firm: context.firm,
         at,
         aggregate: format!("purchase:{}", dispute.purchase),
-        topic: "dispute.opened",
+        topic,
         payload: json!({
             "dispute": dispute.id, "purchase": dispute.purchase, "state": word(dispute.stand.state),
             "provider": dispute.provider.as_str(), "amount": dispute.amount,

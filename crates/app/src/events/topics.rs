@@ -78,6 +78,11 @@ pub const TOPICS: &[Topic] = &[
     topic("account.paid", "A payout left the account.", VERDICT),
     topic("account.payout_refused", "A payout was refused.", VERDICT),
     topic("dispute.opened", "A buyer, or their bank, asks for a payment or about it.", DISPUTE),
+    topic(
+        "dispute.released",
+        "Nothing is held for a dispute any more: it ended well, or the firm let go.",
+        DISPUTE,
+    ),
     topic("dispute.rate_high", "Too many payments of a month are disputed at a provider.", RATE),
     topic("payout.requested", "A trader asks for a payout.", PAYOUT),
     topic("payout.approved", "The firm lets a payout go.", PAYOUT),

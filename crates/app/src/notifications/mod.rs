@@ -32,7 +32,7 @@ pub use bounce::{Bounce, BounceKey, Bounced};
 pub use link::{SECRET_BYTES, Secret};
 pub use mail::{Letter, Site, letter};
 pub use mailbox::{Kept, Mailbox};
-pub use words::{of_payout, title};
+pub use words::{of_payout, of_purchase, title};
 
 /// The queue of jobs that send mail.
 pub const MAIL_QUEUE: &str = "mail";
@@ -51,6 +51,10 @@ pub enum Kind {
     PurchasePaid,
     /// A payment was declined.
     PurchaseFailed,
+    /// The payment of a purchase is disputed: its accounts are on hold.
+    PurchaseDisputed,
+    /// Nothing is held for a dispute any more.
+    DisputeReleased,
     /// An account may trade.
     AccountOpened,
     /// A hard limit was crossed.
@@ -81,9 +85,11 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::PurchasePaid,
         Self::PurchaseFailed,
+        Self::PurchaseDisputed,
+        Self::DisputeReleased,
         Self::AccountOpened,
         Self::AccountBreached,
         Self::AccountLocked,
@@ -104,6 +110,8 @@ impl Kind {
         match self {
             Self::PurchasePaid => "purchase_paid",
             Self::PurchaseFailed => "purchase_failed",
+            Self::PurchaseDisputed => "purchase_disputed",
+            Self::DisputeReleased => "dispute_released",
             Self::AccountOpened => "account_opened",
             Self::AccountBreached => "account_breached",
             Self::AccountLocked => "account_locked",
@@ -125,6 +133,8 @@ impl Kind {
         match topic {
             "purchase.paid" => Some(Self::PurchasePaid),
             "purchase.declined" | "purchase.failed" => Some(Self::PurchaseFailed),
+            "dispute.opened" => Some(Self::PurchaseDisputed),
+            "dispute.released" => Some(Self::DisputeReleased),
             "account.opened" => Some(Self::AccountOpened),
             "account.breached" => Some(Self::AccountBreached),
             "account.locked" => Some(Self::AccountLocked),
@@ -144,7 +154,9 @@ impl Kind {
     /// What it is switched on and off with.
     pub const fn group(self) -> Group {
         match self {
-            Self::PurchasePaid | Self::PurchaseFailed => Group::Purchases,
+            Self::PurchasePaid | Self::PurchaseFailed | Self::PurchaseDisputed | Self::DisputeReleased => {
+                Group::Purchases
+            }
             Self::AccountOpened => Group::Accounts,
             Self::AccountBreached
             | Self::AccountLocked

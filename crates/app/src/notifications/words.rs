@@ -9,6 +9,8 @@ pub fn title(kind: Kind, told: &Told) -> String {
     match kind {
         Kind::PurchasePaid => format!("{program} is paid: your account is being opened"),
         Kind::PurchaseFailed => format!("The payment for {program} did not go through"),
+        Kind::PurchaseDisputed => format!("The payment for {program} is disputed: its accounts are on hold"),
+        Kind::DisputeReleased => format!("Your accounts of {program} are on hold no more"),
         Kind::AccountOpened => format!("Account {number} is open"),
         Kind::AccountBreached
         | Kind::AccountLocked
@@ -23,6 +25,15 @@ pub fn title(kind: Kind, told: &Told) -> String {
         | Kind::PayoutReturned => format!("{number}: {headline}"),
         Kind::WebhookDisabled => format!("A webhook was disabled: {headline}"),
     }
+}
+
+/// What a note says of a purchase beside its title.
+pub fn of_purchase(kind: Kind) -> Vec<String> {
+    let sentence = (kind == Kind::PurchaseDisputed).then_some(
+        "You, or your bank, asked for the money back or about it. Until that is decided nothing can be opened and nothing is paid out; \
+         what is open can be closed, and every rule goes on.",
+    );
+    sentence.map(str::to_owned).into_iter().collect()
 }
 
 /// What a note says of a payout of an amount, such as `800.00 USD`: in a few words, and what is to be done.

@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::Web;
 use crate::extract::{Body, Path, SignedIn};
 use crate::problem::{Problem, ProblemBody};
+use crate::{Web, sandbox};
 
 pub(super) fn router() -> OpenApiRouter<Web> {
     OpenApiRouter::new()
@@ -90,7 +90,7 @@ async fn open_checkout(
         PaymentMethod::Paypal => ProviderName::Paypal,
         PaymentMethod::Sandbox if web.demo => {
             web.purchases.get(&caller.context, id).await?;
-            return Ok(Json(Checkout { page: format!("/sandbox/pay/{id}") }));
+            return Ok(Json(Checkout { page: sandbox::page_of(id) }));
         }
         PaymentMethod::Sandbox => {
             return Err(Problem::new("provider_unknown", "The firm does not use the sandbox."));

@@ -20,9 +20,9 @@ use super::account_view::ProgramRef;
 use super::text::{read_country, read_currency, time};
 use super::words::{PriceLineKind, PurchaseHappening, PurchaseState};
 use super::{PAGE, Page};
-use crate::Web;
 use crate::extract::{Body, IdempotencyKey, Path, Query, SignedIn};
 use crate::problem::{Problem, ProblemBody};
+use crate::{Web, sandbox};
 
 pub(super) fn router() -> OpenApiRouter<Web> {
     OpenApiRouter::new()
@@ -85,8 +85,10 @@ pub struct Purchase {
     fee: String,
     /// Currency of every amount of it.
     currency: &'static str,
-    /// Where to pay.
-    checkout_url: String,
+    /// The sandbox's page to pay on, where the firm uses it; a provider's page is asked for with
+    /// `POST /v1/purchases/{id}/checkout`.
+    #[schema(required)]
+    checkout_url: Option<String>,
     /// The challenge, once paid.
     #[schema(required)]
     challenge_id: Option<String>,
@@ -194,9 +196,9 @@ fn tax_included(lines: &[PriceLineOf], total: Money) -> bool {
     sum == total.minor()
 }
 
-fn render(purchase: PurchaseOf) -> Purchase {
+fn render(web: &Web, purchase: PurchaseOf) -> Purchase {
     Purchase {
-        checkout_url: format!("/sandbox/pay/{}", purchase.id),
+        checkout_url: web.demo.then(|| sandbox::page_of(purchase.id)),
         id: purchase.id.to_string(),
         state: purchase.state.into(),
         program: ProgramRef {
@@ -250,8 +252,8 @@ fn refused(order: &Order, error: AppError) -> Problem {
     }
 }
 
-/// Starts a purchase; pay at `checkout_url`. What costs nothing is paid at once. A retry under the same key gives the same
-/// purchase.
+/// Starts a purchase, which is paid on the page of a provider (`POST /v1/purchases/{id}/checkout`). What costs nothing is paid at
+/// once. A retry under the same key gives the same purchase.
 #[utoipa::path(post, path = "/v1/purchases", tag = "purchases", request_body = NewPurchase,
     params(("Idempotency-Key" = String, Header, description = "New for each new purchase")), responses(
     (status = 201, body = Purchase), (status = 400, response = ProblemBody), (status = 401, response = ProblemBody),
@@ -268,7 +270,7 @@ async fn create_purchase(
     if purchase.state == StateOf::Captured {
         web.purchase_paid.notify_one();
     }
-    Ok((StatusCode::CREATED, Json(render(purchase))))
+    Ok((StatusCode::CREATED, Json(render(&web, purchase))))
 }
 
 /// What something would cost now, for a basket that changes. Nothing is stored.
@@ -303,7 +305,10 @@ async fn purchases(
     let purchases = web.purchases.list(&caller.context, behind, PAGE).await?;
     let full = i64::try_from(purchases.len()).is_ok_and(|count| count >= PAGE);
     let next_cursor = purchases.last().filter(|_| full).map(|purchase| purchase.id.to_string());
-    Ok(Json(Page { items: purchases.into_iter().map(render).collect(), next_cursor }))
+    Ok(Json(Page {
+        items: purchases.into_iter().map(|purchase| render(&web, purchase)).collect(),
+        next_cursor,
+    }))
 }
 
 /// One of one's own purchases.
@@ -324,7 +329,7 @@ async fn purchase(
         tax_included: tax_included(&purchase.lines, purchase.fee),
         refunded: refunded(&purchase, &history)?.amount_text(),
         history: history.into_iter().map(render_event).collect(),
-        purchase: render(purchase),
+        purchase: render(&web, purchase),
     }))
 }
 
@@ -338,7 +343,7 @@ async fn cancel_purchase(
     SignedIn(caller): SignedIn,
     Path(id): Path<PurchaseId>,
 ) -> Result<Json<Purchase>, Problem> {
-    Ok(Json(render(web.checkouts.cancel(&caller.context, id).await?)))
+    Ok(Json(render(&web, web.checkouts.cancel(&caller.context, id).await?)))
 }
 
 #[cfg(test)]

@@ -671,6 +671,10 @@ pub enum NotificationKind {
     PurchasePaid,
     /// A payment was declined.
     PurchaseFailed,
+    /// A payment is disputed, and the accounts that it bought are on hold.
+    PurchaseDisputed,
+    /// Nothing is held for a dispute any more.
+    DisputeReleased,
     /// An account may trade.
     AccountOpened,
     /// A hard limit was crossed.
@@ -705,6 +709,8 @@ impl From<app::notifications::Kind> for NotificationKind {
         match kind {
             Kind::PurchasePaid => Self::PurchasePaid,
             Kind::PurchaseFailed => Self::PurchaseFailed,
+            Kind::PurchaseDisputed => Self::PurchaseDisputed,
+            Kind::DisputeReleased => Self::DisputeReleased,
             Kind::AccountOpened => Self::AccountOpened,
             Kind::AccountBreached => Self::AccountBreached,
             Kind::AccountLocked => Self::AccountLocked,

@@ -969,7 +969,7 @@ fn names_in(query: &str) -> BTreeSet<&str> {
 }
 
 /// The sources of the program, one behind the other.
-fn sources() -> Result<String, Vec<Finding>> {
+pub(super) fn sources() -> Result<String, Vec<Finding>> {
     let root =
         crate::machine::root().map_err(|_| vec![Finding::new("here", "the workspace was not found")])?;
     let io = |error: std::io::Error| vec![Finding::new("crates", error.to_string())];

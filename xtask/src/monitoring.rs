@@ -300,9 +300,9 @@ fn made(root: &Path) -> Outcome<BTreeMap<PathBuf, String>> {
     {
         let guards = [guard];
         files.insert(dir.join(format!("{rules}.yml")), alert_rules("exporters.toml", &guards));
-        let cases = guards.iter().flat_map(|alert| {
-            [(alert, "fires", &alert.fires), (alert, "stays silent", &alert.silent)]
-        });
+        let cases = guards
+            .iter()
+            .flat_map(|alert| [(alert, "fires", &alert.fires), (alert, "stays silent", &alert.silent)]);
         let name = format!("tests/{}_test.yml", rules.replace('/', "_"));
         let cases: Vec<_> = cases.collect();
         files.insert(dir.join(name), alert_tests("10m", &[rules], "", &cases, Some(&guards)));
@@ -769,7 +769,9 @@ const MOUNTED_KEY: &str = "/etc/alertmanager/secrets/tradesense-alertmanager/ale
 
 fn alertmanager_of_kubernetes(tested: &str) -> Outcome<String> {
     if tested.contains("{{") {
-        return Err(Failure::new("alertmanager.yml: External Secrets would take {{ for a template of its own"));
+        return Err(Failure::new(
+            "alertmanager.yml: External Secrets would take {{ for a template of its own",
+        ));
     }
     let config = tested.replace("/run/secrets/alerts_key", MOUNTED_KEY);
     let mut out = format!(

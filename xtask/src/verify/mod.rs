@@ -16,6 +16,7 @@ mod logging;
 mod manifests;
 mod monitoring;
 mod network;
+mod observed;
 mod release;
 mod rotation;
 mod sandbox;
@@ -80,6 +81,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("kubernetes-colours", || said(kubernetes::blue_and_green())),
     ("kubernetes-edge", || said(kubernetes::edge())),
     ("kubernetes-secrets", || said(kubernetes::secrets_and_regions())),
+    ("kubernetes-observed", || said(observed::by_what_is_tested())),
     ("kubernetes-changes", || said(changes::are_noticed())),
     ("network-table", || said(network::table_holds())),
     ("network-changes", || said(network::changes_are_noticed())),

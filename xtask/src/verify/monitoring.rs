@@ -171,9 +171,9 @@ pub(super) fn guards() -> Found {
     let told = super::kubernetes::sources()?;
     let all = expressions(&root).map_err(|Failure(text)| vec![Finding::new("guards", text)])?;
     let mut findings = unguarded(&all, &exporters.exporter, &|name| {
-        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-        let begins =
-            |list: &Elsewhere| list.begins.iter().any(|begin| name.starts_with(begin.as_str()));
+        let base =
+            ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        let begins = |list: &Elsewhere| list.begins.iter().any(|begin| name.starts_with(begin.as_str()));
         [name, base].iter().any(|name| told.contains(&format!("\"{name}\"")))
             || lists.elsewhere.iter().any(begins)
     });
@@ -191,7 +191,8 @@ pub(super) fn guards() -> Found {
     let guarded: BTreeSet<&str> =
         guarded.map(|exporter| exporter.job.as_str()).chain(["tradesense"]).collect();
     for job in asked.symmetric_difference(&guarded) {
-        findings.push(Finding::new(file, format!("{job} is asked and not guarded, or guarded and not asked")));
+        findings
+            .push(Finding::new(file, format!("{job} is asked and not guarded, or guarded and not asked")));
     }
     nothing(findings)
 }
@@ -339,7 +340,8 @@ fn mailed() -> Outcome<Vec<Finding>> {
     let dir = scratch.path();
     let (mail_port, mails) = post_office()?;
     let port = free_port()?;
-    let text = fs::read_to_string(root()?.join(DIR).join(ON_COMPOSE)).map_err(Failure::of("read the file"))?;
+    let text =
+        fs::read_to_string(root()?.join(DIR).join(ON_COMPOSE)).map_err(Failure::of("read the file"))?;
     // Only who takes mails, and what would take until tomorrow.
     let changed = text
         .replace("mail:1025", &format!("127.0.0.1:{mail_port}"))
@@ -378,7 +380,8 @@ fn mailed() -> Outcome<Vec<Finding>> {
         let came = poll(Duration::from_secs(20), || (about(alert) == wanted).then_some(()));
         println!("      {alert}: {:?}", about(alert));
         if came.is_none() {
-            findings.push(Finding::new(alert, format!("was mailed to {:?}, not to {wanted:?}", about(alert))));
+            findings
+                .push(Finding::new(alert, format!("was mailed to {:?}, not to {wanted:?}", about(alert))));
         }
     }
     Ok(findings)
@@ -733,7 +736,7 @@ fn asked_for(root: &Path, prometheus: &Prometheus) -> Outcome<Vec<Finding>> {
     for rule in recording.split("- record: ").skip(1) {
         let (name, expr) = rule.split_once("expr:").unwrap_or((rule, ""));
         let expr: Vec<&str> = expr.lines().map(|line| line.split(" #").next().unwrap_or_default()).collect();
-        let expr = expr.join(" ").replace(">-", "");
+        let expr = expr.join(" ").replace("|-", "");
         let expr = expr.split("- name:").next().unwrap_or_default().to_owned();
         all.push(Expression { of: name.trim().to_owned(), text: expr });
     }

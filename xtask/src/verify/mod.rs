@@ -106,6 +106,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("monitoring-guards", || said(monitoring::guards())),
     ("monitoring-runbooks", || said(monitoring::runbooks())),
     ("logging-vector", || said(logging::vector())),
+    ("logging-transforms", || said(logging::transforms())),
     ("logging-elasticsearch", || said(logging::elasticsearch())),
     ("monitoring-mails", || said(monitoring::mails())),
     ("edge-nginx", edge::nginx),

@@ -308,8 +308,9 @@ fn made(root: &Path) -> Outcome<BTreeMap<PathBuf, String>> {
         files.insert(dir.join(name), alert_tests("10m", &[rules], "", &cases, Some(&guards)));
     }
     files.insert(dir.join("tests/slo_test.yml"), objective_tests(&objectives.slo));
-    for alert in alerts.alert.iter().chain([&exporters.alert]) {
-        files.insert(root.join(RUNBOOKS).join(format!("{}.md", alert.name)), runbook(alert));
+    let pages = alerts.alert.iter().map(|alert| (alert, "alerts.toml"));
+    for (alert, table) in pages.chain([(&exporters.alert, "exporters.toml")]) {
+        files.insert(root.join(RUNBOOKS).join(format!("{}.md", alert.name)), runbook(alert, table));
     }
     for slo in &objectives.slo {
         files.insert(root.join(RUNBOOKS).join(format!("{}.md", slo.title)), objective_runbook(slo));
@@ -596,11 +597,9 @@ fn bullets(out: &mut String, heading: &str, items: &[String]) {
     }
 }
 
-fn runbook(alert: &Alert) -> String {
-    let mut out = format!(
-        "<!-- {MADE} from deployment/monitoring/alerts.toml -->\n# {}\n\n{}\n",
-        alert.name, alert.says
-    );
+fn runbook(alert: &Alert, table: &str) -> String {
+    let mut out =
+        format!("<!-- {MADE} from deployment/monitoring/{table} -->\n# {}\n\n{}\n", alert.name, alert.says);
     line(
         &mut out,
         format_args!(
@@ -746,7 +745,7 @@ fn rules_of_kubernetes(files: &[(&str, String)]) -> String {
     out
 }
 
-/// What makes a ConfigMap of each dashboard: Grafana's sidecar finds them by the label and puts them into the folder.
+/// What makes a `ConfigMap` of each dashboard: Grafana's sidecar finds them by the label and puts them into the folder.
 fn dashboards_of_kubernetes(dashboards: &[Dashboard]) -> String {
     let mut out = format!(
         "# {MADE}: the dashboards on Kubernetes.\napiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nconfigMapGenerator:\n"
@@ -889,6 +888,45 @@ mod tests {
             );
             assert!(!alert.fires.labels.is_empty(), "{} has no test that fires", alert.name);
         }
+    }
+
+    #[test]
+    fn whoever_tells_figures_is_guarded_by_figures_of_its_own() {
+        let exporters: Exporters =
+            table(&ours(), "exporters").unwrap_or_else(|Failure(text)| panic!("{text}"));
+        for exporter in &exporters.exporter {
+            assert!(exporter.compose || exporter.kubernetes.is_some(), "{} is nowhere", exporter.job);
+            let own = |tells: &String| exporter.begins.iter().any(|begin| tells.starts_with(begin.as_str()));
+            assert!(!exporter.tells.is_empty() && exporter.tells.iter().all(own), "{}", exporter.job);
+        }
+        let (compose, kubernetes) = (exporters.on_compose(), exporters.on_kubernetes());
+        let misses = |alert: &Alert, job: &str| alert.absent.iter().any(|labels| labels["job"] == job);
+        assert!(misses(&compose, "postgres") && !misses(&compose, "kubelet"));
+        assert!(misses(&kubernetes, "kubelet") && !misses(&kubernetes, "postgres"));
+        assert_eq!(
+            compose.absent.len(),
+            exporters.exporter.iter().filter(|exporter| exporter.compose).count()
+        );
+    }
+
+    #[test]
+    fn compose_and_kubernetes_differ_from_what_is_tested_in_who_is_told_alone() {
+        let read = |text: &str| -> serde_json::Value { serde_yaml_ng::from_str(text).unwrap() };
+        let tested = fs::read_to_string(ours().join(DIR).join("alertmanager.yml")).unwrap();
+        let compose = alertmanager_of_compose(&tested).unwrap_or_else(|Failure(text)| panic!("{text}"));
+        let (compose, tested_as_data) = (read(&compose), read(&tested));
+        for section in ["route", "inhibit_rules", "time_intervals"] {
+            assert_eq!(compose[section], tested_as_data[section]);
+        }
+        let names = |config: &serde_json::Value| -> Vec<String> {
+            let all = config["receivers"].as_array().unwrap();
+            all.iter().map(|receiver| receiver["name"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(names(&compose), names(&tested_as_data));
+        assert!(alertmanager_of_kubernetes(&tested.replace("Who is told", "{{ who }}")).is_err());
+        let kubernetes = alertmanager_of_kubernetes(&tested).unwrap_or_else(|Failure(text)| panic!("{text}"));
+        let held = read(&kubernetes)["spec"]["target"]["template"]["data"]["alertmanager.yaml"].clone();
+        assert_eq!(held.as_str().unwrap(), tested.replace("/run/secrets/alerts_key", MOUNTED_KEY));
     }
 
     #[test]

@@ -45,7 +45,7 @@ struct Region {
 struct Place {
     overlay: String,
     region: String,
-    /// Machines that a pod of each DaemonSet runs on.
+    /// Machines that a pod of each `DaemonSet` runs on.
     nodes: u64,
     /// Dollars a month at rest that are not to be passed without somebody having decided it.
     limit: u64,

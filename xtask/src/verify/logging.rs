@@ -356,10 +356,11 @@ fn transformed(shared: &Value, compose: &Value) -> Outcome<Vec<Finding>> {
         let fault = event.get("fault").and_then(Value::as_str).unwrap_or_default().to_owned();
         let Some(fields) = event.as_object_mut() else { continue };
         match (whole, taken) {
-            (Value::String(what), _) if !fault.contains("aborted") => {
-                wrong(format!("{what} is kept: {text}"))
+            (Value::String(what), _) => {
+                if !fault.contains("aborted") {
+                    wrong(format!("{what} is kept: {text}"));
+                }
             }
-            (Value::String(_), _) => {}
             _ if !fault.is_empty() => wrong(fault),
             (whole, Some(taken)) => {
                 let stream = fields.remove("data_stream");

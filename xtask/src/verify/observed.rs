@@ -18,7 +18,7 @@ const RULES: [(&str, &str); 4] = [
     ("tradesense-slo", "rules/slo.yml"),
     ("tradesense-exporters", "kubernetes/exporters.yml"),
 ];
-/// What a ConfigMap may hold.
+/// What one settings object may hold.
 const MOST: usize = 1 << 20;
 
 /// What is tested, read once for all places.
@@ -115,7 +115,7 @@ fn alerts(overlay: &Overlay, tested: &Tested) -> Wrong {
     // The key is mounted elsewhere; nothing else differs.
     let mounted = format!("/etc/alertmanager/secrets/{}/alerts_key", str_at(secret, "spec.target.name"));
     let wanted = tested.alertmanager.to_string().replace("/run/secrets/alerts_key", &mounted);
-    if config.to_string() != wanted || held.get("alerts_key").is_none() {
+    if config != yaml(&wanted) || held.get("alerts_key").is_none() {
         say(place, "is not what is tested, or has no key");
     }
     wrong
@@ -217,7 +217,7 @@ fn lines(overlay: &Overlay, tested: &Tested) -> Wrong {
     wrong
 }
 
-/// The text of a file that a container sees in a ConfigMap.
+/// The text of a file that a container sees among its settings.
 fn held(overlay: &Overlay, workload: &Workload<'_>, container: &Value, path: &str) -> Option<String> {
     let (folder, file) = path.rsplit_once('/')?;
     let mount = list(container, "volumeMounts").find(|mount| str_at(mount, "mountPath") == folder)?;

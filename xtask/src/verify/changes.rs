@@ -241,6 +241,9 @@ fn of_manifests() -> Vec<(&'static str, &'static str, &'static str, Option<Value
         ("Namespace", "logging", "metadata.labels", None),
         ("ClusterRole", "tradesense-vector", "rules.0.verbs.1", Some(json!("delete"))),
         ("ClusterRole", "tradesense-vector", "rules.0.resources.0", Some(json!("secrets"))),
+        ("ClusterRoleBinding", "tradesense-vector", "subjects.0.name", Some(json!("tradesense-api"))),
+        ("Deployment", "tradesense-worker", "metadata.namespace", Some(json!("logging"))),
+        ("DaemonSet", "vector", "metadata.namespace", Some(json!("tradesense"))),
         ("ClusterRoleBinding", "tradesense-vector", "subjects.0.namespace", Some(json!("default"))),
         (
             "ValidatingAdmissionPolicyBinding",

@@ -279,6 +279,9 @@ pub(super) fn pods_are_restricted() -> Found {
             let spec = workload.spec();
             let (kind, name, directories) = READS_NODES;
             let reads = (workload.kind, workload.name) == (kind, name);
+            if reads == (workload.object.namespace() == NAMESPACE) {
+                wrong("stands in a namespace that is not for it");
+            }
             if !is(spec, "securityContext.runAsNonRoot", !reads) {
                 wrong("may run as root, or may not read what it is there for");
             }
@@ -798,6 +801,14 @@ fn references_of_object(
                 if !named.any(|port| str_at(port, "name") == target) {
                     wrong(format!("sends to the port {target:?}, which has no such name"));
                 }
+            }
+        }
+        "ClusterRoleBinding" => {
+            let (kind, name, _) = READS_NODES;
+            let workload = workloads.iter().find(|workload| (workload.kind, workload.name) == (kind, name));
+            let account = workload.map(|workload| str_at(workload.spec(), "serviceAccountName"));
+            if list(&object.value, "subjects").any(|subject| Some(str_at(subject, "name")) != account) {
+                wrong("gives rights in the whole cluster to somebody who needs none".into());
             }
         }
         "StatefulSet" if !there("Service", str_at(spec, "serviceName")) => {

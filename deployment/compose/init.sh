@@ -28,7 +28,7 @@ of() { cat "$dir/$1"; }
 sha256() { printf %s "$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }
 
 for name in postgres_password replication_password login_password pgbouncer_password exporter_password \
-    queue_password cache_password redis_exporter_password grafana_password elastic_password kibana_password \
+    queue_password cache_password redis_exporter_password grafana_password elastic_password kibana_password logs_password \
     s3_access_key s3_secret_key backup_password; do
     password "$name"
 done

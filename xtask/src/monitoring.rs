@@ -1,4 +1,5 @@
-//! `cargo xtask monitoring`: makes the rules, their tests, the runbooks and the dashboards from the tables in `deployment/monitoring`.
+//! `cargo xtask monitoring`: makes the rules, their tests, the runbooks and the dashboards from the tables in `deployment/monitoring`, and of
+//! these what Kubernetes and compose take of them, so that each installation runs what is tested.
 //!
 //! A table says once what an alert is: its rule, what makes it fire and what does not, what whoever is woken looks at. Nobody can add an
 //! alert without a test that fires, one that stays silent, one without any series, and a runbook.
@@ -16,6 +17,9 @@ use crate::{Failure, Outcome, only_flag};
 /// Where the tables are.
 pub(crate) const DIR: &str = "deployment/monitoring";
 const RUNBOOKS: &str = "docs/runbooks";
+/// The component of Kubernetes that holds what is made for it.
+const ALERTING: &str = "deployment/kubernetes/components/alerting";
+const COMPOSE_ALERTMANAGER: &str = "deployment/compose/alertmanager.yml";
 /// The first line of what is made.
 const MADE: &str = "Made by `cargo xtask monitoring`";
 
@@ -26,7 +30,7 @@ pub(crate) struct Alerts {
 }
 
 /// One alert.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Alert {
     pub(crate) name: String,
@@ -49,6 +53,77 @@ pub(crate) struct Alert {
 
 type Labels = BTreeMap<String, String>;
 
+/// Who else tells figures, and the alert for when they no longer do.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Exporters {
+    pub(crate) alert: Alert,
+    pub(crate) exporter: Vec<Exporter>,
+}
+
+/// Somebody else than our program who tells figures.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Exporter {
+    pub(crate) job: String,
+    /// How the names of its figures begin.
+    pub(crate) begins: Vec<String>,
+    /// Figures that are there whenever it is.
+    tells: Vec<String>,
+    /// Whether compose starts one.
+    #[serde(default)]
+    pub(crate) compose: bool,
+    /// By which monitor Kubernetes asks it.
+    pub(crate) kubernetes: Option<String>,
+    /// Whether the live check starts one.
+    #[serde(default)]
+    pub(crate) started: bool,
+    pub(crate) reason: String,
+}
+
+impl Exporters {
+    /// The alert with a part for each figure of those who are there.
+    fn guard(&self, there: impl Fn(&Exporter) -> bool) -> Alert {
+        let each = |text: &str| -> Vec<String> {
+            let exporters = self.exporter.iter().filter(|exporter| there(exporter));
+            let figures =
+                exporters.flat_map(|exporter| exporter.tells.iter().map(|tells| (&exporter.job, tells)));
+            let mut all: Vec<String> =
+                figures.map(|(job, tells)| text.replace("TELLS", tells).replace("JOB", job)).collect();
+            all.dedup();
+            all
+        };
+        let labels = |all: &[Labels]| -> Vec<Labels> {
+            let of = |(name, value): (&String, &String)| {
+                each(value).into_iter().map(|value| Labels::from([(name.clone(), value)])).collect::<Vec<_>>()
+            };
+            all.iter().flatten().flat_map(of).collect()
+        };
+        let case = |case: &Case| Case {
+            series: (case.series.iter())
+                .flat_map(|(name, values)| each(name).into_iter().map(|name| (name, values.clone())))
+                .collect(),
+            labels: labels(&case.labels),
+            ..case.clone()
+        };
+        Alert {
+            expr: each(&self.alert.expr).join("\nor "),
+            absent: labels(&self.alert.absent),
+            fires: case(&self.alert.fires),
+            silent: case(&self.alert.silent),
+            ..self.alert.clone()
+        }
+    }
+
+    fn on_compose(&self) -> Alert {
+        self.guard(|exporter| exporter.compose)
+    }
+
+    fn on_kubernetes(&self) -> Alert {
+        self.guard(|exporter| exporter.kubernetes.is_some())
+    }
+}
+
 impl Case {
     /// How often rules are looked at in its test: all of them are, so what lasts for days is not looked at each minute.
     fn evaluated(&self) -> &'static str {
@@ -60,7 +135,7 @@ impl Case {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
     at: String,
@@ -141,8 +216,11 @@ pub(crate) struct Expression {
 pub(crate) fn expressions(root: &Path) -> Outcome<Vec<Expression>> {
     let alerts: Alerts = table(root, "alerts")?;
     let objectives: Objectives = table(root, "slo")?;
-    let mut all: Vec<Expression> =
-        alerts.alert.into_iter().map(|alert| Expression { of: alert.name, text: alert.expr }).collect();
+    let exporters: Exporters = table(root, "exporters")?;
+    let guards = [exporters.on_compose(), exporters.on_kubernetes()];
+    let mut all: Vec<Expression> = (alerts.alert.into_iter().chain(guards))
+        .map(|alert| Expression { of: alert.name, text: alert.expr })
+        .collect();
     for slo in objectives.slo {
         for text in [&slo.total, &slo.bad] {
             all.push(Expression { of: slo.title.clone(), text: text.replace("WINDOW", "5m") });
@@ -196,12 +274,13 @@ fn made(root: &Path) -> Outcome<BTreeMap<PathBuf, String>> {
     let dashboards: Dashboards = table(root, "dashboards")?;
     let dir = root.join(DIR);
     let mut files = BTreeMap::new();
-    files.insert(dir.join("rules/alerts.yml"), alert_rules(&alerts.alert));
+    files.insert(dir.join("rules/alerts.yml"), alert_rules("alerts.toml", &alerts.alert));
     files.insert(dir.join("rules/slo.yml"), objective_rules(&objectives.slo));
     let recording = dir.join("rules/recording.yml");
     let recording =
         fs::read_to_string(&recording).map_err(Failure::of(format!("read {}", recording.display())))?;
     let order = evaluation_order(&recording, &alerts.alert);
+    let common = ["rules/recording", "rules/alerts"];
     for (name, interval) in [("alerts", "1m"), ("alerts_hours", "10m"), ("alerts_days", "1h")] {
         let cases = alerts
             .alert
@@ -212,12 +291,26 @@ fn made(root: &Path) -> Outcome<BTreeMap<PathBuf, String>> {
         let without_series = (interval == "10m").then_some(alerts.alert.as_slice());
         files.insert(
             dir.join(format!("tests/{name}_test.yml")),
-            alert_tests(interval, &order, &cases, without_series),
+            alert_tests(interval, &common, &order, &cases, without_series),
         );
     }
+    let exporters: Exporters = table(root, "exporters")?;
+    for (rules, guard) in
+        [("rules/exporters", exporters.on_compose()), ("kubernetes/exporters", exporters.on_kubernetes())]
+    {
+        let guards = [guard];
+        files.insert(dir.join(format!("{rules}.yml")), alert_rules("exporters.toml", &guards));
+        let cases = guards
+            .iter()
+            .flat_map(|alert| [(alert, "fires", &alert.fires), (alert, "stays silent", &alert.silent)]);
+        let name = format!("tests/{}_test.yml", rules.replace('/', "_"));
+        let cases: Vec<_> = cases.collect();
+        files.insert(dir.join(name), alert_tests("10m", &[rules], "", &cases, Some(&guards)));
+    }
     files.insert(dir.join("tests/slo_test.yml"), objective_tests(&objectives.slo));
-    for alert in &alerts.alert {
-        files.insert(root.join(RUNBOOKS).join(format!("{}.md", alert.name)), runbook(alert));
+    let pages = alerts.alert.iter().map(|alert| (alert, "alerts.toml"));
+    for (alert, table) in pages.chain([(&exporters.alert, "exporters.toml")]) {
+        files.insert(root.join(RUNBOOKS).join(format!("{}.md", alert.name)), runbook(alert, table));
     }
     for slo in &objectives.slo {
         files.insert(root.join(RUNBOOKS).join(format!("{}.md", slo.title)), objective_runbook(slo));
@@ -226,7 +319,21 @@ fn made(root: &Path) -> Outcome<BTreeMap<PathBuf, String>> {
         let name = format!("dashboards/{}.json", dashboard.uid);
         files.insert(dir.join("grafana").join(name), grafana(dashboard));
     }
+    files.insert(dir.join("grafana/kustomization.yaml"), dashboards_of_kubernetes(&dashboards.dashboard));
     files.insert(root.join("docs/SLO.md"), objectives_page(&objectives.slo));
+    let of = |name: &str| files.get(&dir.join(name)).cloned().unwrap_or_default();
+    let rules = [
+        ("recording", recording),
+        ("alerts", of("rules/alerts.yml")),
+        ("slo", of("rules/slo.yml")),
+        ("exporters", of("kubernetes/exporters.yml")),
+    ];
+    files.insert(root.join(ALERTING).join("rules.yaml"), rules_of_kubernetes(&rules));
+    let alertmanager = dir.join("alertmanager.yml");
+    let alertmanager =
+        fs::read_to_string(&alertmanager).map_err(Failure::of(format!("read {}", alertmanager.display())))?;
+    files.insert(root.join(ALERTING).join("alertmanager.yaml"), alertmanager_of_kubernetes(&alertmanager)?);
+    files.insert(root.join(COMPOSE_ALERTMANAGER), alertmanager_of_compose(&alertmanager)?);
     Ok(files)
 }
 
@@ -291,8 +398,8 @@ fn evaluation_order(recording: &str, alerts: &[Alert]) -> String {
     format!("group_eval_order: [{}]\n", groups.join(", "))
 }
 
-fn alert_rules(alerts: &[Alert]) -> String {
-    let mut out = format!("# {MADE} from alerts.toml.\ngroups:\n");
+fn alert_rules(table: &str, alerts: &[Alert]) -> String {
+    let mut out = format!("# {MADE} from {table}.\ngroups:\n");
     let mut groups: Vec<&str> = alerts.iter().map(|alert| alert.group.as_str()).collect();
     groups.dedup();
     for group in groups {
@@ -365,7 +472,7 @@ fn tests_head(interval: &str, rules: &[&str], order: &str) -> String {
         .iter()
         .map(|rules| {
             format!(
-                "  - ../rules/{rules}.yml
+                "  - ../{rules}.yml
 "
             )
         })
@@ -413,11 +520,12 @@ fn expected(out: &mut String, at: &str, alert: &str, all: &[Labels], annotations
 
 fn alert_tests(
     interval: &str,
+    rules: &[&str],
     order: &str,
     cases: &[(&Alert, &str, &Case)],
     without_series: Option<&[Alert]>,
 ) -> String {
-    let mut out = tests_head(interval, &["recording", "alerts"], order);
+    let mut out = tests_head(interval, rules, order);
     let full = |alert: &Alert, own: &[Labels]| -> Vec<Labels> {
         own.iter()
             .map(|own| labels(&alert.severity, &alert.team).into_iter().chain(own.clone()).collect())
@@ -446,7 +554,7 @@ fn alert_tests(
 }
 
 fn objective_tests(objectives: &[Objective]) -> String {
-    let mut out = tests_head("5m", &["slo"], "");
+    let mut out = tests_head("5m", &["rules/slo"], "");
     for slo in objectives {
         let of = |series: &BTreeMap<String, String>, count: &str| -> BTreeMap<String, String> {
             series
@@ -489,11 +597,9 @@ fn bullets(out: &mut String, heading: &str, items: &[String]) {
     }
 }
 
-fn runbook(alert: &Alert) -> String {
-    let mut out = format!(
-        "<!-- {MADE} from deployment/monitoring/alerts.toml -->\n# {}\n\n{}\n",
-        alert.name, alert.says
-    );
+fn runbook(alert: &Alert, table: &str) -> String {
+    let mut out =
+        format!("<!-- {MADE} from deployment/monitoring/{table} -->\n# {}\n\n{}\n", alert.name, alert.says);
     line(
         &mut out,
         format_args!(
@@ -612,6 +718,134 @@ fn grafana(dashboard: &Dashboard) -> String {
     )
 }
 
+/// How deep what stands below `groups:` lies in a manifest.
+fn deeper(text: &str, by: usize) -> String {
+    let lines = text.lines().map(|line| match line {
+        "" => "\n".to_owned(),
+        line => format!("{}{line}\n", " ".repeat(by)),
+    });
+    lines.collect()
+}
+
+/// The rules as the Prometheus operator takes them, a manifest for each file.
+fn rules_of_kubernetes(files: &[(&str, String)]) -> String {
+    let mut out = format!("# {MADE} from deployment/monitoring: the rules that are tested there.\n");
+    for (place, (name, text)) in files.iter().enumerate() {
+        let (_, groups) = text.split_once("groups:\n").unwrap_or_default();
+        line(
+            &mut out,
+            format_args!(
+                "{}apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: tradesense-{name}\n  namespace: monitoring\n  \
+                 labels:\n    role: alert-rules\nspec:\n  groups:",
+                if place == 0 { "" } else { "---\n" }
+            ),
+        );
+        out.push_str(&deeper(groups, 2));
+    }
+    out
+}
+
+/// What makes a `ConfigMap` of each dashboard: Grafana's sidecar finds them by the label and puts them into the folder.
+fn dashboards_of_kubernetes(dashboards: &[Dashboard]) -> String {
+    let mut out = format!(
+        "# {MADE}: the dashboards on Kubernetes.\napiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nconfigMapGenerator:\n"
+    );
+    for dashboard in dashboards {
+        let uid = &dashboard.uid;
+        line(
+            &mut out,
+            format_args!(
+                "  - name: tradesense-dashboard-{uid}\n    namespace: monitoring\n    files:\n      - dashboards/{uid}.json\n    options:\n      \
+                 disableNameSuffixHash: true\n      labels:\n        grafana_dashboard: \"1\"\n      annotations:\n        grafana_folder: TradeSense"
+            ),
+        );
+    }
+    out
+}
+
+/// Where the operator mounts the key of the alerts' gateway: it is in the secret that also holds the configuration.
+const MOUNTED_KEY: &str = "/etc/alertmanager/secrets/tradesense-alertmanager/alerts_key";
+
+fn alertmanager_of_kubernetes(tested: &str) -> Outcome<String> {
+    if tested.contains("{{") {
+        return Err(Failure::new(
+            "alertmanager.yml: External Secrets would take {{ for a template of its own",
+        ));
+    }
+    let config = tested.replace("/run/secrets/alerts_key", MOUNTED_KEY);
+    let mut out = format!(
+        "# {MADE} from deployment/monitoring/alertmanager.yml. The operator's Alertmanager takes the secret by `configSecret` and\n\
+         # mounts it by `secrets`: the configuration is no secret, but that is the form the operator wants; the key beside it is one.\n"
+    );
+    out.push_str(
+        "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata:\n  name: tradesense-alertmanager\n  namespace: monitoring\nspec:\n  \
+         refreshPolicy: Periodic\n  refreshInterval: 1h\n  secretStoreRef:\n    kind: SecretStore\n    name: tradesense-alerting\n  target:\n    \
+         name: tradesense-alertmanager\n    creationPolicy: Owner\n    deletionPolicy: Retain\n    template:\n      engineVersion: v2\n      data:\n        \
+         alerts_key: '{{ .key }}'\n        alertmanager.yaml: |\n",
+    );
+    out.push_str(&deeper(&config, 10));
+    out.push_str(
+        "  data:\n    - secretKey: key\n      remoteRef:\n        key: tradesense/alerts\n        property: gateway-key\n",
+    );
+    Ok(out)
+}
+
+#[derive(Deserialize)]
+struct Alertmanager {
+    receivers: Vec<Receiver>,
+}
+
+#[derive(Deserialize)]
+struct Receiver {
+    name: String,
+    webhook_configs: Vec<Webhook>,
+}
+
+#[derive(Deserialize)]
+struct Webhook {
+    url: String,
+    #[serde(default = "yes")]
+    send_resolved: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The same routes, inhibitions and times; whoever is told reads mails.
+fn alertmanager_of_compose(tested: &str) -> Outcome<String> {
+    let read: Alertmanager =
+        serde_yaml_ng::from_str(tested).map_err(Failure::of("read alertmanager.yml".to_owned()))?;
+    let (_, routes) = tested.split_once("global:\n").unwrap_or_default();
+    let (routes, _) = routes.split_once("\n# One gateway").unwrap_or_default();
+    let mut out = format!(
+        "# {MADE} from deployment/monitoring/alertmanager.yml: the same routes, but on one machine alerts become mails. The mail\n\
+         # sink keeps them until a real server stands in its place.\nglobal:\n  smtp_smarthost: mail:1025\n  smtp_from: alerts@tradesense.example\n  \
+         smtp_require_tls: false\n{routes}\nreceivers:\n"
+    );
+    for receiver in &read.receivers {
+        let nobody = receiver.name == "heartbeat";
+        if nobody {
+            // Whoever misses it has to be outside of the machine.
+            out.push_str("  # A mail a minute is read by nobody: give it the webhook of a service that calls when it no longer comes.\n");
+        }
+        line(&mut out, format_args!("  - name: {}", receiver.name));
+        if nobody {
+            continue;
+        }
+        out.push_str("    email_configs:\n");
+        for webhook in &receiver.webhook_configs {
+            let who = webhook.url.rsplit('/').next().unwrap_or_default();
+            let resolved = webhook.send_resolved;
+            line(
+                &mut out,
+                format_args!("      - {{to: {who}@tradesense.example, send_resolved: {resolved}}}"),
+            );
+        }
+    }
+    Ok(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -654,6 +888,45 @@ mod tests {
             );
             assert!(!alert.fires.labels.is_empty(), "{} has no test that fires", alert.name);
         }
+    }
+
+    #[test]
+    fn whoever_tells_figures_is_guarded_by_figures_of_its_own() {
+        let exporters: Exporters =
+            table(&ours(), "exporters").unwrap_or_else(|Failure(text)| panic!("{text}"));
+        for exporter in &exporters.exporter {
+            assert!(exporter.compose || exporter.kubernetes.is_some(), "{} is nowhere", exporter.job);
+            let own = |tells: &String| exporter.begins.iter().any(|begin| tells.starts_with(begin.as_str()));
+            assert!(!exporter.tells.is_empty() && exporter.tells.iter().all(own), "{}", exporter.job);
+        }
+        let (compose, kubernetes) = (exporters.on_compose(), exporters.on_kubernetes());
+        let misses = |alert: &Alert, job: &str| alert.absent.iter().any(|labels| labels["job"] == job);
+        assert!(misses(&compose, "postgres") && !misses(&compose, "kubelet"));
+        assert!(misses(&kubernetes, "kubelet") && !misses(&kubernetes, "postgres"));
+        assert_eq!(
+            compose.absent.len(),
+            exporters.exporter.iter().filter(|exporter| exporter.compose).count()
+        );
+    }
+
+    #[test]
+    fn compose_and_kubernetes_differ_from_what_is_tested_in_who_is_told_alone() {
+        let read = |text: &str| -> serde_json::Value { serde_yaml_ng::from_str(text).unwrap() };
+        let tested = fs::read_to_string(ours().join(DIR).join("alertmanager.yml")).unwrap();
+        let compose = alertmanager_of_compose(&tested).unwrap_or_else(|Failure(text)| panic!("{text}"));
+        let (compose, tested_as_data) = (read(&compose), read(&tested));
+        for section in ["route", "inhibit_rules", "time_intervals"] {
+            assert_eq!(compose[section], tested_as_data[section]);
+        }
+        let names = |config: &serde_json::Value| -> Vec<String> {
+            let all = config["receivers"].as_array().unwrap();
+            all.iter().map(|receiver| receiver["name"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(names(&compose), names(&tested_as_data));
+        assert!(alertmanager_of_kubernetes(&tested.replace("Who is told", "{{ who }}")).is_err());
+        let kubernetes = alertmanager_of_kubernetes(&tested).unwrap_or_else(|Failure(text)| panic!("{text}"));
+        let held = read(&kubernetes)["spec"]["target"]["template"]["data"]["alertmanager.yaml"].clone();
+        assert_eq!(held.as_str().unwrap(), tested.replace("/run/secrets/alerts_key", MOUNTED_KEY));
     }
 
     #[test]

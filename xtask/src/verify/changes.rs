@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::manifests::{Overlay, change, instead, note, overlays};
 use super::{Finding, Found, nothing};
-use super::{autoscaling, kubernetes};
+use super::{autoscaling, kubernetes, observed};
 
 /// Those that look at manifests alone.
-const CHECKS: [fn() -> Found; 18] = [
+const CHECKS: [fn() -> Found; 19] = [
     autoscaling::loads_are_followed,
     kubernetes::versions_are_served,
     kubernetes::custom_schemas,
@@ -27,6 +27,7 @@ const CHECKS: [fn() -> Found; 18] = [
     kubernetes::blue_and_green,
     kubernetes::edge,
     kubernetes::secrets_and_regions,
+    observed::by_what_is_tested,
 ];
 
 /// Paths in every pod template of ours whose absence makes it worse. With `*`: of roles alone.
@@ -231,6 +232,59 @@ fn of_manifests() -> Vec<(&'static str, &'static str, &'static str, Option<Value
             Some(json!("Cluster")),
         ),
         ("PodMonitor", "tradesense", "spec.podMetricsEndpoints.0.port", Some(json!("metrics"))),
+        ("PodMonitor", "valkey", "spec.podMetricsEndpoints.0.port", Some(json!("ops"))),
+        ("PodMonitor", "valkey", "spec.podMetricsEndpoints.0.relabelings", None),
+        ("PodMonitor", "vector", "metadata.namespace", Some(json!("tradesense"))),
+        (
+            "PodMonitor",
+            "cert-manager",
+            "spec.podMetricsEndpoints.0.relabelings.0.replacement",
+            Some(json!("other")),
+        ),
+        ("ServiceMonitor", "kubelet", "spec.endpoints.1.relabelings", None),
+        ("ServiceMonitor", "kubelet", "spec.endpoints.0.prot", Some(json!("http"))),
+        ("PrometheusRule", "tradesense-alerts", "spec.groups.0.rules.0", None),
+        ("PrometheusRule", "tradesense-alerts", "metadata.labels", None),
+        ("PrometheusRule", "tradesense-exporters", "metadata.namespace", Some(json!("elsewhere"))),
+        ("ConfigMap", "tradesense-dashboard-api", "metadata.labels", None),
+        ("ConfigMap", "tradesense-dashboard-api", "metadata.annotations", None),
+        ("ExternalSecret", "tradesense-alertmanager", "spec.target.name", Some(json!("other"))),
+        ("ExternalSecret", "tradesense-alertmanager", "spec.target.template.data.alerts_key", None),
+        ("ExternalSecret", "vector", "spec.secretStoreRef.name", Some(json!("tradesense"))),
+        ("ExternalSecret", "vector", "spec.data.1", None),
+        ("SecretStore", "tradesense-logging", "metadata.namespace", Some(json!("tradesense"))),
+        ("Namespace", "logging", "metadata.labels", None),
+        ("ClusterRole", "tradesense-vector", "rules.0.verbs.1", Some(json!("delete"))),
+        ("ClusterRole", "tradesense-vector", "rules.0.resources.0", Some(json!("secrets"))),
+        ("ClusterRoleBinding", "tradesense-vector", "subjects.0.name", Some(json!("tradesense-api"))),
+        ("Deployment", "tradesense-worker", "metadata.namespace", Some(json!("logging"))),
+        ("DaemonSet", "vector", "metadata.namespace", Some(json!("tradesense"))),
+        ("ClusterRoleBinding", "tradesense-vector", "subjects.0.namespace", Some(json!("default"))),
+        (
+            "ValidatingAdmissionPolicyBinding",
+            "tradesense-images-logging",
+            "spec.validationActions",
+            Some(json!(["Audit"])),
+        ),
+        ("DaemonSet", "vector", "spec.template.spec.tolerations", None),
+        ("DaemonSet", "vector", "spec.template.spec.volumes.2.hostPath.path", Some(json!("/"))),
+        ("DaemonSet", "vector", "spec.template.spec.containers.0.volumeMounts.2.readOnly", None),
+        ("DaemonSet", "vector", "spec.template.spec.containers.0.args.3", None),
+        ("DaemonSet", "vector", "spec.template.spec.containers.0.env.0", None),
+        ("DaemonSet", "vector", "spec.template.spec.containers.0.env.1", None),
+        (
+            "StatefulSet",
+            "valkey-queue",
+            "spec.template.spec.containers.1.image",
+            Some(json!("docker.io/oliver006/redis_exporter:v1")),
+        ),
+        (
+            "StatefulSet",
+            "valkey-queue",
+            "spec.template.spec.containers.1.env.2.value",
+            Some(json!("/run/secrets/exporter/other")),
+        ),
+        ("StatefulSet", "valkey-cache", "spec.template.spec.containers.1.securityContext", None),
     ]
 }
 
@@ -247,7 +301,7 @@ fn worse(overlay: &Overlay) -> Vec<(String, Option<Overlay>)> {
     };
     for (place, object) in overlay.objects.iter().enumerate() {
         let (kind, name) = (object.kind(), object.name());
-        if !matches!(kind, "Deployment" | "StatefulSet" | "Rollout" | "Job") {
+        if !matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet" | "Rollout" | "Job") {
             continue;
         }
         let is_role = kind != "Job" && name.starts_with("tradesense");
@@ -273,7 +327,7 @@ fn worse(overlay: &Overlay) -> Vec<(String, Option<Overlay>)> {
     }
     // Whole manifests: each of them is there for something.
     for (place, object) in overlay.objects.iter().enumerate() {
-        if matches!(object.kind(), "NetworkPolicy" | "LimitRange" | "ValidatingAdmissionPolicyBinding") {
+        if matches!(object.kind(), "NetworkPolicy" | "LimitRange") {
             continue; // Others look after these, or nobody can without a cluster.
         }
         let mut changed = overlay.clone();

@@ -45,6 +45,8 @@ struct Region {
 struct Place {
     overlay: String,
     region: String,
+    /// Machines that a pod of each `DaemonSet` runs on.
+    nodes: u64,
     /// Dollars a month at rest that are not to be passed without somebody having decided it.
     limit: u64,
 }
@@ -71,7 +73,7 @@ fn disk(region: &Region, class: &str, size: &str) -> Result<u64, Finding> {
     Ok(size.div_ceil(GIB).saturating_mul(*price))
 }
 
-fn bill(overlay: &Overlay, region: &Region) -> Result<Bill, Finding> {
+fn bill(overlay: &Overlay, region: &Region, nodes: u64) -> Result<Bill, Finding> {
     let mut bill = Bill::new();
     let mut add = |line: &str, rest: u64, most: u64| {
         let entry = bill.entry(line.to_owned()).or_default();
@@ -79,7 +81,10 @@ fn bill(overlay: &Overlay, region: &Region) -> Result<Bill, Finding> {
         entry.1 = entry.1.saturating_add(most);
     };
     for workload in overlay.workloads().iter().filter(|workload| !workload.is_job()) {
-        let (least, most) = overlay.replicas(workload);
+        let (least, most) = match workload.kind {
+            "DaemonSet" => (nodes, nodes),
+            _ => overlay.replicas(workload),
+        };
         let mut one = 0_u64;
         for container in workload.containers() {
             let milli = millis(str_at(container, "resources.requests.cpu")).unwrap_or(0);
@@ -127,7 +132,7 @@ fn of_place(prices: &Prices, overlay: &Overlay) -> Result<(Bill, u64), Finding> 
     let missing = || Finding::new(FILE, format!("says nothing about {}", overlay.name));
     let place = prices.place.iter().find(|place| place.overlay == overlay.name).ok_or_else(missing)?;
     let region = prices.region.iter().find(|region| region.name == place.region).ok_or_else(missing)?;
-    Ok((bill(overlay, region)?, place.limit))
+    Ok((bill(overlay, region, place.nodes)?, place.limit))
 }
 
 fn total(bill: &Bill) -> (u64, u64) {

@@ -229,7 +229,7 @@ fn loads() -> Vec<u64> {
 fn forecast_rule(root: &Path) -> Outcome<String> {
     let text = fs::read_to_string(root.join(RULES)).map_err(Failure::of(format!("read {RULES}")))?;
     let rule = text.split("- record: ").find_map(|rule| rule.strip_prefix(FORECAST));
-    let expr = rule.and_then(|rule| rule.split_once("expr: >-")).map(|(_, expr)| {
+    let expr = rule.and_then(|rule| rule.split_once("expr: |-")).map(|(_, expr)| {
         let lines = expr.lines().skip(1).take_while(|line| line.starts_with("          "));
         lines.map(str::trim).collect::<Vec<_>>().join(" ")
     });

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::manifests::{
-    NAMESPACE, Object, Overlay, STAGES, Workload, at, bytes, directory, everywhere, is, labels, list, millis,
-    note, number, overlays, selects, str_at, text,
+    NAMESPACE, NAMESPACES, Object, Overlay, STAGES, Workload, at, bytes, directory, everywhere, is, labels,
+    list, millis, note, number, overlays, selects, str_at, text,
 };
 use super::schema;
 use super::{Finding, Found, nothing};
@@ -23,7 +23,9 @@ const KUBERNETES: &str = "1.35";
 /// The package that holds them; it works without a network.
 const VALIDATOR: &str = "kubernetes-validate==1.37.0";
 /// Manifests that stand in no namespace.
-const OF_THE_CLUSTER: [&str; 6] = [
+const OF_THE_CLUSTER: [&str; 8] = [
+    "ClusterRole",
+    "ClusterRoleBinding",
     "Namespace",
     "PriorityClass",
     "ValidatingAdmissionPolicy",
@@ -31,6 +33,23 @@ const OF_THE_CLUSTER: [&str; 6] = [
     "GatewayClass",
     "NodePool",
 ];
+/// Whose namespace the Prometheus operator, Alertmanager and Grafana share, and what of ours they look for there: nothing that runs.
+const MONITORING: (&str, [&str; 7]) = (
+    "monitoring",
+    [
+        "ConfigMap",
+        "ExternalSecret",
+        "PodMonitor",
+        "PrometheusRule",
+        "SecretStore",
+        "ServiceAccount",
+        "ServiceMonitor",
+    ],
+);
+/// What reads the lines of its node: the directories that it mounts, and whether only for reading. It runs as root, because the files are
+/// root's, and asks the API server whose they are; everything else is as for everybody.
+const READS_NODES: (&str, &str, [(&str, bool); 2]) =
+    ("DaemonSet", "vector", [("/var/log/pods", true), ("/var/lib/vector", false)]);
 /// Kinds whose schemas are custom resources'.
 const CUSTOM: [&str; 9] = [
     "argoproj.io/",
@@ -231,17 +250,26 @@ pub(super) fn names() -> Found {
             {
                 say(findings, &place, "is there twice, in two forms");
             }
-            let namespace = at(&object.value, "metadata.namespace").and_then(Value::as_str);
-            match (OF_THE_CLUSTER.contains(&object.kind()), namespace) {
-                (true, None) | (false, Some(NAMESPACE)) => {}
-                (true, Some(_)) => say(findings, &place, "stands in no namespace, but names one"),
-                (false, other) => say(findings, &place, format!("stands in namespace {other:?}")),
+            let (monitoring, kinds) = MONITORING;
+            let namespace = object.namespace();
+            match OF_THE_CLUSTER.contains(&object.kind()) {
+                true if namespace.is_empty() => {}
+                true => say(findings, &place, "stands in no namespace, but names one"),
+                false if overlay.get("Namespace", namespace).is_some() => {}
+                false if namespace == monitoring && kinds.contains(&object.kind()) => {}
+                false => say(findings, &place, format!("stands in namespace {namespace:?}")),
             }
         }
-        let namespace = overlay.get("Namespace", NAMESPACE).map_or(&Value::Null, |object| &object.value);
-        let pods = labels(at(namespace, "metadata.labels"));
-        if pods.get("pod-security.kubernetes.io/enforce").map(String::as_str) != Some("restricted") {
-            say(findings, overlay.name, "the namespace does not enforce restricted pods");
+        if overlay.get("Namespace", NAMESPACE).is_none() {
+            say(findings, overlay.name, "there is no namespace");
+        }
+        for namespace in overlay.of("Namespace") {
+            let level = labels(at(&namespace.value, "metadata.labels"));
+            let level = level.get("pod-security.kubernetes.io/enforce").map(String::as_str);
+            let wanted = NAMESPACES.iter().find(|(name, _)| *name == namespace.name());
+            if level.is_none() || level != wanted.map(|(_, level)| *level) {
+                say(findings, &overlay.place(namespace), format!("holds its pods to {level:?}"));
+            }
         }
     })
 }
@@ -251,15 +279,20 @@ pub(super) fn pods_are_restricted() -> Found {
         for workload in overlay.workloads() {
             let mut wrong = |what: &str| say(findings, &workload.place, what);
             let spec = workload.spec();
-            if !is(spec, "securityContext.runAsNonRoot", true) {
-                wrong("may run as root");
+            let (kind, name, directories) = READS_NODES;
+            let reads = (workload.kind, workload.name) == (kind, name);
+            if reads == (workload.object.namespace() == NAMESPACE) {
+                wrong("stands in a namespace that is not for it");
+            }
+            if !is(spec, "securityContext.runAsNonRoot", !reads) {
+                wrong("may run as root, or may not read what it is there for");
             }
             if str_at(spec, "securityContext.seccompProfile.type") != "RuntimeDefault" {
                 wrong("has no seccomp profile");
             }
-            // The pooler's instance manager speaks with the API server; nobody else does.
-            if !is(spec, "automountServiceAccountToken", false) && workload.kind != "Pooler" {
-                wrong("is given a token for the API server");
+            // The pooler's instance manager and whoever reads lines speak with the API server; nobody else does.
+            if !is(spec, "automountServiceAccountToken", reads) && workload.kind != "Pooler" {
+                wrong("is given a token for the API server, or lacks the one that it needs");
             }
             if !is(spec, "enableServiceLinks", false) {
                 wrong("is told of every service in its environment");
@@ -269,8 +302,15 @@ pub(super) fn pods_are_restricted() -> Found {
                     wrong(&format!("asks for {banned}"));
                 }
             }
-            if list(spec, "volumes").any(|volume| volume.get("hostPath").is_some()) {
-                wrong("mounts a directory of its node");
+            for volume in list(spec, "volumes").filter(|volume| volume.get("hostPath").is_some()) {
+                let known = directories.iter().find(|(path, _)| *path == str_at(volume, "hostPath.path"));
+                let mut mounts = workload.containers().flat_map(|container| list(container, "volumeMounts"));
+                let writes = mounts.any(|mount| {
+                    str_at(mount, "name") == str_at(volume, "name") && !is(mount, "readOnly", true)
+                });
+                if !reads || known.is_none_or(|(_, only_read)| *only_read && writes) {
+                    wrong("mounts a directory of its node");
+                }
             }
             for container in workload.containers() {
                 let name = str_at(container, "name");
@@ -365,7 +405,8 @@ pub(super) fn spot() -> Found {
             findings.push(Finding::new(overlay.place(pool), "takes everybody"));
         }
         let has_pool = overlay.of("NodePool").next().is_some();
-        for workload in overlay.workloads() {
+        // What runs on every machine is there for the others.
+        for workload in overlay.workloads().iter().filter(|workload| workload.kind != "DaemonSet") {
             let tolerates =
                 |toleration: &Value| toleration.get("key").is_none() || str_at(toleration, "key") == SPOT;
             if !list(workload.spec(), "tolerations").any(tolerates) {
@@ -391,6 +432,15 @@ pub(super) fn disruptions_and_zones() -> Found {
         let workloads = overlay.workloads();
         for workload in workloads.iter().filter(|workload| !workload.is_job()) {
             let mut wrong = |what: &str| say(findings, &workload.place, what);
+            if workload.kind == "DaemonSet" {
+                // One on each node, whatever the node is for: nothing to spread, and nobody moves it elsewhere.
+                let everywhere = list(workload.spec(), "tolerations")
+                    .any(|taint| str_at(taint, "operator") == "Exists" && taint.get("key").is_none());
+                if !everywhere {
+                    wrong("is kept from some nodes");
+                }
+                continue;
+            }
             let mut pods = workload.labels();
             if workload.kind == "Pooler" {
                 pods.insert("cnpg.io/poolerName".into(), workload.name.into());
@@ -503,6 +553,8 @@ pub(super) fn requests_and_limits() -> Found {
                 "Deployment" => most.saturating_add(1),
                 _ => most,
             };
+            // The quota is about one namespace.
+            let most = if workload.object.namespace() == NAMESPACE { most } else { 0 };
             pods = pods.saturating_add(most);
             for container in workload.containers() {
                 let mut wrong = |what: &str| say(findings, &workload.place, what);
@@ -600,17 +652,30 @@ pub(super) fn images() -> Found {
                 );
             }
         }
+        for namespace in overlay.of("Namespace") {
+            let key = "kubernetes.io/metadata.name".to_owned();
+            let pods = BTreeMap::from([(key, namespace.name().to_owned())]);
+            let mut bound = overlay.of("ValidatingAdmissionPolicyBinding").filter(|binding| {
+                let chosen = at(&binding.value, "spec.matchResources.namespaceSelector");
+                str_at(&binding.value, "spec.policyName") == "tradesense-images"
+                    && list(&binding.value, "spec.validationActions").any(|action| action == "Deny")
+                    && chosen.is_some_and(|selector| selects(selector, &pods))
+            });
+            if bound.next().is_none() {
+                say(findings, &overlay.place(namespace), "takes images from anywhere");
+            }
+        }
     })
 }
 
 pub(super) fn references() -> Found {
     everywhere(|overlay, findings| {
-        let secrets = overlay.secrets();
         for workload in overlay.workloads() {
+            let secrets = overlay.secrets(workload.object.namespace());
             references_of_pods(overlay, &workload, &secrets, findings);
         }
         for object in &overlay.objects {
-            references_of_object(overlay, object, &secrets, findings);
+            references_of_object(overlay, object, &overlay.secrets(object.namespace()), findings);
         }
         // Everybody is watched, the database too.
         let watched = |pods: &BTreeMap<String, String>| {
@@ -638,14 +703,25 @@ fn references_of_pods(
 ) {
     let mut wrong = |what: String| say(findings, &workload.place, what);
     let spec = workload.spec();
+    let here = workload.object.namespace();
     let account = str_at(spec, "serviceAccountName");
-    if workload.kind != "Pooler" && overlay.get("ServiceAccount", account).is_none() {
+    let known = overlay.get("ServiceAccount", account).filter(|account| account.namespace() == here);
+    if workload.kind != "Pooler" && known.is_none() {
         wrong(format!("runs as {account:?}, which is nobody"));
+    }
+    if (workload.kind, workload.name) == (READS_NODES.0, READS_NODES.1)
+        && rights_of(overlay, account)
+            != [
+                json!({"apiGroups": [""], "resources": ["pods", "namespaces", "nodes"], "verbs": ["list", "watch"]}),
+            ]
+    {
+        wrong("may do something else with the API than see whose lines it reads".into());
     }
     // A stage is applied by itself: what it needs is in it or in the foundation.
     let settings = |name: &str| {
         let stages = [workload.object.stage, "foundation"];
-        overlay.of("ConfigMap").find(|map| map.name() == name && stages.contains(&map.stage))
+        let mut maps = overlay.of("ConfigMap").filter(|map| map.namespace() == here);
+        maps.find(|map| map.name() == name && stages.contains(&map.stage))
     };
     let has = |kind: &str, name: &str, key: &str| match kind {
         "Secret" => secrets.get(name).is_some_and(|keys| keys.as_ref().is_none_or(|keys| keys.contains(key))),
@@ -671,17 +747,14 @@ fn references_of_pods(
             wrong(format!("mounts the volume {claim}, which is not there"));
         }
     }
+    let mut mounted: BTreeSet<&str> = BTreeSet::new();
     for container in workload.containers() {
-        let mut mounted: BTreeSet<&str> = BTreeSet::new();
         for mount in list(container, "volumeMounts") {
             let name = str_at(mount, "name");
             mounted.insert(name);
             if !volumes.contains_key(name) && !claims.contains(name) {
                 wrong(format!("mounts {name}, which is no volume of it"));
             }
-        }
-        for name in volumes.keys().filter(|name| !mounted.contains(*name)) {
-            wrong(format!("has the volume {name} and mounts it nowhere"));
         }
         for variable in list(container, "env") {
             let name = str_at(variable, "name");
@@ -713,6 +786,24 @@ fn references_of_pods(
             }
         }
     }
+    for name in volumes.keys().filter(|name| !mounted.contains(*name)) {
+        wrong(format!("has the volume {name} and mounts it nowhere"));
+    }
+}
+
+/// What an account may do in the whole cluster.
+fn rights_of(overlay: &Overlay, account: &str) -> Vec<Value> {
+    let bindings = overlay.of("ClusterRoleBinding").filter(|binding| {
+        list(&binding.value, "subjects").any(|subject| {
+            str_at(subject, "name") == account
+                && overlay
+                    .get("ServiceAccount", account)
+                    .is_some_and(|account| account.namespace() == str_at(subject, "namespace"))
+        })
+    });
+    let roles =
+        bindings.filter_map(|binding| overlay.get("ClusterRole", str_at(&binding.value, "roleRef.name")));
+    roles.flat_map(|role| list(&role.value, "rules")).cloned().collect()
 }
 
 fn references_of_object(
@@ -725,7 +816,13 @@ fn references_of_object(
     let mut wrong = |what: String| say(findings, &place, what);
     let spec = object.value.get("spec").unwrap_or(&Value::Null);
     let workloads = overlay.workloads();
-    let there = |kind: &str, name: &str| overlay.get(kind, name).is_some();
+    let there = |kind: &str, name: &str| {
+        // What stands in a namespace is looked for in the same one.
+        let here = object.namespace();
+        overlay
+            .get(kind, name)
+            .is_some_and(|other| here.is_empty() || [here, ""].contains(&other.namespace()))
+    };
     match object.kind() {
         "Service" => {
             let wanted = labels(spec.get("selector"));
@@ -744,6 +841,14 @@ fn references_of_object(
                 if !named.any(|port| str_at(port, "name") == target) {
                     wrong(format!("sends to the port {target:?}, which has no such name"));
                 }
+            }
+        }
+        "ClusterRoleBinding" => {
+            let (kind, name, _) = READS_NODES;
+            let workload = workloads.iter().find(|workload| (workload.kind, workload.name) == (kind, name));
+            let account = workload.map(|workload| str_at(workload.spec(), "serviceAccountName"));
+            if list(&object.value, "subjects").any(|subject| Some(str_at(subject, "name")) != account) {
+                wrong("gives rights in the whole cluster to somebody who needs none".into());
             }
         }
         "StatefulSet" if !there("Service", str_at(spec, "serviceName")) => {
@@ -876,7 +981,17 @@ fn references_of_object(
         }
         "PodMonitor" => {
             let selector = spec.get("selector").unwrap_or(&Value::Null);
-            let chosen = workloads.iter().filter(|workload| selects(selector, &workload.labels()));
+            let elsewhere = list(spec, "namespaceSelector.matchNames").filter_map(Value::as_str);
+            let mut namespaces: Vec<&str> = elsewhere.collect();
+            if namespaces.is_empty() {
+                namespaces.push(object.namespace());
+            }
+            if namespaces.iter().all(|name| overlay.get("Namespace", name).is_none()) {
+                return; // Pods of others.
+            }
+            let chosen = workloads.iter().filter(|workload| {
+                namespaces.contains(&workload.object.namespace()) && selects(selector, &workload.labels())
+            });
             let chosen: Vec<_> = chosen.collect();
             let database =
                 at(selector, "matchLabels").is_some_and(|labels| labels.get("cnpg.io/cluster").is_some());
@@ -1010,7 +1125,7 @@ fn names_in(query: &str) -> BTreeSet<&str> {
 }
 
 /// The sources of the program, one behind the other.
-fn sources() -> Result<String, Vec<Finding>> {
+pub(super) fn sources() -> Result<String, Vec<Finding>> {
     let root =
         crate::machine::root().map_err(|_| vec![Finding::new("here", "the workspace was not found")])?;
     let io = |error: std::io::Error| vec![Finding::new("crates", error.to_string())];

@@ -1,18 +1,22 @@
 //! `cargo xtask verify logging-..`: every line that the real roles write is what `docs/guides/logs.md` says, no secret that is planted in requests
 //! comes out anywhere, and the files of `deployment/logging` keep what they promise.
 //!
-//! The program of Vector is not run here: the language of its transforms has a crate, but one with some four hundred dependencies. Redaction is
-//! tested where lines are made (crate `telemetry`); here the second net is looked at as a text.
+//! Vector's transforms are run with Vector's own language, bound to Python (the crate has some four hundred dependencies): the very file that
+//! both installations use, between what each puts around it. The rest of the configuration is looked at.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::stage::{ROLES, Stage, ask};
+use super::stage::{ROLES, Stage, ask, heard, receiver};
+use super::tools::{listed, refused};
 use super::{Finding, Found, nothing};
 use crate::machine::root;
+use crate::platform::Scratch;
 use crate::{Failure, Outcome};
 
 const DIR: &str = "deployment/logging";
@@ -168,11 +172,224 @@ fn read(name: &str) -> Result<String, Vec<Finding>> {
     fs::read_to_string(&path).map_err(|error| vec![Finding::new(name, error.to_string())])
 }
 
+/// What happens to a line, wherever it was written.
+const SHARED: &str = "vector.yaml";
+const ON_KUBERNETES: &str = "kubernetes.yaml";
+const ON_COMPOSE: &str = "../compose/vector.yml";
+
+fn yaml(name: &str, text: &str) -> Result<Value, Vec<Finding>> {
+    serde_yaml_ng::from_str(text).map_err(|error| vec![Finding::new(name, error.to_string())])
+}
+
+/// Several files as Vector reads them: as one.
+fn together(names: &[&str]) -> Result<Value, Vec<Finding>> {
+    let mut all = serde_json::Map::new();
+    for name in names {
+        let config = yaml(name, &read(name)?)?;
+        for (section, content) in config.as_object().into_iter().flatten() {
+            match (all.get_mut(section).and_then(Value::as_object_mut), content.as_object()) {
+                (Some(there), Some(more)) => there.extend(more.clone()),
+                _ => drop(all.insert(section.clone(), content.clone())),
+            }
+        }
+    }
+    Ok(Value::Object(all))
+}
+
 pub(super) fn vector() -> Found {
-    let text = read("vector.yaml")?;
-    let config: Value = serde_yaml_ng::from_str(&text)
-        .map_err(|error| vec![Finding::new("vector.yaml", error.to_string())])?;
-    nothing(vector_faults(&config).into_iter().map(|fault| Finding::new("vector.yaml", fault)).collect())
+    let mut findings = Vec::new();
+    for place in [ON_KUBERNETES, ON_COMPOSE] {
+        let faults = vector_faults(&together(&[SHARED, place])?);
+        findings.extend(faults.into_iter().map(|fault| Finding::new(place, fault)));
+    }
+    // The place of Kubernetes is held to it by `kubernetes-observed`.
+    let compose = read("../docker-compose.yml")?;
+    for part in [
+        "command: [--config, /etc/vector/vector.yaml, --config, /etc/vector/machine.yml]",
+        "./logging/vector.yaml:/etc/vector/vector.yaml:ro",
+        "./compose/vector.yml:/etc/vector/machine.yml:ro",
+        // By this the machine knows whose line it is.
+        "labels: com.docker.compose.service",
+    ] {
+        if !compose.contains(part) {
+            findings.push(Finding::new("docker-compose.yml", format!("does not say {part}")));
+        }
+    }
+    nothing(findings)
+}
+
+/// Runs programs of Vector's language, one behind the other, over events from its standard input.
+const RUNNER: &str = "
+import json, sys
+from vrl_python import VRLRuntime
+told = []
+for programs, event in json.load(sys.stdin):
+    try:
+        for program in programs:
+            event = VRLRuntime().execute(program, event).processed_event
+        told.append(event)
+    except Exception as fault:
+        told.append({'fault': str(fault)})
+print(json.dumps(told, default=str))
+";
+
+/// What becomes of each event in its programs; one that is dropped is `fault`.
+fn run(all: &[(Vec<&str>, Value)]) -> Outcome<Vec<Value>> {
+    let mut python = Command::new(listed("python")?);
+    let mut child = python
+        .args(["-c", RUNNER])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(Failure::of("run Vector's language"))?;
+    if let Some(mut input) = child.stdin.take() {
+        let all = serde_json::to_string(all).map_err(Failure::of("write events"))?;
+        input.write_all(all.as_bytes()).map_err(Failure::of("hand over events"))?;
+    }
+    let out = child.wait_with_output().map_err(Failure::of("run Vector's language"))?;
+    serde_json::from_slice(&out.stdout).map_err(Failure::of("read what Vector's language made"))
+}
+
+/// What the files must not become: each of these has to be noticed, or nothing was tried.
+const WORSE: [(&str, &str); 8] = [
+    ("redact(string!(value)", "string!(value) || redact(string!(value)"),
+    ("recursive: true", "recursive: false"),
+    ("(?:whsec_|sk_live_", "(?:whsec_|sk_life_"),
+    (". = object!(line)", ". = {}"),
+    ("\"message\": text", "\"message\": \"\""),
+    (".data_stream = {", ".other = {"),
+    ("== \"tradesense.access\"", "== \"tradesense.app\""),
+    ("\"engine\", \"migrate\"", "\"engine\", \"postgres\""),
+];
+
+pub(super) fn transforms() -> Found {
+    let (shared, compose) = (read(SHARED)?, read(ON_COMPOSE)?);
+    let tried = |shared: &str, compose: &str| {
+        let (shared, compose) = (yaml(SHARED, shared)?, yaml(ON_COMPOSE, compose)?);
+        transformed(&shared, &compose).map_err(|Failure(text)| vec![Finding::new(SHARED, text)])
+    };
+    let mut findings = tried(&shared, &compose)?;
+    for (from, to) in WORSE {
+        if !shared.contains(from) && !compose.contains(from) {
+            findings.push(Finding::new(SHARED, format!("{from} is not there to be changed")));
+        } else if tried(&shared.replacen(from, to, 1), &compose.replacen(from, to, 1))?.is_empty() {
+            findings.push(Finding::new(SHARED, format!("nobody notices {to} for {from}")));
+        }
+    }
+    nothing(findings)
+}
+
+/// Lines that the program may write come out whole, in their stream, and without what is secret, wherever they were written.
+fn transformed(shared: &Value, compose: &Value) -> Outcome<Vec<Finding>> {
+    let source = |config: &'static str, value: &Value| -> Outcome<String> {
+        let program = value.pointer(&format!("/transforms/{config}/source")).and_then(Value::as_str);
+        program.map(str::to_owned).ok_or_else(|| Failure::new(format!("there is no transform {config}")))
+    };
+    let (lines, redacted) = (source("lines", shared)?, source("redacted", shared)?);
+    let unwrapped = source("containers", compose)?;
+    let routes = shared.pointer("/transforms/streams/route").and_then(Value::as_object);
+    let routes: Vec<(&String, String)> = (routes.into_iter().flatten())
+        .map(|(stream, when)| (stream, format!(".taken = ({})", when.as_str().unwrap_or_default())))
+        .collect();
+    let written = |dataset: &str| -> Value {
+        let fields = FIELDS.iter().filter(|(name, ..)| !name.ends_with('.')).map(|(name, _, kind)| {
+            let value = match (*name, kind) {
+                ("event.dataset", _) => json!(format!("tradesense.{dataset}")),
+                ("service.environment", _) => json!("staging"),
+                (_, Kind::Number) => json!(200),
+                _ => json!("a word"),
+            };
+            ((*name).to_owned(), value)
+        });
+        Value::Object(fields.collect())
+    };
+    let on_kubernetes = |message: &str| json!({"message": message, "stream": "stdout", "kubernetes": {"pod_namespace": "tradesense", "pod_name": "api-0"}});
+    let on_compose = |service: &str, message: &str| {
+        let line = json!({"log": format!("{message}\n"), "stream": "stdout", "time": "2026-01-01T00:00:00Z",
+            "attrs": {"com.docker.compose.service": service}});
+        json!({"message": line.to_string()})
+    };
+    let (mut asked, mut cases) = (Vec::new(), Vec::new());
+    let both = |message: &str| {
+        [
+            (vec![lines.as_str(), redacted.as_str()], on_kubernetes(message)),
+            (vec![unwrapped.as_str(), lines.as_str(), redacted.as_str()], on_compose("api", message)),
+        ]
+    };
+    for dataset in ["app", "access", "security"] {
+        let whole = written(dataset);
+        for (programs, event) in both(&whole.to_string()) {
+            for (stream, when) in &routes {
+                asked.push(([programs.clone(), vec![when.as_str()]].concat(), event.clone()));
+                cases.push((whole.clone(), Some(*stream == dataset)));
+            }
+        }
+    }
+    // The password of the canaries has no form by which a net could know it.
+    let secrets: Vec<&str> = CANARIES.iter().copied().filter(|secret| !secret.contains("horse")).collect();
+    let said = format!("panicked at {} https://user:pass@host/", secrets.join(" "));
+    let mut line = written("app");
+    if let Some(line) = line.as_object_mut() {
+        line.insert("labels.more".into(), json!({"deep": [said]}));
+    }
+    for message in [said.clone(), line.to_string()] {
+        for (programs, event) in both(&message) {
+            asked.push((programs, event));
+            cases.push((Value::Null, None));
+        }
+    }
+    for (event, what) in [
+        (on_compose("postgres", &written("app").to_string()), "another's line"),
+        (json!({"message": "no line of the engine"}), "what the engine did not write"),
+    ] {
+        asked.push((vec![unwrapped.as_str()], event));
+        cases.push((json!(what), None));
+    }
+    let mut findings = Vec::new();
+    let mut wrong = |what: String| findings.push(Finding::new(SHARED, what));
+    let told = run(&asked)?;
+    if told.len() != asked.len() {
+        wrong(format!("{} events, {} told", asked.len(), told.len()));
+    }
+    for (mut event, (whole, taken)) in told.into_iter().zip(cases) {
+        let text = event.to_string();
+        let fault = event.get("fault").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let Some(fields) = event.as_object_mut() else { continue };
+        match (whole, taken) {
+            (Value::String(what), _) => {
+                if !fault.contains("aborted") {
+                    wrong(format!("{what} is kept: {text}"));
+                }
+            }
+            _ if !fault.is_empty() => wrong(fault),
+            (whole, Some(taken)) => {
+                let stream = fields.remove("data_stream");
+                let dataset = whole.get("event.dataset").cloned();
+                let wanted = json!({"type": "logs", "dataset": dataset, "namespace": "staging"});
+                let went = fields.remove("taken");
+                fields.retain(|name, _| !name.starts_with("kubernetes."));
+                if Value::Object(fields.clone()) != whole
+                    || stream != Some(wanted)
+                    || went != Some(json!(taken))
+                {
+                    wrong(format!("a line does not come out whole and in its stream: {text}"));
+                }
+            }
+            _ => {
+                for secret in secrets
+                    .iter()
+                    .filter(|secret| text.contains(**secret))
+                    .chain(text.contains("user:pass").then_some(&"a login"))
+                {
+                    wrong(format!("{secret} gets through: {text}"));
+                }
+                if !text.contains("panicked at") {
+                    wrong(format!("a line that is no object is lost: {text}"));
+                }
+            }
+        }
+    }
+    Ok(findings)
 }
 
 /// What a configuration of Vector does not keep of what is promised.
@@ -323,7 +540,55 @@ pub(super) fn elasticsearch() -> Found {
             findings.push(Finding::new("mappings.json", format!("{field} of a line has no type")));
         }
     }
+    findings.extend(installed().map_err(|Failure(text)| vec![Finding::new("install.sh", text)])?);
     nothing(findings)
+}
+
+/// What the script hands to Elasticsearch, in an order that it takes.
+fn installed() -> Outcome<Vec<Finding>> {
+    const PUTS: [(&str, &str); 5] = [
+        ("/_ilm/policy/tradesense-logs-30d", "lifecycle.json"),
+        ("/_component_template/tradesense-logs-settings", "settings.json"),
+        ("/_component_template/tradesense-logs-mappings", "mappings.json"),
+        ("/_index_template/tradesense-logs", "template.json"),
+        ("/_security/role/tradesense_logs", "role.json"),
+    ];
+    let scratch = Scratch::new("install")?;
+    let (port, told) = receiver("")?;
+    for (name, password) in [("elastic", "of-the-administrator"), ("logs", "of-vector")] {
+        fs::write(scratch.path().join(name), password).map_err(Failure::of("write a password"))?;
+    }
+    let dir = root()?.join(DIR);
+    let mut script = Command::new("bash");
+    script
+        .arg(dir.join("install.sh"))
+        .arg(format!("http://127.0.0.1:{port}"))
+        .env("ELASTIC_PASSWORD_FILE", scratch.path().join("elastic"))
+        .env("LOGS_PASSWORD_FILE", scratch.path().join("logs"));
+    let mut findings: Vec<Finding> =
+        (refused(&mut script)?.into_iter()).map(|what| Finding::new("install.sh", what)).collect();
+    let heard = heard(&told);
+    let said = |place: usize, path: &str, holds: &str| {
+        // Basic authentication as `elastic`.
+        let login = "Authorization: Basic ZWxhc3RpYzpvZi10aGUtYWRtaW5pc3RyYXRvcg==";
+        heard.get(place).is_some_and(|(to, text)| {
+            to == path && text.starts_with("PUT ") && text.contains(login) && text.ends_with(holds)
+        })
+    };
+    for (place, (path, file)) in PUTS.iter().enumerate() {
+        let holds = fs::read_to_string(dir.join("elasticsearch").join(file))
+            .map_err(Failure::of(format!("read {file}")))?;
+        if !said(place, path, &holds) {
+            findings.push(Finding::new("install.sh", format!("does not put {file} at {path}")));
+        }
+    }
+    let user = r#"{"password":"of-vector","roles":["tradesense_logs"],"full_name":"Vector"}"#;
+    if !said(PUTS.len(), "/_security/user/tradesense_logs", user)
+        || heard.len() != PUTS.len().saturating_add(1)
+    {
+        findings.push(Finding::new("install.sh", "does not make the user of Vector, or something else"));
+    }
+    Ok(findings)
 }
 
 #[cfg(test)]
@@ -334,13 +599,14 @@ mod tests {
     fn what_is_deployed_holds_and_each_promise_broken_is_noticed() {
         assert_eq!(vector(), Ok(()));
         assert_eq!(elasticsearch(), Ok(()));
-        let text = read("vector.yaml").unwrap_or_default();
+        let all = together(&[SHARED, ON_KUBERNETES]).unwrap_or_default();
+        let text = serde_yaml_ng::to_string(&all).unwrap_or_default();
         for (from, to, fault) in [
-            ("streams.security]", "streams.app]", "nobody takes streams.security"),
-            ("inputs: [redacted]", "inputs: [lines]", "without the second net"),
+            ("- streams.security", "- streams.app", "nobody takes streams.security"),
+            ("- redacted\n", "- lines\n", "without the second net"),
             ("when_full: block", "when_full: drop_newest", "loses lines"),
-            ("inputs: [containers]", "inputs: [container]", "which there is not"),
-            ("SECRET[files.elasticsearch_password]", "hunter2", "not read from a file"),
+            ("- containers\n", "- container\n", "which there is not"),
+            ("SECRET[files.elasticsearch-password]", "hunter2", "not read from a file"),
             ("mode: data_stream", "mode: bulk", "data streams"),
         ] {
             assert!(text.contains(from), "{from}");

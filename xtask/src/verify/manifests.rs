@@ -17,8 +17,10 @@ use crate::machine::root;
 pub(super) const OVERLAYS: [&str; 4] = ["dev", "staging", "production-eu", "production-us"];
 /// What is applied one after the other.
 pub(super) const STAGES: [&str; 3] = ["foundation", "migrate", "workloads"];
-/// The namespace of everything of ours.
+/// The namespace of the program and what it stands on.
 pub(super) const NAMESPACE: &str = "tradesense";
+/// Namespaces of ours, each with the level that its pods are held to. Reading the lines of a node takes what only the last allows.
+pub(super) const NAMESPACES: [(&str, &str); 2] = [(NAMESPACE, "restricted"), ("logging", "privileged")];
 
 /// What is applied at one place.
 #[derive(Clone)]
@@ -161,7 +163,7 @@ impl Overlay {
         let mut all = Vec::new();
         for object in &self.objects {
             let templates: Vec<&Value> = match object.kind() {
-                "Deployment" | "StatefulSet" | "Rollout" | "Job" | "Pooler" => {
+                "Deployment" | "StatefulSet" | "DaemonSet" | "Rollout" | "Job" | "Pooler" => {
                     at(&object.value, "spec.template").into_iter().collect()
                 }
                 "CronJob" => at(&object.value, "spec.jobTemplate.spec.template").into_iter().collect(),
@@ -204,13 +206,13 @@ impl Overlay {
         (fixed, fixed)
     }
 
-    /// Names of secrets with the keys that they hold, whoever makes them; none where the keys are somebody else's matter.
-    pub(super) fn secrets(&self) -> BTreeMap<String, Option<BTreeSet<String>>> {
+    /// Names of a namespace's secrets with the keys that they hold, whoever makes them; none where the keys are somebody else's matter.
+    pub(super) fn secrets(&self, namespace: &str) -> BTreeMap<String, Option<BTreeSet<String>>> {
         let keys = |value: Option<&Value>| -> BTreeSet<String> {
             value.and_then(Value::as_object).map(|map| map.keys().cloned().collect()).unwrap_or_default()
         };
         let mut all = BTreeMap::new();
-        for object in &self.objects {
+        for object in self.objects.iter().filter(|object| object.namespace() == namespace) {
             match object.kind() {
                 "Secret" => {
                     let mut held = keys(object.value.get("stringData"));
@@ -242,6 +244,11 @@ impl Object {
 
     pub(super) fn name(&self) -> &str {
         str_at(&self.value, "metadata.name")
+    }
+
+    /// Where it stands; nowhere if it belongs to the cluster.
+    pub(super) fn namespace(&self) -> &str {
+        str_at(&self.value, "metadata.namespace")
     }
 
     pub(super) fn version(&self) -> &str {

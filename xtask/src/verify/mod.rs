@@ -17,6 +17,7 @@ mod logging;
 mod manifests;
 mod monitoring;
 mod network;
+mod observed;
 mod release;
 mod rotation;
 mod sandbox;
@@ -83,6 +84,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("kubernetes-colours", || said(kubernetes::blue_and_green())),
     ("kubernetes-edge", || said(kubernetes::edge())),
     ("kubernetes-secrets", || said(kubernetes::secrets_and_regions())),
+    ("kubernetes-observed", || said(observed::by_what_is_tested())),
     ("kubernetes-changes", || said(changes::are_noticed())),
     ("network-table", || said(network::table_holds())),
     ("network-changes", || said(network::changes_are_noticed())),
@@ -105,9 +107,12 @@ const CHECKS: &[(&str, Check)] = &[
     ("monitoring-rules", || said(monitoring::rules())),
     ("monitoring-alerts", || said(monitoring::alerts())),
     ("monitoring-routes", || said(monitoring::routes())),
+    ("monitoring-guards", || said(monitoring::guards())),
     ("monitoring-runbooks", || said(monitoring::runbooks())),
     ("logging-vector", || said(logging::vector())),
+    ("logging-transforms", || said(logging::transforms())),
     ("logging-elasticsearch", || said(logging::elasticsearch())),
+    ("monitoring-mails", || said(monitoring::mails())),
     ("edge-nginx", edge::nginx),
     ("edge-envoy", edge::envoy),
     ("rotation", || said(rotation::holds())),

@@ -3,8 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,8 +15,8 @@ use serde::Deserialize;
 use super::stage::{Answer, ROLES, Stage, ask, copy_changed, heard, receiver};
 use super::{Finding, Found, nothing};
 use crate::machine::root;
-use crate::monitoring::{DIR, Dashboards, Expression, expressions, table};
-use crate::platform::free_port;
+use crate::monitoring::{DIR, Dashboards, Exporter, Exporters, Expression, expressions, table};
+use crate::platform::{Scratch, free_port};
 use crate::process::{Server, command, log_to, poll};
 use crate::{Failure, Outcome};
 
@@ -31,19 +34,32 @@ fn tool(place: &str, program: &str, args: &[&str]) -> Result<String, Vec<Finding
     }
 }
 
+/// Every file of rules.
+const RULES: [&str; 5] = [
+    "rules/recording.yml",
+    "rules/alerts.yml",
+    "rules/slo.yml",
+    "rules/exporters.yml",
+    "kubernetes/exporters.yml",
+];
+
+/// Their tests.
+const TESTS: [&str; 7] =
+    ["alerts", "alerts_hours", "alerts_days", "slo", "recording", "rules_exporters", "kubernetes_exporters"];
+
 pub(super) fn configuration() -> Found {
     tool("prometheus.yml", "promtool", &["check", "config", "prometheus.yml"]).map(drop)
 }
 
 pub(super) fn rules() -> Found {
-    for file in ["rules/recording.yml", "rules/alerts.yml", "rules/slo.yml"] {
+    for file in RULES {
         tool(file, "promtool", &["check", "rules", "--lint=all", "--lint-fatal", file])?;
     }
     Ok(())
 }
 
 pub(super) fn alerts() -> Found {
-    for name in ["alerts", "alerts_hours", "alerts_days", "slo", "recording"] {
+    for name in TESTS {
         let file = format!("tests/{name}_test.yml");
         tool(&file, "promtool", &["test", "rules", &file])?;
     }
@@ -65,14 +81,20 @@ const ROUTES: &[(&[&str], &str)] = &[
     (&["alertname=NobodyBuys", "severity=info", "team=business"], "morning"),
 ];
 
+/// What Alertmanager runs with one machine: the same routes, other receivers.
+const ON_COMPOSE: &str = "../compose/alertmanager.yml";
+
 pub(super) fn routes() -> Found {
-    tool("alertmanager.yml", "amtool", &["check-config", "alertmanager.yml"])?;
     let mut findings = Vec::new();
-    for (labels, receiver) in ROUTES {
-        let expected = format!("--verify.receivers={receiver}");
-        let mut args = vec!["config", "routes", "test", "--config.file=alertmanager.yml", expected.as_str()];
-        args.extend(labels.iter());
-        findings.extend(tool("alertmanager.yml", "amtool", &args).err().into_iter().flatten());
+    for file in ["alertmanager.yml", ON_COMPOSE] {
+        tool(file, "amtool", &["check-config", file])?;
+        let config = format!("--config.file={file}");
+        for (labels, receiver) in ROUTES {
+            let expected = format!("--verify.receivers={receiver}");
+            let mut args = vec!["config", "routes", "test", config.as_str(), expected.as_str()];
+            args.extend(labels.iter());
+            findings.extend(tool(file, "amtool", &args).err().into_iter().flatten());
+        }
     }
     let alerts: crate::monitoring::Alerts = read("alerts")?;
     for alert in &alerts.alert {
@@ -97,7 +119,7 @@ const HEADINGS: [&str; 4] = ["## What it means", "## What to look at", "## What 
 pub(super) fn runbooks() -> Found {
     let root = root().map_err(|Failure(text)| vec![Finding::new("runbooks", text)])?;
     let mut findings = Vec::new();
-    for file in ["alerts.yml", "slo.yml"] {
+    for file in ["alerts.yml", "slo.yml", "exporters.yml"] {
         let text = fs::read_to_string(root.join(DIR).join("rules").join(file)).unwrap_or_default();
         let mut seen = 0_u32;
         for page in text.split("runbook_url: \"").skip(1).filter_map(|rest| rest.split('"').next()) {
@@ -130,6 +152,70 @@ struct Elsewhere {
 struct Quiet {
     selectors: Vec<String>,
     reason: String,
+}
+
+/// Figures that Prometheus keeps about whoever it asks.
+const OF_TARGETS: [&str; 2] = ["up", "scrape_samples_scraped"];
+
+/// The value of the label `job` that a selector asks for.
+fn job_of(selector: &str) -> Option<&str> {
+    selector.split_once("job=\"").and_then(|(_, rest)| rest.split('"').next())
+}
+
+/// No alert falls silent without anybody hearing of it: whatever figure it asks for is told by a role, whose absence is `RoleAbsent`, or by
+/// an exporter, whose absence is `ExporterAbsent`; and who is asked on one machine is exactly who is guarded there.
+pub(super) fn guards() -> Found {
+    let root = root().map_err(|Failure(text)| vec![Finding::new("guards", text)])?;
+    let exporters: Exporters = read("exporters")?;
+    let lists: Lists = read("elsewhere")?;
+    let told = super::kubernetes::sources()?;
+    let all = expressions(&root).map_err(|Failure(text)| vec![Finding::new("guards", text)])?;
+    let mut findings = unguarded(&all, &exporters.exporter, &|name| {
+        let base =
+            ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        let begins = |list: &Elsewhere| list.begins.iter().any(|begin| name.starts_with(begin.as_str()));
+        [name, base].iter().any(|name| told.contains(&format!("\"{name}\"")))
+            || lists.elsewhere.iter().any(begins)
+    });
+    let absent = all.iter().find(|expression| expression.of == "RoleAbsent");
+    for role in ROLES {
+        if absent.is_none_or(|absent| !absent.text.contains(&format!("role=\"{role}\""))) {
+            findings.push(Finding::new("RoleAbsent", format!("does not miss {role}")));
+        }
+    }
+    let file = "prometheus.yml";
+    let config = fs::read_to_string(root.join(DIR).join(file)).unwrap_or_default();
+    let asked: BTreeSet<&str> =
+        config.lines().filter_map(|line| line.trim().strip_prefix("- job_name: ")).collect();
+    let guarded = exporters.exporter.iter().filter(|exporter| exporter.compose);
+    let guarded: BTreeSet<&str> =
+        guarded.map(|exporter| exporter.job.as_str()).chain(["tradesense"]).collect();
+    for job in asked.symmetric_difference(&guarded) {
+        findings
+            .push(Finding::new(file, format!("{job} is asked and not guarded, or guarded and not asked")));
+    }
+    nothing(findings)
+}
+
+/// Alerts that ask for what nobody would miss.
+fn unguarded(all: &[Expression], exporters: &[Exporter], by_roles: &dyn Fn(&str) -> bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for Expression { of, text } in all {
+        for selector in selectors(text) {
+            let (name, job) = (name_of(&selector), job_of(&selector));
+            let by_exporter = exporters.iter().any(|exporter| {
+                let begins = exporter.begins.iter().any(|begin| name.starts_with(begin.as_str()));
+                let tells = begins || (OF_TARGETS.contains(&name) && job.is_some());
+                tells && job.is_none_or(|job| job == exporter.job)
+            });
+            let by_role = by_roles(name) || (OF_TARGETS.contains(&name) && job == Some("tradesense"));
+            let recorded = name.starts_with("tradesense:") || name.starts_with("slo:");
+            if !by_exporter && !by_role && !recorded {
+                findings.push(Finding::new(of, format!("nobody would miss {selector}")));
+            }
+        }
+    }
+    findings
 }
 
 /// Every selector of an expression: a name with what stands in braces behind it.
@@ -232,6 +318,130 @@ fn selectors(expr: &str) -> BTreeSet<String> {
 
 fn name_of(selector: &str) -> &str {
     selector.split('{').next().unwrap_or_default()
+}
+
+/// Whoever is told on one machine reads mails: a trial of each severity goes through the very file, to somebody who takes mails.
+pub(super) fn mails() -> Found {
+    let failed = |Failure(text): Failure| vec![Finding::new(ON_COMPOSE, text)];
+    nothing(mailed().map_err(failed)?)
+}
+
+/// Alerts with whoever reads of them; nobody is mailed that the watch is alive.
+const MAILS: [(&str, &str, &str, Option<&str>); 5] = [
+    ("RoleAbsent", "critical", "platform", Some("pager")),
+    ("AuditBroken", "critical", "security", Some("pager-security")),
+    ("RouteSlow", "warning", "api", Some("tickets")),
+    ("NobodyBuys", "info", "business", Some("morning")),
+    ("Watchdog", "none", "platform", None),
+];
+
+fn mailed() -> Outcome<Vec<Finding>> {
+    let scratch = Scratch::new("mails")?;
+    let dir = scratch.path();
+    let (mail_port, mails) = post_office()?;
+    let port = free_port()?;
+    let text =
+        fs::read_to_string(root()?.join(DIR).join(ON_COMPOSE)).map_err(Failure::of("read the file"))?;
+    // Only who takes mails, and what would take until tomorrow.
+    let changed = text
+        .replace("mail:1025", &format!("127.0.0.1:{mail_port}"))
+        .replace("group_wait: 30s", "group_wait: 1s")
+        .replace("group_wait: 10s", "group_wait: 1s")
+        .replace("      active_time_intervals: [mornings]\n", "");
+    fs::write(dir.join("alertmanager.yml"), changed).map_err(Failure::of("write alertmanager.yml"))?;
+    let _alertmanager = start(
+        dir,
+        "prometheus-alertmanager",
+        &[
+            "--config.file=alertmanager.yml",
+            "--storage.path=alertmanager",
+            "--cluster.listen-address=",
+            &format!("--web.listen-address=127.0.0.1:{port}"),
+        ],
+    )?;
+    let url = format!("--alertmanager.url=http://127.0.0.1:{port}");
+    for (alert, severity, team, _) in MAILS {
+        let labels = [format!("alertname={alert}"), format!("severity={severity}"), format!("team={team}")];
+        let taken = poll(Duration::from_secs(20), || {
+            let mut add = command("amtool", dir);
+            add.args(["alert", "add", &url]).args(&labels).stdout(Stdio::null()).stderr(Stdio::null());
+            add.status().is_ok_and(|status| status.success()).then_some(())
+        });
+        taken.ok_or_else(|| Failure::new(format!("Alertmanager does not take {alert}")))?;
+    }
+    let mut findings = Vec::new();
+    let about = |alert: &str| -> BTreeSet<String> {
+        let mails = mails.lock().unwrap_or_else(PoisonError::into_inner);
+        let about = mails.iter().filter(|(_, subject)| subject.contains(alert));
+        about.map(|(to, _)| to.clone()).collect()
+    };
+    for (alert, _, _, who) in MAILS {
+        let wanted: BTreeSet<String> = who.iter().map(|who| format!("{who}@tradesense.example")).collect();
+        let came = poll(Duration::from_secs(20), || (about(alert) == wanted).then_some(()));
+        println!("      {alert}: {:?}", about(alert));
+        if came.is_none() {
+            findings
+                .push(Finding::new(alert, format!("was mailed to {:?}, not to {wanted:?}", about(alert))));
+        }
+    }
+    Ok(findings)
+}
+
+/// Mails as (to, subject).
+type Mails = Arc<Mutex<Vec<(String, String)>>>;
+
+/// Takes mails, one connection after the other, for as long as the program runs.
+fn post_office() -> Outcome<(u16, Mails)> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(Failure::of("listen for mails"))?;
+    let port = listener.local_addr().map_err(Failure::of("listen for mails"))?.port();
+    let mails = Mails::default();
+    let taken = Arc::clone(&mails);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            if let Ok(Some(mail)) = take_mail(&stream) {
+                taken.lock().unwrap_or_else(PoisonError::into_inner).push(mail);
+            }
+        }
+    });
+    Ok((port, mails))
+}
+
+fn take_mail(stream: &TcpStream) -> std::io::Result<Option<(String, String)>> {
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut answer = stream;
+    answer.write_all(b"220 ready\r\n")?;
+    let (mut to, mut subject, mut in_text) = (String::new(), String::new(), false);
+    for line in BufReader::new(stream).lines() {
+        let line = line?;
+        let said: &[u8] = match line.as_str() {
+            "." if in_text => {
+                in_text = false;
+                b"250 taken\r\n"
+            }
+            text if in_text => {
+                if let Some(about) = text.strip_prefix("Subject: ") {
+                    about.clone_into(&mut subject);
+                }
+                continue;
+            }
+            "DATA" => {
+                in_text = true;
+                b"354 go on\r\n"
+            }
+            "QUIT" => {
+                answer.write_all(b"221 bye\r\n")?;
+                return Ok(Some((to, subject)));
+            }
+            other => {
+                if let Some(who) = other.strip_prefix("RCPT TO:<") {
+                    who.split('>').next().unwrap_or_default().clone_into(&mut to);
+                }
+                b"250 well\r\n"
+            }
+        };
+        answer.write_all(said)?;
+    }
+    Ok(None)
 }
 
 pub(super) fn live() -> Found {
@@ -507,9 +717,13 @@ fn pages(stage: &Stage) -> Outcome<Vec<Finding>> {
 fn asked_for(root: &Path, prometheus: &Prometheus) -> Outcome<Vec<Finding>> {
     let mut findings = Vec::new();
     let lists: Lists = table(root, "elsewhere")?;
+    let exporters: Exporters = table(root, "exporters")?;
     let (mut asked, mut quiet_used, mut listed) = (0_u32, BTreeSet::new(), 0_u32);
+    let begins = |all: &[String], name: &str| all.iter().any(|begin| name.starts_with(begin.as_str()));
     let elsewhere = |name: &str| {
-        lists.elsewhere.iter().find(|list| list.begins.iter().any(|begin| name.starts_with(begin.as_str())))
+        let mut absent = exporters.exporter.iter().filter(|exporter| !exporter.started);
+        lists.elsewhere.iter().any(|list| begins(&list.begins, name))
+            || absent.any(|exporter| begins(&exporter.begins, name))
     };
     let quiet: BTreeMap<&str, &str> = lists
         .quiet
@@ -522,7 +736,7 @@ fn asked_for(root: &Path, prometheus: &Prometheus) -> Outcome<Vec<Finding>> {
     for rule in recording.split("- record: ").skip(1) {
         let (name, expr) = rule.split_once("expr:").unwrap_or((rule, ""));
         let expr: Vec<&str> = expr.lines().map(|line| line.split(" #").next().unwrap_or_default()).collect();
-        let expr = expr.join(" ").replace(">-", "");
+        let expr = expr.join(" ").replace("|-", "");
         let expr = expr.split("- name:").next().unwrap_or_default().to_owned();
         all.push(Expression { of: name.trim().to_owned(), text: expr });
     }
@@ -542,7 +756,7 @@ fn asked_for(root: &Path, prometheus: &Prometheus) -> Outcome<Vec<Finding>> {
             }
             let known =
                 !prometheus.ask(&format!("count({{__name__=\"{}\"}})", name_of(&selector)))?.is_empty();
-            let on_list = elsewhere(name_of(&selector)).is_some() || quiet.contains_key(selector.as_str());
+            let on_list = elsewhere(name_of(&selector)) || quiet.contains_key(selector.as_str());
             if quiet.contains_key(selector.as_str()) {
                 quiet_used.insert(selector.clone());
             }
@@ -561,6 +775,7 @@ fn asked_for(root: &Path, prometheus: &Prometheus) -> Outcome<Vec<Finding>> {
     }
     if lists.elsewhere.iter().any(|list| list.reason.is_empty())
         || quiet.values().any(|reason| reason.is_empty())
+        || exporters.exporter.iter().any(|exporter| exporter.reason.is_empty())
     {
         findings.push(Finding::new("elsewhere.toml", "something is listed without a reason"));
     }
@@ -581,7 +796,7 @@ fn asked_for(root: &Path, prometheus: &Prometheus) -> Outcome<Vec<Finding>> {
                     let name = name_of(&selector);
                     let there = !prometheus.ask(&format!("count({{__name__=\"{name}\"}})"))?.is_empty();
                     let recorded = name.starts_with("tradesense:") || name.starts_with("slo:");
-                    if !there && !recorded && elsewhere(name).is_none() && panel.empty.is_none() {
+                    if !there && !recorded && !elsewhere(name) && panel.empty.is_none() {
                         findings.push(Finding::new(&panel.title, format!("nobody tells {name}")));
                     }
                 }
@@ -606,5 +821,29 @@ mod tests {
         let found: Vec<String> = selectors(expr).into_iter().collect();
         assert_eq!(found, ["a_bucket{x=\"y\",le=\"1.0\"}", "a_count", "slo:b:ratio_5m"]);
         assert_eq!(name_of("a{b=\"c\"}"), "a");
+    }
+
+    #[test]
+    fn what_nobody_would_miss_is_found() {
+        assert_eq!(guards(), Ok(()));
+        let exporters: Exporters = read("exporters").unwrap();
+        let asks = |text: &str, without: &str| {
+            let mut there: Vec<Exporter> = Vec::new();
+            there.extend(read::<Exporters>("exporters").unwrap().exporter);
+            there.retain(|exporter| exporter.job != without);
+            let all = [Expression { of: "it".into(), text: text.into() }];
+            unguarded(&all, &there, &|name| name == "ours").len()
+        };
+        // Each exporter is the only one who is guarded for what it tells.
+        for exporter in &exporters.exporter {
+            for begin in &exporter.begins {
+                let text = format!("{begin}x{{job=\"{}\"}} > 0", exporter.job);
+                assert_eq!((asks(&text, ""), asks(&text, &exporter.job)), (0, 1), "{text}");
+            }
+        }
+        assert_eq!(asks("ours > 0 or tradesense:market_open or up{job=\"tradesense\"}", ""), 0);
+        assert_eq!(asks("theirs > 0", ""), 1);
+        assert_eq!(asks("up{job=\"unheard\"} == 0", ""), 1);
+        assert_eq!(asks("redis_memory_used_bytes{job=\"redis-other\"} > 0", ""), 1);
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::manifests::{
-    NAMESPACE, Overlay, at, everywhere, list, note, number, overlays, selects, str_at, text,
+    NAMESPACE, NAMESPACES, Overlay, at, everywhere, list, note, number, overlays, selects, str_at, text,
 };
 use super::{Finding, Found, nothing};
 
@@ -40,7 +40,7 @@ struct Peer {
     address: Option<[u8; 4]>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Allow {
     from: Vec<String>,
@@ -60,19 +60,20 @@ impl Peer {
         self.address.is_none()
     }
 
-    /// Whether it is a pod in our namespace.
+    /// Whether it is a pod in a namespace of ours.
     fn is_ours(&self) -> bool {
-        self.is_pod() && self.namespace() == NAMESPACE
+        self.is_pod() && NAMESPACES.iter().any(|(ours, _)| *ours == self.namespace())
     }
 
     /// Whether a policy is about it.
     fn is_selected(&self, policy: &Value) -> bool {
-        self.is_ours()
+        self.is_pod()
+            && self.namespace() == namespace_of(policy)
             && at(policy, "spec.podSelector").is_some_and(|selector| selects(selector, &self.labels))
     }
 
-    /// Whether it is meant by an entry of `from` or `to`.
-    fn is_meant(&self, entry: &Value) -> bool {
+    /// Whether it is meant by an entry of `from` or `to` in a policy of a namespace.
+    fn is_meant(&self, entry: &Value, here: &str) -> bool {
         if let Some(block) = entry.get("ipBlock") {
             let inside = |cidr: &str| self.address.is_some_and(|address| contains(cidr, address));
             return inside(str_at(block, "cidr"))
@@ -84,10 +85,15 @@ impl Peer {
         let name = [("kubernetes.io/metadata.name".to_owned(), self.namespace().to_owned())];
         let namespace = match entry.get("namespaceSelector") {
             Some(selector) => selects(selector, &BTreeMap::from(name)),
-            None => self.namespace() == NAMESPACE,
+            None => self.namespace() == here,
         };
         namespace && entry.get("podSelector").is_none_or(|selector| selects(selector, &self.labels))
     }
+}
+
+/// Where a policy stands; what says nothing is ours.
+fn namespace_of(policy: &Value) -> &str {
+    at(policy, "metadata.namespace").and_then(Value::as_str).unwrap_or(NAMESPACE)
 }
 
 /// Whether an IPv4 network such as `10.0.0.0/8` holds an address.
@@ -133,7 +139,9 @@ fn compiled(policy: &Value, table: &Table) -> Rules {
             let rules = list(policy, path).map(|rule| {
                 let meant = match rule.get(ends) {
                     None => u128::MAX,
-                    Some(_) => who(&|peer| list(rule, ends).any(|entry| peer.is_meant(entry))),
+                    Some(_) => {
+                        who(&|peer| list(rule, ends).any(|entry| peer.is_meant(entry, namespace_of(policy))))
+                    }
                 };
                 let named = |port: &str| {
                     list(rule, "ports").any(|allowed| {
@@ -252,17 +260,19 @@ fn table() -> Result<Table, Vec<Finding>> {
 
 pub(super) fn table_holds() -> Found {
     let table = table()?;
-    let wanted = wanted(&table);
+    let everything = wanted(&table);
     let tried = table.peer.len().saturating_mul(table.peer.len()).saturating_mul(table.ports.len());
-    let yes =
-        wanted.iter().flatten().fold(0_u32, |sum, (out, into)| sum.saturating_add((out | into).count_ones()));
+    let yes = everything
+        .iter()
+        .flatten()
+        .fold(0_u32, |sum, (out, into)| sum.saturating_add((out | into).count_ones()));
     note(&format!("{} peers, {tried} questions, {yes} answered with yes", table.peer.len()));
     everywhere(|overlay, findings| {
         // A workload that the table does not know would be checked by nobody.
         for workload in overlay.workloads() {
             let labels = workload.labels();
             let knows = |peer: &Peer| {
-                peer.namespace() == NAMESPACE
+                peer.namespace() == workload.object.namespace()
                     && !peer.labels.is_empty()
                     && peer
                         .labels
@@ -274,6 +284,7 @@ pub(super) fn table_holds() -> Found {
             }
         }
         let here = at_home(&table, overlay);
+        let wanted = wanted(&here);
         let rules: Vec<Rules> = policies(overlay).into_iter().map(|policy| compiled(policy, &here)).collect();
         let reached = reached(&rules.iter().collect::<Vec<_>>(), &here);
         let different = differences(&here, &reached, &wanted);
@@ -281,12 +292,16 @@ pub(super) fn table_holds() -> Found {
     })
 }
 
-/// The table with the address that the API server has at this place.
+/// The table with the address that the API server has at this place, and without pods in a namespace of ours that is not there.
 fn at_home(table: &Table, overlay: &Overlay) -> Table {
     let database = overlay.get("NetworkPolicy", "database").map(|policy| &policy.value);
     let cidr = database.map(|policy| str_at(policy, "spec.egress.1.to.0.ipBlock.cidr")).unwrap_or_default();
     let address = cidr.strip_suffix("/32").and_then(|address| address.parse::<std::net::Ipv4Addr>().ok());
-    let peers = table.peer.iter().map(|peer| Peer {
+    let there = table
+        .peer
+        .iter()
+        .filter(|peer| !peer.is_ours() || overlay.get("Namespace", peer.namespace()).is_some());
+    let peers = there.map(|peer| Peer {
         name: peer.name.clone(),
         namespace: peer.namespace.clone(),
         labels: peer.labels.clone(),
@@ -295,7 +310,7 @@ fn at_home(table: &Table, overlay: &Overlay) -> Table {
             _ => peer.address,
         },
     });
-    Table { ports: table.ports.clone(), peer: peers.collect(), allow: Vec::new() }
+    Table { ports: table.ports.clone(), peer: peers.collect(), allow: table.allow.clone() }
 }
 
 /// A change by one step: its name, the place of the policy, and the policy as it is then; none if it is gone.
@@ -403,13 +418,13 @@ fn edited(policy: &Value, path: &[&str], edit: impl FnOnce(&mut Value)) -> Value
 
 pub(super) fn changes_are_noticed() -> Found {
     let table = table()?;
-    let wanted = wanted(&table);
     let mut findings = Vec::new();
     // The policies of the places differ in one address.
     let Some(overlay) = overlays()?.iter().find(|overlay| overlay.name == "production-eu") else {
         return Err(vec![Finding::new("production-eu", "is not there")]);
     };
     let here = at_home(&table, overlay);
+    let wanted = wanted(&here);
     let mutants = mutants(&policies(overlay));
     let mut noticed = 0_usize;
     let whole: Vec<Rules> = policies(overlay).into_iter().map(|policy| compiled(policy, &here)).collect();
@@ -479,11 +494,27 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_is_about_its_own_namespace() {
+        let mut there = peer("there", None);
+        there.namespace = Some("logging".into());
+        let here = peer("here", None);
+        let policy =
+            |namespace: &str| json!({"metadata": {"namespace": namespace}, "spec": {"podSelector": {}}});
+        for (peer, ours, theirs) in [(&here, NAMESPACE, "logging"), (&there, "logging", NAMESPACE)] {
+            assert!(peer.is_ours() && peer.is_selected(&policy(ours)) && !peer.is_selected(&policy(theirs)));
+            let everybody = json!({"podSelector": {}});
+            assert!(peer.is_meant(&everybody, ours) && !peer.is_meant(&everybody, theirs));
+        }
+        there.namespace = Some("default".into());
+        assert!(!there.is_ours());
+    }
+
+    #[test]
     fn an_address_is_meant_by_blocks_alone() {
         let world = json!({"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}});
-        assert!(peer("x", Some([9, 9, 9, 9])).is_meant(&world));
-        assert!(!peer("x", Some([10, 9, 9, 9])).is_meant(&world));
-        assert!(!peer("x", None).is_meant(&world));
-        assert!(!peer("x", Some([9, 9, 9, 9])).is_meant(&json!({"podSelector": {}})));
+        assert!(peer("x", Some([9, 9, 9, 9])).is_meant(&world, NAMESPACE));
+        assert!(!peer("x", Some([10, 9, 9, 9])).is_meant(&world, NAMESPACE));
+        assert!(!peer("x", None).is_meant(&world, NAMESPACE));
+        assert!(!peer("x", Some([9, 9, 9, 9])).is_meant(&json!({"podSelector": {}}), NAMESPACE));
     }
 }

@@ -772,8 +772,7 @@ fn references_of_object(
             let fetched: BTreeSet<&str> = list(spec, "data").map(|data| str_at(data, "secretKey")).collect();
             let template = at(spec, "target.template.data").and_then(Value::as_object).into_iter().flatten();
             for (key, form) in template {
-                for part in form.as_str().unwrap_or_default().split("{{ .").skip(1) {
-                    let asked = part.split([' ', '}']).next().unwrap_or_default();
+                for asked in asked_in(form.as_str().unwrap_or_default()) {
                     if !fetched.contains(asked) {
                         wrong(format!("{key} asks for {asked}, which is not fetched"));
                     }
@@ -856,6 +855,12 @@ fn references_of_object(
         }
         _ => {}
     }
+}
+
+/// What a template asks for between its braces: words that begin with a point.
+fn asked_in(template: &str) -> impl Iterator<Item = &str> {
+    let inside = template.split("{{").skip(1).filter_map(|part| part.split("}}").next());
+    inside.flat_map(|inside| inside.split([' ', '(', ')'])).filter_map(|word| word.strip_prefix('.'))
 }
 
 pub(super) fn commands() -> Found {
@@ -1006,6 +1011,53 @@ fn connections_of(workload: &Workload<'_>) -> u64 {
     use_cases.saturating_add(engine).saturating_add(worker).saturating_add(1)
 }
 
+/// The logins that processes of the platform come in with: while one gets another password, they are with the other one.
+const PLATFORM_LOGINS: [&str; 2] = ["tradesense_platform_a", "tradesense_platform_b"];
+
+fn platform_logins(cluster: &Value) -> impl Iterator<Item = &Value> {
+    list(cluster, "spec.managed.roles").filter(|role| PLATFORM_LOGINS.contains(&str_at(role, "name")))
+}
+
+/// Faults of the two logins: they may do the same, each has a password of its own, and one property says which is in use.
+fn logins_overlap(overlay: &Overlay, cluster: &Value, findings: &mut Vec<Finding>) {
+    let mut wrong = |what: &str| say(findings, overlay.name, what);
+    let logins: Vec<&Value> = platform_logins(cluster).collect();
+    let [first, second] = logins.as_slice() else { return wrong("has not two logins for its processes") };
+    for login in &logins {
+        let may = is(login, "login", true) && is(login, "inherit", false);
+        if !may || list(login, "inRoles").next().is_none() {
+            wrong("has a login that may not come in, or inherits what it should take");
+        }
+        let secret = overlay.objects.iter().find(|object| {
+            matches!(object.kind(), "Secret" | "ExternalSecret")
+                && object.name() == str_at(login, "passwordSecret.name")
+        });
+        let named = secret.map_or("", |secret| {
+            let paths = ["stringData.username", "spec.target.template.data.username"];
+            paths.map(|path| str_at(&secret.value, path)).into_iter().find(|name| !name.is_empty()).unwrap_or("")
+        });
+        if named != str_at(login, "name") {
+            wrong("has a login whose secret names another one");
+        }
+    }
+    if first.get("inRoles") != second.get("inRoles") {
+        wrong("has two logins of which one may do less");
+    }
+    if first.get("passwordSecret") == second.get("passwordSecret") {
+        wrong("has one password for two logins");
+    }
+    for secret in overlay.of("ExternalSecret") {
+        let template = at(&secret.value, "spec.target.template.data").and_then(Value::as_object);
+        for url in template.into_iter().flatten().filter_map(|(_, form)| form.as_str()) {
+            let asks = || asked_in(url).collect::<BTreeSet<_>>();
+            if url.contains("://tradesense_platform") && asks() != BTreeSet::from(["login", "platform_a", "platform_b"])
+            {
+                wrong("has processes that cannot go over to the other login");
+            }
+        }
+    }
+}
+
 pub(super) fn connections() -> Found {
     let file = "crates/tradesense/src/platform.rs";
     let source = text(file)?;
@@ -1049,12 +1101,15 @@ pub(super) fn connections() -> Found {
         let needed = sum.saturating_add(20);
         let most = number(&cluster.value, "spec.postgresql.parameters.max_connections").unwrap_or(100);
         note(&format!("{}: {needed} connections at most, of {most}", overlay.name));
+        let mut wrong = |what: String| say(&mut findings, &overlay.place(cluster), what);
         if needed > most {
-            say(
-                &mut findings,
-                &overlay.place(cluster),
-                format!("{needed} connections may be wanted, it takes {most}"),
-            );
+            wrong(format!("{needed} connections may be wanted, it takes {most}"));
+        }
+        // Everybody is with one of the two logins; while they go over, some with each.
+        for login in platform_logins(&cluster.value) {
+            if number(login, "connectionLimit").is_some_and(|limit| limit < sum) {
+                wrong(format!("{} may not hold {sum} connections", str_at(login, "name")));
+            }
         }
     }
     nothing(findings)
@@ -1078,6 +1133,8 @@ pub(super) fn database() -> Found {
         if str_at(spec, "postgresql.parameters.createrole_self_grant") != "set" {
             wrong("its owner cannot migrate: it may not take the roles that it makes");
         }
+        logins_overlap(overlay, &cluster.value, findings);
+        let mut wrong = |what: &str| say(findings, &place, what);
         if overlay.is_dev() {
             return;
         }
@@ -1464,6 +1521,13 @@ pub(super) fn secrets_and_regions() -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_template_asks_for_what_stands_between_its_braces() {
+        let url = "postgres://x_{{ .login }}:{{ ternary .b .a (eq .login \"b\") | urlquery }}@db.x";
+        assert_eq!(asked_in(url).collect::<BTreeSet<_>>(), BTreeSet::from(["login", "a", "b"]));
+        assert_eq!(asked_in("nothing.at.all").count(), 0);
+    }
 
     #[test]
     fn a_question_names_its_metrics() {

@@ -8,6 +8,7 @@ mod autoscaling;
 mod backup;
 mod changes;
 mod compose;
+mod compose_rotation;
 mod cost;
 mod edge;
 mod image;
@@ -24,6 +25,7 @@ mod stage;
 mod stand_ins;
 mod tools;
 mod upgrade;
+mod valkey_rotation;
 
 use std::fmt;
 
@@ -106,6 +108,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("logging-elasticsearch", || said(logging::elasticsearch())),
     ("edge-nginx", edge::nginx),
     ("edge-envoy", edge::envoy),
+    ("valkey-rotation", valkey_rotation::holds),
     ("rotation", || said(rotation::holds())),
     ("upgrade", || said(upgrade::holds())),
     ("monitoring-live", || said(monitoring::live())),
@@ -115,6 +118,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("backup-rpo", backup::rpo),
     ("image-built", image::built),
     ("compose-runs", compose::runs),
+    ("compose-rotation", compose_rotation::holds),
 ];
 
 pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {

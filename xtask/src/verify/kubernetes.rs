@@ -15,6 +15,7 @@ use super::manifests::{
     note, number, overlays, selects, str_at, text,
 };
 use super::schema;
+use super::stand_ins;
 use super::{Finding, Found, nothing};
 use crate::machine::target;
 
@@ -883,7 +884,18 @@ pub(super) fn commands() -> Found {
     }
     for overlay in overlays()? {
         for workload in overlay.workloads() {
-            let of_ours = |container: &&Value| str_at(container, "image").contains("/tradesense/tradesense");
+            let image = |container: &Value| stand_ins::name(str_at(container, "image")).to_owned();
+            // The image of backups holds the scripts of deployment/backup.
+            for container in workload.containers().filter(|container| image(container) == "tradesense-backup") {
+                let command = list(container, "command").next().and_then(Value::as_str).unwrap_or_default();
+                let script = command.strip_prefix("/usr/local/lib/tradesense-backup/");
+                let file = script.map(|script| directory(&format!("../backup/{script}"))).transpose()?;
+                let mode = file.and_then(|file| file.metadata().ok()).map_or(0, |data| data.permissions().mode());
+                if mode & 0o111 == 0 {
+                    say(&mut findings, &workload.place, format!("runs {command:?}, which is no script"));
+                }
+            }
+            let of_ours = |container: &&Value| image(container) == "tradesense";
             for container in workload.containers().filter(of_ours) {
                 let args: Vec<&str> = list(container, "args").filter_map(Value::as_str).collect();
                 let command = args.first().copied().unwrap_or_default();
@@ -1184,6 +1196,59 @@ pub(super) fn database() -> Found {
         for store in overlay.of("ObjectStore") {
             if str_at(&store.value, "spec.retentionPolicy") != "30d" {
                 say(findings, &overlay.place(store), "does not keep thirty days");
+            }
+        }
+    })
+}
+
+/// What backs up the keys, and what tries the backups of the database: each where the other kind of backup is not, reading what it only has to
+/// read, one at a time, and somebody is told when it stays away.
+pub(super) fn backups() -> Found {
+    let alerts = text("deployment/monitoring/alerts.toml")?;
+    everywhere(|overlay, findings| {
+        if overlay.is_dev() {
+            return;
+        }
+        let settings = overlay.of("ConfigMap").find(|map| map.name().starts_with("tradesense-settings"));
+        let setting = |key: &str| settings.map_or("", |map| str_at(&map.value, &format!("data.{key}")));
+        let bucket = |place: &str| place.trim_start_matches(":s3:").trim_start_matches("s3://").split('/').next().map(str::to_owned);
+        let store = overlay.of("ObjectStore").next().map_or("", |store| str_at(&store.value, "spec.configuration.destinationPath"));
+        let buckets = [setting("keys-place"), store, setting("audit-copies")].map(bucket);
+        if buckets.iter().collect::<BTreeSet<_>>().len() < buckets.len() || buckets.contains(&Some(String::new())) {
+            say(findings, overlay.name, format!("keeps keys, backups and copies together: {buckets:?}"));
+        }
+        if setting("backups") != store {
+            say(findings, overlay.name, "tries other backups than those that are made");
+        }
+        for name in ["tradesense-keys-backup", "tradesense-restore-drill"] {
+            let Some(job) = overlay.get("CronJob", name) else {
+                say(findings, overlay.name, format!("has no {name}"));
+                continue;
+            };
+            let mut wrong = |what: &str| say(findings, &overlay.place(job), what);
+            let spec = job.value.get("spec").unwrap_or(&Value::Null);
+            if str_at(spec, "schedule").split_whitespace().count() != 5 || str_at(spec, "timeZone") != "Etc/UTC" {
+                wrong("does not say when in five fields of one time");
+            }
+            if str_at(spec, "concurrencyPolicy") != "Forbid" {
+                wrong("may run twice at once");
+            }
+            let limits = ["startingDeadlineSeconds", "jobTemplate.spec.activeDeadlineSeconds", "jobTemplate.spec.backoffLimit"];
+            if limits.iter().any(|limit| number(spec, limit).is_none()) || is(spec, "suspend", true) {
+                wrong("may take for ever, or never run");
+            }
+            let pods = at(spec, "jobTemplate.spec.template.spec").unwrap_or(&Value::Null);
+            let mounts = || list(pods, "containers").flat_map(|container| list(container, "volumeMounts"));
+            let keys = mounts().find(|mount| str_at(mount, "mountPath") == "/var/lib/tradesense-keys");
+            if keys.is_none_or(|keys| !is(keys, "readOnly", true)) {
+                wrong("may write to the keys");
+            }
+            let held = |secret: &str| list(pods, "volumes").any(|volume| str_at(volume, "secret.secretName") == secret);
+            if held("tradesense-db-backups") || number(pods, "securityContext.runAsUser") != Some(65_532) {
+                wrong("holds what may write to the backups, or cannot read the keys");
+            }
+            if !alerts.contains(&format!("cronjob=\"{name}\"")) {
+                wrong("may stay away and nobody is told");
             }
         }
     })

@@ -6,6 +6,7 @@
 mod asking;
 mod autoscaling;
 mod backup;
+mod backup_cloud;
 mod changes;
 mod compose;
 mod compose_rotation;
@@ -78,6 +79,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("kubernetes-metrics", || said(kubernetes::metrics())),
     ("kubernetes-connections", || said(kubernetes::connections())),
     ("kubernetes-database", || said(kubernetes::database())),
+    ("kubernetes-backups", || said(kubernetes::backups())),
     ("kubernetes-migration", || said(kubernetes::migration())),
     ("kubernetes-colours", || said(kubernetes::blue_and_green())),
     ("kubernetes-edge", || said(kubernetes::edge())),
@@ -114,6 +116,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("monitoring-live", || said(monitoring::live())),
     ("logging-live", || said(logging::live())),
     ("backup-drill", backup::drill),
+    ("backup-cloud", backup_cloud::drill),
     ("backup-size", backup::size),
     ("backup-rpo", backup::rpo),
     ("image-built", image::built),

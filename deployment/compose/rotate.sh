@@ -60,10 +60,15 @@ has() {
     figures=$(inside valkey-queue wget -q -O - "http://$1:8009/metrics") || return 1
     echo "$figures" | grep -q '^tradesense_secrets_refused 0$' || return 1
     shift
+    known=0
     for file; do
         since=$(echo "$figures" | sed -n "s/^secret_loaded_timestamp{name=\"$file\"} //p")
-        [ -z "$since" ] || [ "$since" = "$(stat -c %Y "$dir/$file")" ] || return 1
+        [ -n "$since" ] || continue
+        [ "$since" = "$(stat -c %Y "$dir/$file")" ] || return 1
+        known=$((known + 1))
     done
+    # Each of them reads at least one of those that are changed together.
+    [ "$known" -gt 0 ]
 }
 
 # Redis. Passwords are told through the pipe: a command line is read by others.
@@ -207,11 +212,10 @@ replication() {
     single_ends replicator replication_password
 }
 
-# backup wal|base, then restic's words, with the password that it reads.
+# repository wal|base, then restic's words, with the password that it reads.
 repository() {
-    part=$1
-    shift
-    inside backup sh -c 'part=$1; shift; exec restic --repo "$BACKUP_REPOSITORY/$part" --quiet --password-file /dev/stdin "$@"' - "$part" "$@"
+    inside backup sh -c 'part=$1; shift; export RESTIC_PASSWORD_FILE= RESTIC_PASSWORD="$(cat)"
+        exec restic --repo "$BACKUP_REPOSITORY/$part" --no-cache --quiet "$@"' - "$@"
 }
 backup() {
     runs backup || fail "the service backup does not run"
@@ -219,8 +223,9 @@ backup() {
     old=$(of backup_password) new=$(of backup_password.next)
     for part in wal base; do
         echo "$new" | repository "$part" --no-lock cat config >/dev/null 2>&1 ||
-            printf '%s\n' "$new" | inside backup sh -c \
-                'umask 077; cat >/tmp/next; restic --repo "$BACKUP_REPOSITORY/$1" --quiet key add --new-password-file /tmp/next; said=$?; rm /tmp/next; exit $said' - "$part"
+            echo "$new" | inside backup sh -c 'umask 077; cat >/tmp/next
+                restic --repo "$BACKUP_REPOSITORY/$1" --no-cache --quiet key add --new-password-file /tmp/next
+                said=$?; rm /tmp/next; exit $said' - "$part"
         echo "$new" | repository "$part" --no-lock cat config >/dev/null || fail "the new password does not open $part"
     done
     of backup_password.next | put backup_password
@@ -239,8 +244,8 @@ edge() {
     openssl x509 -in "$1" -noout -checkend 86400 >/dev/null || fail "$1 ends within a day"
     put edge_certificate <"$1"
     put edge_key <"$2"
-    inside edge nginx -c /etc/nginx/edge/nginx.conf -t
-    inside edge nginx -c /etc/nginx/edge/nginx.conf -s reload
+    # It reads both again for whoever connects from now on; what it cannot read it says, and goes on with the old ones.
+    engine kill --signal HUP edge
 }
 
 one() {

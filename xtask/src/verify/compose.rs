@@ -495,7 +495,7 @@ pub(crate) fn secrets() -> Checked {
     checked(all().map_err(failed)?)
 }
 
-fn make_secrets(dir: &Path) -> Outcome {
+pub(super) fn make_secrets(dir: &Path) -> Outcome {
     run(Command::new("sh").arg(root()?.join("deployment/compose/init.sh")).arg(dir))
 }
 
@@ -690,7 +690,7 @@ impl Stack {
         self.addresses.get(network).and_then(|on| on.get(service)).cloned().unwrap_or_default()
     }
 
-    fn said_inside(&self, service: &str, program: &[&str]) -> Outcome<Said> {
+    pub(super) fn said_inside(&self, service: &str, program: &[&str]) -> Outcome<Said> {
         let running = self.boxes.iter().find(|(name, _)| name == service).map(|(_, running)| running);
         let running = running.ok_or_else(|| Failure::new(format!("{service} does not run")))?;
         let words: Vec<String> = program.iter().map(|word| (*word).to_owned()).collect();
@@ -699,10 +699,6 @@ impl Stack {
 
     pub(super) fn inside(&self, service: &str, program: &[&str]) -> Outcome<String> {
         Ok(self.said_inside(service, program)?.text.trim().to_owned())
-    }
-
-    pub(super) fn ends_well(&self, service: &str, program: &[&str]) -> Outcome<bool> {
-        Ok(self.said_inside(service, program)?.well)
     }
 
     /// What a stack that runs must show.

@@ -57,7 +57,7 @@ const REFUSED: [(&str, &str, &str); 10] = [
     ("pgbouncer_password", "postgres", "PGPASSWORD=$OLD psql -h postgres -U pgbouncer -d tradesense -c 'select 1' 2>&1 | grep -q 'authentication failed' && echo refused"),
     ("exporter_password", "postgres", "PGPASSWORD=$OLD psql -h postgres -U exporter -d tradesense -c 'select 1' 2>&1 | grep -q 'authentication failed' && echo refused"),
     ("replication_password", "postgres", "PGPASSWORD=$OLD psql 'host=postgres user=replicator replication=yes' -c IDENTIFY_SYSTEM 2>&1 | grep -q 'authentication failed' && echo refused"),
-    ("backup_password", "backup", "printf '%s\\n' \"$OLD\" | restic --no-cache --no-lock --repo \"$BACKUP_REPOSITORY/base\" --password-file /dev/stdin cat config 2>&1 | grep -q 'wrong password' && echo refused"),
+    ("backup_password", "backup", "RESTIC_PASSWORD_FILE= RESTIC_PASSWORD=$OLD restic --no-cache --no-lock --repo \"$BACKUP_REPOSITORY/base\" cat config 2>&1 | grep -q 'wrong password' && echo refused"),
 ];
 
 pub(crate) fn holds() -> Checked {
@@ -119,8 +119,9 @@ fn rotated(stack: &Stack, dir: &Path) -> Outcome<Vec<String>> {
     // What is in the files opens everything for whoever starts now.
     for role in ["api", "analytics", "worker", "engine"] {
         let program: &[&str] = &["/usr/bin/tradesense", role, "--only-check"];
-        if !stack.ends_well(role, program)? {
-            faults.push(format!("{role} would not start with what lies there"));
+        let Said { well, text } = stack.said_inside(role, program)?;
+        if !well {
+            faults.push(format!("{role} would not start with what lies there: {}", text.trim()));
         }
     }
     let Asked { answered, failed, longest, faults: errors } = asking.end();

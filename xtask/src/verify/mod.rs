@@ -91,6 +91,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("autoscaling-changes", || said(autoscaling::changes_are_noticed())),
     ("cost", || said(cost::below_the_limit())),
     ("kubernetes-core-schemas", || said(kubernetes::core_schemas())),
+    ("rotation-guide", || said(rotation::guide())),
     ("compose-rules", compose::rules),
     ("compose-schema", compose::schema),
     ("compose-secrets", compose::secrets),

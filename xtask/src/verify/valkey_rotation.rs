@@ -37,7 +37,7 @@ pub(crate) fn holds() -> Checked {
 }
 
 /// The keys of `valkey-queue` as its templates make them from what lies in the store.
-fn rendered(overlay: &Overlay, store: &BTreeMap<&str, &str>) -> Vec<(String, String)> {
+fn rendered(overlay: &Overlay, store: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let secret = overlay.get("ExternalSecret", "valkey-queue").map(|secret| &secret.value);
     let template = secret.and_then(|secret| secret.pointer("/spec/target/template/data")?.as_object());
     let values: Vec<(String, &str)> = secret
@@ -47,7 +47,7 @@ fn rendered(overlay: &Overlay, store: &BTreeMap<&str, &str>) -> Vec<(String, Str
         .collect();
     let fill = |form: &str| {
         values.iter().fold(form.to_owned(), |text, (place, property)| {
-            text.replace(place, store.get(property).copied().unwrap_or_default())
+            text.replace(place, store.get(*property).map_or("", String::as_str))
         })
     };
     let forms = template.into_iter().flatten();
@@ -140,7 +140,7 @@ fn rotated(dir: &Path) -> Outcome<Vec<String>> {
     let all = overlays().map_err(|findings| Failure::new(format!("{findings:?}")))?;
     let overlay = all.iter().find(|overlay| overlay.name == "production-eu");
     let overlay = overlay.ok_or_else(|| Failure::new("there is no production-eu"))?;
-    let mut store = BTreeMap::from([
+    let mut store = ([
         ("platform-password", "platform1"),
         ("platform-password-next", "unused1"),
         ("replica-password", "replica1"),
@@ -148,10 +148,12 @@ fn rotated(dir: &Path) -> Outcome<Vec<String>> {
         ("sentinel-password", "sentinel1"),
         ("sentinel-password-next", "unused3"),
         ("operator-password", "operator1"),
-    ]);
+        ("operator-password-next", "unused7"),
+    ]
+    .map(|(name, password)| (name.to_owned(), password.to_owned()))).into_iter().collect::<BTreeMap<_, _>>();
     let secrets = dir.join("secrets");
     let mut mounted = 0_u32;
-    let mut mount_next = |store: &BTreeMap<&str, &str>| {
+    let mut mount_next = |store: &BTreeMap<String, String>| {
         mounted = mounted.saturating_add(1);
         mount(&secrets, mounted, &rendered(overlay, store))
     };
@@ -205,7 +207,10 @@ fn rotated(dir: &Path) -> Outcome<Vec<String>> {
     .into_iter()
     .enumerate()
     {
-        let _before = store.insert(key, value);
+        // The operator's own goes the same way at the same time.
+        for name in ["platform", "operator"] {
+            let _before = store.insert(key.replace("platform", name), value.replace("platform", name));
+        }
         if step == 1 {
             continue; // Both are swapped in one change.
         }
@@ -216,6 +221,8 @@ fn rotated(dir: &Path) -> Outcome<Vec<String>> {
             must(comes_in(pod, "tradesense", "platform2"), "the new password opens nothing");
             let old = comes_in(pod, "tradesense", "platform1");
             must(old == (step < 3), &format!("at step {step} the old password opens: {old}"));
+            let old = comes_in(pod, "operator", "operator1");
+            must(old == (step < 3), &format!("at step {step} the operator's old password opens: {old}"));
         }
     }
     let mut wrong = rendered(overlay, &store);
@@ -228,7 +235,7 @@ fn rotated(dir: &Path) -> Outcome<Vec<String>> {
 
     // Replicas and sentinels: both passwords are taken, then each is started again, then the old ones go.
     for (key, value) in [("replica-password-next", "replica2"), ("sentinel-password-next", "sentinel2")] {
-        let _before = store.insert(key, value);
+        let _before = store.insert(key.to_owned(), value.to_owned());
     }
     mount_next(&store)?;
     for pod in [&first, &second] {
@@ -240,7 +247,7 @@ fn rotated(dir: &Path) -> Outcome<Vec<String>> {
         ("sentinel-password", "sentinel2"),
         ("sentinel-password-next", "sentinel1"),
     ] {
-        let _before = store.insert(key, value);
+        let _before = store.insert(key.to_owned(), value.to_owned());
     }
     mount_next(&store)?;
     let grace = Duration::from_secs(30);
@@ -254,7 +261,7 @@ fn rotated(dir: &Path) -> Outcome<Vec<String>> {
         "a sentinel that starts again keeps its old password",
     );
     for (key, value) in [("replica-password-next", "unused5"), ("sentinel-password-next", "unused6")] {
-        let _before = store.insert(key, value);
+        let _before = store.insert(key.to_owned(), value.to_owned());
     }
     mount_next(&store)?;
     for pod in [&first, &second] {

@@ -80,7 +80,7 @@ pub(crate) fn scripts() -> Checked {
     checked(all().map_err(failed)?)
 }
 
-/// Sealed to two people, opened by either of them alone and by nobody else; on Kubernetes by a CronJob, into a bucket.
+/// Sealed to two people, opened by either of them alone and by nobody else; on Kubernetes by a `CronJob`, into a bucket.
 pub(crate) fn secrets() -> Checked {
     let all = || -> Outcome<Vec<String>> {
         let keygen = installed("age-keygen", "age")?;

@@ -1,4 +1,4 @@
-//! What backs up on Kubernetes: the commands of the CronJobs as they are rendered, in boxes, against an S3 server of this machine.
+//! What backs up on Kubernetes: the commands of the `CronJobs` as they are rendered, in boxes, against an S3 server of this machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ use crate::process::{Server, command, log_to, now, poll, run};
 use crate::{Failure, Outcome};
 
 const SCRIPTS: &str = "deployment/backup";
-/// The user of the CronJobs.
+/// The user of the `CronJobs`.
 const USER: u32 = 65_532;
 const CREDENTIALS: &str = "[default]\naws_access_key_id = id\naws_secret_access_key = secret\n";
 
@@ -40,7 +40,8 @@ impl Store {
         let mut moto = command(listed("moto")?.join("moto_server"), dir);
         moto.args(["-H", &address, "-p", &port.to_string()]);
         log_to(&mut moto, &dir.join("store.log"))?;
-        let store = Self { url: format!("http://{address}:{port}"), network, _server: Server::start(&mut moto)? };
+        let store =
+            Self { url: format!("http://{address}:{port}"), network, _server: Server::start(&mut moto)? };
         let up = poll(Duration::from_mins(1), || store.ask("GET", "").is_ok().then_some(()));
         up.ok_or_else(|| Failure::new("the S3 server does not answer"))?;
         Ok(store)
@@ -61,7 +62,7 @@ impl Store {
     }
 }
 
-/// A CronJob of a place: what its container runs, told what the place's settings say, with these folders in place of its volumes.
+/// A `CronJob` of a place: what its container runs, told what the place's settings say, with these folders in place of its volumes.
 fn box_of(
     dir: &Path,
     store: &Store,
@@ -100,9 +101,12 @@ fn box_of(
         binds: vec![(root()?.join(SCRIPTS), "/usr/local/lib/tradesense-backup".to_owned(), false)],
         ..Plan::default()
     };
-    for mount in list(container, "volumeMounts").map(|mount| str_at(mount, "mountPath")).filter(|at| *at != "/tmp") {
+    for mount in
+        list(container, "volumeMounts").map(|mount| str_at(mount, "mountPath")).filter(|at| *at != "/tmp")
+    {
         let folder = folders.iter().find(|(at, ..)| *at == mount);
-        let (_, outside, writable) = folder.ok_or_else(|| Failure::new(format!("{job}: what is {mount}?")))?;
+        let (_, outside, writable) =
+            folder.ok_or_else(|| Failure::new(format!("{job}: what is {mount}?")))?;
         plan.binds.push((outside.clone(), mount.to_owned(), *writable));
     }
     plan.attach(&store.network, &store.network.address(10));
@@ -135,7 +139,7 @@ fn write(path: &Path, text: &str) -> Outcome {
     fs::write(path, text).map_err(Failure::of(format!("write {}", path.display())))
 }
 
-/// The keys' CronJob puts a sealed file into its bucket that either of two people opens; not for one person alone, and not over what is there.
+/// The keys' `CronJob` puts a sealed file into its bucket that either of two people opens; not for one person alone, and not over what is there.
 pub(super) fn keys_are_sent() -> Outcome<Vec<String>> {
     as_root()?;
     let scratch = Scratch::new("keys-sent")?;
@@ -185,7 +189,7 @@ pub(super) fn keys_are_sent() -> Outcome<Vec<String>> {
         must(false, format!("the bucket holds {names:?}"));
         return Ok(faults);
     };
-    must(name.starts_with("keys/secrets-") && name.ends_with(".age"), format!("it is called {name}"));
+    must(name.starts_with("keys/secrets-") && name.contains(".age"), format!("it is called {name}"));
     let sealed = dir.join("sealed.age");
     let mut fetch = Command::new(installed("rclone", "rclone")?);
     fetch.env_clear().envs(env).env("RCLONE_S3_ENV_AUTH", "true");
@@ -205,7 +209,7 @@ pub(super) fn keys_are_sent() -> Outcome<Vec<String>> {
     Ok(faults)
 }
 
-/// A database whose log and base backup lie in the store as the operator's plugin puts them there, restored and judged by the drill's CronJob.
+/// A database whose log and base backup lie in the store as the operator's plugin puts them there, restored and judged by the drill's `CronJob`.
 /// A store that does not answer and a log that is gone are told.
 pub(crate) fn drill() -> Checked {
     checked(drilled().map_err(failed)?)
@@ -240,9 +244,22 @@ fn drilled() -> Outcome<Vec<String>> {
     let (host, source) = (dir.display().to_string(), "s3://tradesense-backups-eu/");
     let quietly = |command: &mut Command| -> Outcome<String> {
         let said = ask(command)?;
-        if said.well { Ok(said.text) } else { Err(Failure::new(format!("{:?}: {}", command.get_program(), said.text))) }
+        if said.well {
+            Ok(said.text)
+        } else {
+            Err(Failure::new(format!("{}: {}", command.get_program().display(), said.text)))
+        }
     };
-    quietly(as_postgres("initdb").args(["-D", "data", "-U", "postgres", "-A", "trust", "--data-checksums", "--no-sync"]))?;
+    quietly(as_postgres("initdb").args([
+        "-D",
+        "data",
+        "-U",
+        "postgres",
+        "-A",
+        "trust",
+        "--data-checksums",
+        "--no-sync",
+    ]))?;
     let archive = format!(
         "archive_command=barman-cloud-wal-archive --gzip --endpoint-url={} {source} tradesense-db %p",
         store.url
@@ -258,7 +275,8 @@ fn drilled() -> Outcome<Vec<String>> {
         quietly(as_postgres("pg_isready").args(reach)).is_ok().then_some(())
     });
     up.ok_or_else(|| Failure::new("the primary does not come up"))?;
-    let sql = |text: &str| quietly(as_postgres("psql").args(reach).args(["-XAtq", "-d", "tradesense", "-c", text]));
+    let sql =
+        |text: &str| quietly(as_postgres("psql").args(reach).args(["-XAtq", "-d", "tradesense", "-c", text]));
     quietly(as_postgres("createdb").args(reach).arg("tradesense"))?;
 
     // A platform's data, a base backup, more data, and the log of it.
@@ -314,7 +332,8 @@ fn drilled() -> Outcome<Vec<String>> {
     must(said.contains("\"came_after\": 1"), format!("what came after the base backup is not there: {said}"));
     must(said.contains("\"good\": true"), "does not say that all is good".to_owned());
     println!("  restored from the store and judged in {} s", began.elapsed().as_secs());
-    let left = fs::read_dir(&room).map_or(0, |entries| entries.flatten().filter(|entry| entry.file_name() != "work").count());
+    let left = fs::read_dir(&room)
+        .map_or(0, |entries| entries.flatten().filter(|entry| entry.file_name() != "work").count());
     must(left == 0, format!("{left} things are left in its room"));
 
     let (well, said) = tried(&store.url.replace("http://", "http://127.0.0.9:9/"))?;

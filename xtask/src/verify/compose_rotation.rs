@@ -31,10 +31,7 @@ const CHANGED: [(&str, &[&str]); 10] = [
     ("cache", &["cache_password", "cache_url", "cache_acl"]),
     ("redis-exporter", &["redis_exporter_password", "redis_exporter_passwords"]),
     ("redis-operator", &["redis_operator_password"]),
-    (
-        "login",
-        &["login_password", "login_next_password", "login_url", "login_url_direct", "replica_urls"],
-    ),
+    ("login", &["login_password", "login_next_password", "login_url", "login_url_direct", "replica_urls"]),
     ("owner", &["postgres_password", "owner_url"]),
     ("pooler", &["pgbouncer_password", "pgbouncer_users"]),
     ("exporter", &["exporter_password"]),
@@ -48,16 +45,56 @@ const KILLED: [&str; 3] = ["queue", "login", "owner"];
 
 /// Who may not come in any more: where it is asked, and with the password in place of `$OLD`; it has to say `refused`.
 const REFUSED: [(&str, &str, &str); 10] = [
-    ("queue_password", "valkey-queue", "printf 'auth tradesense %s\\n' \"$OLD\" | valkey-cli | grep -q WRONGPASS && echo refused"),
-    ("cache_password", "valkey-cache", "printf 'auth tradesense %s\\n' \"$OLD\" | valkey-cli | grep -q WRONGPASS && echo refused"),
-    ("redis_exporter_password", "valkey-queue", "printf 'auth exporter %s\\n' \"$OLD\" | valkey-cli | grep -q WRONGPASS && echo refused"),
-    ("redis_operator_password", "valkey-cache", "printf 'auth operator %s\\n' \"$OLD\" | valkey-cli | grep -q WRONGPASS && echo refused"),
-    ("login_password", "postgres", "PGPASSWORD=$OLD psql -h pgbouncer -p 6432 -U tradesense_login -d tradesense -c 'select 1' 2>&1 | grep -q 'authentication failed' && echo refused"),
-    ("postgres_password", "postgres", "PGPASSWORD=$OLD psql -h postgres -U tradesense -d tradesense -c 'select 1' 2>&1 | grep -q 'authentication failed' && echo refused"),
-    ("pgbouncer_password", "postgres", "PGPASSWORD=$OLD psql -h postgres -U pgbouncer -d tradesense -c 'select 1' 2>&1 | grep -q 'authentication failed' && echo refused"),
-    ("exporter_password", "postgres", "PGPASSWORD=$OLD psql -h postgres -U exporter -d tradesense -c 'select 1' 2>&1 | grep -q 'authentication failed' && echo refused"),
-    ("replication_password", "postgres", "PGPASSWORD=$OLD psql 'host=postgres user=replicator replication=yes' -c IDENTIFY_SYSTEM 2>&1 | grep -q 'authentication failed' && echo refused"),
-    ("backup_password", "backup", "RESTIC_PASSWORD_FILE= RESTIC_PASSWORD=$OLD restic --no-cache --no-lock --repo \"$BACKUP_REPOSITORY/base\" cat config 2>&1 | grep -q 'wrong password' && echo refused"),
+    (
+        "queue_password",
+        "valkey-queue",
+        "printf 'auth tradesense %s\\n' \"$OLD\" | valkey-cli | grep -q WRONGPASS && echo refused",
+    ),
+    (
+        "cache_password",
+        "valkey-cache",
+        "printf 'auth tradesense %s\\n' \"$OLD\" | valkey-cli | grep -q WRONGPASS && echo refused",
+    ),
+    (
+        "redis_exporter_password",
+        "valkey-queue",
+        "printf 'auth exporter %s\\n' \"$OLD\" | valkey-cli | grep -q WRONGPASS && echo refused",
+    ),
+    (
+        "redis_operator_password",
+        "valkey-cache",
+        "printf 'auth operator %s\\n' \"$OLD\" | valkey-cli | grep -q WRONGPASS && echo refused",
+    ),
+    (
+        "login_password",
+        "postgres",
+        "PGPASSWORD=$OLD psql -h pgbouncer -p 6432 -U tradesense_login -d tradesense -c 'select 1' 2>&1 | grep -q 'authentication failed' && echo refused",
+    ),
+    (
+        "postgres_password",
+        "postgres",
+        "PGPASSWORD=$OLD psql -h postgres -U tradesense -d tradesense -c 'select 1' 2>&1 | grep -q 'authentication failed' && echo refused",
+    ),
+    (
+        "pgbouncer_password",
+        "postgres",
+        "PGPASSWORD=$OLD psql -h postgres -U pgbouncer -d tradesense -c 'select 1' 2>&1 | grep -q 'authentication failed' && echo refused",
+    ),
+    (
+        "exporter_password",
+        "postgres",
+        "PGPASSWORD=$OLD psql -h postgres -U exporter -d tradesense -c 'select 1' 2>&1 | grep -q 'authentication failed' && echo refused",
+    ),
+    (
+        "replication_password",
+        "postgres",
+        "PGPASSWORD=$OLD psql 'host=postgres user=replicator replication=yes' -c IDENTIFY_SYSTEM 2>&1 | grep -q 'authentication failed' && echo refused",
+    ),
+    (
+        "backup_password",
+        "backup",
+        "RESTIC_PASSWORD_FILE= RESTIC_PASSWORD=$OLD restic --no-cache --no-lock --repo \"$BACKUP_REPOSITORY/base\" cat config 2>&1 | grep -q 'wrong password' && echo refused",
+    ),
 ];
 
 pub(crate) fn holds() -> Checked {
@@ -156,7 +193,17 @@ fn edge(stack: &Stack, engine: &Path, dir: &Path) -> Outcome<Vec<String>> {
     let at = |name: &str| dir.join(name).display().to_string();
     for name in ["other", "stray"] {
         let mut make = Command::new("openssl");
-        make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9"]);
+        make.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "9",
+        ]);
         make.args(["-subj", "/CN=other.example", "-keyout", &at(&format!("{name}.key"))]);
         run(make.args(["-out", &at(&format!("{name}.pem"))]).stderr(std::process::Stdio::null()))?;
     }
@@ -222,7 +269,11 @@ fn engine(stack: &Stack, dir: &Path) -> Outcome<PathBuf> {
         let _written = writeln!(ids, "    {name}) pid={} ;;", running.pid().unwrap_or_default());
         let _written = write!(names, " {name}");
     }
-    let owner = format!("sed 's/@postgres:/@{}:/' {}/owner_url", stack.at("data", "postgres"), stack.secrets.display());
+    let owner = format!(
+        "sed 's/@postgres:/@{}:/' {}/owner_url",
+        stack.at("data", "postgres"),
+        stack.secrets.display()
+    );
     let text = format!(
         r#"#!/bin/sh
 set -eu

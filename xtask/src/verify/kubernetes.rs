@@ -886,11 +886,13 @@ pub(super) fn commands() -> Found {
         for workload in overlay.workloads() {
             let image = |container: &Value| stand_ins::name(str_at(container, "image")).to_owned();
             // The image of backups holds the scripts of deployment/backup.
-            for container in workload.containers().filter(|container| image(container) == "tradesense-backup") {
+            for container in workload.containers().filter(|container| image(container) == "tradesense-backup")
+            {
                 let command = list(container, "command").next().and_then(Value::as_str).unwrap_or_default();
                 let script = command.strip_prefix("/usr/local/lib/tradesense-backup/");
                 let file = script.map(|script| directory(&format!("../backup/{script}"))).transpose()?;
-                let mode = file.and_then(|file| file.metadata().ok()).map_or(0, |data| data.permissions().mode());
+                let mode =
+                    file.and_then(|file| file.metadata().ok()).map_or(0, |data| data.permissions().mode());
                 if mode & 0o111 == 0 {
                     say(&mut findings, &workload.place, format!("runs {command:?}, which is no script"));
                 }
@@ -1046,7 +1048,11 @@ fn logins_overlap(overlay: &Overlay, cluster: &Value, findings: &mut Vec<Finding
         });
         let named = secret.map_or("", |secret| {
             let paths = ["stringData.username", "spec.target.template.data.username"];
-            paths.map(|path| str_at(&secret.value, path)).into_iter().find(|name| !name.is_empty()).unwrap_or("")
+            paths
+                .map(|path| str_at(&secret.value, path))
+                .into_iter()
+                .find(|name| !name.is_empty())
+                .unwrap_or("")
         });
         if named != str_at(login, "name") {
             wrong("has a login whose secret names another one");
@@ -1062,7 +1068,8 @@ fn logins_overlap(overlay: &Overlay, cluster: &Value, findings: &mut Vec<Finding
         let template = at(&secret.value, "spec.target.template.data").and_then(Value::as_object);
         for url in template.into_iter().flatten().filter_map(|(_, form)| form.as_str()) {
             let asks = || asked_in(url).collect::<BTreeSet<_>>();
-            if url.contains("://tradesense_platform") && asks() != BTreeSet::from(["login", "platform_a", "platform_b"])
+            if url.contains("://tradesense_platform")
+                && asks() != BTreeSet::from(["login", "platform_a", "platform_b"])
             {
                 wrong("has processes that cannot go over to the other login");
             }
@@ -1211,10 +1218,17 @@ pub(super) fn backups() -> Found {
         }
         let settings = overlay.of("ConfigMap").find(|map| map.name().starts_with("tradesense-settings"));
         let setting = |key: &str| settings.map_or("", |map| str_at(&map.value, &format!("data.{key}")));
-        let bucket = |place: &str| place.trim_start_matches(":s3:").trim_start_matches("s3://").split('/').next().map(str::to_owned);
-        let store = overlay.of("ObjectStore").next().map_or("", |store| str_at(&store.value, "spec.configuration.destinationPath"));
+        let bucket = |place: &str| {
+            place.trim_start_matches(":s3:").trim_start_matches("s3://").split('/').next().map(str::to_owned)
+        };
+        let store = overlay
+            .of("ObjectStore")
+            .next()
+            .map_or("", |store| str_at(&store.value, "spec.configuration.destinationPath"));
         let buckets = [setting("keys-place"), store, setting("audit-copies")].map(bucket);
-        if buckets.iter().collect::<BTreeSet<_>>().len() < buckets.len() || buckets.contains(&Some(String::new())) {
+        if buckets.iter().collect::<BTreeSet<_>>().len() < buckets.len()
+            || buckets.contains(&Some(String::new()))
+        {
             say(findings, overlay.name, format!("keeps keys, backups and copies together: {buckets:?}"));
         }
         if setting("backups") != store {
@@ -1227,13 +1241,19 @@ pub(super) fn backups() -> Found {
             };
             let mut wrong = |what: &str| say(findings, &overlay.place(job), what);
             let spec = job.value.get("spec").unwrap_or(&Value::Null);
-            if str_at(spec, "schedule").split_whitespace().count() != 5 || str_at(spec, "timeZone") != "Etc/UTC" {
+            if str_at(spec, "schedule").split_whitespace().count() != 5
+                || str_at(spec, "timeZone") != "Etc/UTC"
+            {
                 wrong("does not say when in five fields of one time");
             }
             if str_at(spec, "concurrencyPolicy") != "Forbid" {
                 wrong("may run twice at once");
             }
-            let limits = ["startingDeadlineSeconds", "jobTemplate.spec.activeDeadlineSeconds", "jobTemplate.spec.backoffLimit"];
+            let limits = [
+                "startingDeadlineSeconds",
+                "jobTemplate.spec.activeDeadlineSeconds",
+                "jobTemplate.spec.backoffLimit",
+            ];
             if limits.iter().any(|limit| number(spec, limit).is_none()) || is(spec, "suspend", true) {
                 wrong("may take for ever, or never run");
             }
@@ -1243,7 +1263,9 @@ pub(super) fn backups() -> Found {
             if keys.is_none_or(|keys| !is(keys, "readOnly", true)) {
                 wrong("may write to the keys");
             }
-            let held = |secret: &str| list(pods, "volumes").any(|volume| str_at(volume, "secret.secretName") == secret);
+            let held = |secret: &str| {
+                list(pods, "volumes").any(|volume| str_at(volume, "secret.secretName") == secret)
+            };
             if held("tradesense-db-backups") || number(pods, "securityContext.runAsUser") != Some(65_532) {
                 wrong("holds what may write to the backups, or cannot read the keys");
             }

@@ -31,7 +31,8 @@ pub(super) fn guide() -> Found {
     let scratch = Scratch::new("guide").map_err(|Failure(text)| vec![Finding::new(GUIDE, text)])?;
     let made = super::compose::make_secrets(scratch.path());
     made.map_err(|Failure(text)| vec![Finding::new("init.sh", text)])?;
-    let files = fs::read_dir(scratch.path()).map_err(|error| vec![Finding::new("init.sh", error.to_string())])?;
+    let files =
+        fs::read_dir(scratch.path()).map_err(|error| vec![Finding::new("init.sh", error.to_string())])?;
     secrets.extend(files.flatten().filter_map(|file| file.file_name().into_string().ok()));
     for overlay in overlays()? {
         for secret in overlay.of("ExternalSecret") {
@@ -39,11 +40,14 @@ pub(super) fn guide() -> Found {
                 let (key, property) = (str_at(data, "remoteRef.key"), str_at(data, "remoteRef.property"));
                 secrets.insert(format!("{key}: {property}"));
             }
-            let whole = list(&secret.value, "spec.dataFrom").map(|from| str_at(from, "extract.key").to_owned());
+            let whole =
+                list(&secret.value, "spec.dataFrom").map(|from| str_at(from, "extract.key").to_owned());
             secrets.extend(whole);
         }
     }
-    for file in ["crates/tradesense/src/role.rs", "crates/tradesense/src/main.rs", "crates/tradesense/src/up.rs"] {
+    for file in
+        ["crates/tradesense/src/role.rs", "crates/tradesense/src/main.rs", "crates/tradesense/src/up.rs"]
+    {
         for line in text(file)?.lines().filter(|line| line.contains("hide_env_values")) {
             let name = line.split_once("env = \"").and_then(|(_, rest)| rest.split('"').next());
             secrets.extend(name.map(|name| format!("{name}_FILE")));

@@ -22,10 +22,10 @@ use crate::process::poll;
 use crate::{Failure, Outcome};
 
 const FILES: &str = "deployment/kubernetes/components/valkey/files";
-/// As the StatefulSets say it.
+/// As the `StatefulSets` say it.
 const USER: (u32, u32) = (999, 1_000);
 /// Who is primary is seen, a replica has followed.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 pub(crate) fn holds() -> Checked {
     let all = || -> Outcome<Vec<String>> {
@@ -75,13 +75,14 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// A pod: `queue.sh` or `sentinel.sh` with what the StatefulSet gives it.
+    /// A pod: `queue.sh` or `sentinel.sh` with what the `StatefulSet` gives it.
     fn pod(&self, name: &str, script: &str) -> Outcome<Sandbox> {
         let stand = self.dir.join(format!("{name}.stand-in"));
         let _stand_in = prepare("valkey", &stand)?;
         let data = self.dir.join(format!("{name}.data"));
         fs::create_dir_all(&data).map_err(Failure::of("make a volume"))?;
-        std::os::unix::fs::chown(&data, Some(USER.0), Some(USER.1)).map_err(Failure::of("give a volume away"))?;
+        std::os::unix::fs::chown(&data, Some(USER.0), Some(USER.1))
+            .map_err(Failure::of("give a volume away"))?;
         let env = [
             ("SERVICE", if script == "queue.sh" { "queue" } else { "sentinels" }),
             ("SENTINEL", "sentinel-0.sentinels"),
@@ -150,7 +151,9 @@ fn rotated(dir: &Path) -> Outcome<Vec<String>> {
         ("operator-password", "operator1"),
         ("operator-password-next", "unused7"),
     ]
-    .map(|(name, password)| (name.to_owned(), password.to_owned()))).into_iter().collect::<BTreeMap<_, _>>();
+    .map(|(name, password)| (name.to_owned(), password.to_owned())))
+    .into_iter()
+    .collect::<BTreeMap<_, _>>();
     let secrets = dir.join("secrets");
     let mut mounted = 0_u32;
     let mut mount_next = |store: &BTreeMap<String, String>| {

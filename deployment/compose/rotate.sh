@@ -43,7 +43,7 @@ end() {
     rm "$dir/$1.next"
 }
 
-# taken FILE..: waits until every role that runs works with these files, as far as it reads them.
+# taken SECRET=FILE..: waits until every role that runs works with these files, as far as it reads them. SECRET is what the role calls it.
 taken() {
     for role in api analytics worker engine; do
         ! runs "$role" || {
@@ -57,12 +57,15 @@ taken() {
     done
 }
 has() {
-    figures=$(inside valkey-queue wget -q -O - "http://$1:8009/metrics") || return 1
-    echo "$figures" | grep -q '^tradesense_secrets_refused 0$' || return 1
+    who=$1 known=0
     shift
-    known=0
-    for file; do
-        since=$(echo "$figures" | sed -n "s/^secret_loaded_timestamp{name=\"$file\"} //p")
+    figures=$(inside valkey-queue wget -q -O - "http://$who:8009/metrics") || return 1
+    echo "$figures" | grep -q '^tradesense_secrets_refused 0$' || return 1
+    for pair; do
+        file=${pair#*=}
+        # The engine goes past the pooler.
+        [ "$who $file" != "engine login_url" ] || file=login_url_direct
+        since=$(echo "$figures" | sed -n "s/^secret_loaded_timestamp{name=\"${pair%%=*}\"} //p")
         [ -n "$since" ] || continue
         [ "$since" = "$(stat -c %Y "$dir/$file")" ] || return 1
         known=$((known + 1))
@@ -113,7 +116,10 @@ redis_user() {
 }
 tell_platform() {
     redis_url "$1" "$new" | put "$1_url"
-    taken "$1_url"
+    case $1 in
+        queue) taken redis-url=queue_url ;;
+        cache) taken cache-url=cache_url ;;
+    esac
 }
 tell_redis_exporters() {
     redis_exporter_passwords "$new" | put redis_exporter_passwords
@@ -152,12 +158,12 @@ single_ends() {
 login() {
     migrated tradesense_login_next login_next_password
     login_urls put tradesense_login_next "$(of login_next_password)"
-    taken login_url login_url_direct replica_urls
+    taken database-url=login_url replica-urls=replica_urls
     old=$(of login_password)
     random | put login_password
     migrated tradesense_login login_password
     login_urls put tradesense_login "$(of login_password)"
-    taken login_url login_url_direct replica_urls
+    taken database-url=login_url replica-urls=replica_urls
     connects tradesense_login pgbouncer 6432 "$(of login_password)" || fail "the new login does not come through the pooler"
     ! connects tradesense_login postgres 5432 "$old" || fail "the old password still opens the database"
     sql "drop owned by tradesense_login_next; drop role tradesense_login_next;"

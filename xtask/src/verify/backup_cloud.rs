@@ -17,7 +17,7 @@ use super::stand_ins::prepare;
 use super::tools::{as_root, ask, installed, tradesense};
 use super::{Checked, checked, failed};
 use crate::machine::{listed, root};
-use crate::platform::{Scratch, free_port};
+use crate::platform::{Scratch, free_port, serves};
 use crate::process::{Server, command, log_to, now, poll, run};
 use crate::{Failure, Outcome};
 
@@ -53,6 +53,15 @@ impl Store {
         curl.args(["--silent", "--fail", "--noproxy", "*", "--request", method]);
         let said = ask(curl.arg(format!("{}/{path}", self.url)))?;
         if said.well { Ok(said.text) } else { Err(Failure::new(format!("{method} {path}: {}", said.text))) }
+    }
+
+    /// What somebody does with a client and the credentials of `secret/credentials`.
+    fn rclone(&self, dir: &Path, words: &[&str]) -> Outcome {
+        let mut rclone = Command::new(installed("rclone", "rclone")?);
+        rclone.env_clear().env("AWS_SHARED_CREDENTIALS_FILE", dir.join("secret/credentials"));
+        let settings = [("ENV_AUTH", "true"), ("PROVIDER", "Other"), ("ENDPOINT", &self.url)];
+        rclone.envs(settings.map(|(name, value)| (format!("RCLONE_S3_{name}"), value)));
+        run(rclone.args(["--config", "/dev/null"]).args(words))
     }
 
     fn names(&self, bucket: &str) -> Outcome<Vec<String>> {
@@ -191,11 +200,8 @@ pub(super) fn keys_are_sent() -> Outcome<Vec<String>> {
     };
     must(name.starts_with("keys/secrets-") && name.contains(".age"), format!("it is called {name}"));
     let sealed = dir.join("sealed.age");
-    let mut fetch = Command::new(installed("rclone", "rclone")?);
-    fetch.env_clear().envs(env).env("RCLONE_S3_ENV_AUTH", "true");
-    fetch.env("AWS_SHARED_CREDENTIALS_FILE", dir.join("secret/credentials"));
-    fetch.args(["--config", "/dev/null", "copyto", &format!(":s3:tradesense-keys-eu/{name}")]);
-    run(fetch.arg(&sealed))?;
+    store
+        .rclone(dir, &["copyto", &format!(":s3:tradesense-keys-eu/{name}"), &sealed.display().to_string()])?;
     let script = root()?.join(SCRIPTS).join("secrets.sh");
     for who in ["ada", "ben"] {
         let to = dir.join(format!("opened-by-{who}"));
@@ -281,14 +287,23 @@ fn drilled() -> Outcome<Vec<String>> {
 
     // A platform's data, a base backup, more data, and the log of it.
     let keys = dir.join("keys");
-    let platform = |words: &[&str]| -> Outcome {
-        let mut program = command(tradesense()?, dir);
-        program.args(words).env("DATABASE_URL", format!("postgres://postgres@127.0.0.1:{port}/tradesense"));
-        quietly(&mut program).map(drop)
-    };
-    fs::create_dir_all(&keys).map_err(Failure::of("make the directory of keys"))?;
-    platform(&["migrate"])?;
-    platform(&["demo", "--data-dir", &keys.display().to_string()])?;
+    let (port_of_up, url) = (free_port()?, format!("postgres://postgres@127.0.0.1:{port}/tradesense"));
+    let mut up = command(tradesense()?, dir);
+    up.arg("up").arg("--data-dir").arg(&keys).args([
+        "--port",
+        &port_of_up.to_string(),
+        "--database-url",
+        &url,
+    ]);
+    log_to(up.args(["--ops-port", "0", "--analytics-port", "0"]), &dir.join("up.log"))?;
+    let mut up = Server::start(&mut up)?;
+    if !serves(&mut up, port_of_up) {
+        let said = fs::read_to_string(dir.join("up.log")).unwrap_or_default();
+        return Err(Failure::new(format!("the platform does not come up: {said}")));
+    }
+    // Its log of what people do is sealed for the first time.
+    sleep(Duration::from_secs(20));
+    up.stop()?;
     let endpoint = format!("--endpoint-url={}", store.url);
     quietly(
         as_postgres("barman-cloud-backup")
@@ -338,10 +353,7 @@ fn drilled() -> Outcome<Vec<String>> {
 
     let (well, said) = tried(&store.url.replace("http://", "http://127.0.0.9:9/"))?;
     must(!well, format!("ends well although the store does not answer: {said}"));
-    let names = store.names("tradesense-backups-eu")?;
-    for name in names.iter().filter(|name| name.contains("/wals/")) {
-        let _gone = store.ask("DELETE", &format!("tradesense-backups-eu/{name}"))?;
-    }
+    store.rclone(dir, &["purge", ":s3:tradesense-backups-eu/tradesense-db/wals"])?;
     let (well, said) = tried(&store.url)?;
     must(!well, format!("ends well without a log: {said}"));
     Ok(faults)

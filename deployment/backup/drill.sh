@@ -8,8 +8,10 @@
 # DRILL_ROOM        room for one database: BACKUP_WORK/drill
 # DRILL_SUPERUSER   the database's superuser and its database: tradesense
 # DRILL_DATABASE
+# DRILL_RESTORE     what restores: restore.sh beside this
 here=$(dirname "$0")
 . "$here/lib.sh"
+restore=${DRILL_RESTORE:-$here/restore.sh}
 keys=${1:?names the directory of the opened keys}
 shift
 instant=''
@@ -35,17 +37,17 @@ trap end EXIT
 trap 'exit 1' TERM INT
 
 if [ -n "$instant" ]; then
-    "$here/restore.sh" "$room/data" "$instant"
+    "$restore" "$room/data" "$instant"
     # A fraction of a second is told as it was asked for.
     set -- --wanted "$(date -u -d "$instant" +%Y-%m-%dT%H:%M:%S.%6NZ)" "$@"
 else
-    "$here/restore.sh" "$room/data"
+    "$restore" "$room/data"
 fi
 # The socket lies in a directory that is closed to everybody else.
 echo "local all all trust" >"$room/hba.conf"
 postgres -D "$room/data" -c listen_addresses= -c "unix_socket_directories=$room/socket" -c "hba_file=$room/hba.conf" \
     -c archive_mode=off -c hot_standby=off -c ssl=off -c shared_preload_libraries= -c synchronous_standby_names= \
-    -c logging_collector=off >"$room/log" 2>&1 &
+    -c logging_collector=off -c shared_buffers=256MB >"$room/log" 2>&1 &
 server=$!
 until pg_isready --quiet --host="$room/socket" --username="$user" --dbname="$database"; do
     if ! kill -0 "$server" 2>/dev/null; then

@@ -2,6 +2,7 @@
 # Seals the secrets of an installation to people who keep a key offline, either of whom alone can open them.
 #
 #   secrets.sh seal DIRECTORY RECIPIENTS PATH...     makes DIRECTORY/secrets-TIME.age
+#   secrets.sh send RECIPIENTS PATH...               seals, and puts the file where rclone puts it: SECRETS_PLACE, such as :s3:BUCKET/keys
 #   secrets.sh open FILE IDENTITY DIRECTORY          opens it into a directory that is not there yet
 #
 # RECIPIENTS is a file with the public keys of at least two people, a line each (`age-keygen -y`); IDENTITY one of their secret keys. The
@@ -9,7 +10,7 @@
 # with the keys of providers of money. Each is stored under its own last name.
 #
 # Never keep these files where backups of the database are: both together bring back who was erased. Those older than
-# SECRETS_KEEP days (30) are removed for the same reason.
+# SECRETS_KEEP days (30) are removed for the same reason; in a bucket that is for the bucket to do, and nobody who sends may delete.
 set -eu
 umask 077
 fail() {
@@ -54,6 +55,16 @@ seal() {
     echo "$file"
 }
 
+send() {
+    : "${SECRETS_PLACE:?says where sealed files go}"
+    made=$(mktemp -d)
+    trap 'rm -rf "$made"' EXIT
+    file=$(seal "$made" "$@")
+    # It compares what arrived by its sum, and never writes over what is there.
+    rclone --config /dev/null copyto --immutable --s3-no-check-bucket "$file" "$SECRETS_PLACE/${file##*/}"
+    echo "$SECRETS_PLACE/${file##*/}"
+}
+
 open_sealed() {
     file=$1 identity=$2 to=$3
     [ ! -e "$to" ] || fail "$to is there: nothing is opened over anything"
@@ -75,9 +86,14 @@ case ${1:-} in
         shift
         seal "$@"
         ;;
+    send)
+        [ $# -ge 3 ] || fail "send RECIPIENTS PATH..."
+        shift
+        send "$@"
+        ;;
     open)
         [ $# -eq 4 ] || fail "open FILE IDENTITY DIRECTORY"
         open_sealed "$2" "$3" "$4"
         ;;
-    *) fail "seal or open" ;;
+    *) fail "seal, send or open" ;;
 esac

@@ -18,12 +18,14 @@ every=${BACKUP_EVERY:-86400} keep=${BACKUP_KEEP:-30}
 metrics=$work/metrics
 
 mkdir -p "$work/cache" "$metrics"
-if [ -n "${BACKUP_LOGIN_FILE:-}" ]; then
+# Anew for each base backup: the password may be another one by then.
+log_in() {
+    [ -n "${BACKUP_LOGIN_FILE:-}" ] || return 0
     PGPASSFILE=$work/login
     install -m 0600 /dev/null "$PGPASSFILE"
     echo "*:*:*:*:$(cat "$BACKUP_LOGIN_FILE")" >"$PGPASSFILE"
     export PGPASSFILE
-fi
+}
 
 current() { cat "$work/current" 2>/dev/null || true; }
 
@@ -64,6 +66,7 @@ ship_wal() {
 
 # Makes a base backup, verifies it and keeps it. It runs beside the loop: the log never waits for it.
 make_base() {
+    log_in
     rm -rf "$work/base" "$work/made"
     pg_basebackup --pgdata="$work/base" --wal-method=stream --checkpoint=fast --manifest-checksums=SHA256 --no-sync
     name=base-$(date -u +%Y%m%dT%H%M%SZ)

@@ -8,51 +8,27 @@
 set -eu
 umask 077
 
-dir=${1:-$(dirname "$0")/../secrets}
+here=$(dirname "$0")
+dir=${1:-$here/../secrets}
 host=${2:-localhost}
+. "$here/lib.sh"
 mkdir -p "$dir"
 chmod 0700 "$dir"
 
-# keep NAME: writes what it reads, unless the file is there.
-keep() {
-    if [ ! -s "$dir/$1" ]; then
-        cat >"$dir/$1.new"
-        chmod 0444 "$dir/$1.new"
-        mv "$dir/$1.new" "$dir/$1"
-    else
-        cat >/dev/null
-    fi
-}
-password() { openssl rand -hex 24 | keep "$1"; }
-of() { cat "$dir/$1"; }
-sha256() { printf %s "$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }
-
-for name in postgres_password replication_password login_password pgbouncer_password exporter_password \
-    queue_password cache_password redis_exporter_password grafana_password elastic_password kibana_password logs_password \
+for name in postgres_password replication_password login_password login_next_password pgbouncer_password exporter_password \
+    queue_password cache_password redis_exporter_password redis_operator_password grafana_password elastic_password kibana_password logs_password \
     s3_access_key s3_secret_key backup_password; do
-    password "$name"
+    random | keep "$name"
 done
 
-# The database: its owner for migrations, the platform's login through the pooler and past it.
-echo "postgres://tradesense:$(of postgres_password)@postgres:5432/tradesense" | keep owner_url
-login="postgres://tradesense_login:$(of login_password)"
-echo "$login@pgbouncer:6432/tradesense" | keep login_url
-echo "$login@postgres:5432/tradesense" | keep login_url_direct
-echo "$login@replica-1:5432/tradesense,$login@replica-2:5432/tradesense" | keep replica_urls
-printf '"pgbouncer" "%s"\n' "$(of pgbouncer_password)" | keep pgbouncer_users
-
-# Redis: nobody without a password may do more than ask whether it lives; the platform may not flush, list keys or configure.
-acl() {
-    echo "user default on nopass sanitize-payload resetchannels -@all +ping"
-    echo "user tradesense on #$(sha256 "$(of "$1")") ~* resetchannels -@all +@all -@admin -@dangerous +info +config|get"
-    echo "user exporter on #$(sha256 "$(of redis_exporter_password)") ~* resetchannels -@all +@connection +info +config|get +client|list +latency|latest +latency|histogram +slowlog|get +slowlog|len +xinfo +dbsize +memory|usage +type +strlen +llen +scard +zcard +hlen +xlen"
-}
-acl queue_password | keep queue_acl
-acl cache_password | keep cache_acl
-echo "redis://tradesense:$(of queue_password)@valkey-queue:6379" | keep queue_url
-echo "redis://tradesense:$(of cache_password)@valkey-cache:6379" | keep cache_url
-printf '{"redis://exporter@valkey-queue:6379":"%s","redis://exporter@valkey-cache:6379":"%s"}\n' \
-    "$(of redis_exporter_password)" "$(of redis_exporter_password)" | keep redis_exporter_passwords
+owner_url "$(of postgres_password)" | keep owner_url
+login_urls keep tradesense_login "$(of login_password)"
+pgbouncer_users "$(of pgbouncer_password)" | keep pgbouncer_users
+for redis in queue cache; do
+    acl "$redis" | keep "${redis}_acl"
+    redis_url "$redis" "$(of "${redis}_password")" | keep "${redis}_url"
+done
+redis_exporter_passwords "$(of redis_exporter_password)" | keep redis_exporter_passwords
 
 printf 'elasticsearch.hosts: ["http://elasticsearch:9200"]\nelasticsearch.username: kibana_system\nelasticsearch.password: "%s"\nserver.host: 0.0.0.0\ntelemetry.optIn: false\n' \
     "$(of kibana_password)" | keep kibana_config

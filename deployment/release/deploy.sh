@@ -14,12 +14,12 @@ by_digest "$image"
 revision "$commit"
 "$here/verify.sh" "$image"
 
-# A copy of what is committed, with the image and the revision written into it.
+# A copy of what is committed, with the image and the revision written into it. The image of backups is another one, and stays as committed.
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 cp -R "${KUBERNETES_DIR:-$root/deployment/kubernetes}/." "$tree"
 common="$tree/overlays/$place/common/kustomization.yaml"
-sed -i -e "s|^\( *newName:\).*|\1 ${image%@*}|" -e "s|^\( *digest:\).*|\1 ${image#*@}|" \
+sed -i -e "/^ *- name: tradesense\$/,/^ *digest:/{s|^\( *newName:\).*|\1 ${image%@*}|;s|^\( *digest:\).*|\1 ${image#*@}|}" \
     -e "s|^\( *- revision=\).*|\1${commit:0:12}|" "$common"
 for written in "newName: ${image%@*}" "digest: ${image#*@}" "revision=${commit:0:12}"; do
     grep -qF "$written" "$common" || fail "$common has no place for $written"

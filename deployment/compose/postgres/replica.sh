@@ -1,11 +1,13 @@
 #!/bin/bash
-# A streaming replica: copies the primary once, then follows it. REPLICA is its slot and its name.
+# A streaming replica: copies the primary once, then follows it. REPLICA is its slot and its name. `replica.sh password` beside one that
+# runs: it comes in with the password that the file holds now (rotate.sh).
 set -euo pipefail
 
 # A password on a command line or in a data directory would outlive its rotation.
 pass=/tmp/pgpass
 install -m 0600 /dev/null "$pass"
 echo "*:*:*:replicator:$(cat /run/secrets/replication_password)" >"$pass"
+[ "${1:-}" != password ] || exit 0
 primary="host=postgres port=5432 user=replicator application_name=$REPLICA passfile=$pass"
 
 if [ ! -s "$PGDATA/PG_VERSION" ]; then

@@ -16,6 +16,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
+use super::backup_cloud::keys_are_sent;
 use super::tools::{Said, as_root, ask, installed, listed, refused, tradesense};
 use super::{Checked, checked, failed};
 use crate::machine::root;
@@ -79,7 +80,7 @@ pub(crate) fn scripts() -> Checked {
     checked(all().map_err(failed)?)
 }
 
-/// Sealed to two people, opened by either of them alone and by nobody else.
+/// Sealed to two people, opened by either of them alone and by nobody else; on Kubernetes by a `CronJob`, into a bucket.
 pub(crate) fn secrets() -> Checked {
     let all = || -> Outcome<Vec<String>> {
         let keygen = installed("age-keygen", "age")?;
@@ -166,6 +167,7 @@ pub(crate) fn secrets() -> Checked {
         }
         fs::write(dir.join("changed"), changed).map_err(Failure::of("write a changed copy"))?;
         must(!open("ada", &dir.join("changed"), "opened-changed")?, "a changed file is opened");
+        faults.extend(keys_are_sent()?);
         Ok(faults)
     };
     checked(all().map_err(failed)?)

@@ -8,7 +8,7 @@ use super::{Finding, Found, nothing};
 use super::{autoscaling, kubernetes, observed};
 
 /// Those that look at manifests alone.
-const CHECKS: [fn() -> Found; 19] = [
+const CHECKS: [fn() -> Found; 20] = [
     autoscaling::loads_are_followed,
     kubernetes::versions_are_served,
     kubernetes::custom_schemas,
@@ -23,6 +23,7 @@ const CHECKS: [fn() -> Found; 19] = [
     kubernetes::commands,
     kubernetes::connections,
     kubernetes::database,
+    kubernetes::backups,
     kubernetes::manifests_of_migration,
     kubernetes::blue_and_green,
     kubernetes::edge,
@@ -200,6 +201,44 @@ fn of_manifests() -> Vec<(&'static str, &'static str, &'static str, Option<Value
         ("Cluster", "tradesense-db", "spec.affinity.podAntiAffinityType", Some(json!("preferred"))),
         ("Cluster", "tradesense-db", "spec.plugins", Some(json!([]))),
         ("Cluster", "tradesense-db", "spec.managed.roles.1.passwordSecret.name", Some(json!("other"))),
+        ("CronJob", "tradesense-keys-backup", "spec.concurrencyPolicy", Some(json!("Allow"))),
+        ("CronJob", "tradesense-keys-backup", "spec.suspend", Some(json!(true))),
+        ("CronJob", "tradesense-keys-backup", "spec.jobTemplate.spec.activeDeadlineSeconds", None),
+        (
+            "CronJob",
+            "tradesense-keys-backup",
+            "spec.jobTemplate.spec.template.spec.containers.0.volumeMounts.0.readOnly",
+            None,
+        ),
+        (
+            "CronJob",
+            "tradesense-keys-backup",
+            "spec.jobTemplate.spec.template.spec.containers.0.command.0",
+            Some(json!("/usr/local/lib/tradesense-backup/lib.sh")),
+        ),
+        ("CronJob", "tradesense-restore-drill", "spec.schedule", Some(json!("0 45 4 * * 0"))),
+        (
+            "CronJob",
+            "tradesense-restore-drill",
+            "spec.jobTemplate.spec.template.spec.volumes.1.secret.secretName",
+            Some(json!("tradesense-db-backups")),
+        ),
+        ("Cluster", "tradesense-db", "spec.managed.roles.2", None),
+        ("Cluster", "tradesense-db", "spec.managed.roles.2.inRoles", Some(json!(["tradesense_app"]))),
+        ("Cluster", "tradesense-db", "spec.managed.roles.1.inherit", Some(json!(true))),
+        ("Cluster", "tradesense-db", "spec.managed.roles.1.connectionLimit", Some(json!(100))),
+        (
+            "Cluster",
+            "tradesense-db",
+            "spec.managed.roles.2.passwordSecret.name",
+            Some(json!("tradesense-db-platform-a")),
+        ),
+        (
+            "ExternalSecret",
+            "tradesense-engine",
+            "spec.target.template.data.database-url",
+            Some(json!("postgres://tradesense_platform_a:{{ .platform_a }}@tradesense-db-rw.x/y")),
+        ),
         ("Cluster", "tradesense-db", "spec.resources.limits.memory", Some(json!("64Gi"))),
         ("Certificate", "tradesense-public", "spec.issuerRef.name", Some(json!("other"))),
         ("Certificate", "tradesense-public", "spec.secretName", Some(json!("other"))),
@@ -301,21 +340,22 @@ fn worse(overlay: &Overlay) -> Vec<(String, Option<Overlay>)> {
     };
     for (place, object) in overlay.objects.iter().enumerate() {
         let (kind, name) = (object.kind(), object.name());
-        if !matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet" | "Rollout" | "Job") {
+        if !matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet" | "Rollout" | "Job" | "CronJob") {
             continue;
         }
-        let is_role = kind != "Job" && name.starts_with("tradesense");
+        let template = if kind == "CronJob" { "spec.jobTemplate.spec.template" } else { "spec.template" };
+        let is_role = !matches!(kind, "Job" | "CronJob") && name.starts_with("tradesense");
         let applies = |path: &'static str| match path.strip_prefix('*') {
             Some(path) => is_role.then_some(path),
             None => Some(path),
         };
         for path in IN_PODS.into_iter().filter_map(applies) {
-            let path = format!("spec.template.{path}");
+            let path = format!("{template}.{path}");
             with(format!("{kind}/{name} without {path}"), place, &path, None);
         }
         for (path, new) in put_in_pods() {
             let Some(path) = applies(path) else { continue };
-            let path = format!("spec.template.{path}");
+            let path = format!("{template}.{path}");
             with(format!("{kind}/{name} with {path} {new}"), place, &path, Some(new));
         }
     }

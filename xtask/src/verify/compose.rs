@@ -17,7 +17,7 @@ use serde_yaml_ng::Value;
 
 use super::sandbox::{Network, Plan, Sandbox};
 use super::stand_ins::{StandIn, prepare};
-use super::tools::{as_root, ask, listed, refused};
+use super::tools::{Said, as_root, ask, listed, refused};
 use super::{Checked, checked, failed};
 use crate::machine::root;
 use crate::platform::Scratch;
@@ -495,7 +495,7 @@ pub(crate) fn secrets() -> Checked {
     checked(all().map_err(failed)?)
 }
 
-fn make_secrets(dir: &Path) -> Outcome {
+pub(super) fn make_secrets(dir: &Path) -> Outcome {
     run(Command::new("sh").arg(root()?.join("deployment/compose/init.sh")).arg(dir))
 }
 
@@ -518,20 +518,20 @@ pub(crate) fn runs() -> Checked {
     checked(all().map_err(failed)?)
 }
 
-struct Stack {
+pub(super) struct Stack {
     compose: Compose,
     /// In the order in which they were started; those of one shot are gone.
-    boxes: Vec<(String, Sandbox)>,
+    pub(super) boxes: Vec<(String, Sandbox)>,
     /// What those of one shot said.
     said: BTreeMap<String, String>,
     addresses: BTreeMap<String, BTreeMap<String, String>>,
-    secrets: PathBuf,
+    pub(super) secrets: PathBuf,
     // Last, so that they outlive the boxes on them.
     on: BTreeMap<String, Network>,
 }
 
 impl Stack {
-    fn start(dir: &Path, profiles: &[&str]) -> Outcome<Self> {
+    pub(super) fn start(dir: &Path, profiles: &[&str]) -> Outcome<Self> {
         let compose = read()?;
         let secrets = dir.join("secrets");
         make_secrets(&secrets)?;
@@ -686,15 +686,19 @@ impl Stack {
         Ok(plan)
     }
 
-    fn at(&self, network: &str, service: &str) -> String {
+    pub(super) fn at(&self, network: &str, service: &str) -> String {
         self.addresses.get(network).and_then(|on| on.get(service)).cloned().unwrap_or_default()
     }
 
-    fn inside(&self, service: &str, program: &[&str]) -> Outcome<String> {
+    pub(super) fn said_inside(&self, service: &str, program: &[&str]) -> Outcome<Said> {
         let running = self.boxes.iter().find(|(name, _)| name == service).map(|(_, running)| running);
         let running = running.ok_or_else(|| Failure::new(format!("{service} does not run")))?;
         let words: Vec<String> = program.iter().map(|word| (*word).to_owned()).collect();
-        Ok(running.run_inside(&words)?.text.trim().to_owned())
+        running.run_inside(&words)
+    }
+
+    pub(super) fn inside(&self, service: &str, program: &[&str]) -> Outcome<String> {
+        Ok(self.said_inside(service, program)?.text.trim().to_owned())
     }
 
     /// What a stack that runs must show.
@@ -838,7 +842,7 @@ impl Stack {
     }
 
     /// Stops them, the last one first; all end as they are told to.
-    fn stop(&mut self) -> Vec<String> {
+    pub(super) fn stop(&mut self) -> Vec<String> {
         let mut faults = Vec::new();
         while let Some((name, running)) = self.boxes.pop() {
             let service = self.compose.services.get(&name).cloned().unwrap_or_default();

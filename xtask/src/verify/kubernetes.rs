@@ -15,6 +15,7 @@ use super::manifests::{
     list, millis, note, number, overlays, selects, str_at, text,
 };
 use super::schema;
+use super::stand_ins;
 use super::{Finding, Found, nothing};
 use crate::machine::target;
 
@@ -916,8 +917,7 @@ fn references_of_object(
             let fetched: BTreeSet<&str> = list(spec, "data").map(|data| str_at(data, "secretKey")).collect();
             let template = at(spec, "target.template.data").and_then(Value::as_object).into_iter().flatten();
             for (key, form) in template {
-                for part in form.as_str().unwrap_or_default().split("{{ .").skip(1) {
-                    let asked = part.split([' ', '}']).next().unwrap_or_default();
+                for asked in asked_in(form.as_str().unwrap_or_default()) {
                     if !fetched.contains(asked) {
                         wrong(format!("{key} asks for {asked}, which is not fetched"));
                     }
@@ -1012,6 +1012,12 @@ fn references_of_object(
     }
 }
 
+/// What a template asks for between its braces: words that begin with a point.
+fn asked_in(template: &str) -> impl Iterator<Item = &str> {
+    let inside = template.split("{{").skip(1).filter_map(|part| part.split("}}").next());
+    inside.flat_map(|inside| inside.split([' ', '(', ')'])).filter_map(|word| word.strip_prefix('.'))
+}
+
 pub(super) fn commands() -> Found {
     let main = text("crates/tradesense/src/main.rs")?;
     let role = text("crates/tradesense/src/role.rs")?;
@@ -1032,7 +1038,20 @@ pub(super) fn commands() -> Found {
     }
     for overlay in overlays()? {
         for workload in overlay.workloads() {
-            let of_ours = |container: &&Value| str_at(container, "image").contains("/tradesense/tradesense");
+            let image = |container: &Value| stand_ins::name(str_at(container, "image")).to_owned();
+            // The image of backups holds the scripts of deployment/backup.
+            for container in workload.containers().filter(|container| image(container) == "tradesense-backup")
+            {
+                let command = list(container, "command").next().and_then(Value::as_str).unwrap_or_default();
+                let script = command.strip_prefix("/usr/local/lib/tradesense-backup/");
+                let file = script.map(|script| directory(&format!("../backup/{script}"))).transpose()?;
+                let mode =
+                    file.and_then(|file| file.metadata().ok()).map_or(0, |data| data.permissions().mode());
+                if mode & 0o111 == 0 {
+                    say(&mut findings, &workload.place, format!("runs {command:?}, which is no script"));
+                }
+            }
+            let of_ours = |container: &&Value| image(container) == "tradesense";
             for container in workload.containers().filter(of_ours) {
                 let args: Vec<&str> = list(container, "args").filter_map(Value::as_str).collect();
                 let command = args.first().copied().unwrap_or_default();
@@ -1162,6 +1181,58 @@ fn connections_of(workload: &Workload<'_>) -> u64 {
     use_cases.saturating_add(engine).saturating_add(worker).saturating_add(1)
 }
 
+/// The logins that processes of the platform come in with: while one gets another password, they are with the other one.
+const PLATFORM_LOGINS: [&str; 2] = ["tradesense_platform_a", "tradesense_platform_b"];
+
+fn platform_logins(cluster: &Value) -> impl Iterator<Item = &Value> {
+    list(cluster, "spec.managed.roles").filter(|role| PLATFORM_LOGINS.contains(&str_at(role, "name")))
+}
+
+/// Faults of the two logins: they may do the same, each has a password of its own, and one property says which is in use.
+fn logins_overlap(overlay: &Overlay, cluster: &Value, findings: &mut Vec<Finding>) {
+    let mut wrong = |what: &str| say(findings, overlay.name, what);
+    let logins: Vec<&Value> = platform_logins(cluster).collect();
+    let [first, second] = logins.as_slice() else { return wrong("has not two logins for its processes") };
+    for login in &logins {
+        let may = is(login, "login", true) && is(login, "inherit", false);
+        if !may || list(login, "inRoles").next().is_none() {
+            wrong("has a login that may not come in, or inherits what it should take");
+        }
+        let secret = overlay.objects.iter().find(|object| {
+            matches!(object.kind(), "Secret" | "ExternalSecret")
+                && object.name() == str_at(login, "passwordSecret.name")
+        });
+        let named = secret.map_or("", |secret| {
+            let paths = ["stringData.username", "spec.target.template.data.username"];
+            paths
+                .map(|path| str_at(&secret.value, path))
+                .into_iter()
+                .find(|name| !name.is_empty())
+                .unwrap_or("")
+        });
+        if named != str_at(login, "name") {
+            wrong("has a login whose secret names another one");
+        }
+    }
+    if first.get("inRoles") != second.get("inRoles") {
+        wrong("has two logins of which one may do less");
+    }
+    if first.get("passwordSecret") == second.get("passwordSecret") {
+        wrong("has one password for two logins");
+    }
+    for secret in overlay.of("ExternalSecret") {
+        let template = at(&secret.value, "spec.target.template.data").and_then(Value::as_object);
+        for url in template.into_iter().flatten().filter_map(|(_, form)| form.as_str()) {
+            let asks = || asked_in(url).collect::<BTreeSet<_>>();
+            if url.contains("://tradesense_platform")
+                && asks() != BTreeSet::from(["login", "platform_a", "platform_b"])
+            {
+                wrong("has processes that cannot go over to the other login");
+            }
+        }
+    }
+}
+
 pub(super) fn connections() -> Found {
     let file = "crates/tradesense/src/platform.rs";
     let source = text(file)?;
@@ -1205,12 +1276,15 @@ pub(super) fn connections() -> Found {
         let needed = sum.saturating_add(20);
         let most = number(&cluster.value, "spec.postgresql.parameters.max_connections").unwrap_or(100);
         note(&format!("{}: {needed} connections at most, of {most}", overlay.name));
+        let mut wrong = |what: String| say(&mut findings, &overlay.place(cluster), what);
         if needed > most {
-            say(
-                &mut findings,
-                &overlay.place(cluster),
-                format!("{needed} connections may be wanted, it takes {most}"),
-            );
+            wrong(format!("{needed} connections may be wanted, it takes {most}"));
+        }
+        // Everybody is with one of the two logins; while they go over, some with each.
+        for login in platform_logins(&cluster.value) {
+            if number(login, "connectionLimit").is_some_and(|limit| limit < sum) {
+                wrong(format!("{} may not hold {sum} connections", str_at(login, "name")));
+            }
         }
     }
     nothing(findings)
@@ -1234,6 +1308,8 @@ pub(super) fn database() -> Found {
         if str_at(spec, "postgresql.parameters.createrole_self_grant") != "set" {
             wrong("its owner cannot migrate: it may not take the roles that it makes");
         }
+        logins_overlap(overlay, &cluster.value, findings);
+        let mut wrong = |what: &str| say(findings, &place, what);
         if overlay.is_dev() {
             return;
         }
@@ -1283,6 +1359,74 @@ pub(super) fn database() -> Found {
         for store in overlay.of("ObjectStore") {
             if str_at(&store.value, "spec.retentionPolicy") != "30d" {
                 say(findings, &overlay.place(store), "does not keep thirty days");
+            }
+        }
+    })
+}
+
+/// What backs up the keys, and what tries the backups of the database: each where the other kind of backup is not, reading what it only has to
+/// read, one at a time, and somebody is told when it stays away.
+pub(super) fn backups() -> Found {
+    let alerts = text("deployment/monitoring/alerts.toml")?;
+    everywhere(|overlay, findings| {
+        if overlay.is_dev() {
+            return;
+        }
+        let settings = overlay.of("ConfigMap").find(|map| map.name().starts_with("tradesense-settings"));
+        let setting = |key: &str| settings.map_or("", |map| str_at(&map.value, &format!("data.{key}")));
+        let bucket = |place: &str| {
+            place.trim_start_matches(":s3:").trim_start_matches("s3://").split('/').next().map(str::to_owned)
+        };
+        let store = overlay
+            .of("ObjectStore")
+            .next()
+            .map_or("", |store| str_at(&store.value, "spec.configuration.destinationPath"));
+        let buckets = [setting("keys-place"), store, setting("audit-copies")].map(bucket);
+        if buckets.iter().collect::<BTreeSet<_>>().len() < buckets.len()
+            || buckets.contains(&Some(String::new()))
+        {
+            say(findings, overlay.name, format!("keeps keys, backups and copies together: {buckets:?}"));
+        }
+        if setting("backups") != store {
+            say(findings, overlay.name, "tries other backups than those that are made");
+        }
+        for name in ["tradesense-keys-backup", "tradesense-restore-drill"] {
+            let Some(job) = overlay.get("CronJob", name) else {
+                say(findings, overlay.name, format!("has no {name}"));
+                continue;
+            };
+            let mut wrong = |what: &str| say(findings, &overlay.place(job), what);
+            let spec = job.value.get("spec").unwrap_or(&Value::Null);
+            if str_at(spec, "schedule").split_whitespace().count() != 5
+                || str_at(spec, "timeZone") != "Etc/UTC"
+            {
+                wrong("does not say when in five fields of one time");
+            }
+            if str_at(spec, "concurrencyPolicy") != "Forbid" {
+                wrong("may run twice at once");
+            }
+            let limits = [
+                "startingDeadlineSeconds",
+                "jobTemplate.spec.activeDeadlineSeconds",
+                "jobTemplate.spec.backoffLimit",
+            ];
+            if limits.iter().any(|limit| number(spec, limit).is_none()) || is(spec, "suspend", true) {
+                wrong("may take for ever, or never run");
+            }
+            let pods = at(spec, "jobTemplate.spec.template.spec").unwrap_or(&Value::Null);
+            let mounts = || list(pods, "containers").flat_map(|container| list(container, "volumeMounts"));
+            let keys = mounts().find(|mount| str_at(mount, "mountPath") == "/var/lib/tradesense-keys");
+            if keys.is_none_or(|keys| !is(keys, "readOnly", true)) {
+                wrong("may write to the keys");
+            }
+            let held = |secret: &str| {
+                list(pods, "volumes").any(|volume| str_at(volume, "secret.secretName") == secret)
+            };
+            if held("tradesense-db-backups") || number(pods, "securityContext.runAsUser") != Some(65_532) {
+                wrong("holds what may write to the backups, or cannot read the keys");
+            }
+            if !alerts.contains(&format!("cronjob=\"{name}\"")) {
+                wrong("may stay away and nobody is told");
             }
         }
     })
@@ -1620,6 +1764,13 @@ pub(super) fn secrets_and_regions() -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_template_asks_for_what_stands_between_its_braces() {
+        let url = "postgres://x_{{ .login }}:{{ ternary .b .a (eq .login \"b\") | urlquery }}@db.x";
+        assert_eq!(asked_in(url).collect::<BTreeSet<_>>(), BTreeSet::from(["login", "a", "b"]));
+        assert_eq!(asked_in("nothing.at.all").count(), 0);
+    }
 
     #[test]
     fn a_question_names_its_metrics() {

@@ -6,8 +6,10 @@
 mod asking;
 mod autoscaling;
 mod backup;
+mod backup_cloud;
 mod changes;
 mod compose;
+mod compose_rotation;
 mod cost;
 mod edge;
 mod forecast;
@@ -26,6 +28,7 @@ mod stage;
 mod stand_ins;
 mod tools;
 mod upgrade;
+mod valkey_rotation;
 
 use std::fmt;
 
@@ -80,6 +83,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("kubernetes-metrics", || said(kubernetes::metrics())),
     ("kubernetes-connections", || said(kubernetes::connections())),
     ("kubernetes-database", || said(kubernetes::database())),
+    ("kubernetes-backups", || said(kubernetes::backups())),
     ("kubernetes-migration", || said(kubernetes::migration())),
     ("kubernetes-colours", || said(kubernetes::blue_and_green())),
     ("kubernetes-edge", || said(kubernetes::edge())),
@@ -93,6 +97,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("autoscaling-forecast", || said(forecast::is_worth_it())),
     ("cost", || said(cost::below_the_limit())),
     ("kubernetes-core-schemas", || said(kubernetes::core_schemas())),
+    ("rotation-guide", || said(rotation::guide())),
     ("compose-rules", compose::rules),
     ("compose-schema", compose::schema),
     ("compose-secrets", compose::secrets),
@@ -115,15 +120,18 @@ const CHECKS: &[(&str, Check)] = &[
     ("monitoring-mails", || said(monitoring::mails())),
     ("edge-nginx", edge::nginx),
     ("edge-envoy", edge::envoy),
+    ("valkey-rotation", valkey_rotation::holds),
     ("rotation", || said(rotation::holds())),
     ("upgrade", || said(upgrade::holds())),
     ("monitoring-live", || said(monitoring::live())),
     ("logging-live", || said(logging::live())),
     ("backup-drill", backup::drill),
+    ("backup-cloud", backup_cloud::drill),
     ("backup-size", backup::size),
     ("backup-rpo", backup::rpo),
     ("image-built", image::built),
     ("compose-runs", compose::runs),
+    ("compose-rotation", compose_rotation::holds),
 ];
 
 pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {

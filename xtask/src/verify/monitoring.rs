@@ -159,7 +159,10 @@ const OF_TARGETS: [&str; 2] = ["up", "scrape_samples_scraped"];
 
 /// The value of the label `job` that a selector asks for.
 fn job_of(selector: &str) -> Option<&str> {
-    selector.split_once("job=\"").and_then(|(_, rest)| rest.split('"').next())
+    let (_, labels) = selector.split_once('{')?;
+    // Other labels end like this one: `cronjob`.
+    let rest = labels.split(',').find_map(|label| label.trim().strip_prefix("job=\""));
+    rest.and_then(|rest| rest.split('"').next())
 }
 
 /// No alert falls silent without anybody hearing of it: whatever figure it asks for is told by a role, whose absence is `RoleAbsent`, or by

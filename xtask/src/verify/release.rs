@@ -248,6 +248,12 @@ pub(crate) fn rehearsal() -> Checked {
                 && written.contains("newName: ghcr.io/tradesense/tradesense"),
             format!("what is applied names {written}"),
         );
+        // The image of backups is another one.
+        must(
+            written.matches("sha256:1111").count() == 1
+                && written.contains("newName: ghcr.io/tradesense/tradesense-backup"),
+            format!("more than the image is written: {written}"),
+        );
         let (said, asked) = deploy(&stage, "staging", "")?;
         must(
             said.well && !asked.iter().any(|line| line.contains("backup/")),

@@ -1,6 +1,7 @@
 //! `cargo xtask verify rotation`: each role once, with its secrets in files. Every secret is changed while somebody asks without a pause: no
 //! answer is an error, everybody has the new one within seconds, and the old one opens nothing any more.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use embedded::Postgres;
 
 use super::asking::{Asked, Asking};
+use super::manifests::{list, overlays, str_at, text};
 use super::stage::ask;
 use super::{Finding, Found, nothing};
 use crate::db::{psql_command, start_fresh, stop_and_erase};
@@ -20,6 +22,52 @@ use crate::{Failure, Outcome};
 /// Noticing, trying, chance, stopping and starting.
 const LONGEST: Duration = Duration::from_mins(1);
 const ROLES: [&str; 4] = ["api", "engine", "worker", "analytics"];
+
+const GUIDE: &str = "docs/guides/rotation.md";
+
+/// The guide has a line for every secret: the files of the compose stack, what the stores of places hold, what the program is told in a file.
+pub(super) fn guide() -> Found {
+    let mut secrets = BTreeSet::new();
+    let scratch = Scratch::new("guide").map_err(|Failure(text)| vec![Finding::new(GUIDE, text)])?;
+    let made = super::compose::make_secrets(scratch.path());
+    made.map_err(|Failure(text)| vec![Finding::new("init.sh", text)])?;
+    let files =
+        fs::read_dir(scratch.path()).map_err(|error| vec![Finding::new("init.sh", error.to_string())])?;
+    secrets.extend(files.flatten().filter_map(|file| file.file_name().into_string().ok()));
+    for overlay in overlays()? {
+        for secret in overlay.of("ExternalSecret") {
+            for data in list(&secret.value, "spec.data") {
+                let (key, property) = (str_at(data, "remoteRef.key"), str_at(data, "remoteRef.property"));
+                secrets.insert(format!("{key}: {property}"));
+            }
+            let whole =
+                list(&secret.value, "spec.dataFrom").map(|from| str_at(from, "extract.key").to_owned());
+            secrets.extend(whole);
+        }
+    }
+    for file in
+        ["crates/tradesense/src/role.rs", "crates/tradesense/src/main.rs", "crates/tradesense/src/up.rs"]
+    {
+        for line in text(file)?.lines().filter(|line| line.contains("hide_env_values")) {
+            let name = line.split_once("env = \"").and_then(|(_, rest)| rest.split('"').next());
+            secrets.extend(name.map(|name| format!("{name}_FILE")));
+        }
+    }
+    let guide = text(GUIDE)?;
+    // An entry of a store and its property stand in one line.
+    let told = |secret: &str| {
+        let mut lines = guide.lines().filter(|line| line.starts_with('|'));
+        lines.any(|line| secret.split(": ").all(|part| line.contains(&format!("`{part}`"))))
+    };
+    let missing = secrets.iter().filter(|secret| !told(secret));
+    let mut findings: Vec<Finding> =
+        missing.map(|secret| Finding::new(GUIDE, format!("has no line for `{secret}`"))).collect();
+    if secrets.len() < 40 {
+        findings.push(Finding::new(GUIDE, format!("only {} secrets were found", secrets.len())));
+    }
+    println!("  {} secrets", secrets.len());
+    nothing(findings)
+}
 
 /// Everything that runs, with the files of its secrets.
 struct Place {

@@ -187,25 +187,25 @@ impl Sandbox {
         self.child.try_wait().ok().flatten().map(|status| status.success())
     }
 
-    /// Runs another program in the box, as the same user.
-    pub(crate) fn run_inside(&self, program: &[String]) -> Outcome<Said> {
+    /// The words before a program that is to run in the box, as the same user.
+    pub(crate) fn entering(&self) -> Outcome<Vec<String>> {
         let pid = self.pid().ok_or_else(|| Failure::new(format!("{} does not run", self.plan.name)))?;
         let (user, group) = self.plan.user;
-        let mut command = Command::new("timeout");
-        command.arg("20").arg("env").arg("-i").arg(format!("PATH={PATH}"));
-        command.args(self.plan.env.iter().map(|(name, value)| format!("{name}={value}")));
-        command.args([
-            "/usr/bin/nsenter",
-            "--target",
-            &pid.to_string(),
-            "--mount",
-            "--pid",
-            "--net",
-            "--root",
-            "--wd",
-        ]);
-        command.args(["--setuid", &user.to_string(), "--setgid", &group.to_string(), "--"]).args(program);
-        ask(&mut command)
+        let (pid, user, group) = (pid.to_string(), user.to_string(), group.to_string());
+        let mut words: Vec<String> =
+            ["timeout", "20", "env", "-i", &format!("PATH={PATH}")].map(str::to_owned).into();
+        words.extend(self.plan.env.iter().map(|(name, value)| format!("{name}={value}")));
+        let enter = ["/usr/bin/nsenter", "--target", &pid, "--mount", "--pid", "--net", "--root", "--wd"];
+        words.extend(enter.map(str::to_owned));
+        words.extend(["--setuid", &user, "--setgid", &group, "--"].map(str::to_owned));
+        Ok(words)
+    }
+
+    /// Runs another program in the box, as the same user.
+    pub(crate) fn run_inside(&self, program: &[String]) -> Outcome<Said> {
+        let words = self.entering()?;
+        let (first, rest) = words.split_first().ok_or_else(|| Failure::new("nothing is to run"))?;
+        ask(Command::new(first).args(rest).args(program))
     }
 
     /// A file of `/proc` about the program.

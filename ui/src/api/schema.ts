@@ -1967,8 +1967,8 @@ export interface paths {
     get: operations["purchases"];
     put?: never;
     /**
-     * Starts a purchase; pay at `checkout_url`. What costs nothing is paid at once. A retry under the same key gives the same
-     *     purchase.
+     * Starts a purchase, which is paid on the page of a provider (`POST /v1/purchases/{id}/checkout`). What costs nothing is paid at
+     *     once. A retry under the same key gives the same purchase.
      */
     post: operations["create_purchase"];
     delete?: never;
@@ -4558,6 +4558,8 @@ export interface components {
     NotificationKind:
       | "purchase_paid"
       | "purchase_failed"
+      | "purchase_disputed"
+      | "dispute_released"
       | "account_opened"
       | "account_breached"
       | "account_locked"
@@ -5155,8 +5157,11 @@ export interface components {
       items: {
         /** @description The challenge, once paid. */
         challenge_id: string | null;
-        /** @description Where to pay. */
-        checkout_url: string;
+        /**
+         * @description The sandbox's page to pay on, where the firm uses it; a provider's page is asked for with
+         *     `POST /v1/purchases/{id}/checkout`.
+         */
+        checkout_url: string | null;
         /** @description When it was created. */
         created_at: string;
         /** @description Currency of every amount of it. */
@@ -5938,8 +5943,11 @@ export interface components {
     Purchase: {
       /** @description The challenge, once paid. */
       challenge_id: string | null;
-      /** @description Where to pay. */
-      checkout_url: string;
+      /**
+       * @description The sandbox's page to pay on, where the firm uses it; a provider's page is asked for with
+       *     `POST /v1/purchases/{id}/checkout`.
+       */
+      checkout_url: string | null;
       /** @description When it was created. */
       created_at: string;
       /** @description Currency of every amount of it. */

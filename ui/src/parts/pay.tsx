@@ -13,7 +13,14 @@ export function usePaymentMethod() {
 }
 
 /** Which provider is to take the payment; nothing is asked where there is one. */
-export function PaymentMethods({ all, method, choose, ready, error, retry }: ReturnType<typeof usePaymentMethod>) {
+export function PaymentMethods({
+  all,
+  method,
+  choose,
+  ready,
+  error,
+  retry,
+}: ReturnType<typeof usePaymentMethod>) {
   if (error) return <Failure error={error} retry={retry} />;
   if (ready && all.length === 0) return <p className="muted">Payments are not taken here at the moment.</p>;
   if (all.length < 2) return null;

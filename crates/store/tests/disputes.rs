@@ -783,8 +783,12 @@ async fn accounts_are_to_be_held_as_long_as_their_buyers_payouts_are() {
     till.fake.decide(&question, true);
     till.dispute_tells(&question).await.unwrap();
     assert_eq!(misheld().await, []);
+    let released = "select count(*) from outbox where topic = 'dispute.released'";
+    assert_eq!(till.count(released).await, 1);
     till.fake.decide(&second, true);
     till.dispute_tells(&second).await.unwrap();
+    till.dispute_tells(&second).await.unwrap();
+    assert_eq!(till.count(released).await, 2, "each is told once");
     assert_eq!(misheld().await, [(account, false)]);
     owner.act(account, Act::Hold { held: false }).unwrap();
     let _proof = owner.commit().await.unwrap();

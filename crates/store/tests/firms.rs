@@ -456,6 +456,13 @@ async fn the_login_of_a_platform_can_do_nothing_but_take_its_roles() {
     assert!(PgConnection::connect(&url).await.is_err());
     let mut login = PgConnection::connect(&changed).await.unwrap();
     assert_eq!(refused(&mut login, "select count(*) from people").await, "42501");
+    // The server never sees it: what it keeps was made here, of passwords in every script, as clients make it.
+    let kept = "select rolpassword from pg_authid where rolname = $1";
+    let kept: String = sqlx::query_scalar(kept).bind(&name).fetch_one(&mut owner).await.unwrap();
+    assert!(kept.starts_with("SCRAM-SHA-256$4096:"), "{kept}");
+    let of_letters =
+        Store::ensure_login(&world.database.url(), "gr\u{fc}\u{df}e \u{fb01}n \u{2168}").await.unwrap();
+    PgConnection::connect(&of_letters).await.unwrap();
     // Two starts at once.
     let at_once = tokio::join!(world.database.login_url(), world.database.login_url());
     assert_eq!(at_once, (url.clone(), url));

@@ -159,7 +159,9 @@ async fn every_topic_about_somebody_is_told_in_words() {
         .zip(topics)
         .map(|(id, word)| told.about(id, told.story.breached, &format!("account.{word}")))
         .collect();
-    for (id, topic) in [(20, "purchase.paid"), (21, "purchase.declined")] {
+    for (id, topic) in
+        [(20, "purchase.paid"), (21, "purchase.declined"), (22, "dispute.opened"), (23, "dispute.released")]
+    {
         messages.push(message(told.story.firm, id, &format!("purchase:{purchase}"), topic, json!({})));
     }
     let payload = json!({
@@ -172,7 +174,7 @@ async fn every_topic_about_somebody_is_told_in_words() {
     }
     told.take(&messages).await;
     let titles = told.titles().await;
-    assert_eq!(titles.len(), 15, "{titles:?}");
+    assert_eq!(titles.len(), 17, "{titles:?}");
     let about_payouts: Vec<_> = titles.iter().filter(|title| title.contains("800.00 USD")).collect();
     assert_eq!(about_payouts.len(), 4, "{titles:?}");
     for title in titles {

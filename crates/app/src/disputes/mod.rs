@@ -903,3 +903,22 @@ fn audit(
         detail,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_question_is_looked_at_daily_and_not_for_ever() {
+        let opened = Timestamp::EPOCH;
+        let day = |days: i32| opened.after(Span::from_seconds(days * 86_400)).unwrap();
+        assert_eq!(looked_at(Stage::Closed, opened, day(1)).unwrap(), Some(day(2)));
+        assert_eq!(looked_at(Stage::Closed, opened, day(119)).unwrap(), Some(day(120)));
+        assert_eq!(looked_at(Stage::Closed, opened, day(120)).unwrap(), None);
+        // What is open is looked at however old it is, what is over never.
+        assert!(looked_at(Stage::Taken, opened, day(400)).unwrap().unwrap() < day(401));
+        for over in [Stage::Won, Stage::Lost] {
+            assert_eq!(looked_at(over, opened, day(1)).unwrap(), None);
+        }
+    }
+}

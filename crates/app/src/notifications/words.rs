@@ -10,7 +10,7 @@ pub fn title(kind: Kind, told: &Told) -> String {
         Kind::PurchasePaid => format!("{program} is paid: your account is being opened"),
         Kind::PurchaseFailed => format!("The payment for {program} did not go through"),
         Kind::PurchaseDisputed => format!("The payment for {program} is disputed: its accounts are on hold"),
-        Kind::DisputeReleased => format!("Your accounts of {program} are on hold no more"),
+        Kind::DisputeReleased => format!("A dispute about {program} has ended: it holds nothing any more"),
         Kind::AccountOpened => format!("Account {number} is open"),
         Kind::AccountBreached
         | Kind::AccountLocked
@@ -29,10 +29,15 @@ pub fn title(kind: Kind, told: &Told) -> String {
 
 /// What a note says of a purchase beside its title.
 pub fn of_purchase(kind: Kind) -> Vec<String> {
-    let sentence = (kind == Kind::PurchaseDisputed).then_some(
-        "You, or your bank, asked for the money back or about it. Until that is decided nothing can be opened and nothing is paid out; \
-         what is open can be closed, and every rule goes on.",
-    );
+    let sentence = if kind == Kind::PurchaseDisputed {
+        Some(
+            "You, or your bank, asked for the money back or about it. Until that is decided nothing can be opened and nothing is paid \
+             out; what is open can be closed, and every rule goes on.",
+        )
+    } else {
+        (kind == Kind::DisputeReleased)
+            .then_some("Its accounts go on, unless another dispute about the same purchase is open.")
+    };
     sentence.map(str::to_owned).into_iter().collect()
 }
 

@@ -223,7 +223,7 @@ fn unguarded(all: &[Expression], exporters: &[Exporter], by_roles: &dyn Fn(&str)
 
 /// Every selector of an expression: a name with what stands in braces behind it.
 fn selectors(expr: &str) -> BTreeSet<String> {
-    const WORDS: [&str; 37] = [
+    const WORDS: [&str; 40] = [
         "label_replace",
         "sum",
         "max",
@@ -255,6 +255,9 @@ fn selectors(expr: &str) -> BTreeSet<String> {
         "without",
         "avg",
         "max_over_time",
+        "avg_over_time",
+        "clamp",
+        "quantile",
         "d",
         "h",
         "m",

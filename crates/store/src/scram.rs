@@ -3,50 +3,32 @@
 //!
 //! The form is PostgreSQL's own, `SCRAM-SHA-256$<rounds>:<salt>$<StoredKey>:<ServerKey>`; the keys are RFC 5802's, section 3.
 
+use std::num::NonZeroU32;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::{Digest as _, Sha256};
+use ring::digest::{SHA256, digest};
+use ring::{hmac, pbkdf2};
 
 /// What the server itself takes unless it is told otherwise (`scram_iterations`).
-const ROUNDS: u32 = 4_096;
+const ROUNDS: NonZeroU32 = NonZeroU32::new(4_096).unwrap();
 
 /// What the server keeps of a password with this salt.
 pub(crate) fn verifier(password: &str, salt: [u8; 16]) -> String {
     // A client prepares a password so before it proves that it knows it, and takes it as it is where that cannot be done.
     let prepared = stringprep::saslprep(password);
     let password = prepared.as_deref().unwrap_or(password);
-    let salted = salted(password.as_bytes(), &salt);
-    let stored_key = Sha256::digest(mac(&salted, &[b"Client Key"]));
-    let server_key = mac(&salted, &[b"Server Key"]);
+    let mut salted = [0; 32];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ROUNDS, &salt, password.as_bytes(), &mut salted);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &salted);
+    let stored_key = digest(&SHA256, hmac::sign(&key, b"Client Key").as_ref());
+    let server_key = hmac::sign(&key, b"Server Key");
     format!(
         "SCRAM-SHA-256${ROUNDS}:{}${}:{}",
         BASE64.encode(salt),
         BASE64.encode(stored_key),
         BASE64.encode(server_key)
     )
-}
-
-/// RFC 5802's `Hi`: the first block of PBKDF2.
-fn salted(password: &[u8], salt: &[u8]) -> [u8; 32] {
-    let mut last = mac(password, &[salt, &1_u32.to_be_bytes()]);
-    let mut sum = last;
-    for _ in 1..ROUNDS {
-        last = mac(password, &[&last]);
-        for (sum, last) in sum.iter_mut().zip(last) {
-            *sum ^= last;
-        }
-    }
-    sum
-}
-
-fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
-    for part in parts {
-        mac.update(part);
-    }
-    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]

@@ -649,7 +649,7 @@ impl Disputes {
             let Some(known) = known.filter(|known| known.next_at.is_some()) else { return Ok(None) };
             let next_at = match soon {
                 Some(soon) => Some(soon),
-                None => looked_at(known.stand.stage(), known.opened_at, at)?,
+                None => next_look(known.stand.stage(), known.opened_at, at)?,
             };
             let dispute = Dispute { next_at, ..known.clone() };
             Ok(Some(Change::of(dispute, None)))
@@ -808,7 +808,7 @@ fn hear(
         changed_at: at,
         ..answer.clone()
     });
-    let next_at = looked_at(stage, row.opened_at, at)?;
+    let next_at = next_look(stage, row.opened_at, at)?;
     let dispute = Dispute {
         amount,
         fee,
@@ -842,7 +842,7 @@ fn last_state(purchase: &Purchase, settlements: &[Settlement]) -> PurchaseState 
 }
 
 /// When to pull one the next time; never again where nothing more can come of it.
-fn looked_at(stage: Stage, opened_at: Timestamp, at: Timestamp) -> Result<Option<Timestamp>, AppError> {
+fn next_look(stage: Stage, opened_at: Timestamp, at: Timestamp) -> Result<Option<Timestamp>, AppError> {
     let wait = match stage {
         Stage::Won | Stage::Lost => None,
         Stage::Asked | Stage::Taken => Some(LOOK),
@@ -912,13 +912,13 @@ mod tests {
     fn a_closed_question_is_looked_at_daily_and_not_for_ever() {
         let opened = Timestamp::EPOCH;
         let day = |days: i32| opened.after(Span::from_seconds(days * 86_400)).unwrap();
-        assert_eq!(looked_at(Stage::Closed, opened, day(1)).unwrap(), Some(day(2)));
-        assert_eq!(looked_at(Stage::Closed, opened, day(119)).unwrap(), Some(day(120)));
-        assert_eq!(looked_at(Stage::Closed, opened, day(120)).unwrap(), None);
+        assert_eq!(next_look(Stage::Closed, opened, day(1)).unwrap(), Some(day(2)));
+        assert_eq!(next_look(Stage::Closed, opened, day(119)).unwrap(), Some(day(120)));
+        assert_eq!(next_look(Stage::Closed, opened, day(120)).unwrap(), None);
         // What is open is looked at however old it is, what is over never.
-        assert!(looked_at(Stage::Taken, opened, day(400)).unwrap().unwrap() < day(401));
+        assert!(next_look(Stage::Taken, opened, day(400)).unwrap().unwrap() < day(401));
         for over in [Stage::Won, Stage::Lost] {
-            assert_eq!(looked_at(over, opened, day(1)).unwrap(), None);
+            assert_eq!(next_look(over, opened, day(1)).unwrap(), None);
         }
     }
 }

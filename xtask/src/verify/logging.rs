@@ -177,7 +177,7 @@ const SHARED: &str = "vector.yaml";
 const ON_KUBERNETES: &str = "kubernetes.yaml";
 const ON_COMPOSE: &str = "../compose/vector.yml";
 
-fn yaml(name: &str, text: &str) -> Result<Value, Vec<Finding>> {
+pub(super) fn yaml(name: &str, text: &str) -> Result<Value, Vec<Finding>> {
     serde_yaml_ng::from_str(text).map_err(|error| vec![Finding::new(name, error.to_string())])
 }
 

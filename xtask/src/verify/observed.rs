@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::logging::yaml;
 use super::manifests::{Overlay, Workload, at, everywhere, labels, list, selects, str_at, text};
 use super::{Finding, Found};
 use crate::machine::root;
@@ -32,7 +33,8 @@ struct Tested {
     vector: BTreeMap<&'static str, String>,
 }
 
-fn yaml(text: &str) -> Value {
+/// What is rendered: nothing where it cannot be read, which is not what is tested.
+fn rendered(text: &str) -> Value {
     serde_yaml_ng::from_str(text).unwrap_or_default()
 }
 
@@ -46,12 +48,12 @@ fn tested() -> Result<Tested, Vec<Finding>> {
     let mut tested = Tested {
         rules: Vec::new(),
         dashboards: Vec::new(),
-        alertmanager: yaml(&file("alertmanager.yml")?),
+        alertmanager: yaml("alertmanager.yml", &file("alertmanager.yml")?)?,
         exporters,
         vector: BTreeMap::new(),
     };
     for (name, rules) in RULES {
-        tested.rules.push((name, yaml(&file(rules)?)));
+        tested.rules.push((name, yaml(rules, &file(rules)?)?));
     }
     for dashboard in dashboards.dashboard {
         let name = format!("{}.json", dashboard.uid);
@@ -111,11 +113,11 @@ fn alerts(overlay: &Overlay, tested: &Tested) -> Wrong {
     let secret =
         overlay.get("ExternalSecret", "tradesense-alertmanager").map_or(&Value::Null, |object| &object.value);
     let held = at(secret, "spec.target.template.data").unwrap_or(&Value::Null);
-    let config = yaml(held.get("alertmanager.yaml").and_then(Value::as_str).unwrap_or_default());
+    let config = rendered(held.get("alertmanager.yaml").and_then(Value::as_str).unwrap_or_default());
     // The key is mounted elsewhere; nothing else differs.
     let mounted = format!("/etc/alertmanager/secrets/{}/alerts_key", str_at(secret, "spec.target.name"));
     let wanted = tested.alertmanager.to_string().replace("/run/secrets/alerts_key", &mounted);
-    if config != yaml(&wanted) || held.get("alerts_key").is_none() {
+    if config != rendered(&wanted) || held.get("alerts_key").is_none() {
         say(place, "is not what is tested, or has no key");
     }
     wrong
@@ -188,7 +190,7 @@ fn lines(overlay: &Overlay, tested: &Tested) -> Wrong {
     if !told.contains("VECTOR_SELF_NODE_NAME") {
         say("does not know its node".to_owned());
     }
-    let parsed = yaml(config);
+    let parsed = rendered(config);
     let folder = str_at(&parsed, "secret.files.path");
     let secrets = overlay.secrets(vector.object.namespace());
     let named = config.split("SECRET[files.").skip(1).filter_map(|rest| rest.split(']').next());

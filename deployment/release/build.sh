@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the image for this machine's kind of processor, pushes it under no name, and writes its digest.
+# Builds the image for this machine's kind of processor and that of backups upon it, pushes both under no name, and writes their digests.
 #
 #   build.sh NAME OUT
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -7,13 +7,23 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 name=${1:?usage: build.sh NAME OUT}
 out=${2:?usage: build.sh NAME OUT}
 commit=$(git -C "$root" rev-parse HEAD)
-mkdir -p "$out"
-docker buildx build "$root" --file "$root/deployment/docker/Dockerfile" \
-    --build-arg "REVISION=$commit" \
-    --build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -n 1)" \
-    --build-arg "SOURCE_DATE_EPOCH=$(git -C "$root" log -1 --pretty=%ct)" \
-    --output "type=image,name=$name,push-by-digest=true,name-canonical=true,push=true,rewrite-timestamp=true" \
-    --provenance mode=max --sbom true --metadata-file "$out/metadata.json"
-digest=$(jq --raw-output '."containerimage.digest"' "$out/metadata.json")
-by_digest "$name@$digest"
-echo "$digest" >"$out/digest-$(uname -m)"
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -n 1)
+time=$(git -C "$root" log -1 --pretty=%ct)
+
+# push NAME FILE CONTEXT..: writes the digest behind OUT/NAME-WITHOUT-ITS-PLACE.
+push() {
+    local image=$1 file=$2 digest
+    shift 2
+    mkdir -p "$out/${image##*/}"
+    docker buildx build "$@" --file "$root/$file" \
+        --build-arg "REVISION=$commit" --build-arg "VERSION=$version" --build-arg "SOURCE_DATE_EPOCH=$time" \
+        --output "type=image,name=$image,push-by-digest=true,name-canonical=true,push=true,rewrite-timestamp=true" \
+        --provenance mode=max --sbom true --metadata-file "$out/metadata.json"
+    digest=$(jq --raw-output '."containerimage.digest"' "$out/metadata.json")
+    by_digest "$image@$digest"
+    echo "$digest" >"$out/${image##*/}/digest-$(uname -m)"
+}
+
+push "$name" deployment/docker/Dockerfile "$root"
+push "$name-backup" deployment/backup/Dockerfile "$root/deployment/backup" \
+    --build-arg "TRADESENSE_IMAGE=$name@$(cat "$out/${name##*/}/digest-$(uname -m)")"

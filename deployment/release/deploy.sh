@@ -1,27 +1,31 @@
 #!/usr/bin/env bash
 # Brings a place to an image: verified first, a point to come back to (production), the schema, then the processes beside the old ones.
 #
-#   deploy.sh PLACE NAME@DIGEST REVISION
+#   deploy.sh PLACE NAME@DIGEST BACKUP-NAME@DIGEST REVISION
 #
 # Nobody is sent to the new ones of production before finish.sh; staging switches by itself after its smoke.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-place=${1:?usage: deploy.sh PLACE IMAGE REVISION}
-image=${2:?usage: deploy.sh PLACE IMAGE REVISION}
-commit=${3:?usage: deploy.sh PLACE IMAGE REVISION}
+place=${1:?usage: deploy.sh PLACE IMAGE BACKUP REVISION}
+image=${2:?usage: deploy.sh PLACE IMAGE BACKUP REVISION}
+backup=${3:?usage: deploy.sh PLACE IMAGE BACKUP REVISION}
+commit=${4:?usage: deploy.sh PLACE IMAGE BACKUP REVISION}
 overlay "$place"
 by_digest "$image"
+by_digest "$backup"
 revision "$commit"
 "$here/verify.sh" "$image"
+"$here/verify.sh" "$backup"
 
-# A copy of what is committed, with the image and the revision written into it. The image of backups is another one, and stays as committed.
+# A copy of what is committed, with both images and the revision written into it.
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 cp -R "${KUBERNETES_DIR:-$root/deployment/kubernetes}/." "$tree"
 common="$tree/overlays/$place/common/kustomization.yaml"
-sed -i -e "/^ *- name: tradesense\$/,/^ *digest:/{s|^\( *newName:\).*|\1 ${image%@*}|;s|^\( *digest:\).*|\1 ${image#*@}|}" \
+named() { echo "/^ *- name: $1\$/,/^ *digest:/{s|^\( *newName:\).*|\1 ${2%@*}|;s|^\( *digest:\).*|\1 ${2#*@}|}"; }
+sed -i -e "$(named tradesense "$image")" -e "$(named tradesense-backup "$backup")" \
     -e "s|^\( *- revision=\).*|\1${commit:0:12}|" "$common"
-for written in "newName: ${image%@*}" "digest: ${image#*@}" "revision=${commit:0:12}"; do
+for written in "newName: ${image%@*}" "digest: ${image#*@}" "newName: ${backup%@*}" "digest: ${backup#*@}" "revision=${commit:0:12}"; do
     grep -qF "$written" "$common" || fail "$common has no place for $written"
 done
 

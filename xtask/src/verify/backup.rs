@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use super::backup_cloud::keys_are_sent;
-use super::tools::{Said, as_root, ask, installed, listed, refused, tradesense};
+use super::tools::{Said, as_root, ask, installed, listed, postgres, refused, tradesense};
 use super::{Checked, checked, failed};
 use crate::machine::root;
 use crate::platform::{Scratch, free_port, serves};
@@ -167,7 +167,7 @@ pub(crate) fn secrets() -> Checked {
         }
         fs::write(dir.join("changed"), changed).map_err(Failure::of("write a changed copy"))?;
         must(!open("ada", &dir.join("changed"), "opened-changed")?, "a changed file is opened");
-        faults.extend(keys_are_sent()?);
+        faults.extend(keys_are_sent(None)?);
         Ok(faults)
     };
     checked(all().map_err(failed)?)
@@ -626,14 +626,14 @@ impl Site {
         for (program, package) in [("restic", "restic"), ("age", "age"), ("jq", "jq"), ("curl", "curl")] {
             installed(program, package)?;
         }
-        let programs = installed("pg_basebackup", "postgresql")?;
-        let programs = programs.parent().map(Path::to_path_buf).unwrap_or_default();
         let passwd = fs::read_to_string("/etc/passwd").map_err(Failure::of("read /etc/passwd"))?;
         let number = |at: usize| -> Option<u32> {
             passwd.lines().find(|line| line.starts_with("postgres:"))?.split(':').nth(at)?.parse().ok()
         };
         let user = number(2).zip(number(3)).ok_or_else(|| Failure::new("there is no user postgres"))?;
-        let site = Self { scratch: Scratch::new(&format!("backup-{name}"))?, user, programs };
+        let scratch = Scratch::new(&format!("backup-{name}"))?;
+        let programs = postgres(scratch.path())?;
+        let site = Self { scratch, user, programs };
         // Scripts make their own directories in it.
         chown(site.scratch.path(), Some(user.0), Some(user.1))
             .map_err(Failure::of("give the directory away"))?;

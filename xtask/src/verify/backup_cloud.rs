@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::builder::Unpacked;
 use super::manifests::{Overlay, at, list, overlays, str_at};
 use super::sandbox::{Network, Plan, Sandbox};
 use super::stand_ins::prepare;
-use super::tools::{as_root, ask, installed, tradesense};
+use super::tools::{as_root, ask, installed, path, postgres, tradesense};
 use super::{Checked, checked, failed};
 use crate::machine::{listed, root};
 use crate::platform::{Scratch, free_port, serves};
@@ -71,9 +72,11 @@ impl Store {
     }
 }
 
-/// A `CronJob` of a place: what its container runs, told what the place's settings say, with these folders in place of its volumes.
+/// A `CronJob` of a place: what its container runs, told what the place's settings say, with these folders in place of its volumes; in its
+/// image, or among programs of this machine.
 fn box_of(
     dir: &Path,
+    image: Option<&Unpacked>,
     store: &Store,
     job: &str,
     folders: &[(&str, PathBuf, bool)],
@@ -95,11 +98,8 @@ fn box_of(
         told.insert(str_at(variable, "name").to_owned(), value.to_owned());
     }
     told.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    let stand = dir.join(format!("{job}.stand-in"));
-    let _stand_in = prepare("tradesense-backup", &stand)?;
     let mut plan = Plan {
         name: job.to_owned(),
-        over_usr: Some(stand.join("usr")),
         program: list(container, "command").filter_map(Value::as_str).map(str::to_owned).collect(),
         env: told.into_iter().collect(),
         user: (USER, USER),
@@ -107,9 +107,18 @@ fn box_of(
         read_only: true,
         no_new_privileges: true,
         tmpfs: vec![("/tmp".to_owned(), "mode=1777".to_owned())],
-        binds: vec![(root()?.join(SCRIPTS), "/usr/local/lib/tradesense-backup".to_owned(), false)],
         ..Plan::default()
     };
+    if let Some(image) = image {
+        plan.image = Some(image.root.clone());
+        plan.env.push(("PATH".to_owned(), image.path.clone()));
+    } else {
+        let stand = dir.join(format!("{job}.stand-in"));
+        let _stand_in = prepare("tradesense-backup", &stand)?;
+        plan.over_usr = Some(stand.join("usr"));
+        let scripts = (root()?.join(SCRIPTS), "/usr/local/lib/tradesense-backup".to_owned(), false);
+        plan.binds = vec![scripts, (tradesense()?, "/usr/bin/tradesense".to_owned(), false)];
+    }
     for mount in
         list(container, "volumeMounts").map(|mount| str_at(mount, "mountPath")).filter(|at| *at != "/tmp")
     {
@@ -149,7 +158,7 @@ fn write(path: &Path, text: &str) -> Outcome {
 }
 
 /// The keys' `CronJob` puts a sealed file into its bucket that either of two people opens; not for one person alone, and not over what is there.
-pub(super) fn keys_are_sent() -> Outcome<Vec<String>> {
+pub(super) fn keys_are_sent(image: Option<&Unpacked>) -> Outcome<Vec<String>> {
     as_root()?;
     let scratch = Scratch::new("keys-sent")?;
     let dir = scratch.path();
@@ -187,7 +196,7 @@ pub(super) fn keys_are_sent() -> Outcome<Vec<String>> {
     };
     let send = |to: &str| -> Outcome<(bool, String)> {
         write(&dir.join("recipients/recipients"), to)?;
-        ran(dir, box_of(dir, &store, "tradesense-keys-backup", &folders, &env)?)
+        ran(dir, box_of(dir, image, &store, "tradesense-keys-backup", &folders, &env)?)
     };
     must(!send(recipients.first().map_or("", String::as_str))?.0, "seals to one person alone".to_owned());
     must(!send("")?.0, "seals to nobody".to_owned());
@@ -218,10 +227,10 @@ pub(super) fn keys_are_sent() -> Outcome<Vec<String>> {
 /// A database whose log and base backup lie in the store as the operator's plugin puts them there, restored and judged by the drill's `CronJob`.
 /// A store that does not answer and a log that is gone are told.
 pub(crate) fn drill() -> Checked {
-    checked(drilled().map_err(failed)?)
+    checked(drilled(None).map_err(failed)?)
 }
 
-fn drilled() -> Outcome<Vec<String>> {
+pub(super) fn drilled(image: Option<&Unpacked>) -> Outcome<Vec<String>> {
     as_root()?;
     for program in ["barman-cloud-backup", "barman-cloud-wal-archive", "barman-cloud-restore"] {
         installed(program, "barman-cli-cloud")?;
@@ -237,8 +246,7 @@ fn drilled() -> Outcome<Vec<String>> {
     let store = Store::start(dir)?;
     store.ask("PUT", "tradesense-backups-eu")?;
     write(&dir.join("secret/credentials"), CREDENTIALS)?;
-    let postgres = installed("postgres", "postgresql")?;
-    let programs = postgres.parent().unwrap_or(&postgres).to_owned();
+    let programs = postgres(dir)?;
     let as_postgres = |program: &str| {
         let mut command = Command::new(program);
         command.uid(user.0).gid(user.1).current_dir(dir).env_clear();
@@ -337,8 +345,13 @@ fn drilled() -> Outcome<Vec<String>> {
         }
     };
     let tried = |url: &str| -> Outcome<(bool, String)> {
-        let mut plan = box_of(dir, &store, "tradesense-restore-drill", &folders, &[("CLOUD_ENDPOINT", url)])?;
-        plan.binds.push((tradesense()?, "/usr/bin/tradesense".to_owned(), false));
+        let env = [("CLOUD_ENDPOINT", url)];
+        let mut plan = box_of(dir, image, &store, "tradesense-restore-drill", &folders, &env)?;
+        if image.is_some() {
+            return ran(dir, plan);
+        }
+        plan.binds.push((dir.join("postgresql"), "/usr/lib/postgresql/installed".to_owned(), false));
+        plan.env.push(("PATH".to_owned(), format!("/usr/lib/postgresql/installed/bin:{}", path())));
         ran(dir, plan)
     };
     let began = now();

@@ -1,29 +1,26 @@
-//! `deployment/docker/Dockerfile`: what it must say, and its last stage built and run.
+//! The Dockerfiles: what they must say, and what they make, built and run.
 //!
-//! The last stage is built word for word by buildah, on a base that stands in for the pinned one: the libraries, certificates and time
-//! zones that distroless/cc holds, taken from this distribution's packages. The stages that compile are not run; in their place stands
-//! the program that cargo has built here.
+//! `image-built` builds its last stage alone, around the program that cargo has built here; `image-whole` every stage, which takes as long
+//! as compiling everything; `image-backup` the image of backups. Bases stand in for the pinned ones: [`super::builder`].
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::builder::{Buildah, on_stand_ins};
 use super::sandbox::{Network, Plan, Sandbox};
 use super::tools::{as_root, ask, installed, listed, refused, tradesense};
-use super::{Checked, checked, failed};
+use super::{Checked, backup_cloud, builder, checked, failed};
 use crate::machine::root;
 use crate::platform::Scratch;
 use crate::process::{now, poll, run};
 use crate::{Failure, Outcome};
 
 const FILE: &str = "deployment/docker/Dockerfile";
-/// What distroless/cc is made of, as this distribution calls it.
-const PACKAGES: [&str; 8] =
-    ["libc6", "libssl3", "libgcc-s1", "libstdc++6", "libgomp1", "ca-certificates", "tzdata", "netbase"];
 /// Libraries that a program may want there.
 const LIBRARIES: [&str; 8] = [
     "libc.so.6",
@@ -118,161 +115,122 @@ fn ignored(root: &Path) -> Outcome<Vec<String>> {
     Ok(faults)
 }
 
+const TAG: &str = "localhost/tradesense:built";
+
+/// What the platform's image must say of itself.
+const SAYS: [(&str, &str); 5] = [
+    ("{{.Docker.Config.User}}", "65532:65532"),
+    ("{{.Docker.Config.Entrypoint}}", "[/usr/bin/tradesense]"),
+    ("{{.Docker.Config.StopSignal}}", "SIGTERM"),
+    ("{{.Docker.Config.Healthcheck.Test}}", "[CMD /usr/bin/tradesense health]"),
+    ("{{index .Docker.Config.Labels \"org.opencontainers.image.revision\"}}", "here"),
+];
+
 /// The last stage built, and its program run read-only as its user.
 pub(crate) fn built() -> Checked {
     let all = || -> Outcome<Vec<String>> {
         as_root()?;
         let scratch = Scratch::new("image")?;
         let buildah = Buildah::new(scratch.path())?;
+        last_stage_built(scratch.path(), &buildah)?;
+        judged(scratch.path(), &buildah)
+    };
+    checked(all().map_err(failed)?)
+}
+
+/// Every stage built, from nothing but what is committed: the user interface, the dependencies, the program; which is run then.
+pub(crate) fn whole() -> Checked {
+    let all = || -> Outcome<Vec<String>> {
+        as_root()?;
+        let scratch = Scratch::new("image-whole")?;
+        let dir = scratch.path();
+        let buildah = Buildah::new(dir)?;
+        let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        let trusted = ("NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt");
+        buildah.import(&builder::node(dir)?, "node", &[("PATH", path), trusted])?;
+        let with_cargo = format!("/usr/local/cargo/bin:/usr/local/toolchain/bin:{path}");
+        let home = ("CARGO_HOME", "/usr/local/cargo");
+        buildah.import(&builder::rust(dir)?, "rust", &[("PATH", &with_cargo), home])?;
+        buildah.import(&builder::distroless(dir)?, "cc", &[])?;
+        let context = dir.join("context");
+        run(Command::new("git")
+            .args(["clone", "--quiet", "--depth=1"])
+            .arg(format!("file://{}", root()?.display()))
+            .arg(&context))?;
+        let text = fs::read_to_string(context.join(FILE)).map_err(Failure::of(format!("read {FILE}")))?;
+        let file = dir.join("Dockerfile");
+        fs::write(&file, on_stand_ins(&text)).map_err(Failure::of("write the Dockerfile"))?;
         let began = now();
-        let base = base(scratch.path())?;
-        buildah.import(&base)?;
-        let context = context(scratch.path())?;
-        buildah.build(&context)?;
-        let took = began.elapsed();
-        let mut faults = buildah.look()?;
-        let root = buildah.mount()?;
-        println!("  built in {} s, {} MB", took.as_secs(), size(&root)?);
-        faults.extend(contents(&root)?);
-        faults.extend(runs(scratch.path(), &root)?);
+        buildah.build(&file, &context, TAG, &[("REVISION", "here")])?;
+        println!("  every stage built in {} s", began.elapsed().as_secs());
+        judged(dir, &buildah)
+    };
+    checked(all().map_err(failed)?)
+}
+
+/// The image of backups, upon the platform's, and the work of the `CronJobs` done by it.
+pub(crate) fn backups() -> Checked {
+    let all = || -> Outcome<Vec<String>> {
+        as_root()?;
+        let scratch = Scratch::new("image-backup")?;
+        let dir = scratch.path();
+        let buildah = Buildah::new(dir)?;
+        last_stage_built(dir, &buildah)?;
+        let path =
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/installed/bin";
+        buildah.import(&builder::postgresql(dir)?, "postgres", &[("PATH", path)])?;
+        let context = root()?.join("deployment/backup");
+        let name = context.join("Dockerfile");
+        let text = fs::read_to_string(&name).map_err(Failure::of(format!("read {}", name.display())))?;
+        let file = dir.join("Dockerfile");
+        fs::write(&file, on_stand_ins(&text)).map_err(Failure::of("write the Dockerfile"))?;
+        let tag = "localhost/tradesense-backup:built";
+        let began = now();
+        buildah.build(&file, &context, tag, &[("TRADESENSE_IMAGE", TAG), ("REVISION", "here")])?;
+        let mut faults = buildah.look(
+            tag,
+            &[
+                ("{{.Docker.Config.User}}", "999:999"),
+                ("{{.Docker.Config.Cmd}}", "[/usr/local/lib/tradesense-backup/ship.sh loop]"),
+                ("{{index .Docker.Config.Labels \"org.opencontainers.image.revision\"}}", "here"),
+            ],
+        )?;
+        let image = buildah.unpack(tag)?;
+        println!("  built in {} s, {} MB", began.elapsed().as_secs(), size(&image.root)?);
+        faults.extend(backup_cloud::keys_are_sent(Some(&image))?);
+        faults.extend(backup_cloud::drilled(Some(&image))?);
         buildah.clean()?;
         Ok(faults)
     };
     checked(all().map_err(failed)?)
 }
 
-/// The files of the packages that distroless/cc is made of, and its user.
-fn base(dir: &Path) -> Outcome<PathBuf> {
-    let (packages, tree) = (dir.join("packages"), dir.join("base"));
-    fs::create_dir_all(&packages).map_err(Failure::of("create a directory for packages"))?;
-    fs::create_dir_all(&tree).map_err(Failure::of("create a directory for the base"))?;
-    let mut download = Command::new("apt-get");
-    run(download.args(["download", "-q"]).args(PACKAGES).current_dir(&packages))?;
-    for package in fs::read_dir(&packages).map_err(Failure::of("list packages"))?.flatten() {
-        run(Command::new("dpkg-deb").arg("--extract").arg(package.path()).arg(&tree))?;
-    }
-    for link in ["bin", "sbin"] {
-        // The libraries' packages have no programs that anybody needs.
-        let _absent = fs::remove_dir_all(tree.join("usr").join(link));
-        let _absent = fs::remove_dir_all(tree.join(link));
-    }
-    let etc = tree.join("etc");
-    let write = |name: &str, text: &str| {
-        fs::write(etc.join(name), text).map_err(Failure::of(format!("write {name}")))
-    };
-    write(
-        "passwd",
-        "root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/nonexistent:/sbin/nologin\n",
-    )?;
-    write("group", "root:x:0:\nnogroup:x:65534:\nnonroot:x:65532:\n")?;
-    write("nsswitch.conf", "hosts: files dns\n")?;
-    // What the package's own script would make.
-    let mut bundle = String::new();
-    let certificates = tree.join("usr/share/ca-certificates/mozilla");
-    for file in fs::read_dir(&certificates).map_err(Failure::of("list certificates"))?.flatten() {
-        bundle.push_str(&fs::read_to_string(file.path()).map_err(Failure::of("read a certificate"))?);
-    }
-    fs::create_dir_all(etc.join("ssl/certs")).map_err(Failure::of("create etc/ssl/certs"))?;
-    write("ssl/certs/ca-certificates.crt", &bundle)?;
-    fs::create_dir_all(tree.join("tmp")).map_err(Failure::of("create tmp"))?;
-    Ok(tree)
-}
-
-/// The Dockerfile with its last stage word for word, but for the base and for the stage that it copies from.
-fn context(dir: &Path) -> Outcome<PathBuf> {
+/// The Dockerfile with its last stage word for word, but for the base and for the stage that it copies from: the program is cargo's.
+fn last_stage_built(dir: &Path, buildah: &Buildah) -> Outcome {
+    buildah.import(&builder::distroless(dir)?, "cc", &[])?;
     let text = fs::read_to_string(root()?.join(FILE)).map_err(Failure::of(format!("read {FILE}")))?;
-    let stage = last_stage(&text).trim_start();
-    let (from, rest) = stage.split_once('\n').unwrap_or((stage, ""));
-    let named = from.rsplit(" AS ").next().unwrap_or("runtime");
-    let file = format!(
-        "FROM scratch AS build\nCOPY tradesense /src/target/release/tradesense\nCOPY empty /empty\n\nFROM localhost/stand-in:base AS {named}\n{rest}"
-    );
+    let stage = on_stand_ins(last_stage(&text).trim_start());
     let context = dir.join("context");
     fs::create_dir_all(context.join("empty")).map_err(Failure::of("create the context"))?;
-    fs::write(context.join("Dockerfile"), file).map_err(Failure::of("write the Dockerfile"))?;
+    let file = context.join("Dockerfile");
+    fs::write(
+        &file,
+        format!("FROM scratch AS build\nCOPY tradesense /src/target/release/tradesense\nCOPY empty /empty\n\n{stage}"),
+    )
+    .map_err(Failure::of("write the Dockerfile"))?;
     fs::copy(tradesense()?, context.join("tradesense")).map_err(Failure::of("copy tradesense"))?;
-    Ok(context)
+    buildah.build(&file, &context, TAG, &[("REVISION", "here")])
 }
 
-struct Buildah {
-    program: PathBuf,
-    storage: PathBuf,
-}
-
-impl Buildah {
-    fn new(dir: &Path) -> Outcome<Self> {
-        Ok(Self { program: installed("buildah", "buildah")?, storage: dir.join("storage") })
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.arg("--storage-driver").arg("vfs").arg("--root").arg(self.storage.join("root"));
-        command.arg("--runroot").arg(self.storage.join("run")).env("BUILDAH_ISOLATION", "chroot");
-        command
-    }
-
-    fn said(&self, args: &[&str]) -> Outcome<String> {
-        let said = ask(self.command().args(args))?;
-        if said.well {
-            return Ok(said.text.trim().to_owned());
-        }
-        Err(Failure::new(format!("buildah {}: {}", args.join(" "), said.text.trim())))
-    }
-
-    fn import(&self, base: &Path) -> Outcome {
-        self.said(&["from", "--name", "base", "scratch"])?;
-        self.said(&["copy", "base", &base.display().to_string(), "/"])?;
-        self.said(&["commit", "--quiet", "base", "localhost/stand-in:base"])?;
-        self.said(&["rm", "base"]).map(|_| ())
-    }
-
-    fn build(&self, context: &Path) -> Outcome {
-        let context = context.display().to_string();
-        let args = [
-            "build",
-            "--isolation",
-            "chroot",
-            "--pull=never",
-            "--format",
-            "docker",
-            "--tag",
-            "localhost/tradesense:built",
-            "--build-arg",
-            "REVISION=here",
-            &context,
-        ];
-        self.said(&args).map(|_| ())
-    }
-
-    /// What the image's description says.
-    fn look(&self) -> Outcome<Vec<String>> {
-        let mut faults = Vec::new();
-        let config = [
-            ("{{.Docker.Config.User}}", "65532:65532"),
-            ("{{.Docker.Config.Entrypoint}}", "[/usr/bin/tradesense]"),
-            ("{{.Docker.Config.StopSignal}}", "SIGTERM"),
-            ("{{.Docker.Config.Healthcheck.Test}}", "[CMD /usr/bin/tradesense health]"),
-            ("{{index .Docker.Config.Labels \"org.opencontainers.image.revision\"}}", "here"),
-        ];
-        for (form, wanted) in config {
-            let said =
-                self.said(&["inspect", "--type", "image", "--format", form, "localhost/tradesense:built"])?;
-            if said != wanted {
-                faults.push(format!("{form} is {said} in the image, not {wanted}"));
-            }
-        }
-        Ok(faults)
-    }
-
-    fn mount(&self) -> Outcome<PathBuf> {
-        self.said(&["from", "--pull=never", "--name", "run", "localhost/tradesense:built"])?;
-        self.said(&["mount", "run"]).map(PathBuf::from)
-    }
-
-    fn clean(&self) -> Outcome {
-        self.said(&["umount", "--all"])?;
-        self.said(&["rm", "--all"]).map(|_| ())
-    }
+/// What the built image says of itself, holds and does.
+fn judged(dir: &Path, buildah: &Buildah) -> Outcome<Vec<String>> {
+    let mut faults = buildah.look(TAG, &SAYS)?;
+    let image = buildah.unpack(TAG)?;
+    println!("  {} MB", size(&image.root)?);
+    faults.extend(contents(&image.root)?);
+    faults.extend(runs(dir, &image.root)?);
+    buildah.clean()?;
+    Ok(faults)
 }
 
 fn size(root: &Path) -> Outcome<String> {
@@ -301,12 +259,14 @@ fn contents(root: &Path) -> Outcome<Vec<String>> {
     if mine.text.trim().is_empty() {
         faults.push("the program is not root's, or may be written".to_owned());
     }
-    let wants = ask(Command::new("ldd").arg(&program))?;
-    for library in wants.text.lines().filter_map(|line| line.split_whitespace().next()) {
-        let name = library.rsplit('/').next().unwrap_or(library);
-        if !LIBRARIES.contains(&name) && !name.starts_with("linux-vdso") {
-            faults.push(format!("the program wants {name}, which distroless/cc lacks"));
-        }
+    let wants = ask(Command::new(installed("readelf", "binutils")?).arg("--dynamic").arg(&program))?;
+    let wanted = wants.text.lines().filter(|line| line.contains("(NEEDED)"));
+    let mut libraries = wanted.filter_map(|line| line.split_once('[')?.1.split(']').next()).peekable();
+    if libraries.peek().is_none() {
+        faults.push(format!("nobody knows what the program wants: {}", wants.text.trim()));
+    }
+    for name in libraries.filter(|name| !LIBRARIES.contains(name)) {
+        faults.push(format!("the program wants {name}, which distroless/cc lacks"));
     }
     Ok(faults)
 }

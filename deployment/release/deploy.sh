@@ -22,7 +22,7 @@ tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 cp -R "${KUBERNETES_DIR:-$root/deployment/kubernetes}/." "$tree"
 common="$tree/overlays/$place/common/kustomization.yaml"
-named() { echo "/^ *- name: $1\$/,/^ *digest:/{s|^\( *newName:\).*|\1 ${2%@*}|;s|^\( *digest:\).*|\1 ${2#*@}|}"; }
+named() { printf '/^ *- name: %s$/,/^ *digest:/{s|^\( *newName:\).*|\\1 %s|;s|^\( *digest:\).*|\\1 %s|}' "$1" "${2%@*}" "${2#*@}"; }
 sed -i -e "$(named tradesense "$image")" -e "$(named tradesense-backup "$backup")" \
     -e "s|^\( *- revision=\).*|\1${commit:0:12}|" "$common"
 for written in "newName: ${image%@*}" "digest: ${image#*@}" "newName: ${backup%@*}" "digest: ${backup#*@}" "revision=${commit:0:12}"; do

@@ -491,7 +491,7 @@ esac
 const APPLY: &str = r#"#!/bin/bash
 here=$(dirname "$0")
 line="apply $1"
-echo "$line $(grep -E 'newName|digest|revision=' "$here/overlays/$1/common/kustomization.yaml" | tr '\n' ' ')" >>"$FAKES/asked"
+echo "$line $(grep -E '^ *(newName|digest):|revision=' "$here/overlays/$1/common/kustomization.yaml" | tr -s '\n ' ' ')" >>"$FAKES/asked"
 [[ -z "$FAILS" || "$line" != "$FAILS"* ]]
 "#;
 

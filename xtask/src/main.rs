@@ -13,6 +13,7 @@ mod bare;
 mod bench;
 mod bench_analytics;
 mod bench_orders;
+mod bench_roles;
 mod cluster;
 mod codegen;
 mod controls;
@@ -80,6 +81,8 @@ Developer commands of TradeSense
   cargo xtask bench analytics [--accounts 1000000] [--seconds 10] [--connections 8] [--positions 100000]
       Measure the rank of anyone and the top 100 over HTTP beside PostgreSQL's window function on the same
       rows, and print one JSON object. docs/PERFORMANCE.md explains it.
+  cargo xtask bench roles [--seconds 10] [--connections 16]
+      Measure what each role takes of a processor and of memory, idle and for each question of a kind.
   cargo xtask verify deployment | NAME..
       Check the production files as they would be applied, and run them: manifests without a cluster, the compose file's
       services as processes, the image's last stage, both edges before a real platform, Prometheus and Alertmanager over

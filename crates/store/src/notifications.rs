@@ -212,6 +212,11 @@ fn kind(word: &str) -> Result<Kind, Inconsistent> {
     by_word("notifications", &Kind::ALL, Kind::word, word)
 }
 
+/// The kinds that this program can show. A later one may have written others, before somebody went back to this one: they wait.
+fn known_kinds() -> [&'static str; Kind::ALL.len()] {
+    Kind::ALL.map(Kind::word)
+}
+
 fn group(word: &str) -> Result<Group, Inconsistent> {
     by_word("notification_preferences", &Group::ALL, Group::word, word)
 }
@@ -257,12 +262,14 @@ impl NotificationStore for Store {
         let rows = sqlx::query!(
             r#"select id, kind, at as "at: At", told, read_at as "read_at: At" from notifications
                where firm_id = $1 and person_id = $2 and ($3::timestamptz is null or (at, id) < ($3, $4::uuid))
+                 and kind = any($6)
                order by at desc, id desc limit $5"#,
             firm.uuid(),
             person.uuid(),
             after.map(|(at, _)| At(at)) as _,
             after.map(|(_, id)| id.uuid()) as _,
             limit,
+            &known_kinds() as _,
         )
         .fetch_all(tx.connection())
         .await
@@ -284,11 +291,13 @@ impl NotificationStore for Store {
         let mut tx = self.begin(firm).await?;
         sqlx::query_scalar!(
             r#"select count(*) as "count!" from (
-                   select from notifications where firm_id = $1 and person_id = $2 and read_at is null limit $3
+                   select from notifications
+                   where firm_id = $1 and person_id = $2 and read_at is null and kind = any($4) limit $3
                ) unread"#,
             firm.uuid(),
             person.uuid(),
             most,
+            &known_kinds() as _,
         )
         .fetch_one(tx.connection())
         .await

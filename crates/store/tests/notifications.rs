@@ -264,6 +264,22 @@ async fn an_inbox_is_read_page_by_page_and_marked() {
 }
 
 #[tokio::test]
+async fn what_a_later_program_told_waits_for_one_that_can_show_it() {
+    let told = told().await;
+    told.take(&[told.about(1, told.story.breached, "account.breached")]).await;
+    told.run(
+        "insert into notifications (firm_id, person_id, id, kind, at, told)
+         select firm_id, person_id, gen_random_uuid(), 'a_kind_of_later', at, told from notifications",
+    )
+    .await;
+    let inbox = told.notifications.inbox(&told.context, None, 50).await.unwrap();
+    assert_eq!((inbox.items.len(), inbox.unread), (1, 1));
+    told.run("update notifications set kind = 'account_breached' where kind = 'a_kind_of_later'").await;
+    let inbox = told.notifications.inbox(&told.context, None, 50).await.unwrap();
+    assert_eq!((inbox.items.len(), inbox.unread), (2, 2));
+}
+
+#[tokio::test]
 async fn a_mail_is_sent_once_and_says_whom_it_is_for() {
     let told = told().await;
     let sink = SmtpSink::open().await;

@@ -180,7 +180,7 @@ pub(super) fn node(dir: &Path) -> Outcome<PathBuf> {
     let tree = debian(dir)?;
     for package in NODE {
         let mut pack = Command::new(installed("npm", "npm")?);
-        run(pack.args(["pack", "--silent", package]).current_dir(dir))?;
+        run_quietly(pack.args(["pack", "--silent", package]).current_dir(dir))?;
     }
     let local = tree.join("usr/local");
     for entry in fs::read_dir(dir).map_err(Failure::of("list packages"))?.flatten() {

@@ -25,7 +25,7 @@ mod release;
 mod rotation;
 mod sandbox;
 mod schema;
-mod stage;
+pub(crate) mod stage;
 mod stand_ins;
 mod tools;
 mod upgrade;

@@ -35,13 +35,18 @@ pub(crate) struct Stage {
     owner: String,
     redis_url: String,
     program: PathBuf,
+    more: Vec<String>,
     pub(crate) scratch: Scratch,
 }
 
 impl Stage {
     /// Starts everything and waits until it serves.
     pub(crate) fn open(name: &str) -> Outcome<Self> {
-        let program = target()?.join("debug/tradesense");
+        Self::open_with(name, target()?.join("debug/tradesense"), &[])
+    }
+
+    /// The same with another program, whose API is told more.
+    pub(crate) fn open_with(name: &str, program: PathBuf, more: &[&str]) -> Outcome<Self> {
         if !program.exists() {
             return Err(Failure::new("build the program first: cargo build -p tradesense"));
         }
@@ -63,8 +68,16 @@ impl Stage {
         log_to(&mut redis, &scratch.path().join("redis.log"))?;
         let redis = Server::start(&mut redis)?;
         let redis_url = format!("redis://127.0.0.1:{redis_port}");
-        let mut stage =
-            Self { members: Vec::new(), redis, database: Some(database), owner, redis_url, program, scratch };
+        let mut stage = Self {
+            members: Vec::new(),
+            redis,
+            database: Some(database),
+            owner,
+            redis_url,
+            program,
+            more: more.iter().map(|word| (*word).to_owned()).collect(),
+            scratch,
+        };
         for role in ROLES {
             stage.start(role)?;
         }
@@ -96,6 +109,7 @@ impl Stage {
                 "--shards",
                 "2",
             ]);
+            member.args(&self.more);
         } else {
             member.args([
                 role,

@@ -158,7 +158,7 @@ fn measure(stage: &Stage, wanted: &Wanted) -> Outcome {
             traders.push(trader);
         }
         let after = taken();
-        println!("{}: {} a second, {refused} refused", kind.name, answered / wanted.seconds.max(1));
+        println!("{}: {} a second, {refused} refused", kind.name, answered.div_euclid(wanted.seconds.max(1)));
         for (((role, before), after), idle) in ROLES.iter().zip(before).zip(after).zip(of_idle) {
             let (Some(before), Some(after)) = (before, after) else {
                 return Err(Failure::new(format!("{role} is gone")));
@@ -177,7 +177,7 @@ fn measure(stage: &Stage, wanted: &Wanted) -> Outcome {
 
 /// Milliseconds of a processor for each of so many, with two digits after the point.
 fn per(ticks: u64, many: u64) -> String {
-    let hundredths = ticks.saturating_mul(100_000) / TICKS / many.max(1);
+    let hundredths = ticks.saturating_mul(100_000).div_euclid(TICKS.saturating_mul(many.max(1)));
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 

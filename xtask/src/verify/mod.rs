@@ -128,6 +128,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("logging-live", || said(logging::live())),
     ("backup-drill", backup::drill),
     ("backup-cloud", backup_cloud::drill),
+    ("backup-store", backup::in_a_store),
     ("backup-size", backup::size),
     ("backup-rpo", backup::rpo),
     ("image-built", image::built),

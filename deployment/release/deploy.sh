@@ -3,7 +3,10 @@
 #
 #   deploy.sh PLACE NAME@DIGEST BACKUP-NAME@DIGEST REVISION
 #
-# Nobody is sent to the new ones of production before finish.sh; staging switches by itself after its smoke.
+# Nobody is sent to the new ones of production before finish.sh; staging switches by itself after its smoke. Again with what runs already it
+# changes what else has changed, and what was broken off is tried once more.
+#
+# ROLLBACK=yes    there is no time for a point to come back to
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 place=${1:?usage: deploy.sh PLACE IMAGE BACKUP REVISION}
@@ -14,6 +17,13 @@ overlay "$place"
 by_digest "$image"
 by_digest "$backup"
 revision "$commit"
+[[ "$place" != dev ]] || fail "dev is not released to: deployment/kubernetes/apply dev"
+
+# Who may say yes is a setting of the repository; a place that is missing there is made without anybody.
+if [[ "$place" == production* && -n "${GITHUB_ACTIONS:-}" ]]; then
+    rules=$(gh api "repos/$GITHUB_REPOSITORY/environments/$place" --jq '[.protection_rules[].type] | join(" ")')
+    [[ " $rules " == *" required_reviewers "* ]] || fail "nobody has to say yes before $place: docs/guides/release.md"
+fi
 "$here/verify.sh" "$image"
 "$here/verify.sh" "$backup"
 
@@ -29,7 +39,11 @@ for written in "newName: ${image%@*}" "digest: ${image#*@}" "newName: ${backup%@
     grep -qF "$written" "$common" || fail "$common has no place for $written"
 done
 
-if [[ "$place" == production* ]]; then
+if [[ "$place" == production* && -z "${ROLLBACK:-}" ]]; then
+    there=$(kubectl --namespace tradesense get clusters.postgresql.cnpg.io tradesense-db --ignore-not-found --output name)
+    [[ -n "$there" ]] || say "the first time: there is nothing to come back to"
+fi
+if [[ -n "${there:-}" ]]; then
     # A second try is another point: what was written since the first is in it.
     point="before-${commit:0:12}-$(date -u +%m%d%H%M%S)"
     say "taking a backup, $point"
@@ -48,16 +62,37 @@ fi
 
 "$tree/apply" "$place"
 
-phase=Healthy
-[[ "$place" == production* ]] && phase=Paused
+of() { kubectl --namespace tradesense get "rollout/$1" --output "jsonpath={$2}"; }
+
+# arrived ROLLOUT: waits until the new ones stand beside the old ones, or serve.
+arrived() {
+    local rollout=$1 state again=''
+    for ((waited = 0; waited < ${DEPLOY_SECONDS:-1200}; waited += ${DEPLOY_STEP:-5})); do
+        state=$(of "$rollout" '.status.phase}/{.status.abort}/{.status.stableRS}/{.status.currentPodHash') || state=
+        IFS=/ read -r phase aborted stable current <<<"$state"
+        case "$phase" in
+            Paused) [[ "$place" != production* ]] || return 0 ;;
+            # The first of all, and what was there before, is served by whoever is asked for.
+            Healthy) [[ "$stable" != "$current" ]] || return 0 ;;
+            Degraded)
+                [[ "$aborted" == true && -z "$again" ]] || return 1
+                say "$rollout was broken off; once more"
+                kubectl --namespace tradesense patch "rollout/$rollout" --subresource=status --type=merge --patch '{"status":{"abort":false}}'
+                again=yes
+                ;;
+        esac
+        sleep "${DEPLOY_STEP:-5}"
+    done
+    return 1
+}
+
 for rollout in tradesense-api tradesense-analytics; do
     # What stands in the status until the controller has seen the change is about the release before.
-    generation=$(kubectl --namespace tradesense get "rollout/$rollout" --output 'jsonpath={.metadata.generation}')
+    generation=$(of "$rollout" .metadata.generation)
     [[ "$generation" =~ ^[0-9]+$ ]] || fail "$rollout has no generation"
     kubectl --namespace tradesense wait "rollout/$rollout" --for="jsonpath={.status.observedGeneration}=$generation" --timeout=5m ||
         fail "nobody takes up the change of $rollout; the old processes still serve"
-    kubectl --namespace tradesense wait "rollout/$rollout" --for="jsonpath={.status.phase}=$phase" --timeout=20m ||
-        fail "$rollout did not become $phase; the old processes still serve"
+    arrived "$rollout" || fail "$rollout did not arrive ($(of "$rollout" .status.phase)); the old processes serve"
 done
 for workload in deployment/tradesense-worker statefulset/tradesense-engine; do
     kubectl --namespace tradesense rollout status "$workload" --timeout=20m || fail "$workload is not up"

@@ -27,18 +27,26 @@ back() {
     exit 1
 }
 
+waiting=()
 for rollout in "${rollouts[@]}"; do
-    [[ "$(of "$rollout" .status.phase)" == Paused ]] || back "$rollout does not wait to be promoted"
+    state=$(of "$rollout" '.status.phase}/{.status.stableRS}/{.status.currentPodHash')
+    IFS=/ read -r phase stable current <<<"$state"
+    case "$phase" in
+        Paused) waiting+=("$rollout") ;;
+        Healthy) [[ "$stable" == "$current" ]] || back "$rollout does not wait to be promoted ($state)" ;;
+        *) back "$rollout does not wait to be promoted ($state)" ;;
+    esac
 done
-for rollout in "${rollouts[@]}"; do
+for rollout in "${waiting[@]}"; do
     say "sending people to the new $rollout"
     patch "$rollout" '{"status":{"pauseConditions":null}}' || back "$rollout could not be promoted"
 done
 "$here/smoke.sh" "$url" || back "the new ones do not serve"
-for rollout in "${rollouts[@]}"; do
+for rollout in "${waiting[@]}"; do
     verdict=
     for ((waited = 0; waited < ${FINISH_SECONDS:-1500}; waited += ${FINISH_STEP:-10})); do
-        verdict=$(of "$rollout" '.status.phase} {.status.blueGreen.postPromotionAnalysisRunStatus.status')
+        # Whoever cannot be asked for a moment has not said no.
+        verdict=$(of "$rollout" '.status.phase} {.status.blueGreen.postPromotionAnalysisRunStatus.status') || verdict=
         case "$verdict" in
             "Healthy Successful") break ;;
             Degraded* | *Failed | *Error | *Inconclusive) back "$rollout: $verdict" ;;

@@ -19,12 +19,14 @@ one() {
         images+=("$image@$digest")
     done < <(cat "$digests/${image##*/}"/digest-*)
     ((${#images[@]} > 0)) || fail "no $image was built"
-    docker buildx imagetools create --tag "$image:$tag" "${images[@]}" >&2
+    docker buildx imagetools create --tag "$image:$tag" "${images[@]}" >&2 || fail "$image:$tag was not made"
     digest=$(docker buildx imagetools inspect "$image:$tag" --format '{{json .Manifest}}' | jq --raw-output .digest)
     by_digest "$image@$digest"
     echo "$digest"
 }
 
+built() { cat "$digests/${1##*/}"/digest-* | wc -l; }
+(($(built "$name") == $(built "$name-backup"))) || fail "not for each kind of processor were both images built"
 platform=$(one "$name")
 backup=$(one "$name-backup")
 printf 'digest=%s\nbackup=%s\n' "$platform" "$backup" >>"$output"

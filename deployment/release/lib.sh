@@ -1,6 +1,8 @@
 # What the release's scripts have in common. They run in the pipeline and on any machine; what they call is on the PATH.
 # shellcheck shell=bash
 set -euo pipefail
+# What fails within $(..) fails.
+shopt -s inherit_errexit
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)

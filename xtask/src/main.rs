@@ -85,7 +85,7 @@ Developer commands of TradeSense
       Measure what each role takes of a processor and of memory, idle and for each question of a kind.
   cargo xtask verify deployment | NAME..
       Check the production files as they would be applied, and run them: manifests without a cluster, the compose file's
-      services as processes, the image's last stage, both edges before a real platform, Prometheus and Alertmanager over
+      services as processes, the images, both edges before a real platform, Prometheus and Alertmanager over
       all roles, the release's scripts. As root on Linux, with kubectl 1.32, Python 3 and Prometheus; TRADESENSE_PROGRAM
       names another build than debug. `cost` prints what each place costs in a month.
   cargo xtask verify-bare [--suite NAME] [--minutes N]

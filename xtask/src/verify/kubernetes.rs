@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
@@ -1487,29 +1488,38 @@ fn apply_is_in_order() -> Result<Vec<Finding>, Vec<Finding>> {
         target().map_err(|_| vec![Finding::new("here", "there is no target directory")])?.join("tools/apply");
     fs::create_dir_all(&dir).map_err(io)?;
     let (program, log) = (dir.join("kubectl"), dir.join("asked"));
-    let script = "#!/bin/sh\necho \"$*\" >> \"$ASKED\"\ncase \"$*\" in\n  kustomize*) cat \"$RENDERED\" ;;\n  \
+    let script = "#!/bin/sh\necho \"$*\" >> \"$ASKED\"\ncase \"$*\" in\n  kustomize*workloads) cat \"$WORKLOADS\" ;;\n  \
+                  kustomize*) cat \"$RENDERED\" ;;\n  *status.active*) echo \"$ACTIVE\" ;;\n  \
                   *\"get job\"*) echo \"$MIGRATION\" ;;\nesac\n";
     fs::write(&program, script).map_err(io)?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).map_err(io)?;
-    let rendered = dir.join("rendered.yaml");
-    let run = |digit: &str, migration: &str| -> Result<(bool, Vec<String>), Vec<Finding>> {
-        drop(fs::remove_file(&log));
-        let digest = digit.repeat(64);
-        let manifest = format!("metadata:\n  name: tradesense-migrate-abc\nimage: ours@sha256:{digest}\n");
-        fs::write(&rendered, manifest).map_err(io)?;
-        let status = Command::new(directory("apply")?)
-            .arg("staging")
-            .env("KUBECTL", &program)
-            .env("ASKED", &log)
-            .env("RENDERED", &rendered)
-            .env("MIGRATION", migration)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .map_err(io)?;
-        let asked = fs::read_to_string(&log).unwrap_or_default();
-        Ok((status.success(), asked.lines().map(str::to_owned).collect()))
+    let (rendered, workloads) = (dir.join("rendered.yaml"), dir.join("workloads.yaml"));
+    let render = |[revision, ours, backups]: [&str; 3]| -> Result<(), Vec<Finding>> {
+        let (ours, backups) = (ours.repeat(64), backups.repeat(64));
+        let job = format!("metadata:\n  name: tradesense-migrate-{revision}\nimage: ours@sha256:{ours}\n");
+        fs::write(&rendered, job).map_err(io)?;
+        fs::write(&workloads, format!("image: ours@sha256:{ours}\nimage: backups@sha256:{backups}\n"))
+            .map_err(io)
     };
+    let run =
+        |names: [&str; 3], migration: &str, active: &str| -> Result<(bool, Vec<String>), Vec<Finding>> {
+            drop(fs::remove_file(&log));
+            render(names)?;
+            let status = Command::new(directory("apply")?)
+                .arg("staging")
+                .env("KUBECTL", &program)
+                .env("ASKED", &log)
+                .env("RENDERED", &rendered)
+                .env("WORKLOADS", &workloads)
+                .env("ACTIVE", active)
+                .env("MIGRATION", migration)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .map_err(io)?;
+            let asked = fs::read_to_string(&log).unwrap_or_default();
+            Ok((status.success(), asked.lines().map(str::to_owned).collect()))
+        };
     let step = |asked: &[String], start: &str, end: &str| {
         asked.iter().position(|line| line.starts_with(start) && line.ends_with(end))
     };
@@ -1517,20 +1527,89 @@ fn apply_is_in_order() -> Result<Vec<Finding>, Vec<Finding>> {
         step(asked, "apply --server-side", &format!("overlays/staging/{stage}"))
     };
     let mut findings = Vec::new();
-    let (good, asked) = run("1", "Complete")?;
+    let released = ["abc", "1", "2"];
+    let (good, asked) = run(released, "Complete", "")?;
     let [foundation, migrate, workloads] = STAGES.map(|stage| applied(&asked, stage));
-    let waited = step(&asked, "--namespace tradesense get job tradesense-migrate-abc", "");
-    let order = [foundation, migrate, waited, workloads];
+    let ended = step(&asked, "--namespace tradesense delete job tradesense-migrate-abc", "");
+    let waited = step(
+        &asked,
+        "--namespace tradesense get job tradesense-migrate-abc -o jsonpath={.status.conditions",
+        "",
+    );
+    let order = [foundation, ended, migrate, waited, workloads];
     if !good || order.iter().any(Option::is_none) || !order.is_sorted() {
         findings.push(Finding::new(place, format!("does not go step by step: {asked:?}")));
     }
-    let (good, asked) = run("1", "Failed")?;
+    let (good, asked) = run(released, "Failed", "")?;
     if good || applied(&asked, "workloads").is_some() {
         findings.push(Finding::new(place, "goes on after a migration that failed"));
     }
-    let (good, asked) = run("0", "Complete")?;
-    if good || asked.iter().any(|line| line.starts_with("apply")) {
-        findings.push(Finding::new(place, "applies what was never released"));
+    for names in [["abc", "0", "2"], ["abc", "1", "0"], ["unreleased", "1", "2"]] {
+        let (good, asked) = run(names, "Complete", "")?;
+        if good || asked.iter().any(|line| line.starts_with("apply")) {
+            findings.push(Finding::new(place, format!("applies what was never released: {names:?}")));
+        }
+    }
+    let (good, asked) = run(released, "Complete", "1")?;
+    if good || applied(&asked, "migrate").is_some() || asked.iter().any(|line| line.contains("delete job")) {
+        findings.push(Finding::new(place, "takes away a migration that runs"));
+    }
+    findings.extend(commands_run(&dir)?);
+    Ok(findings)
+}
+
+/// Runs `deployment/kubernetes/run` with the real rendering: the Job that it makes is the migration's with other words, whose lines nobody
+/// collects, and it is gone at the end.
+fn commands_run(dir: &Path) -> Result<Vec<Finding>, Vec<Finding>> {
+    let place = "deployment/kubernetes/run";
+    let io = |error: std::io::Error| vec![Finding::new(place, error.to_string())];
+    let (program, log, made) = (dir.join("kubectl-of-run"), dir.join("asked"), dir.join("made.json"));
+    let script = "#!/bin/sh\necho \"$*\" >> \"$ASKED\"\ncase \"$*\" in\n  kustomize* | *--local*) exec kubectl \"$@\" ;;\n  \
+                  *\"get pods\"*) echo \"$IMAGE\" ;;\n  *\"create -f\"*) cat > \"$MADE\" ;;\n  \
+                  *\"get job\"*) echo \"$ENDED\" ;;\n  *logs*) echo said ;;\nesac\n";
+    fs::write(&program, script).map_err(io)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).map_err(io)?;
+    let image = format!("ours@sha256:{}", "1".repeat(64));
+    let run = |image: &str, ended: &str| -> Result<(bool, String, Vec<String>, Value), Vec<Finding>> {
+        drop((fs::remove_file(&log), fs::remove_file(&made)));
+        let out = Command::new(directory("run")?)
+            .args(["staging", "firm", "create", "--name", "A firm of two words"])
+            .env("KUBECTL", &program)
+            .envs([("ASKED", &log), ("MADE", &made)])
+            .envs([("IMAGE", image), ("ENDED", ended)])
+            .stderr(Stdio::null())
+            .output()
+            .map_err(io)?;
+        let asked = fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect();
+        let job =
+            fs::read(&made).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        Ok((out.status.success(), String::from_utf8_lossy(&out.stdout).trim().to_owned(), asked, job))
+    };
+    let mut findings = Vec::new();
+    let (good, said, asked, job) = run(&image, "Complete")?;
+    let pod = at(&job, "spec.template").unwrap_or(&Value::Null);
+    let container = at(pod, "spec.containers.0").unwrap_or(&Value::Null);
+    let words: Vec<&str> = list(container, "args").filter_map(Value::as_str).collect();
+    let labels = at(pod, "metadata.labels").unwrap_or(&Value::Null);
+    let label = |name: &str| labels.get(name).and_then(Value::as_str);
+    if !good
+        || said != "said"
+        || words != ["firm", "create", "--name", "A firm of two words"]
+        || str_at(container, "image") != image
+        || str_at(pod, "spec.serviceAccountName") != "tradesense-migrate"
+        || label("app.kubernetes.io/component") != Some("migrate")
+        || label("vector.dev/exclude") != Some("true")
+        || !asked.last().is_some_and(|line| line.contains("delete job tradesense-run-"))
+    {
+        findings.push(Finding::new(place, format!("does not run what it is told: {said:?} {asked:?} {job}")));
+    }
+    let (good, _, asked, _) = run(&image, "Failed")?;
+    if good || !asked.last().is_some_and(|line| line.contains("delete job tradesense-run-")) {
+        findings.push(Finding::new(place, "a command that failed is well, or stays"));
+    }
+    let (good, _, asked, _) = run("", "Complete")?;
+    if good || asked.iter().any(|line| line.contains("create -f")) {
+        findings.push(Finding::new(place, "runs something without an image"));
     }
     Ok(findings)
 }

@@ -72,6 +72,10 @@ fn said(text: &str) -> Outcome<Vec<String>> {
         !text.contains("pull_request_target") && !text.contains("workflow_run"),
         "strangers' code may run with rights".to_owned(),
     );
+    must(
+        !text.contains("push-to-registry"),
+        "what is said of an image goes to a registry that nobody is signed in to then".to_owned(),
+    );
     must(!text.contains("secrets."), "it holds a secret that does not end by itself".to_owned());
     for line in text
         .lines()
@@ -224,13 +228,16 @@ pub(crate) fn rehearsal() -> Checked {
             }
         };
         let deploy = |stage: &Stage, place: &str, fails: &str| {
-            stage.play("deploy.sh", &[place, IMAGE, BACKUP, COMMIT], fails, "")
+            let verdicts =
+                if place == "staging" { "Healthy//new/new" } else { "Progressing//old/new,Paused//old/new" };
+            stage.play("deploy.sh", &[place, IMAGE, BACKUP, COMMIT], fails, verdicts)
         };
 
         // Everything goes well: in this order, and nothing by a tag.
         let (said, asked) = deploy(&stage, "production-eu", "")?;
         must(said.well, format!("a good deployment: {}", said.text));
         let order = [
+            "gh api repos/tradesense/tradesense/environments/production-eu",
             "cosign verify --",
             "cosign verify-attestation",
             "gh attestation verify oci://ghcr.io/tradesense/tradesense@",
@@ -241,7 +248,7 @@ pub(crate) fn rehearsal() -> Checked {
             "kubectl --namespace tradesense wait backup/before-0123456789ab",
             "apply production-eu",
             "kubectl --namespace tradesense wait rollout/tradesense-api --for=jsonpath={.status.observedGeneration}=7",
-            "kubectl --namespace tradesense wait rollout/tradesense-api --for=jsonpath={.status.phase}=Paused",
+            "kubectl --namespace tradesense get rollout/tradesense-api --output jsonpath={.status.phase}",
         ];
         must(in_order(&asked, &order), format!("the order is {asked:#?}"));
         let written =
@@ -275,6 +282,11 @@ pub(crate) fn rehearsal() -> Checked {
                 format!("after {step} failed: {asked:#?}"),
             );
         }
+        // Nor where nobody has to say yes.
+        for fails in ["gh api", "nobody has to say yes"] {
+            let (said, asked) = deploy(&stage, "production-eu", fails)?;
+            must(!said.well && asked.len() == 1, format!("without a reviewer: {asked:#?}"));
+        }
         // Without a point to come back to, and without a schema, nothing starts.
         let (said, asked) = deploy(&stage, "production-eu", "kubectl --namespace tradesense wait backup/")?;
         must(
@@ -286,6 +298,30 @@ pub(crate) fn rehearsal() -> Checked {
             !said.well && !asked.iter().any(|line| line.contains("rollout/")),
             format!("after applying failed: {asked:#?}"),
         );
+        // The first time there is nothing to come back to; a store of backups that does not answer is no such time.
+        let (said, asked) = deploy(&stage, "production-eu", "no database yet")?;
+        must(
+            said.well && !asked.iter().any(|line| line.contains("backup/")),
+            format!("the first deployment: {} {asked:#?}", said.text),
+        );
+        let (said, asked) = deploy(&stage, "production-eu", "kubectl --namespace tradesense get clusters")?;
+        must(
+            !said.well && !asked.iter().any(|line| line.starts_with("apply ")),
+            format!("a cluster that is deaf: {asked:#?}"),
+        );
+        // What runs already, what was broken off, what fails again, and what never comes.
+        for (verdicts, well, retries) in [
+            ("Healthy//new/new", true, 0),
+            ("Degraded/true/old/new,Progressing//old/new,Paused//old/new", true, 1),
+            ("Degraded/true/old/new,Degraded/true/old/new", false, 1),
+            ("Degraded//old/new", false, 0),
+            ("Healthy//old/new", false, 0),
+        ] {
+            let args = ["production-eu", IMAGE, BACKUP, COMMIT];
+            let (said, asked) = stage.play("deploy.sh", &args, "", verdicts)?;
+            let tried = asked.iter().filter(|line| line.contains("\"abort\":false")).count();
+            must(said.well == well && tried == retries, format!("at {verdicts}: {} {asked:#?}", said.text));
+        }
         // The status of the release before says nothing.
         let seen = "kubectl --namespace tradesense wait rollout/tradesense-api --for=jsonpath={.status.observedGeneration}";
         let (said, asked) = deploy(&stage, "staging", seen)?;
@@ -304,23 +340,41 @@ pub(crate) fn rehearsal() -> Checked {
             let (said, asked) = stage.play("deploy.sh", wrong, "", "")?;
             must(!said.well && asked.is_empty(), format!("{wrong:?}: {asked:?}"));
         }
+        {
+            let (said, asked) = stage.play("deploy.sh", &["dev", IMAGE, BACKUP, COMMIT], "", "")?;
+            must(!said.well && asked.is_empty(), format!("dev: {asked:?}"));
+        }
 
         // Promotion: the verdict decides.
         let finish = |fails: &str, verdicts: &str| {
             stage.play("finish.sh", &["production-eu", "https://app.tradesense.example"], fails, verdicts)
         };
-        let (said, asked) = finish("", "Paused,Paused,Healthy Successful,Healthy Successful")?;
+        let (said, asked) =
+            finish("", "Paused/old/new,Paused/old/new,Healthy Successful,Healthy Successful")?;
         must(said.well && !aborted(&asked), format!("a good promotion: {} {asked:#?}", said.text));
         must(
             asked.iter().filter(|line| line.contains("pauseConditions")).count() == 2,
             format!("promoted: {asked:#?}"),
         );
+        // Again, when one of them, or both, are promoted already.
+        for (verdicts, promoted) in
+            [("Healthy/new/new,Paused/old/new,Healthy Successful", 1), ("Healthy/new/new,Healthy/new/new", 0)]
+        {
+            let (said, asked) = finish("", verdicts)?;
+            let told = asked.iter().filter(|line| line.contains("pauseConditions")).count();
+            must(said.well && told == promoted, format!("again at {verdicts}: {} {asked:#?}", said.text));
+        }
         for (what, fails, verdicts) in [
-            ("the burn of the error budget", "", "Paused,Paused,Healthy Running,Degraded Failed"),
-            ("a verdict that says nothing", "", "Paused,Paused,Healthy Inconclusive"),
-            ("no verdict in time", "", "Paused,Paused,Healthy Running"),
-            ("a smoke that fails", "curl", "Paused,Paused,Healthy Successful"),
-            ("nothing to promote", "", "Progressing,Paused"),
+            (
+                "the burn of the error budget",
+                "",
+                "Paused/old/new,Paused/old/new,Healthy Running,Degraded Failed",
+            ),
+            ("a verdict that says nothing", "", "Paused/old/new,Paused/old/new,Healthy Inconclusive"),
+            ("no verdict in time", "", "Paused/old/new,Paused/old/new,Healthy Running"),
+            ("a smoke that fails", "curl", "Paused/old/new,Paused/old/new,Healthy Successful"),
+            ("nothing to promote", "", "Progressing/old/new,Paused/old/new"),
+            ("a release of before that is healthy", "", "Healthy/old/new,Paused/old/new"),
         ] {
             let (said, asked) = finish(fails, verdicts)?;
             must(!said.well && aborted(&asked), format!("after {what}: {} {asked:#?}", said.text));
@@ -328,14 +382,15 @@ pub(crate) fn rehearsal() -> Checked {
 
         // Back to the release before: brought there and promoted like any other.
         let back = ["production-eu", "https://app.tradesense.example", IMAGE, BACKUP, COMMIT];
-        let good = "Paused,Paused,Healthy Successful,Healthy Successful";
+        let good = "Paused//old/new,Paused//old/new,Paused/old/new,Paused/old/new,Healthy Successful,Healthy Successful";
         let (said, asked) = stage.play("rollback.sh", &back, "", good)?;
         must(
             said.well
                 && in_order(
                     &asked,
                     &["cosign verify --", "apply production-eu", "kubectl --namespace tradesense patch"],
-                ),
+                )
+                && !asked.iter().any(|line| line.contains("backup/")),
             format!("going back: {} {asked:#?}", said.text),
         );
 
@@ -350,6 +405,7 @@ pub(crate) fn rehearsal() -> Checked {
                 && builds.len() == 2
                 && builds.iter().all(|line| {
                     line.contains("push-by-digest=true")
+                        && line.contains("--builder tradesense-")
                         && line.contains("--provenance mode=max")
                         && !line.contains("latest")
                 }),
@@ -383,6 +439,15 @@ pub(crate) fn rehearsal() -> Checked {
                 ),
             format!("the indexes: {} {digests}", said.text),
         );
+        for fails in ["docker buildx imagetools create", "docker buildx imagetools inspect"] {
+            let _absent = fs::remove_file(&output);
+            let (said, _) = stage.play("index.sh", &[name, index[0], index[1], index[2]], fails, "")?;
+            must(!said.well && !output.exists(), format!("after {fails} failed an index is named"));
+        }
+        fs::write(Path::new(&out).join("tradesense/digest-aarch64"), "sha256:".to_owned() + &"5".repeat(64))
+            .map_err(Failure::of("write a digest"))?;
+        let (said, _) = stage.play("index.sh", &[name, index[0], index[1], index[2]], "", "")?;
+        must(!said.well && !output.exists(), "one image lacks a kind of processor".to_owned());
         let (said, asked) = stage.play("sign.sh", &["sbom", IMAGE, BACKUP], "", "")?;
         must(
             said.well && asked.len() == 4 && asked.iter().all(|line| line.contains("@sha256:")),
@@ -449,6 +514,8 @@ impl Stage {
             ("FAILS", fails.to_owned()),
             ("GITHUB_REPOSITORY", "tradesense/tradesense".to_owned()),
             ("FINISH_SECONDS", "30".to_owned()),
+            ("DEPLOY_SECONDS", "30".to_owned()),
+            ("GITHUB_ACTIONS", "true".to_owned()),
             ("KUBERNETES_DIR", self.dir.path().join("kubernetes").display().to_string()),
         ]);
         let said = ask(command.envs(env))?;
@@ -468,6 +535,8 @@ line="$(basename "$0") $*"
 if [[ -n "$FAILS" && "$line" == "$FAILS"* ]]; then exit 1; fi
 case "$line" in
 "kubectl --namespace tradesense get rollout"*metadata.generation*) echo 7 ;;
+"kubectl --namespace tradesense get clusters"*) [[ "$FAILS" == "no database yet" ]] || echo cluster/tradesense-db ;;
+"gh api"*) [[ "$FAILS" == "nobody has to say yes" ]] && echo branch_policy || echo branch_policy required_reviewers ;;
 "kubectl --namespace tradesense get rollout"*)
     head -n 1 "$FAKES/verdicts"
     if (($(wc -l <"$FAKES/verdicts") > 0)); then sed -i 1d "$FAKES/verdicts"; fi ;;

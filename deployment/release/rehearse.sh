@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Everything about the deployment that can be shown without a cluster, as the pipeline runs it.
+#
+#   rehearse.sh [--quick]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 cd "$root"
@@ -13,4 +15,4 @@ export DEBIAN_FRONTEND=noninteractive
 cargo fetch --locked
 OFFLINE=1 "$here/supply.sh"
 cargo build --package tradesense --package xtask
-"${sudo[@]}" env "PATH=$PATH" cargo xtask verify deployment
+"${sudo[@]}" env "PATH=$PATH" cargo xtask verify deployment "$@"

@@ -83,11 +83,11 @@ Developer commands of TradeSense
       rows, and print one JSON object. docs/PERFORMANCE.md explains it.
   cargo xtask bench roles [--seconds 10] [--connections 16]
       Measure what each role takes of a processor and of memory, idle and for each question of a kind.
-  cargo xtask verify deployment | NAME..
+  cargo xtask verify deployment [--quick] | NAME..
       Check the production files as they would be applied, and run them: manifests without a cluster, the compose file's
       services as processes, the images, both edges before a real platform, Prometheus and Alertmanager over
       all roles, the release's scripts. As root on Linux, with kubectl 1.32, Python 3 and Prometheus; TRADESENSE_PROGRAM
-      names another build than debug. `cost` prints what each place costs in a month.
+      names another build than debug. --quick leaves out what compiles everything or waits for minutes. `cost` prints what each place costs in a month.
   cargo xtask verify-bare [--suite NAME] [--minutes N]
       Follow the README in a bare Debian made by debootstrap, as root, and print how long it took.
 

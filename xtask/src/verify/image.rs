@@ -160,7 +160,7 @@ pub(crate) fn whole() -> Checked {
             .arg(&context))?;
         let text = fs::read_to_string(context.join(FILE)).map_err(Failure::of(format!("read {FILE}")))?;
         let file = dir.join("Dockerfile");
-        fs::write(&file, on_stand_ins(&text)).map_err(Failure::of("write the Dockerfile"))?;
+        fs::write(&file, on_stand_ins(&text)?).map_err(Failure::of("write the Dockerfile"))?;
         let began = now();
         buildah.build(&file, &context, TAG, &[("REVISION", "here")])?;
         println!("  every stage built in {} s", began.elapsed().as_secs());
@@ -183,7 +183,7 @@ pub(crate) fn backups() -> Checked {
         let name = context.join("Dockerfile");
         let text = fs::read_to_string(&name).map_err(Failure::of(format!("read {}", name.display())))?;
         let file = dir.join("Dockerfile");
-        fs::write(&file, on_stand_ins(&text)).map_err(Failure::of("write the Dockerfile"))?;
+        fs::write(&file, on_stand_ins(&text)?).map_err(Failure::of("write the Dockerfile"))?;
         let tag = "localhost/tradesense-backup:built";
         let began = now();
         buildah.build(&file, &context, tag, &[("TRADESENSE_IMAGE", TAG), ("REVISION", "here")])?;
@@ -209,7 +209,7 @@ pub(crate) fn backups() -> Checked {
 fn last_stage_built(dir: &Path, buildah: &Buildah) -> Outcome {
     buildah.import(&builder::distroless(dir)?, "cc", &[])?;
     let text = fs::read_to_string(root()?.join(FILE)).map_err(Failure::of(format!("read {FILE}")))?;
-    let stage = on_stand_ins(last_stage(&text).trim_start());
+    let stage = on_stand_ins(last_stage(&text).trim_start())?;
     let context = dir.join("context");
     fs::create_dir_all(context.join("empty")).map_err(Failure::of("create the context"))?;
     let file = context.join("Dockerfile");

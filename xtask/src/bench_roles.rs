@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::machine::{Need, provide, root, target};
 use crate::process::{adopt_orphans, cargo, now, poll, run as run_program, sweep};
+use crate::ui::Ui;
 use crate::verify::stage::{ROLES, Stage};
 use crate::{Failure, Outcome};
 
@@ -106,8 +107,17 @@ pub(crate) fn run(args: lexopt::Parser) -> Outcome {
     let wanted = read(args)?;
     let root = root()?;
     adopt_orphans()?;
-    provide(&[Need::PostgreSql, Need::Redis])?;
-    run_program(cargo(&root).args(["build", "--quiet", "--release", "--package", "tradesense"]))?;
+    provide(&[Need::PostgreSql, Need::Redis, Need::Node])?;
+    Ui::ready(&root)?.build()?;
+    run_program(cargo(&root).args([
+        "build",
+        "--quiet",
+        "--release",
+        "--package",
+        "tradesense",
+        "--features",
+        "ui",
+    ]))?;
     let stage = Stage::open_with("bench-roles", target()?.join("release/tradesense"), &["--no-bots"])?;
     let outcome = measure(&stage, &wanted);
     let closed = stage.close();

@@ -9,6 +9,7 @@
 //! type in [`extract`] whose rejection is a [`problem::Problem`].
 
 pub mod door;
+pub mod edges;
 pub mod extract;
 pub mod problem;
 

@@ -245,7 +245,10 @@ pub(crate) async fn verify_restored(
 async fn restored(url: &str, first: NoteKey, place: Option<&Place>) -> anyhow::Result<String> {
     let store = connect(url).await?;
     let sealed = store.newest_checkpoint().await.context("looking for a checkpoint")?.is_some();
-    ensure!(sealed, "the audit log was never sealed: there is no checkpoint to judge it by (a platform seals a few seconds after its start)");
+    ensure!(
+        sealed,
+        "the audit log was never sealed: there is no checkpoint to judge it by (a platform seals a few seconds after its start)"
+    );
     let known = Known { key: None, copies: place.cloned(), trusted: None, witnesses: Vec::new() };
     let keys = auditing::known_keys(&*store, first.clone()).await?;
     let trust = Trust { keys, checkpoint: None };

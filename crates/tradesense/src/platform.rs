@@ -50,6 +50,7 @@ use providers::mail::{Smtp, SmtpSettings};
 use providers::quote_log::{DiskQuoteLog, Keeper, Retention};
 use providers::webhooks::WebhookClient;
 use serve::door::{Peer, serve};
+use serve::edges::{Edges, behind};
 use store::{Replicas, Store};
 use streams::{MemoryCache, MemoryStreams};
 use telemetry::metrics::Counted;
@@ -104,6 +105,8 @@ pub struct Settings {
     pub figures: Vec<Figures>,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The edges before this process, which say who asks.
+    pub edges: Edges,
     /// Where the operator's machines ask, if they do.
     pub listen_ops: Option<SocketAddr>,
     /// The firm for host names that no firm has; none on an installation that serves several.
@@ -655,7 +658,7 @@ impl Platform {
             let router = analytics::router(boards.clone());
             // Browsers find everything at one address, as behind a proxy that serves both roles.
             api = serve::beside(api, analytics::PREFIX, router.clone());
-            let service = router.into_make_service_with_connect_info::<Peer>();
+            let service = behind(router, &settings.edges).into_make_service_with_connect_info::<Peer>();
             let (first, stopping) = (boards.clone(), world.stopping());
             let server = tokio::spawn(async move {
                 // Whoever asks meanwhile waits at the door.
@@ -672,7 +675,7 @@ impl Platform {
             consumers.push(Arc::new(Projection::new(Arc::clone(&store), cache, projected)));
         }
         if let Some(listener) = listener {
-            let service = api.into_make_service_with_connect_info::<Peer>();
+            let service = behind(api, &settings.edges).into_make_service_with_connect_info::<Peer>();
             let server = tokio::spawn(serve(listener, service, world.stopping()));
             world.tasks.push(("the server", tokio::spawn(async move { Ok(server.await??) })));
         }

@@ -11,8 +11,10 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context as _;
 use app::identity::Cost;
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use kernel::{Clock as _, OwnerId, Rng, Timestamp};
 use providers::copies::Place;
+use serve::edges::Edges;
 use store::Store;
 use streams::{RedisCache, RedisStreams};
 
@@ -87,6 +89,10 @@ pub struct Role {
     /// The address to listen on.
     #[arg(long, env = "TRADESENSE_HOST", default_value = "127.0.0.1")]
     host: IpAddr,
+    /// Networks of the proxies before this process, such as `10.7.0.0/16`: they are believed who asks (the last address of
+    /// `X-Forwarded-For`), and nobody else is.
+    #[arg(long, env = "TRADESENSE_EDGES", value_delimiter = ',')]
+    edges: Vec<IpNet>,
     /// The port of the API; 0 takes a free one.
     #[arg(long, env = "TRADESENSE_PORT", default_value_t = 8000)]
     port: u16,
@@ -240,6 +246,7 @@ async fn settings(part: Part, role: &Role) -> anyhow::Result<Settings> {
         quotes: role.data_dir.join("quotes"),
         archive: role.data_dir.join("quotes-archive"),
         listen: SocketAddr::new(role.host, role.port),
+        edges: Edges(role.edges.clone()),
         listen_ops: Some(SocketAddr::new(role.host, role.ops_port)),
         otherwise,
         demo: role.demo,

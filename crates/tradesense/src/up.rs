@@ -12,8 +12,10 @@ use app::identity::Cost;
 use app::privacy::KeyStore;
 use clap::Args;
 use embedded::{Binaries, Postgres, Purpose};
+use ipnet::IpNet;
 use kernel::{Clock, Rng, Span, Timestamp};
 use providers::copies::Place;
+use serve::edges::Edges;
 use store::Store;
 use tokio::task::JoinHandle;
 
@@ -59,6 +61,10 @@ pub struct Up {
     /// The address to listen on.
     #[arg(long, env = "TRADESENSE_HOST", default_value = "127.0.0.1")]
     host: IpAddr,
+    /// Networks of the proxies before this process, such as `10.7.0.0/16`: they are believed who asks (the last address of
+    /// `X-Forwarded-For`), and nobody else is.
+    #[arg(long, env = "TRADESENSE_EDGES", value_delimiter = ',')]
+    edges: Vec<IpNet>,
     /// Forget all earlier data first.
     #[arg(long)]
     fresh: bool,
@@ -234,6 +240,7 @@ async fn start(up: &Up, url: &str) -> anyhow::Result<Running> {
         listening: Arc::default(),
         figures: Vec::new(),
         listen: SocketAddr::new(up.host, up.port),
+        edges: Edges(up.edges.clone()),
         listen_ops: Some(SocketAddr::new(up.host, up.ops_port)),
         otherwise: Some(firm),
         demo: true,

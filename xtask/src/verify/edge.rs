@@ -28,6 +28,8 @@ use crate::{Failure, Outcome};
 const STRANGER: &str = "203.0.113.5";
 const OTHER_STRANGER: &str = "203.0.113.6";
 const THIRD_STRANGER: &str = "203.0.113.7";
+/// Two people who know nothing of each other.
+const NEIGHBOURS: [&str; 2] = ["203.0.113.8", "203.0.113.9"];
 
 /// nginx with `deployment/edge/nginx.conf`.
 pub(crate) fn nginx() -> Checked {
@@ -148,7 +150,7 @@ impl Field {
         for address in [network.address(10), network.address(11)] {
             network.add_host(&format!("{address}/24"))?;
         }
-        for stranger in [STRANGER, OTHER_STRANGER, THIRD_STRANGER] {
+        for stranger in [STRANGER, OTHER_STRANGER, THIRD_STRANGER].into_iter().chain(NEIGHBOURS) {
             network.add_host(&format!("{stranger}/32"))?;
         }
         certificate(dir, &network.address(20))?;
@@ -167,6 +169,8 @@ impl Field {
             "8009",
             "--webhooks-port",
             "8010",
+            "--edges",
+            &format!("{}/32", network.address(20)),
             "--data-dir",
         ]);
         up.arg(dir.join("data")).env("TRADESENSE_LOG", "warn");
@@ -427,6 +431,30 @@ impl Field {
         );
         let bare = self.from(STRANGER, 8453, "/v1/firm", &[])?;
         must(bare.status == 0, format!("the balancer's port without its protocol: {bare:?}"));
+
+        // The API counts people and not the edge: who guesses passwords shuts out nobody else, whatever they claim to be.
+        let [guesser, neighbour] = NEIGHBOURS;
+        let guess = |who: &str, claim: &[&str]| {
+            let login = r#"{"email": "somebody@edge.example", "password": "a guess that is wrong"}"#;
+            let sent = ["--header", "content-type: application/json", "--data", login];
+            self.from(who, 8443, "/v1/auth/sign-in", &[&sent, claim].concat())
+        };
+        let mut answers = Vec::new();
+        // One more than the API takes, and as many as the edge lets through at once.
+        for number in 0..11 {
+            let claim = format!("x-forwarded-for: 198.51.100.{number}");
+            answers.push(guess(guesser, &["--header", &claim])?);
+        }
+        let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+        let refused = answers
+            .last()
+            .is_some_and(|answer| answer.status == 429 && answer.header("x-request-id").is_some());
+        must(
+            refused && statuses.iter().filter(|status| **status == 401).count() == 10,
+            format!("eleven guesses from one address: {statuses:?}"),
+        );
+        let other = guess(neighbour, &[])?;
+        must(other.status == 401, format!("a guess from another address after them: {other:?}"));
 
         // Sizes.
         let file = self.dir().join("large");

@@ -1750,6 +1750,46 @@ pub(super) fn edge() -> Found {
                 }
             }
         }
+        // What is not for people is closed at their door, and what is for the firm's own people has a second fence.
+        let closed =
+            overlay.get("HTTPRoute", "public").into_iter().flat_map(|route| list(&route.value, "spec.rules"));
+        let closed: BTreeSet<&str> = closed
+            .filter(|rule| {
+                list(rule, "filters")
+                    .any(|filter| str_at(filter, "urlRewrite.path.replaceFullPath") == "/v1/no-such-thing")
+            })
+            .flat_map(|rule| list(rule, "matches"))
+            .map(|matched| str_at(matched, "path.value"))
+            .collect();
+        for path in ["/health", "/metrics", "/debug", "/webhooks", "/v1/mail/bounces"] {
+            if !closed.contains(path) {
+                say(findings, overlay.name, format!("{path} is open to everybody"));
+            }
+        }
+        let operators = overlay
+            .get("HTTPRoute", "operators")
+            .into_iter()
+            .flat_map(|route| list(&route.value, "spec.rules"));
+        let operators: BTreeSet<&str> = operators
+            .flat_map(|rule| list(rule, "matches"))
+            .map(|matched| str_at(matched, "path.value"))
+            .collect();
+        let fenced = overlay.of("SecurityPolicy").any(|policy| {
+            str_at(&policy.value, "spec.authorization.defaultAction") == "Deny"
+                && list(&policy.value, "spec.targetRefs").any(|target| str_at(target, "name") == "operators")
+        });
+        for path in [
+            "/operate",
+            "/v1/operations",
+            "/v1/people",
+            "/v1/releases",
+            "/v1/audit/entries",
+            "/v1/audit/export",
+        ] {
+            if !(overlay.is_dev() || fenced && operators.contains(path)) {
+                say(findings, overlay.name, format!("{path} is open to every address"));
+            }
+        }
         for provider in ["stripe", "paypal"] {
             let leads = |rule: &Value| {
                 list(rule, "matches").any(|matched| str_at(matched, "path.value").ends_with(provider))

@@ -206,6 +206,7 @@ impl Stage {
             quotes: directory.path().join("quotes"),
             archive: directory.path().join("quotes-archive"),
             listen: "127.0.0.1:0".parse().unwrap(),
+            edges: serve::edges::Edges::default(),
             listen_ops: Some("127.0.0.1:0".parse().unwrap()),
             otherwise: Some(firm),
             demo: true,

@@ -53,8 +53,6 @@ async fn named(State(edges): State<Edges>, mut request: Request, next: Next) -> 
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
     use super::*;
 
     fn who(edges: &[&str], peer: &str, lines: &[&str]) -> String {

@@ -1,7 +1,7 @@
 //! What every HTTP server of ours does the same way.
 //!
 //! **For:** problems with documented codes, what handlers take ([`extract`]), who asks for which firm, security headers,
-//! limits, the request's log line. A server is a [`Site`] and hands its router to [`finish`].
+//! limits, who asks behind an edge ([`edges`]), the request's log line. A server is a [`Site`] and hands its router to [`finish`].
 //!
 //! **Must not know:** any operation, the store, what is shown to whom.
 //!

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use super::backup_cloud::{CREDENTIALS, Store, keys_are_sent};
-use super::tools::{Said, as_root, ask, installed, listed, postgres, refused, tradesense};
+use super::tools::{Said, as_root, ask, installed, listed, postgres, refused, said_by, tradesense};
 use super::{Checked, checked, failed};
 use crate::machine::root;
 use crate::platform::{Scratch, free_port, serves};
@@ -752,7 +752,7 @@ impl Site {
                 "--auth=trust",
                 "--data-checksums",
             ]);
-            run_quietly(initdb.args(["--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]))?;
+            said_by(initdb.args(["--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]))?;
         }
         self.make_room("work")?;
         let keep = format!(
@@ -764,7 +764,7 @@ impl Site {
             ["archive_mode=on", "archive_timeout=60", &keep, "wal_compression=on", "max_wal_size=2GB"];
         let running = self.server("primary", &[&usual, more].concat())?;
         if is_new {
-            run_quietly(self.as_postgres("createdb").args(Self::at(running.port)).arg("tradesense"))?;
+            said_by(self.as_postgres("createdb").args(Self::at(running.port)).arg("tradesense"))?;
         }
         Ok(running)
     }
@@ -806,7 +806,7 @@ impl Site {
     fn restored(&self, name: &str, instant: Option<&str>) -> Outcome<Running> {
         let mut restore = self.script("restore.sh");
         restore.arg(self.path(name)).args(instant);
-        run_quietly(&mut restore)?;
+        said_by(&mut restore)?;
         self.server(name, &["archive_mode=off", "hot_standby=off"])
     }
 
@@ -932,7 +932,7 @@ impl Site {
         let keygen = installed("age-keygen", "age")?;
         let mut recipients = String::new();
         for who in ["ada", "ben"] {
-            run_quietly(Command::new(&keygen).arg("--output").arg(self.path(who)))?;
+            said_by(Command::new(&keygen).arg("--output").arg(self.path(who)))?;
             recipients.push_str(&ask(Command::new(&keygen).arg("-y").arg(self.path(who)))?.text);
         }
         fs::write(self.path("recipients"), recipients).map_err(Failure::of("write the recipients"))?;
@@ -943,7 +943,7 @@ impl Site {
             .arg(self.path("recipients"))
             .arg(&keys))?;
         let opened = self.path("opened");
-        run_quietly(
+        said_by(
             Command::new(&script).arg("open").arg(sealed.text.trim()).arg(self.path("ben")).arg(&opened),
         )?;
         Ok(opened.join("keys"))
@@ -954,13 +954,6 @@ impl Site {
         let lines: Vec<&str> = log.lines().collect();
         lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n    ")
     }
-}
-
-/// Runs a program; what it said is in the failure.
-fn run_quietly(command: &mut Command) -> Outcome {
-    let said = ask(command)?;
-    let name = command.get_program().display().to_string();
-    if said.well { Ok(()) } else { Err(Failure::new(format!("{name}: {}", said.text.trim()))) }
 }
 
 /// Writes one row after the other and hears that each is there.

@@ -15,7 +15,7 @@ use super::builder::Unpacked;
 use super::manifests::{Overlay, at, list, overlays, str_at};
 use super::sandbox::{Network, Plan, Sandbox};
 use super::stand_ins::prepare;
-use super::tools::{POSTGRES, as_root, ask, installed, path, postgres, tradesense};
+use super::tools::{POSTGRES, as_root, ask, installed, path, postgres, said_by, tradesense};
 use super::{Checked, checked, failed};
 use crate::machine::{listed, root};
 use crate::platform::{Scratch, free_port, serves};
@@ -256,15 +256,7 @@ pub(super) fn drilled(image: Option<&Unpacked>) -> Outcome<Vec<String>> {
     };
     let port = free_port()?;
     let (host, source) = (dir.display().to_string(), "s3://tradesense-backups-eu/");
-    let quietly = |command: &mut Command| -> Outcome<String> {
-        let said = ask(command)?;
-        if said.well {
-            Ok(said.text)
-        } else {
-            Err(Failure::new(format!("{}: {}", command.get_program().display(), said.text)))
-        }
-    };
-    quietly(as_postgres("initdb").args([
+    said_by(as_postgres("initdb").args([
         "-D",
         "data",
         "-U",
@@ -286,12 +278,12 @@ pub(super) fn drilled(image: Option<&Unpacked>) -> Outcome<Vec<String>> {
     let reach = ["-h", &host, "-p", &port.to_string(), "-U", "postgres"];
     let up = poll(Duration::from_mins(1), || {
         sleep(Duration::from_millis(100));
-        quietly(as_postgres("pg_isready").args(reach)).is_ok().then_some(())
+        said_by(as_postgres("pg_isready").args(reach)).is_ok().then_some(())
     });
     up.ok_or_else(|| Failure::new("the primary does not come up"))?;
     let sql =
-        |text: &str| quietly(as_postgres("psql").args(reach).args(["-XAtq", "-d", "tradesense", "-c", text]));
-    quietly(as_postgres("createdb").args(reach).arg("tradesense"))?;
+        |text: &str| said_by(as_postgres("psql").args(reach).args(["-XAtq", "-d", "tradesense", "-c", text]));
+    said_by(as_postgres("createdb").args(reach).arg("tradesense"))?;
 
     // A platform's data, a base backup, more data, and the log of it.
     let keys = dir.join("keys");
@@ -313,7 +305,7 @@ pub(super) fn drilled(image: Option<&Unpacked>) -> Outcome<Vec<String>> {
     sleep(Duration::from_secs(20));
     up.stop()?;
     let endpoint = format!("--endpoint-url={}", store.url);
-    quietly(
+    said_by(
         as_postgres("barman-cloud-backup")
             .args(["--gzip", "--immediate-checkpoint", &endpoint])
             .args(reach)

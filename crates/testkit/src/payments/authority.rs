@@ -94,6 +94,14 @@ impl Authority {
         params(leaf).signed_by(&rsa(), &self.issuer).unwrap().pem()
     }
 
+    /// What a server at this host shows, and the key of it, in PEM.
+    pub fn certificate_and_key(&self, host: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&key, &self.issuer).unwrap();
+        (format!("{}{}", leaf.pem(), self.between_pem), key.serialize_pem())
+    }
+
     fn server(&self, host: &str) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
         let leaf = CertificateParams::new(vec![host.to_owned()]).unwrap();

@@ -300,7 +300,10 @@ async fn too_much_at_once_is_refused_and_takes_no_effect(by: By) {
     wired.gate.waiting(1).await;
     let orders: Vec<_> = (0..7_000).map(|number| wired.submit(account, &format!("n-{number}"))).collect();
     let (mut done, mut placed, mut full) = (0, 0, 0);
-    wired.quiet().await;
+    // However slowly they come: the one commit waits until somebody is told something, and that can only be a refusal.
+    while !orders.iter().any(JoinHandle::is_finished) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     wired.gate.open();
     for order in orders {
         match order.await.unwrap() {

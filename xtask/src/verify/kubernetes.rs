@@ -1265,11 +1265,12 @@ fn is_known_by_its_name(overlay: &Overlay, cluster: &Value, findings: &mut Vec<F
         let forms = ["stringData", "spec.target.template.data"];
         let forms = forms.iter().filter_map(|path| at(&secret.value, path)?.as_object()).flatten();
         for (key, url) in forms.filter_map(|(key, form)| Some((key, form.as_str()?))) {
-            let Some((host, path)) = url
-                .strip_prefix("postgres://")
-                .and_then(|rest| rest.rsplit_once('@'))
-                .and_then(|(_, place)| place.split_once(":5432/"))
-            else {
+            if !url.starts_with("postgres") {
+                continue;
+            }
+            let place = url.rsplit_once('@').map_or(url, |(_, place)| place);
+            let Some((host, path)) = place.split_once(":5432/") else {
+                wrong(format!("{} {key} leads to no server at its port", secret.name()));
                 continue;
             };
             if !names.contains(&host) {
@@ -1283,22 +1284,27 @@ fn is_known_by_its_name(overlay: &Overlay, cluster: &Value, findings: &mut Vec<F
             }
         }
     }
+    let folder = AUTHORITY.strip_suffix("/ca.crt");
     for workload in overlay.workloads() {
-        let asks = workload.containers().any(|container| {
-            list(container, "env").any(|variable| str_at(variable, "name") == "DATABASE_URL_FILE")
-        });
-        let authority =
-            list(workload.spec(), "volumes").find(|volume| str_at(volume, "secret.secretName") == served);
-        let sees = |volume: &Value| {
-            list(volume, "secret.items")
-                .map(|item| (str_at(item, "key"), str_at(item, "path")))
-                .eq([("ca.crt", "ca.crt")])
-                && workload.containers().flat_map(|container| list(container, "volumeMounts")).any(|mount| {
-                    str_at(mount, "name") == str_at(volume, "name")
-                        && AUTHORITY.strip_suffix("/ca.crt") == Some(str_at(mount, "mountPath"))
+        let sees = |container: &Value| {
+            list(workload.spec(), "volumes")
+                .filter(|volume| str_at(volume, "secret.secretName") == served)
+                .filter(|volume| {
+                    list(volume, "secret.items")
+                        .map(|item| (str_at(item, "key"), str_at(item, "path")))
+                        .eq([("ca.crt", "ca.crt")])
+                })
+                .any(|volume| {
+                    list(container, "volumeMounts").any(|mount| {
+                        str_at(mount, "name") == str_at(volume, "name")
+                            && folder == Some(str_at(mount, "mountPath"))
+                    })
                 })
         };
-        if asks && !authority.is_some_and(sees) {
+        let asks = |container: &&Value| {
+            list(container, "env").any(|variable| str_at(variable, "name") == "DATABASE_URL_FILE")
+        };
+        if !workload.containers().filter(asks).all(sees) {
             wrong(format!(
                 "{} has not who signs the database's certificate, or has its key too",
                 workload.place

@@ -157,8 +157,6 @@ struct Watched {
     guarded: bool,
     /// Whether it is among [`Watch::unboxed`].
     unboxed: bool,
-    /// Whether it left: its postings may stand for a while, and nobody is told when they fire.
-    left: bool,
     /// The last message that fired it.
     fired: u64,
 }
@@ -169,9 +167,7 @@ pub struct Watch {
     zones: Vec<Zone>,
     prices: Vec<i64>,
     watched: Vec<Watched>,
-    free: Vec<Slot>,
-    /// Slots that were left and still have postings. The next messages take them back, or whoever enters.
-    left: Vec<Slot>,
+    free: Vec<u32>,
     history: History,
     place: u64,
     looks: u64,
@@ -207,7 +203,7 @@ fn index(slot: u32) -> usize {
 
 /// What a look at an account found.
 enum Look {
-    /// It was looked at with this message already, or left.
+    /// It was looked at with this message already.
     Again,
     /// Something happens to it.
     Happens,
@@ -262,7 +258,6 @@ impl Watch {
             prices: vec![0; variables],
             watched: Vec::new(),
             free: Vec::new(),
-            left: Vec::new(),
             history: History::new(variables),
             place: 0,
             looks: 0,
@@ -287,10 +282,9 @@ impl Watch {
             legs: Box::default(),
             guarded: false,
             unboxed: false,
-            left: false,
             fired: 0,
         };
-        if let Some(slot) = self.free.pop().or_else(|| self.empty_one()) {
+        if let Some(slot) = self.free.pop() {
             if let Some(watched) = self.watched.get_mut(index(slot)) {
                 *watched = nobody;
             }
@@ -301,18 +295,17 @@ impl Watch {
         slot
     }
 
-    /// Nothing happens to the account any more. Its postings are taken back later: when all leave at once, that would take longest.
+    /// Nothing happens to the account any more.
     pub fn leave(&mut self, slot: Slot) {
-        let Some(watched) = self.watched.get_mut(index(slot)).filter(|watched| !watched.left) else { return };
-        (watched.left, watched.unboxed) = (true, false);
-        self.left.push(slot);
-    }
-
-    /// Takes the postings of one back that left, and gives its slot.
-    fn empty_one(&mut self) -> Option<Slot> {
-        let slot = self.left.pop()?;
-        self.clear(slot);
-        Some(slot)
+        let Some(watched) = self.watched.get_mut(index(slot)) else { return };
+        watched.unboxed = false;
+        // Their room is given back when the slot is used again: when all leave at once, that would take longest.
+        for leg in &mut watched.legs {
+            if let Some(zone) = self.zones.get_mut(usize::from(leg.variable)) {
+                zone.retract(std::mem::replace(&mut leg.posting, u32::MAX));
+            }
+        }
+        self.free.push(slot);
     }
 
     /// Takes an account's postings back.
@@ -438,10 +431,6 @@ impl Watch {
             self.box_anew(&mut found, fired)?;
         }
         self.found = found;
-        for _ in 0..most_boxed() {
-            let Some(slot) = self.empty_one() else { break };
-            self.free.push(slot);
-        }
         Ok(())
     }
 
@@ -548,7 +537,7 @@ impl Watch {
     fn look(&mut self, slot: Slot) -> Result<Look, Overflow> {
         let place = self.place;
         let watched = self.watched.get_mut(index(slot)).ok_or(Overflow)?;
-        if watched.fired == place || watched.left {
+        if watched.fired == place {
             return Ok(Look::Again);
         }
         watched.fired = place;

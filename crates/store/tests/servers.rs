@@ -186,12 +186,16 @@ impl Servers {
     /// A firm on the primary, and the platform's login there.
     pub async fn platform(&self) -> (FirmId, String) {
         self.primary.tell("create database platform").await;
-        let url = self.primary.url("platform");
-        Store::migrate(&url).await.unwrap();
-        let new = NewFirm { slug: "one".into(), name: "One".into(), domains: Vec::new() };
-        let firm = Store::ensure_firm(&url, &new, Timestamp::parse(START).unwrap()).await.unwrap();
-        (firm, Store::ensure_login(&url, "an open secret").await.unwrap())
+        platform(&self.primary.url("platform")).await
     }
+}
+
+/// A firm in an empty database of this owner, and the platform's login there.
+pub async fn platform(owner: &str) -> (FirmId, String) {
+    Store::migrate(owner).await.unwrap();
+    let new = NewFirm { slug: "one".into(), name: "One".into(), domains: Vec::new() };
+    let firm = Store::ensure_firm(owner, &new, Timestamp::parse(START).unwrap()).await.unwrap();
+    (firm, Store::ensure_login(owner, "an open secret").await.unwrap())
 }
 
 /// A store as the platform has it, under a login.

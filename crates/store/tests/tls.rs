@@ -3,13 +3,12 @@
 
 use std::path::Path;
 
-use kernel::Timestamp;
 use sqlx::{Connection as _, PgConnection};
-use store::{NewFirm, Settings, Store};
+use store::{Settings, Store};
 use testkit::payments::Authority;
-use testkit::{START, instruments, vault};
+use testkit::{instruments, vault};
 
-use crate::servers::Alone;
+use crate::servers::{Alone, platform};
 
 /// Whoever comes over the network without TLS is refused.
 const TLS_ONLY: &str = "hostnossl all all all reject\nhost all all all trust\n";
@@ -33,13 +32,7 @@ impl Alone {
 
 /// What stands in the way, with every cause.
 async fn refusal(url: &str) -> String {
-    let mut error: &dyn std::error::Error = &Store::migrate(url).await.unwrap_err();
-    let mut said = error.to_string();
-    while let Some(cause) = error.source() {
-        said = format!("{said}: {cause}");
-        error = cause;
-    }
-    said
+    app::with_causes(&Store::migrate(url).await.unwrap_err())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,11 +62,7 @@ async fn every_connection_of_the_platform_is_encrypted_and_outlives_the_authorit
     alone.show(&first);
     let trusted = alone.keep("trusted.pem", first.root_pem());
     let owner = alone.asked("localhost", &trusted);
-    Store::migrate(&owner).await.unwrap();
-    let new = NewFirm { slug: "one".into(), name: "One".into(), domains: Vec::new() };
-    let at = Timestamp::parse(START).unwrap();
-    let firm = Store::ensure_firm(&owner, &new, at).await.unwrap();
-    let login = Store::ensure_login(&owner, "an open secret").await.unwrap();
+    let (firm, login) = platform(&owner).await;
     let connected = || Settings::of_a_command(login.clone(), instruments(), vault());
     let before = Store::connect(&connected()).await.unwrap();
     assert_eq!(before.firm(firm).await.unwrap().unwrap().name, "One");
